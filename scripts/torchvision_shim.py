@@ -1,0 +1,33 @@
+"""Declare torchvision's compiled operators before its import, where its own build of them does not load.
+
+The set-up copies this module into the environment, with a `.pth` file that imports it in every process, only where
+`import torchvision` fails (a CUDA build beside the CPU torch). Image processors need the package, not the operators.
+"""
+
+import sys
+from importlib.machinery import ModuleSpec
+
+OPERATORS = ("nms", "qnms")
+_library: list[object] = []
+
+
+class OperatorDeclarer:
+    """A meta path finder that finds nothing: it declares the operators when torchvision is first asked for.
+
+    Waiting for that moment keeps torch out of the start of every Python process of the environment.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name == "torchvision" and not _library:
+            import torch
+
+            library = torch.library.Library("torchvision", "DEF")
+            for operator in OPERATORS:
+                library.define(
+                    f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                )
+            _library.append(library)
+        return None
+
+
+sys.meta_path.insert(0, OperatorDeclarer())
