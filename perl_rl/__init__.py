@@ -1,0 +1,1 @@
+"""The command line: local launcher, demo, evaluation and data preparation."""

@@ -1,0 +1,91 @@
+"""Names of everything a run keeps in Redis, in one place."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Redis keys of one run; all start with ``perl:<run>:``."""
+
+    run: str
+
+    def _name(self, *parts: str) -> str:
+        return ":".join(("perl", self.run, *parts))
+
+    @property
+    def prompts(self) -> str:
+        """Stream of `PromptTask`: trainer to rollout."""
+        return self._name("prompts")
+
+    @property
+    def trajectories(self) -> str:
+        """Stream of `TrajectoryBatch`: rollout to reward."""
+        return self._name("trajectories")
+
+    @property
+    def groups(self) -> str:
+        """Stream of `ScoredGroup`: reward to trainer."""
+        return self._name("groups")
+
+    @property
+    def dead_letters(self) -> str:
+        """Stream of entries that no service could process."""
+        return self._name("dead-letters")
+
+    @property
+    def ledger(self) -> str:
+        """Hash: group id to its state."""
+        return self._name("ledger")
+
+    @property
+    def counts(self) -> str:
+        """Hash: totals of the ledger by state and reason."""
+        return self._name("counts")
+
+    @property
+    def events(self) -> str:
+        """Stream that gets an entry whenever a group is settled; wakes the feeder."""
+        return self._name("events")
+
+    @property
+    def versions(self) -> str:
+        """Stream of published policy versions; the last entry is the current one."""
+        return self._name("versions")
+
+    @property
+    def image_refs(self) -> str:
+        """Hash: image SHA-256 to the number of groups in flight that show it."""
+        return self._name("image-refs")
+
+    @property
+    def group_images(self) -> str:
+        """Hash: group id to its images, comma-separated."""
+        return self._name("group-images")
+
+    @property
+    def nodes(self) -> str:
+        """Set of the names of all nodes ever registered."""
+        return self._name("nodes")
+
+    @property
+    def state(self) -> str:
+        """Hash: what the trainer is doing (incarnation, step, phase)."""
+        return self._name("state")
+
+    @property
+    def control(self) -> str:
+        """Hash: what the operator asked the trainer to do (pause, checkpoint, stop)."""
+        return self._name("control")
+
+    @property
+    def image_prefix(self) -> str:
+        """Prefix of the keys that hold image bytes, followed by the SHA-256."""
+        return self._name("image", "")
+
+    def assembly(self, group_id: str) -> str:
+        """Hash of one group: order index to its `ScoredOrder`, until all orders are there."""
+        return self._name("assembly", group_id)
+
+    def node(self, name: str) -> str:
+        """A node's last heartbeat; expires when heartbeats stop."""
+        return self._name("node", name)

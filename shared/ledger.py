@@ -1,0 +1,314 @@
+"""The account of every prompt group: issued, then trained once or dropped with a reason.
+
+``issued = trained + dropped + in flight`` at every moment, because each change of state is one
+script in Redis together with the queue operation that causes it. A group leaves "in flight" once:
+whoever comes second is told so and changes nothing.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import redis.asyncio
+from pydantic import BaseModel
+
+from shared.keys import Keys
+from shared.messages import PolicyVersion, PromptTask, ScoredGroup, ScoredOrder, encode
+from shared.queues import CONSUMER_GROUP, Entry
+
+IN_FLIGHT = "in_flight"
+TRAINED = "trained"
+DROPPED = "dropped"
+
+# A settled group's images are deleted with the last group that shows them.
+_RELEASE = """
+local function release(images_key, refs_key, image_prefix, group)
+  local images = redis.call('HGET', images_key, group)
+  if not images then return end
+  redis.call('HDEL', images_key, group)
+  for name in string.gmatch(images, '[^,]+') do
+    if redis.call('HINCRBY', refs_key, name, -1) <= 0 then
+      redis.call('HDEL', refs_key, name)
+      redis.call('DEL', image_prefix .. name)
+    end
+  end
+end
+"""
+
+# KEYS: ledger, counts, prompts, refs, group-images. ARGV: group, state, images, tasks...
+_ISSUE = """
+if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('HINCRBY', KEYS[2], 'issued', 1)
+redis.call('HINCRBY', KEYS[2], 'in_flight', 1)
+redis.call('HSET', KEYS[5], ARGV[1], ARGV[3])
+for name in string.gmatch(ARGV[3], '[^,]+') do redis.call('HINCRBY', KEYS[4], name, 1) end
+for i = 4, #ARGV do redis.call('XADD', KEYS[3], '*', 'm', ARGV[i]) end
+return 1
+"""
+
+# KEYS: ledger, counts, events, refs, group-images, stream, assembly.
+# ARGV: group, expected state, new state, counter, image prefix, consumer group, entry id or ''.
+# Returns 1, or 0 when the group was not in flight in this incarnation.
+_SETTLE = (
+    _RELEASE
+    + """
+if ARGV[7] ~= '' then
+  if redis.call('XACK', KEYS[6], ARGV[6], ARGV[7]) == 0 then return 0 end
+  redis.call('XDEL', KEYS[6], ARGV[7])
+end
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('DEL', KEYS[7])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+redis.call('HINCRBY', KEYS[2], 'in_flight', -1)
+redis.call('HINCRBY', KEYS[2], ARGV[4], 1)
+release(KEYS[5], KEYS[4], ARGV[5], ARGV[1])
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', '1000', '*', 'group', ARGV[1])
+return 1
+"""
+)
+
+# KEYS: trajectories, assembly, ledger. ARGV: consumer group, entry id, group, expected state,
+# order index, scored order, orders of the group.
+# Returns 'gone' (finished by another, or no longer in flight), 'waiting', or all scored orders.
+_COLLECT = """
+if redis.call('HGET', KEYS[3], ARGV[3]) ~= ARGV[4] then
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+  redis.call('XDEL', KEYS[1], ARGV[2])
+  return 'gone'
+end
+redis.call('HSET', KEYS[2], ARGV[5], ARGV[6])
+if redis.call('HLEN', KEYS[2]) < tonumber(ARGV[7]) then
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
+  redis.call('XDEL', KEYS[1], ARGV[2])
+  return 'waiting'
+end
+return redis.call('HVALS', KEYS[2])
+"""
+
+# KEYS: trajectories, assembly, groups, ledger. ARGV: consumer group, entry id, group, expected
+# state, scored group. The entry that completed the group is acknowledged here, not when it was
+# collected, so that a reward node that dies in between is taken over.
+_FORWARD = """
+if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('XDEL', KEYS[1], ARGV[2])
+if redis.call('HGET', KEYS[4], ARGV[3]) ~= ARGV[4] then return 0 end
+if redis.call('DEL', KEYS[2]) == 0 then return 0 end
+redis.call('XADD', KEYS[3], '*', 'm', ARGV[5])
+return 1
+"""
+
+
+class Counts(BaseModel):
+    """The ledger's totals."""
+
+    issued: int = 0
+    trained: int = 0
+    in_flight: int = 0
+    dropped: dict[str, int] = {}
+
+    def balanced(self) -> bool:
+        """Invariant 1 of the design: every issued group is accounted for."""
+        return self.issued == self.trained + self.in_flight + sum(self.dropped.values())
+
+
+@dataclass
+class Snapshot:
+    """The ledger as a checkpoint holds it."""
+
+    next_index: int = 0
+    """Index of the first group that was never issued."""
+    settled: dict[str, str] = field(default_factory=dict)
+    """Group id to ``trained:<step>`` or ``dropped:<reason>``."""
+
+    def to_json(self) -> str:
+        """Text for the checkpoint folder."""
+        return json.dumps({"next_index": self.next_index, "settled": self.settled})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Snapshot":
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+class Ledger:
+    """Reads and changes the account of one run."""
+
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+        self._issue = client.register_script(_ISSUE)
+        self._settle = client.register_script(_SETTLE)
+        self._collect = client.register_script(_COLLECT)
+        self._forward = client.register_script(_FORWARD)
+
+    async def issue(self, tasks: list[PromptTask], images: Mapping[str, bytes]) -> bool:
+        """Enter a group as in flight and queue its orders; False when it was issued before.
+
+        Args:
+            tasks: one for each order of the group.
+            images: SHA-256 to bytes, for every image of the group.
+        """
+        keys, first = self._keys, tasks[0]
+        async with self._client.pipeline(transaction=True) as pipe:
+            for name, data in images.items():
+                pipe.set(keys.image_prefix + name, data, nx=True)
+            await self._issue(
+                keys=[keys.ledger, keys.counts, keys.prompts, keys.image_refs, keys.group_images],
+                args=[
+                    first.group_id,
+                    _in_flight(first.issued_at),
+                    ",".join(images),
+                    *(encode(task) for task in tasks),
+                ],
+                client=pipe,
+            )
+            answers = await pipe.execute()
+        return bool(answers[-1])
+
+    async def collect(self, entry: Entry, order: ScoredOrder, scored: bytes) -> list[bytes] | None:
+        """Add one scored order to its group; all scored orders when the group is complete.
+
+        ``None`` means there is nothing more to do for `entry`: it is acknowledged.
+        """
+        keys, task = self._keys, order.batch.task
+        answer = await self._collect(
+            keys=[keys.trajectories, keys.assembly(task.group_id), keys.ledger],
+            args=[
+                CONSUMER_GROUP,
+                entry.id,
+                task.group_id,
+                _in_flight(task.issued_at),
+                task.order_index,
+                scored,
+                task.orders,
+            ],
+        )
+        return answer if isinstance(answer, list) else None
+
+    async def forward(self, entry: Entry, group: ScoredGroup, issued_at: PolicyVersion) -> bool:
+        """Hand a complete group to the trainer and finish `entry`, at once."""
+        keys = self._keys
+        done = await self._forward(
+            keys=[keys.trajectories, keys.assembly(group.group_id), keys.groups, keys.ledger],
+            args=[CONSUMER_GROUP, entry.id, group.group_id, _in_flight(issued_at), encode(group)],
+        )
+        return bool(done)
+
+    async def drop(
+        self, group_id: str, issued_at: PolicyVersion, reason: str, stream: str, entry: Entry
+    ) -> bool:
+        """Drop a group for `reason` and finish the entry of `stream` that carried it, at once."""
+        return await self._settle_one(
+            group_id, issued_at, f"{DROPPED}:{reason}", f"{DROPPED}:{reason}", stream, entry.id
+        )
+
+    async def train(
+        self, group_id: str, issued_at: PolicyVersion, step: int, entry_id: str
+    ) -> bool:
+        """Record that the group was trained by optimizer step `step` and finish its entry."""
+        return await self._settle_one(
+            group_id, issued_at, f"{TRAINED}:{step}", TRAINED, self._keys.groups, entry_id
+        )
+
+    async def _settle_one(
+        self,
+        group_id: str,
+        issued_at: PolicyVersion,
+        state: str,
+        counter: str,
+        stream: str,
+        entry_id: str,
+    ) -> bool:
+        keys = self._keys
+        done = await self._settle(
+            keys=[
+                keys.ledger,
+                keys.counts,
+                keys.events,
+                keys.image_refs,
+                keys.group_images,
+                stream,
+                keys.assembly(group_id),
+            ],
+            args=[
+                group_id,
+                _in_flight(issued_at),
+                state,
+                counter,
+                keys.image_prefix,
+                CONSUMER_GROUP,
+                entry_id,
+            ],
+        )
+        return bool(done)
+
+    async def counts(self) -> Counts:
+        """The totals now."""
+        raw = await self._client.hgetall(self._keys.counts)
+        values = {key.decode(): int(value) for key, value in raw.items()}
+        dropped = {
+            key.removeprefix(f"{DROPPED}:"): value
+            for key, value in values.items()
+            if key.startswith(f"{DROPPED}:")
+        }
+        return Counts(
+            issued=values.get("issued", 0),
+            trained=values.get(TRAINED, 0),
+            in_flight=values.get(IN_FLIGHT, 0),
+            dropped=dropped,
+        )
+
+    async def settled(self) -> dict[str, str]:
+        """Group id to final state, for every group that is no longer in flight."""
+        raw = await self._client.hgetall(self._keys.ledger)
+        states = {group.decode(): state.decode() for group, state in raw.items()}
+        return {group: state for group, state in states.items() if not _is_in_flight(state)}
+
+    async def restore(self, snapshot: Snapshot) -> None:
+        """Replace the account by a checkpoint's and empty the queues, at once.
+
+        Groups that were in flight at the checkpoint, or settled after it, are simply not entered:
+        the feeder issues them again. Whatever a node still works on for the lost history names a
+        group that is not in flight in its incarnation, and is discarded where it arrives.
+        """
+        keys = self._keys
+        stale = [keys.assembly(group) for group in await self._groups()]
+        stale += [keys.image_prefix + name for name in await self._image_names()]
+        async with self._client.pipeline(transaction=True) as pipe:
+            pipe.delete(keys.ledger, keys.counts, keys.image_refs, keys.group_images, keys.events)
+            for chunk in _chunks(stale, 500):
+                pipe.delete(*chunk)
+            for stream in (keys.prompts, keys.trajectories, keys.groups):
+                pipe.delete(stream)
+                pipe.xgroup_create(stream, CONSUMER_GROUP, id="0", mkstream=True)
+            if snapshot.settled:
+                pipe.hset(keys.ledger, mapping=snapshot.settled)
+                pipe.hset(keys.counts, mapping=_tally(snapshot.settled.values()))
+            await pipe.execute()
+
+    async def _groups(self) -> list[str]:
+        return [group.decode() for group in await self._client.hkeys(self._keys.group_images)]
+
+    async def _image_names(self) -> list[str]:
+        return [name.decode() for name in await self._client.hkeys(self._keys.image_refs)]
+
+
+def _tally(states: Iterable[str]) -> dict[str, int]:
+    totals = {"issued": 0}
+    for state in states:
+        counter = TRAINED if state.startswith(TRAINED) else state
+        totals["issued"] += 1
+        totals[counter] = totals.get(counter, 0) + 1
+    return totals
+
+
+def _in_flight(issued_at: PolicyVersion) -> str:
+    return f"{IN_FLIGHT}:{issued_at.incarnation}"
+
+
+def _is_in_flight(state: str) -> bool:
+    return state.startswith(IN_FLIGHT)
+
+
+def _chunks(items: list[str], size: int) -> list[list[str]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,240 @@
+"""The messages between the services: what each carries, and its bytes on the wire.
+
+msgpack with the message's name and schema version in front; anything else is refused with an error
+that says what came and what was expected. Nothing on any wire is pickled.
+"""
+
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import msgpack
+import numpy as np
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from shared.sample import AnswerKind
+
+SCHEMA_VERSION = 1
+
+
+class MalformedMessage(ValueError):
+    """Bytes that are no message of the expected name and schema version."""
+
+
+def _array_of(dtype: str) -> Any:
+    def read(value: Any) -> np.ndarray:
+        if isinstance(value, bytes):
+            return np.frombuffer(value, dtype=dtype)
+        return np.asarray(value, dtype=dtype)
+
+    def write(value: np.ndarray) -> bytes:
+        return value.astype(dtype).tobytes()
+
+    return Annotated[np.ndarray, BeforeValidator(read), PlainSerializer(write)]
+
+
+TokenIds = _array_of("<i4")
+"""(T,) int32 token ids."""
+
+Floats = _array_of("<f4")
+"""(T,) float32."""
+
+
+class Message(BaseModel):
+    """Base of everything that travels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class PolicyVersion(Message):
+    """Which weights: the trainer's history (`incarnation`) and its optimizer step in it.
+
+    A resumed trainer starts a new incarnation, so that work sampled by a history that was lost
+    can be told from work of the history that survives.
+    """
+
+    incarnation: int = Field(ge=0)
+    step: int = Field(ge=0)
+
+    def __str__(self) -> str:
+        return f"{self.incarnation}.{self.step}"
+
+    def __lt__(self, other: "PolicyVersion") -> bool:
+        return (self.incarnation, self.step) < (other.incarnation, other.step)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` wrote: ``incarnation.step``."""
+        incarnation, step = text.split(".")
+        return cls(incarnation=int(incarnation), step=int(step))
+
+
+class SamplingSettings(Message):
+    """How responses are drawn; the same for every order of a group."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+
+
+class PromptTask(Message):
+    """One order of one prompt group, to be answered `n` times by one rollout node."""
+
+    run: str
+    group_id: str
+    sample_id: str
+    source: str
+    order_index: int
+    orders: int
+    """How many orders the whole group has."""
+    permutation: tuple[int, ...]
+    question: str
+    """Question text in this order, with one ``<image>`` tag an image."""
+    images: tuple[str, ...]
+    """SHA-256 of each image, in this order."""
+    answer: str
+    """Gold answer in this order."""
+    kind: AnswerKind
+    n: int
+    sampling: SamplingSettings
+    seed: int
+    issued_at: PolicyVersion
+    """The policy when the group was issued; no node samples it with an older one."""
+    attempt: int = 1
+
+
+class VersionSpan(Message):
+    """A run of consecutive tokens sampled by the same policy version."""
+
+    version: PolicyVersion
+    tokens: int
+
+
+class Response(Message):
+    """One sampled answer."""
+
+    token_ids: TokenIds
+    """(T,) int32, the end-of-turn token included when it was sampled."""
+    logprobs: Floats
+    """(T,) float32, log-probability of each token under the distribution it was drawn from."""
+    versions: tuple[VersionSpan, ...]
+    """Spans that cover the T tokens in order."""
+    text: str
+    finish_reason: Literal["stop", "length"]
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> Self:
+        tokens = len(self.token_ids)
+        covered = sum(span.tokens for span in self.versions)
+        if len(self.logprobs) != tokens or covered != tokens:
+            raise ValueError(
+                f"{tokens} tokens with {len(self.logprobs)} log-probabilities and version spans "
+                f"over {covered}"
+            )
+        return self
+
+    def oldest_version(self) -> PolicyVersion:
+        """The oldest policy that sampled a token of this response."""
+        return min(span.version for span in self.versions)
+
+
+class TrajectoryBatch(Message):
+    """A rollout node's answers to one `PromptTask`."""
+
+    task: PromptTask
+    node: str
+    prompt_token_ids: TokenIds
+    """(P,) int32, image placeholders expanded as the engine saw them."""
+    responses: tuple[Response, ...]
+    sampled_s: float
+    """Seconds from the first request to the last token."""
+
+
+class Reward(Message):
+    """One response's reward, by component."""
+
+    total: float
+    accuracy: float
+    format: float
+    extracted: str | None
+    """The final answer found in the response; None when there is none."""
+
+
+class ScoredOrder(Message):
+    """One order of a group with its rewards, one for each response."""
+
+    batch: TrajectoryBatch
+    rewards: tuple[Reward, ...]
+    scored_s: float
+    """Seconds spent grading."""
+
+    @model_validator(mode="after")
+    def _one_reward_each(self) -> Self:
+        if len(self.rewards) != len(self.batch.responses):
+            raise ValueError(
+                f"{len(self.batch.responses)} responses with {len(self.rewards)} rewards"
+            )
+        return self
+
+
+class ScoredGroup(Message):
+    """All orders of one prompt group: one unit of training work."""
+
+    group_id: str
+    orders: tuple[ScoredOrder, ...]
+
+    def rewards(self) -> np.ndarray:
+        """(orders * n,) float64 total rewards, order by order."""
+        return np.array([one.total for order in self.orders for one in order.rewards])
+
+    def oldest_version(self) -> PolicyVersion:
+        """The oldest policy that sampled a token of this group."""
+        return min(
+            response.oldest_version() for order in self.orders for response in order.batch.responses
+        )
+
+    def response_tokens(self) -> int:
+        """How many tokens were sampled for this group."""
+        return sum(
+            len(response.token_ids) for order in self.orders for response in order.batch.responses
+        )
+
+
+M = TypeVar("M", bound=Message)
+
+
+def encode(message: Message) -> bytes:
+    """The message's bytes on the wire."""
+    return msgpack.packb([type(message).__name__, SCHEMA_VERSION, message.model_dump()])
+
+
+def decode(kind: type[M], data: bytes) -> M:
+    """Read a message of type `kind`.
+
+    Raises:
+        MalformedMessage: when the bytes are not msgpack, or another message or schema version, or
+            a field does not fit.
+    """
+    try:
+        name, version, fields = msgpack.unpackb(data)
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        raise MalformedMessage(f"expected {kind.__name__}: not a message ({error})") from None
+    if name != kind.__name__:
+        raise MalformedMessage(f"expected {kind.__name__}, got {name!r}")
+    if version != SCHEMA_VERSION:
+        raise MalformedMessage(
+            f"{name}: schema version {version!r}, this service reads {SCHEMA_VERSION}; "
+            "run the same release on every node"
+        )
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "message"
+        raise MalformedMessage(f"{name}, field '{field}': {first['msg']}") from None

@@ -1,0 +1,31 @@
+"""How a question becomes the one user turn of a prompt: used wherever a prompt is rendered.
+
+The rollout service, the trainer, teaching and evaluation all build their prompts from here, so
+that they ask in the same words.
+"""
+
+from typing import Any
+
+from shared.sample import IMAGE_TAG
+
+DEFAULT_INSTRUCTION = (
+    "Reason step by step inside <think> </think>, then put the final answer in \\boxed{}."
+)
+
+
+def messages(question: str, instruction: str = DEFAULT_INSTRUCTION) -> list[dict[str, Any]]:
+    """Chat messages of `question`, its image tags as image parts, followed by `instruction`.
+
+    Returns one user turn whose ``content`` lists ``{"type": "image"}`` and
+    ``{"type": "text", "text": ...}`` in reading order: the shape that chat templates of
+    vision-language models take. An empty `instruction` adds nothing.
+    """
+    content: list[dict[str, str]] = []
+    for place, text in enumerate(question.split(IMAGE_TAG)):
+        if place > 0:
+            content.append({"type": "image"})
+        if text:
+            content.append({"type": "text", "text": text})
+    if instruction:
+        content.append({"type": "text", "text": "\n" + instruction})
+    return [{"role": "user", "content": content}]

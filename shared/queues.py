@@ -1,0 +1,133 @@
+"""Durable hand-over of work through Redis Streams with consumer groups.
+
+An entry stays pending until the service that read it has handed its result on, in one script with
+the acknowledgement. A dead service's entries are claimed by another; an entry that was finished in
+the meantime is acknowledged once only, so its result exists once only. Streams are bounded because
+the feeder issues no more groups than it has capacity for, and a finished entry is deleted.
+"""
+
+from dataclasses import dataclass
+
+import redis.asyncio
+from redis.exceptions import ResponseError
+
+CONSUMER_GROUP = "workers"
+_FIELD = b"m"
+
+# KEYS: source stream, target stream. ARGV: group, entry id, payload.
+# Returns 1, or 0 when somebody else has finished the entry already.
+_HAND_OVER = """
+if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('XDEL', KEYS[1], ARGV[2])
+redis.call('XADD', KEYS[2], '*', 'm', ARGV[3])
+return 1
+"""
+
+# KEYS: source stream, dead-letter stream. ARGV: group, entry id, payload, reason.
+_BURY = """
+if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('XDEL', KEYS[1], ARGV[2])
+redis.call('XADD', KEYS[2], '*', 'm', ARGV[3], 'stream', KEYS[1], 'reason', ARGV[4])
+return 1
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One message as read from a stream."""
+
+    id: str
+    payload: bytes
+
+
+class WorkStream:
+    """One stream of work and its consumer group, as seen by one consumer."""
+
+    def __init__(self, client: redis.asyncio.Redis, name: str, consumer: str) -> None:
+        self.client = client
+        self.name = name
+        self.consumer = consumer
+        self._hand_over = client.register_script(_HAND_OVER)
+        self._bury = client.register_script(_BURY)
+
+    async def create(self) -> None:
+        """Make the stream and its consumer group if they are not there."""
+        try:
+            await self.client.xgroup_create(self.name, CONSUMER_GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def read(self, count: int, block_s: float) -> list[Entry]:
+        """Up to `count` entries nobody has read; an empty list after `block_s` without one."""
+        try:
+            answer = await self.client.xreadgroup(
+                CONSUMER_GROUP,
+                self.consumer,
+                {self.name: ">"},
+                count=count,
+                block=max(1, int(block_s * 1000)),
+            )
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await self.create()
+            return []
+        return [entry for _, entries in answer or [] for entry in map(_entry, entries)]
+
+    async def claim_abandoned(self, idle_s: float, count: int) -> list[Entry]:
+        """Take over up to `count` entries whose reader has not renewed them for `idle_s`."""
+        try:
+            answer = await self.client.xautoclaim(
+                self.name,
+                CONSUMER_GROUP,
+                self.consumer,
+                min_idle_time=int(idle_s * 1000),
+                count=count,
+            )
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await self.create()
+            return []
+        return [_entry(entry) for entry in answer[1] if entry[1]]
+
+    async def renew(self, entry_ids: list[str]) -> None:
+        """Say that this consumer still works on these entries."""
+        if entry_ids:
+            await self.client.xclaim(
+                self.name, CONSUMER_GROUP, self.consumer, 0, entry_ids, idle=0, justid=True
+            )
+
+    async def hand_over(self, entry: Entry, target: str, payload: bytes) -> bool:
+        """Put the result on `target` and finish `entry`, at once.
+
+        Returns False, and adds nothing, when the entry was finished by another consumer.
+        """
+        done = await self._hand_over(
+            keys=[self.name, target], args=[CONSUMER_GROUP, entry.id, payload]
+        )
+        return bool(done)
+
+    async def bury(self, entry: Entry, dead_letters: str, reason: str) -> bool:
+        """Move an entry that cannot be processed to the dead-letter stream, with the reason."""
+        done = await self._bury(
+            keys=[self.name, dead_letters],
+            args=[CONSUMER_GROUP, entry.id, entry.payload, reason],
+        )
+        return bool(done)
+
+    async def deliveries(self, entry: Entry) -> int:
+        """How often the entry has been handed out so far."""
+        pending = await self.client.xpending_range(
+            self.name, CONSUMER_GROUP, min=entry.id, max=entry.id, count=1
+        )
+        return int(pending[0]["times_delivered"]) if pending else 0
+
+    async def length(self) -> int:
+        """Entries that are waiting or being worked on."""
+        return int(await self.client.xlen(self.name))
+
+
+def _entry(raw: tuple[bytes, dict[bytes, bytes]]) -> Entry:
+    return Entry(id=raw[0].decode(), payload=raw[1][_FIELD])

@@ -1,0 +1,102 @@
+"""Running one service: its HTTP routes and its background work live and die together.
+
+SIGTERM or SIGINT sets the stop event; the work drains while the routes go on answering. If the work
+ends or fails, the routes end too and the process says why.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.responses import Response
+
+from shared.errors import UserError, WaitTimeout
+
+logger = logging.getLogger(__name__)
+
+Work = Callable[[asyncio.Event], Awaitable[None]]
+
+
+def bind(service: str, host: str, port: int) -> socket.socket:
+    """A listening socket for `service`.
+
+    Raises:
+        UserError: when the port is taken or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise UserError(
+            f"{service}: cannot listen on {host}:{port} ({error.strerror}); "
+            f"set {service}.host and {service}.port to a free address"
+        ) from None
+    return listener
+
+
+def metrics_route(app: FastAPI, registry: CollectorRegistry) -> None:
+    """Add ``GET /metrics`` in Prometheus' text format."""
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+async def run_service(
+    service: str, app: FastAPI, listener: socket.socket, work: Work, drain_timeout_s: float
+) -> None:
+    """Serve `app` on `listener` and run `work(stop)` until it ends or the process is told to stop.
+
+    Raises:
+        WaitTimeout: when the work does not end within `drain_timeout_s` after the stop event.
+    """
+    stop = asyncio.Event()
+    # uvicorn installs signal handlers of its own when it starts; ours replace them once it is up.
+    app.router.lifespan_context = _on_startup(lambda: _handle_signals(stop))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=5)
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    working = asyncio.ensure_future(work(stop))
+    told_to_stop = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, working, told_to_stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        await _within(working, drain_timeout_s, service)
+    finally:
+        told_to_stop.cancel()
+        server.should_exit = True
+        await serving
+
+
+async def _within(task: asyncio.Future[None], seconds: float, service: str) -> None:
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if not done:
+        task.cancel()
+        raise WaitTimeout(service, "work in hand to end", seconds, f"{service}.drain_timeout_s")
+    task.result()
+
+
+def _handle_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _on_startup(action: Callable[[], None]) -> Callable[[FastAPI], object]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        action()
+        yield
+
+    return lifespan
