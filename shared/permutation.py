@@ -124,7 +124,7 @@ def gold_slot(sample: Sample, permutation: Permutation) -> int | None:
 
 
 def _slot_of(answer: str, sample: Sample) -> int | None:
-    """Index of the slot that `answer` names, by the sample's order rule; None when it names none."""
+    """Index of the slot that `answer` names by the order rule; None when it names none."""
     word = answer.strip()
     slot: int | None = None
     if sample.order == "letter" and len(word) == 1 and word.upper() in string.ascii_uppercase:
