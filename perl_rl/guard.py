@@ -1,0 +1,147 @@
+"""A small process around each child of the launcher: the child and all it starts end with it.
+
+It puts the child on its cores and passes its exit status on. When the launcher dies, even by
+``kill -9``, it stops the child. Standard library only: it is run by path, so it starts at once.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+PARENT_CHECK_S = 0.5
+ORPHAN_GRACE_S = 3.0
+"""What a dead child leaves running gets this long after SIGTERM: enough to free shared memory."""
+
+_WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+
+
+def prctl(option: int, value: int) -> None:
+    """Linux's ``prctl(2)`` with one argument."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}): {os.strerror(number)}")
+
+
+def guarded(
+    command: list[str], cores: frozenset[int] | None = None, grace_s: float = 30.0
+) -> list[str]:
+    """The command line that runs `command` under a guard whose parent is this process.
+
+    Args:
+        command: program and arguments.
+        cores: the only cores it may use; None leaves the choice to the system.
+        grace_s: what it gets between SIGTERM and SIGKILL.
+    """
+    words = [sys.executable, "-I", "-S", __file__, "--parent", str(os.getpid())]
+    words += ["--grace", str(grace_s)]
+    if cores is not None:
+        words += ["--cores", ",".join(str(core) for core in sorted(cores))]
+    return [*words, "--", *command]
+
+
+def descendants(root: int) -> list[int]:
+    """Process ids of everything below `root` that has not ended."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            parent, state = _parent_and_state(int(name))
+            if state not in ("Z", "X", ""):
+                children.setdefault(parent, []).append(int(name))
+    found: list[int] = []
+    waiting = [root]
+    while waiting:
+        below = children.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
+
+
+def _parent_and_state(pid: int) -> tuple[int, str]:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            # The second field is the program's name in brackets and may hold anything.
+            state, parent = file.read().rpartition(")")[2].split()[:2]
+    except (OSError, ValueError):
+        return 0, ""
+    return int(parent), state
+
+
+def send(pid: int, number: int) -> None:
+    """Signal a process that may have ended already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def end_descendants(root: int, grace_s: float, spare: frozenset[int] = frozenset()) -> None:
+    """SIGTERM to all below `root` but `spare`, and SIGKILL to what is left after `grace_s`.
+
+    For use in a process that is a subreaper: everything that loses its parent comes back to it.
+    """
+    kill_at = time.monotonic() + grace_s
+    told: set[int] = set()
+    while left := [pid for pid in descendants(root) if pid not in spare]:
+        overdue = time.monotonic() > kill_at
+        for pid in left:
+            if overdue or pid not in told:
+                send(pid, signal.SIGKILL if overdue else signal.SIGTERM)
+                told.add(pid)
+        time.sleep(0.02)
+
+
+def _start(command: list[str]) -> "subprocess.Popen[bytes]":
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
+        # Should someone kill the guard itself, the child goes too.
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    # A guard has one thread, so code between fork and exec is safe here.
+    return subprocess.Popen(command, preexec_fn=prepare)
+
+
+def _watch(child: "subprocess.Popen[bytes]", parent: int, grace_s: float) -> int:
+    """Wait for the child; stop it when told to or when the parent is gone."""
+    kill_at: float | None = None
+    while (status := child.poll()) is None:
+        received = signal.sigtimedwait(_WATCHED, PARENT_CHECK_S)
+        told = received is not None and received.si_signo != signal.SIGCHLD
+        if (told or os.getppid() != parent) and kill_at is None:
+            child.send_signal(signal.SIGTERM)
+            kill_at = time.monotonic() + grace_s
+        if kill_at is not None and time.monotonic() > kill_at:
+            child.kill()
+    return status
+
+
+def main() -> int:
+    """Run the command of the arguments; returns its exit status (128 + number for a signal)."""
+    parser = argparse.ArgumentParser(prog="guard")
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--cores")
+    parser.add_argument("--grace", type=float, required=True)
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if options.cores:
+        os.sched_setaffinity(0, {int(core) for core in options.cores.split(",")})
+    try:
+        child = _start(options.command)
+    except OSError as error:
+        print(f"cannot start {options.command[0]}: {error.strerror}", file=sys.stderr)
+        return 127
+    status = _watch(child, options.parent, options.grace)
+    end_descendants(os.getpid(), ORPHAN_GRACE_S)
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
