@@ -207,8 +207,8 @@ class TrainerConfig(Section):
     max_staleness: int = Field(default=1, ge=0)
     """A group is trained while ``current step - oldest sampling version`` is at most this."""
     zero_stage: Literal[0, 1, 2, 3] = 1
-    row_tokens: Count = 16_384
-    """Tokens the language model sees at once; longer batches are computed in several passes."""
+    micro_batch_tokens: Count = 16_384
+    """Tokens, padding included, that the language model computes at once."""
     gradient_checkpointing: bool = False
     freeze_vision: bool = False
     attention: Literal["sdpa", "eager"] = "sdpa"
@@ -216,6 +216,10 @@ class TrainerConfig(Section):
     """The longest wait for a full batch of scored groups."""
     start_timeout_s: Positive = 1800.0
     """From the start of the ranks to the first published weights."""
+    drain_timeout_s: Positive = 60.0
+    """How long the ranks may take to end when they are told to stop."""
+    max_restarts: int = Field(default=3, ge=0)
+    """How often failed ranks are started again from the last checkpoint."""
     collective_timeout_s: Positive = 1800.0
     """The longest one rank waits for the others."""
     objective: ObjectiveConfig = ObjectiveConfig()

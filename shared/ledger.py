@@ -5,9 +5,7 @@ script in Redis together with the queue operation that causes it. A group leaves
 whoever comes second is told so and changes nothing.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 import redis.asyncio
 from pydantic import BaseModel
@@ -109,25 +107,6 @@ class Counts(BaseModel):
     def balanced(self) -> bool:
         """Invariant 1 of the design: every issued group is accounted for."""
         return self.issued == self.trained + self.in_flight + sum(self.dropped.values())
-
-
-@dataclass
-class Snapshot:
-    """The ledger as a checkpoint holds it."""
-
-    next_index: int = 0
-    """Index of the first group that was never issued."""
-    settled: dict[str, str] = field(default_factory=dict)
-    """Group id to ``trained:<step>`` or ``dropped:<reason>``."""
-
-    def to_json(self) -> str:
-        """Text for the checkpoint folder."""
-        return json.dumps({"next_index": self.next_index, "settled": self.settled})
-
-    @classmethod
-    def from_json(cls, text: str) -> "Snapshot":
-        """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
 
 
 class Ledger:
@@ -259,13 +238,16 @@ class Ledger:
         )
 
     async def settled(self) -> dict[str, str]:
-        """Group id to final state, for every group that is no longer in flight."""
+        """Group id to ``trained:<step>`` or ``dropped:<reason>``, for groups not in flight.
+
+        This is what a checkpoint keeps of the ledger.
+        """
         raw = await self._client.hgetall(self._keys.ledger)
         states = {group.decode(): state.decode() for group, state in raw.items()}
         return {group: state for group, state in states.items() if not _is_in_flight(state)}
 
-    async def restore(self, snapshot: Snapshot) -> None:
-        """Replace the account by a checkpoint's and empty the queues, at once.
+    async def restore(self, settled: Mapping[str, str]) -> None:
+        """Replace the account by a checkpoint's (see `settled`) and empty the queues, at once.
 
         Groups that were in flight at the checkpoint, or settled after it, are simply not entered:
         the feeder issues them again. Whatever a node still works on for the lost history names a
@@ -281,9 +263,9 @@ class Ledger:
             for stream in (keys.prompts, keys.trajectories, keys.groups):
                 pipe.delete(stream)
                 pipe.xgroup_create(stream, CONSUMER_GROUP, id="0", mkstream=True)
-            if snapshot.settled:
-                pipe.hset(keys.ledger, mapping=snapshot.settled)
-                pipe.hset(keys.counts, mapping=_tally(snapshot.settled.values()))
+            if settled:
+                pipe.hset(keys.ledger, mapping=dict(settled))
+                pipe.hset(keys.counts, mapping=_tally(settled.values()))
             await pipe.execute()
 
     async def _groups(self) -> list[str]:
