@@ -1,7 +1,8 @@
-"""Declare torchvision's compiled operators before its import, where its own build of them does not load.
+"""Declare torchvision's compiled operators before its import, where its own build does not load.
 
-The set-up copies this module into the environment, with a `.pth` file that imports it in every process, only where
-`import torchvision` fails (a CUDA build beside the CPU torch). Image processors need the package, not the operators.
+The set-up copies this module into the environment, with a `.pth` file that imports it in every
+process, only where `import torchvision` fails (a CUDA build beside the CPU torch). Image processors
+need the package, not its operators.
 """
 
 import sys
@@ -12,9 +13,9 @@ _library: list[object] = []
 
 
 class OperatorDeclarer:
-    """A meta path finder that finds nothing: it declares the operators when torchvision is first asked for.
+    """A meta path finder that finds nothing and declares the operators when torchvision is wanted.
 
-    Waiting for that moment keeps torch out of the start of every Python process of the environment.
+    Waiting for that moment keeps torch out of the start of every other Python process.
     """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:

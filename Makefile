@@ -1,0 +1,40 @@
+# Every target is a complete first command on a fresh machine: each one sets the environment up first.
+PYTHON ?= python3
+SETUP_FLAGS ?=
+BIN := .venv/bin
+
+.PHONY: setup demo test unit integration lint format lock clean
+
+setup:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "set-up: missing: Python 3.11 or newer (no $(PYTHON) on the PATH): install it, or name one: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) scripts/setup_env.py $(SETUP_FLAGS)
+
+demo: setup
+	@$(BIN)/perl-rl demo $(DEMO_FLAGS)
+
+test: lint unit integration
+
+unit: setup
+	$(BIN)/python -m pytest tests/unit
+
+integration: setup
+	$(BIN)/python -m pytest tests/integration
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The CPU set's constraints, from the environment as it is: run it after changing a pinned requirement.
+lock: setup
+	@{ echo "# The CPU set's whole closure as installed and tested (Python 3.11, x86-64). Made by: make lock"; \
+	$(BIN)/python -m pip list --format=freeze | sed -E 's/\+cpu$$//' | grep -v -E '^(pip|perl-rl|perl_rl)=='; } > requirements/cpu.lock.new
+	@mv requirements/cpu.lock.new requirements/cpu.lock
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
