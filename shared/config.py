@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import UserError
+from shared.prompting import DEFAULT_INSTRUCTION
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -61,9 +62,7 @@ class DataConfig(Section):
     """JSON-lines file of samples (``shared/sample.py``)."""
     heldout: Path | None = None
     """Samples for the evaluation before and after training."""
-    instruction: str = (
-        "Think about the question inside <think> </think> and give the final answer in \\boxed{}."
-    )
+    instruction: str = DEFAULT_INSTRUCTION
     """Text after every question."""
     max_image_pixels: Count = 64_000_000
     """Pictures with more pixels than this are refused before they are decoded."""
@@ -244,6 +243,20 @@ class EvalConfig(Section):
     orders: Count = 6
     """Orders of each held-out question, the original one among them."""
     max_tokens: Count = 2048
+    timeout_s: Positive = 7200.0
+    """The longest one evaluation may take."""
+
+
+class LauncherConfig(Section):
+    """`perl-rl launch`: every service on this machine."""
+
+    max_restarts: int = Field(default=3, ge=0)
+    """How often one rollout or reward node that died is started again."""
+    stop_timeout_s: Positive = 30.0
+    """What a process gets between SIGTERM and SIGKILL."""
+    share_gpus: bool = False
+    """Let rollout nodes and trainer ranks use the same GPUs when there are too few for each to
+    have its own; lower ``rollout.engine.gpu_memory_utilization`` with it."""
 
 
 class Config(Section):
@@ -263,6 +276,7 @@ class Config(Section):
     trainer: TrainerConfig
     weights: WeightsConfig = WeightsConfig()
     eval: EvalConfig = EvalConfig()
+    launcher: LauncherConfig = LauncherConfig()
 
     @model_validator(mode="after")
     def _divisible(self) -> "Config":
