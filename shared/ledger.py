@@ -11,12 +11,21 @@ import redis.asyncio
 from pydantic import BaseModel
 
 from shared.keys import Keys
-from shared.messages import PolicyVersion, PromptTask, ScoredGroup, ScoredOrder, encode
-from shared.queues import CONSUMER_GROUP, Entry
+from shared.messages import (
+    PolicyVersion,
+    PromptTask,
+    ScoredGroup,
+    ScoredOrder,
+    encode,
+    group_identity,
+)
+from shared.queues import CONSUMER_GROUP, Entry, WorkStream
 
 IN_FLIGHT = "in_flight"
 TRAINED = "trained"
 DROPPED = "dropped"
+DEAD_LETTER = "dead_letter"
+"""Reason of a group with an order that no service could process."""
 
 # A settled group's images are deleted with the last group that shows them.
 _RELEASE = """
@@ -44,15 +53,18 @@ for i = 4, #ARGV do redis.call('XADD', KEYS[3], '*', 'm', ARGV[i]) end
 return 1
 """
 
-# KEYS: ledger, counts, events, refs, group-images, stream, assembly.
-# ARGV: group, expected state, new state, counter, image prefix, consumer group, entry id or ''.
-# Returns 1, or 0 when the group was not in flight in this incarnation.
+# KEYS: ledger, counts, events, refs, group-images, stream, assembly, dead letters.
+# ARGV: group, expected state, new state, counter, image prefix, consumer group, entry id, then,
+# for an entry that nobody could process, its payload and why.
+# Returns 1, or 0 when the entry was finished by another or the group was not in flight in this
+# incarnation.
 _SETTLE = (
     _RELEASE
     + """
-if ARGV[7] ~= '' then
-  if redis.call('XACK', KEYS[6], ARGV[6], ARGV[7]) == 0 then return 0 end
-  redis.call('XDEL', KEYS[6], ARGV[7])
+if redis.call('XACK', KEYS[6], ARGV[6], ARGV[7]) == 0 then return 0 end
+redis.call('XDEL', KEYS[6], ARGV[7])
+if ARGV[8] then
+  redis.call('XADD', KEYS[8], '*', 'm', ARGV[8], 'stream', KEYS[6], 'reason', ARGV[9])
 end
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('DEL', KEYS[7])
@@ -69,7 +81,8 @@ return 1
 # order index, scored order, orders of the group.
 # Returns 'gone' (finished by another, or no longer in flight), 'waiting', or all scored orders.
 _COLLECT = """
-if redis.call('HGET', KEYS[3], ARGV[3]) ~= ARGV[4] then
+local in_flight = redis.call('HGET', KEYS[3], ARGV[3]) == ARGV[4]
+if not in_flight or redis.call('HEXISTS', KEYS[2], 'done') == 1 then
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
   redis.call('XDEL', KEYS[1], ARGV[2])
   return 'gone'
@@ -85,12 +98,15 @@ return redis.call('HVALS', KEYS[2])
 
 # KEYS: trajectories, assembly, groups, ledger. ARGV: consumer group, entry id, group, expected
 # state, scored group. The entry that completed the group is acknowledged here, not when it was
-# collected, so that a reward node that dies in between is taken over.
+# collected, so that a reward node that dies in between is taken over. The mark `done` stays in the
+# place of the assembly until the group is settled: a second delivery must not assemble it again.
 _FORWARD = """
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('XDEL', KEYS[1], ARGV[2])
 if redis.call('HGET', KEYS[4], ARGV[3]) ~= ARGV[4] then return 0 end
-if redis.call('DEL', KEYS[2]) == 0 then return 0 end
+if redis.call('HEXISTS', KEYS[2], 'done') == 1 then return 0 end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], 'done', 1)
 redis.call('XADD', KEYS[3], '*', 'm', ARGV[5])
 return 1
 """
@@ -181,6 +197,21 @@ class Ledger:
             group_id, issued_at, f"{DROPPED}:{reason}", f"{DROPPED}:{reason}", stream, entry.id
         )
 
+    async def drop_dead_letter(self, stream: WorkStream, entry: Entry, why: str) -> bool:
+        """Move an entry that cannot be processed to the dead-letter stream; drop its group.
+
+        The group is dropped for the reason ``dead_letter`` where the entry still tells which it
+        is. Returns False when another consumer has finished the entry.
+        """
+        identity = group_identity(entry.payload)
+        if identity is None:
+            return await stream.bury(entry, self._keys.dead_letters, why)
+        state = f"{DROPPED}:{DEAD_LETTER}"
+        group_id, issued_at = identity
+        return await self._settle_one(
+            group_id, issued_at, state, state, stream.name, entry.id, entry.payload, why
+        )
+
     async def train(
         self, group_id: str, issued_at: PolicyVersion, step: int, entry_id: str
     ) -> bool:
@@ -197,6 +228,7 @@ class Ledger:
         counter: str,
         stream: str,
         entry_id: str,
+        *dead_letter: bytes | str,
     ) -> bool:
         keys = self._keys
         done = await self._settle(
@@ -208,6 +240,7 @@ class Ledger:
                 keys.group_images,
                 stream,
                 keys.assembly(group_id),
+                keys.dead_letters,
             ],
             args=[
                 group_id,
@@ -217,6 +250,7 @@ class Ledger:
                 keys.image_prefix,
                 CONSUMER_GROUP,
                 entry_id,
+                *dead_letter,
             ],
         )
         return bool(done)

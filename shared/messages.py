@@ -31,7 +31,13 @@ def _array_of(dtype: str) -> Any:
     def read(value: Any) -> np.ndarray:
         if isinstance(value, bytes):
             return np.frombuffer(value, dtype=dtype)
-        return np.asarray(value, dtype=dtype)
+        try:
+            array = np.asarray(value, dtype=dtype)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(str(error)) from None
+        if array.ndim != 1:
+            raise ValueError(f"expected one dimension, got {array.ndim}")
+        return array
 
     def write(value: np.ndarray) -> bytes:
         return value.astype(dtype).tobytes()
@@ -238,3 +244,16 @@ def decode(kind: type[M], data: bytes) -> M:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "message"
         raise MalformedMessage(f"{name}, field '{field}': {first['msg']}") from None
+
+
+def group_identity(data: bytes) -> tuple[str, PolicyVersion] | None:
+    """Group id and policy version at issue from a message that does not decode; None if lost.
+
+    Reads tasks, and trajectories with their task, of any schema version.
+    """
+    try:
+        _, _, fields = msgpack.unpackb(data)
+        task = fields.get("task", fields)
+        return str(task["group_id"]), PolicyVersion.model_validate(task["issued_at"])
+    except (ValueError, TypeError, LookupError, AttributeError, msgpack.UnpackException):
+        return None

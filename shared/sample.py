@@ -4,7 +4,6 @@ Every data format is turned into `Sample` once, at the edge; nothing behind it k
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -64,39 +63,44 @@ def load_samples(path: Path) -> list[Sample]:
         UserError: naming file, line and field of the first row that does not fit, or the image
             file that does not exist.
     """
-    samples = list(_read_rows(path))
-    if not samples:
-        raise UserError(f"{path}: holds no samples; write one JSON object per line")
-    repeated = _first_repeated([sample.id for sample in samples])
-    if repeated is not None:
-        raise UserError(f"{path}: the id '{repeated}' stands in two rows; make ids unique")
-    return samples
+    return [_with_files(sample, path, number) for number, sample in _rows(path)]
 
 
-def _read_rows(path: Path) -> Iterator[Sample]:
+def read_samples(path: Path) -> list[Sample]:
+    """As `load_samples`, with the images as the file names them: they need not exist."""
+    return [sample for _, sample in _rows(path)]
+
+
+def _rows(path: Path) -> list[tuple[int, Sample]]:
+    """Line number and sample of each row."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot read the data file ({error.strerror}); check data.path"
-        ) from None
+        raise UserError(f"{path}: cannot read the data file ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text at byte {error.start}") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield _parse_row(line, path, number)
+    # Not splitlines(): a question may hold U+2028 and other characters that it takes for line ends.
+    lines = enumerate(text.split("\n"), start=1)
+    rows = [(number, _parse_row(line, path, number)) for number, line in lines if line.strip()]
+    if not rows:
+        raise UserError(f"{path}: holds no samples; write one JSON object per line")
+    _refuse_repeated_ids(rows, path)
+    return rows
 
 
 def _parse_row(line: str, path: Path, number: int) -> Sample:
     try:
-        row = json.loads(line)
-        sample = Sample.model_validate(row)
+        return Sample.model_validate(json.loads(line))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "row"
-        raise UserError(f"{path}, line {number}, field '{field}': {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}, line {number}, field '{field}': {message}") from None
+
+
+def _with_files(sample: Sample, path: Path, number: int) -> Sample:
     files = tuple(str(path.parent / image) for image in sample.images)
     for file in files:
         if not Path(file).is_file():
@@ -104,10 +108,12 @@ def _parse_row(line: str, path: Path, number: int) -> Sample:
     return sample.model_copy(update={"images": files})
 
 
-def _first_repeated(ids: list[str]) -> str | None:
-    seen: set[str] = set()
-    for one in ids:
-        if one in seen:
-            return one
-        seen.add(one)
-    return None
+def _refuse_repeated_ids(rows: list[tuple[int, Sample]], path: Path) -> None:
+    lines: dict[str, int] = {}
+    for number, sample in rows:
+        if sample.id in lines:
+            raise UserError(
+                f"{path}, line {number}, field 'id': '{sample.id}' is also the id of line "
+                f"{lines[sample.id]}; make ids unique"
+            )
+        lines[sample.id] = number
