@@ -1,0 +1,205 @@
+"""The demo's questions: real handwritten digits, several images a question, three kinds.
+
+The 1797 digits come inside scikit-learn. Which of them are held out is fixed, whatever the seed:
+the start model has been taught on the others.
+"""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from shared.permutation import ORDINALS
+from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
+
+QuestionKind = Literal["option", "place", "total"]
+"""option: the letter of the image with the largest or smallest digit (re-indexed when images
+move). place: the larger or smaller of two images, named by its place (flips). total: a sum or a
+count over the images (stays)."""
+
+KINDS: tuple[QuestionKind, ...] = get_args(QuestionKind)
+
+IMAGE_SIDE = 56
+"""Pixels: the 8x8 scans enlarged to 4x4 patches of 14, which are 4 image tokens."""
+
+_HELD_OUT_SHARE = 0.3
+_SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question over digit images: `digits` are indices into the data set, in slot order."""
+
+    kind: QuestionKind
+    text: str
+    digits: tuple[int, ...]
+    answer: str
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The scans and their values. `scans`: (N, 8, 8) uint8 of 0..255; `values`: (N,) of 0..9."""
+
+    scans: NDArray[np.uint8]
+    values: tuple[int, ...]
+    train: tuple[int, ...]
+    held_out: tuple[int, ...]
+
+
+@cache
+def digits() -> Digits:
+    """The data set with its fixed split into training and held-out images."""
+    bunch = load_digits()
+    order = list(range(len(bunch.target)))
+    random.Random(_SPLIT_SEED).shuffle(order)
+    held_out = round(_HELD_OUT_SHARE * len(order))
+    return Digits(
+        scans=(bunch.images * (255.0 / 16.0)).round().astype(np.uint8),
+        values=tuple(int(value) for value in bunch.target),
+        train=tuple(sorted(order[held_out:])),
+        held_out=tuple(sorted(order[:held_out])),
+    )
+
+
+def picture(scan: NDArray[np.uint8]) -> Image.Image:
+    """An 8x8 scan as the RGB picture of `IMAGE_SIDE` pixels that the model is shown."""
+    side = (IMAGE_SIDE, IMAGE_SIDE)
+    return Image.fromarray(scan).resize(side, Image.Resampling.BICUBIC).convert("RGB")
+
+
+def ask(kind: QuestionKind, pool: Sequence[int], skew: float, rng: random.Random) -> Question:
+    """Draw one question of `kind` over the images in `pool`.
+
+    Args:
+        skew: how much the gold image sits in the early slots: slot k is gold with a probability
+            proportional to ``skew ** k``. 1 is no skew. Does nothing where no image is the answer.
+    """
+    if kind == "option":
+        return _ask_option(pool, skew, rng)
+    if kind == "place":
+        return _ask_place(pool, skew, rng)
+    return _ask_total(pool, rng)
+
+
+def questions(count: int, pool: Sequence[int], skew: float, seed: str) -> Iterator[Question]:
+    """Draw `count` questions over `pool`, the kinds taking turns; the same for the same `seed`."""
+    rng = random.Random(seed)
+    for number in range(count):
+        yield ask(KINDS[number % len(KINDS)], pool, skew, rng)
+
+
+def worked_answer(question: Question) -> str:
+    """The response that is taught: the digits in slot order as the reasoning, then the answer."""
+    trace = " ".join(str(value) for value in _values(question.digits))
+    return f"<think>{trace}</think>\\boxed{{{question.answer}}}"
+
+
+def write_data(folder: Path, train: int, held_out: int, skew: float, seed: int) -> None:
+    """Write `train.jsonl`, `heldout.jsonl` and the `images/` they name, in the sample format.
+
+    The training questions are skewed as the start model's lessons were. Held-out questions are
+    not: they are asked in every order anyway.
+    """
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    data = digits()
+    parts = {
+        "train": list(questions(train, data.train, skew, f"{seed} train")),
+        "heldout": list(questions(held_out, data.held_out, 1.0, f"{seed} heldout")),
+    }
+    for name, asked in parts.items():
+        rows = [_sample(f"{name}-{number}", question) for number, question in enumerate(asked)]
+        lines = [json.dumps(row.model_dump(exclude_defaults=True)) for row in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    shown = {index for asked in parts.values() for question in asked for index in question.digits}
+    for index in sorted(shown):
+        picture(data.scans[index]).save(folder / _image_name(index))
+
+
+def _ask_option(pool: Sequence[int], skew: float, rng: random.Random) -> Question:
+    count = rng.choice((3, 3, 4))
+    largest = rng.random() < 0.5
+    indices = _with_gold_at(_gold_slot(count, skew, rng), count, largest, pool, rng)
+    options = "".join(f"\n{letter}. {IMAGE_TAG}" for letter in "ABCD"[:count])
+    text = f"Which option shows the {'largest' if largest else 'smallest'} digit?{options}"
+    gold = _extreme(indices, largest)
+    return Question("option", text, indices, "ABCD"[gold])
+
+
+def _ask_place(pool: Sequence[int], skew: float, rng: random.Random) -> Question:
+    larger = rng.random() < 0.5
+    indices = _with_gold_at(_gold_slot(2, skew, rng), 2, larger, pool, rng)
+    text = (
+        f"First {IMAGE_TAG} second {IMAGE_TAG}\n"
+        f"Which of the two shows the {'larger' if larger else 'smaller'} digit, first or second?"
+    )
+    return Question("place", text, indices, ORDINALS[_extreme(indices, larger)])
+
+
+def _ask_total(pool: Sequence[int], rng: random.Random) -> Question:
+    if rng.random() < 0.5:
+        indices = tuple(rng.sample(pool, 2))
+        text = f"{IMAGE_TAG * 2}\nWhat is the sum of the digits?"
+        answer = sum(_values(indices))
+    else:
+        indices = tuple(rng.sample(pool, rng.choice((3, 4))))
+        text = f"{IMAGE_TAG * len(indices)}\nHow many of the digits are odd?"
+        answer = sum(value % 2 for value in _values(indices))
+    return Question("total", text, indices, str(answer))
+
+
+def _gold_slot(count: int, skew: float, rng: random.Random) -> int:
+    return rng.choices(range(count), weights=[skew**slot for slot in range(count)])[0]
+
+
+def _with_gold_at(
+    slot: int, count: int, largest: bool, pool: Sequence[int], rng: random.Random
+) -> tuple[int, ...]:
+    """`count` images of different values, the largest (or smallest) of them in `slot`."""
+    while True:
+        indices = rng.sample(pool, count)
+        if len(set(_values(indices))) == count:
+            break
+    gold = _extreme(indices, largest)
+    indices[slot], indices[gold] = indices[gold], indices[slot]
+    return tuple(indices)
+
+
+def _extreme(indices: Sequence[int], largest: bool) -> int:
+    values = _values(indices)
+    return values.index(max(values) if largest else min(values))
+
+
+def _values(indices: Sequence[int]) -> list[int]:
+    return [digits().values[index] for index in indices]
+
+
+_RULES: dict[QuestionKind, tuple[AnswerKind, OrderRule]] = {
+    "option": ("letter", "letter"),
+    "place": ("position", "position"),
+    "total": ("number", "invariant"),
+}
+
+
+def _sample(name: str, question: Question) -> Sample:
+    kind, order = _RULES[question.kind]
+    return Sample(
+        id=name,
+        question=question.text,
+        images=tuple(_image_name(index) for index in question.digits),
+        answer=question.answer,
+        kind=kind,
+        order=order,
+        source=question.kind,
+    )
+
+
+def _image_name(index: int) -> str:
+    return f"images/{index:04d}.png"

@@ -1,0 +1,225 @@
+"""How well answers hold under every order of the images: accuracy, worst case and flip rate.
+
+Pure functions over answers already given; the metrics are those of the project's method notes.
+"""
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from shared.permutation import (
+    Permutation,
+    all_orders,
+    answer_in_original,
+    answer_under,
+    draw_orders,
+    gold_slot,
+    identity,
+    number_of_orders,
+    refusal,
+)
+from shared.sample import Sample
+
+_BOXED = "\\boxed{"
+
+
+@dataclass(frozen=True)
+class OrderAnswer:
+    """The final answer to one sample under one order; `given` is None when there was none."""
+
+    permutation: Permutation
+    given: str | None
+    right: bool
+
+
+@dataclass(frozen=True)
+class ItemAnswers:
+    """One sample with its answers under all the orders it was asked in."""
+
+    sample: Sample
+    answers: tuple[OrderAnswer, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the orders under which the answer is right."""
+        return sum(answer.right for answer in self.answers) / len(self.answers)
+
+    @property
+    def always_right(self) -> bool:
+        """Whether the answer is right under every order."""
+        return all(answer.right for answer in self.answers)
+
+    @property
+    def flips(self) -> bool:
+        """Whether the answers, mapped back to the original labels, are not all the same."""
+        return len({self._in_original(answer) for answer in self.answers}) > 1
+
+    def _in_original(self, answer: OrderAnswer) -> str | None:
+        if answer.given is None:
+            return None
+        return answer_in_original(answer.given, self.sample, answer.permutation)
+
+
+class Estimate(BaseModel):
+    """A mean over items with its 95 % bootstrap confidence interval."""
+
+    model_config = ConfigDict(frozen=True)
+
+    value: float
+    low: float
+    high: float
+
+
+class OrderReport(BaseModel):
+    """Order robustness of a model on a set of samples; shares are between 0 and 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: int
+    answers: int
+    accuracy: Estimate
+    """Mean over items of the share of orders answered rightly."""
+    worst_case: Estimate
+    """Share of items right under all their orders."""
+    flip_rate: Estimate
+    """Share of items whose answer changes with the order."""
+    accuracy_by_slot: dict[int, float]
+    """Accuracy by the slot of the gold image, over items whose answer is an image."""
+    by_source: dict[str, "SourceReport"]
+    excluded: dict[str, int]
+    """Samples that must not be permuted, by reason."""
+
+
+class SourceReport(BaseModel):
+    """The same metrics over the items of one source."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: int
+    accuracy: float
+    worst_case: float
+    flip_rate: float
+
+
+def orders_to_ask(sample: Sample, most: int, seed: int) -> list[Permutation]:
+    """All orders of the sample's images where they are at most `most`, else that many distinct
+    ones, the original among them; the same for the same seed and sample."""
+    count = len(sample.images)
+    if number_of_orders(count, sample.fixed) <= most:
+        return all_orders(count, sample.fixed)
+    rng = random.Random(f"{seed} {sample.id}")
+    return [identity(count), *draw_orders(count, most - 1, rng, sample.fixed)]
+
+
+def permutable(samples: Iterable[Sample]) -> tuple[list[Sample], dict[str, int]]:
+    """The samples that may be permuted, and how many may not, by reason."""
+    kept, excluded = [], Counter[str]()
+    for sample in samples:
+        reason = refusal(sample)
+        if reason is None:
+            kept.append(sample)
+        else:
+            excluded[reason] += 1
+    return kept, dict(excluded)
+
+
+def judge(
+    sample: Sample,
+    permutations: Sequence[Permutation],
+    responses: Sequence[str],
+) -> ItemAnswers:
+    """Reduce each response to its final answer and compare it with the gold answer of its order."""
+    answers = []
+    for permutation, response in zip(permutations, responses, strict=True):
+        given = final_answer(response)
+        gold = answer_under(sample.answer, sample, permutation)
+        right = given is not None and _normal(given) == _normal(gold)
+        answers.append(OrderAnswer(permutation, given and _normal(given), right))
+    return ItemAnswers(sample, tuple(answers))
+
+
+def final_answer(response: str) -> str | None:
+    """What stands in the last ``\\boxed{...}`` of the response; None where there is none."""
+    start = response.rfind(_BOXED)
+    if start < 0:
+        return None
+    depth = 1
+    inside = response[start + len(_BOXED) :]
+    for place, character in enumerate(inside):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth == 0:
+            return inside[:place].strip()
+    return None
+
+
+def report(
+    items: Sequence[ItemAnswers],
+    excluded: dict[str, int],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> OrderReport:
+    """Summarise the answers to all items.
+
+    Raises:
+        ValueError: when there is no item.
+    """
+    if not items:
+        raise ValueError("no items to report on")
+    estimate = _bootstrap(len(items), resamples, seed)
+    return OrderReport(
+        items=len(items),
+        answers=sum(len(item.answers) for item in items),
+        accuracy=estimate([item.accuracy for item in items]),
+        worst_case=estimate([float(item.always_right) for item in items]),
+        flip_rate=estimate([float(item.flips) for item in items]),
+        accuracy_by_slot=_accuracy_by_slot(items),
+        by_source=_by_source(items),
+        excluded=excluded,
+    )
+
+
+def _normal(answer: str) -> str:
+    return answer.strip().rstrip(".").casefold()
+
+
+def _bootstrap(items: int, resamples: int, seed: int) -> Callable[[list[float]], Estimate]:
+    """Percentile bootstrap over items: orders of one item are not independent of each other."""
+    drawn = np.random.default_rng(seed).integers(0, items, size=(resamples, items))
+
+    def estimate(values: list[float]) -> Estimate:
+        array = np.asarray(values)
+        low, high = np.quantile(array[drawn].mean(axis=1), (0.025, 0.975))
+        return Estimate(value=float(array.mean()), low=float(low), high=float(high))
+
+    return estimate
+
+
+def _accuracy_by_slot(items: Iterable[ItemAnswers]) -> dict[int, float]:
+    rights: dict[int, list[bool]] = defaultdict(list)
+    for item in items:
+        for answer in item.answers:
+            slot = gold_slot(item.sample, answer.permutation)
+            if slot is not None:
+                rights[slot].append(answer.right)
+    return {slot: sum(rights[slot]) / len(rights[slot]) for slot in sorted(rights)}
+
+
+def _by_source(items: Iterable[ItemAnswers]) -> dict[str, SourceReport]:
+    groups: dict[str, list[ItemAnswers]] = defaultdict(list)
+    for item in items:
+        groups[item.sample.source].append(item)
+    return {source: _source_report(groups[source]) for source in sorted(groups)}
+
+
+def _source_report(items: list[ItemAnswers]) -> SourceReport:
+    count = len(items)
+    return SourceReport(
+        items=count,
+        accuracy=sum(item.accuracy for item in items) / count,
+        worst_case=sum(item.always_right for item in items) / count,
+        flip_rate=sum(item.flips for item in items) / count,
+    )

@@ -1,0 +1,115 @@
+"""Greedy answers of a saved model, in batches: what evaluation compares before and after.
+
+Plain transformers, so that the numbers do not depend on the engine that sampled in training.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+
+from perl_rl.evaluation import OrderReport, judge, orders_to_ask, permutable, report
+from shared.errors import UserError
+from shared.permutation import RenderedOrder, apply_order
+from shared.prompting import messages
+from shared.sample import Sample
+
+
+def evaluate_folder(
+    folder: Path,
+    samples: Sequence[Sample],
+    instruction: str,
+    orders: int,
+    max_tokens: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> OrderReport:
+    """Ask the model saved in `folder` every sample in up to `orders` orders and report on it."""
+    model, processor = load(folder)
+    return evaluate(model, processor, samples, instruction, orders, max_tokens, progress)
+
+
+def load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Model (in fp32, so that ties do not turn on rounding) and processor saved in `folder`.
+
+    Raises:
+        UserError: when the folder holds no model.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: holds no model (config.json is missing); check the path")
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    return model.eval(), AutoProcessor.from_pretrained(folder)
+
+
+def evaluate(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    samples: Sequence[Sample],
+    instruction: str,
+    orders: int,
+    max_tokens: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    seed: int = 0,
+) -> OrderReport:
+    """As `evaluate_folder`, for a model in memory."""
+    kept, excluded = permutable(samples)
+    permutations = [orders_to_ask(sample, orders, seed) for sample in kept]
+    asked = [
+        apply_order(sample, permutation)
+        for sample, several in zip(kept, permutations, strict=True)
+        for permutation in several
+    ]
+    responses = iter(answer(model, processor, asked, instruction, max_tokens, progress))
+    items = [
+        judge(sample, several, [next(responses) for _ in several])
+        for sample, several in zip(kept, permutations, strict=True)
+    ]
+    return report(items, excluded)
+
+
+def answer(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    asked: Sequence[RenderedOrder],
+    instruction: str,
+    max_tokens: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    batch: int = 64,
+) -> list[str]:
+    """The greedy response to each rendered question, in the order given."""
+    # Alike prompts share a batch: less padding.
+    places = sorted(range(len(asked)), key=lambda place: len(asked[place].images))
+    responses = [""] * len(asked)
+    for start in range(0, len(places), batch):
+        chunk = places[start : start + batch]
+        texts = _generate(
+            model, processor, [asked[place] for place in chunk], instruction, max_tokens
+        )
+        for place, text in zip(chunk, texts, strict=True):
+            responses[place] = text
+        progress(start + len(chunk), len(places))
+    return responses
+
+
+@torch.no_grad()
+def _generate(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    asked: Sequence[RenderedOrder],
+    instruction: str,
+    max_tokens: int,
+) -> list[str]:
+    texts = [
+        processor.apply_chat_template(
+            messages(one.question, instruction), add_generation_prompt=True, tokenize=False
+        )
+        for one in asked
+    ]
+    images = [[Image.open(path).convert("RGB") for path in one.images] for one in asked]
+    inputs = processor(
+        text=texts, images=images, padding=True, padding_side="left", return_tensors="pt"
+    ).to(model.device)
+    output = model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)
+    new = output[:, inputs["input_ids"].shape[1] :]
+    return processor.batch_decode(new, skip_special_tokens=True)
