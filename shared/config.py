@@ -321,6 +321,17 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     return _resolve_paths(config, path.parent.resolve())
 
 
+def save_config(config: Config, path: Path) -> None:
+    """Write a configuration that `load_config` reads back; only its owner may read the file.
+
+    That is how secrets reach a child process without standing in its arguments.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        os.fchmod(stream.fileno(), 0o600)
+        yaml.safe_dump(config.model_dump(mode="json"), stream, sort_keys=False)
+
+
 def _apply_override(raw: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator or not key:

@@ -14,7 +14,11 @@ async def connect(url: str, timeout_s: float) -> redis.asyncio.Redis:
     """
     try:
         client = redis.asyncio.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
+            # RESP 2: streams answer with lists of entries, which is what the queues read.
+            url,
+            protocol=2,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
         )
     except ValueError as error:
         raise UserError(f"redis.url '{without_password(url)}': {error}") from None

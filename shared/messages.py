@@ -4,6 +4,7 @@ msgpack with the message's name and schema version in front; anything else is re
 that says what came and what was expected. Nothing on any wire is pickled.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import msgpack
@@ -27,7 +28,7 @@ class MalformedMessage(ValueError):
     """Bytes that are no message of the expected name and schema version."""
 
 
-def _array_of(dtype: str) -> Any:
+def _reader(dtype: str) -> Callable[[Any], np.ndarray]:
     def read(value: Any) -> np.ndarray:
         if isinstance(value, bytes):
             return np.frombuffer(value, dtype=dtype)
@@ -39,16 +40,18 @@ def _array_of(dtype: str) -> Any:
             raise ValueError(f"expected one dimension, got {array.ndim}")
         return array
 
-    def write(value: np.ndarray) -> bytes:
-        return value.astype(dtype).tobytes()
-
-    return Annotated[np.ndarray, BeforeValidator(read), PlainSerializer(write)]
+    return read
 
 
-TokenIds = _array_of("<i4")
+def _bytes(array: np.ndarray) -> bytes:
+    return array.tobytes()
+
+
+# Arrays travel as their little-endian bytes.
+TokenIds = Annotated[np.ndarray, BeforeValidator(_reader("<i4")), PlainSerializer(_bytes)]
 """(T,) int32 token ids."""
 
-Floats = _array_of("<f4")
+Floats = Annotated[np.ndarray, BeforeValidator(_reader("<f4")), PlainSerializer(_bytes)]
 """(T,) float32."""
 
 

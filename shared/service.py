@@ -8,11 +8,12 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.params import Depends
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.responses import Response
 
@@ -44,11 +45,23 @@ def bind(service: str, host: str, port: int) -> socket.socket:
     return listener
 
 
-def metrics_route(app: FastAPI, registry: CollectorRegistry) -> None:
-    """Add ``GET /metrics`` in Prometheus' text format."""
+def metrics_route(
+    app: FastAPI,
+    registry: CollectorRegistry,
+    dependencies: Sequence[Depends] = (),
+    refresh: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Add ``GET /metrics`` in Prometheus' text format.
 
-    @app.get("/metrics", include_in_schema=False)
+    Args:
+        dependencies: of the route, as for any other (the token check).
+        refresh: awaited before each answer, to set gauges from what is elsewhere.
+    """
+
+    @app.get("/metrics", include_in_schema=False, dependencies=list(dependencies))
     async def metrics() -> Response:
+        if refresh is not None:
+            await refresh()
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -93,7 +106,9 @@ def _handle_signals(stop: asyncio.Event) -> None:
         loop.add_signal_handler(number, stop.set)
 
 
-def _on_startup(action: Callable[[], None]) -> Callable[[FastAPI], object]:
+def _on_startup(
+    action: Callable[[], None],
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         action()

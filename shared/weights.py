@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.messages import PolicyVersion
 
+TensorDtype = Literal["bfloat16", "float16", "float32"]
+
 
 class TensorInfo(BaseModel):
     """One parameter as the engine's ``load_weights`` takes it."""
@@ -19,7 +21,7 @@ class TensorInfo(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    dtype: Literal["bfloat16", "float16", "float32"]
+    dtype: TensorDtype
     shape: tuple[int, ...]
     offset: int
     """Of its first byte in the version's bytes."""

@@ -1,0 +1,92 @@
+"""The trainer's HTTP routes: status, control, and the weights that rollout nodes fetch."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Path as PathParameter
+from prometheus_client import CollectorRegistry, Gauge
+from pydantic import BaseModel
+from starlette.responses import FileResponse
+
+from services.trainer.control_plane import ControlPlane
+from services.trainer.runstate import TrainerState
+from services.trainer.spool import DATA_FILE, MANIFEST_FILE
+from shared.auth import token_check
+from shared.ledger import Counts
+from shared.service import metrics_route
+
+Version = Annotated[str, PathParameter(pattern=r"^\d{1,9}\.\d{1,9}$")]
+
+
+class Health(BaseModel):
+    """Answer of the health routes."""
+
+    status: Literal["ok"]
+
+
+class Status(BaseModel):
+    """Answer of ``GET /status``."""
+
+    trainer: TrainerState
+    groups: Counts
+
+
+def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> FastAPI:
+    """The control plane's routes; all but health want the token when one is configured."""
+    app = FastAPI(title="PeRL trainer")
+    guarded = [Depends(token_check(token))]
+    registry = CollectorRegistry()
+    step = Gauge("perl_trainer_step", "Policy version trained last", registry=registry)
+    groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
+
+    @app.get("/healthz")
+    async def healthz() -> Health:
+        return Health(status="ok")
+
+    @app.get("/readyz")
+    async def readyz() -> Health:
+        state = await plane.state.get()
+        if state.phase in ("starting", "failed"):
+            raise HTTPException(503, f"trainer is {state.phase} {state.detail}".strip())
+        return Health(status="ok")
+
+    @app.get("/status", dependencies=guarded)
+    async def status() -> Status:
+        return Status(trainer=await plane.state.get(), groups=await plane.ledger.counts())
+
+    @app.post("/control/{action}", dependencies=guarded)
+    async def control(action: Literal["pause", "resume", "checkpoint", "stop"]) -> TrainerState:
+        """Takes effect between two steps."""
+        if action == "resume":
+            await plane.state.ask("pause", False)
+        else:
+            await plane.state.ask(action, True)
+        return await plane.state.get()
+
+    @app.get("/weights/{version}/manifest", dependencies=guarded)
+    async def manifest(version: Version) -> FileResponse:
+        return _file(weights_folder / version / MANIFEST_FILE, version)
+
+    @app.get("/weights/{version}/data", dependencies=guarded)
+    async def data(version: Version) -> FileResponse:
+        """The version's bytes; takes a ``Range`` header."""
+        return _file(weights_folder / version / DATA_FILE, version)
+
+    async def refresh() -> None:
+        step.set((await plane.state.get()).step)
+        counts = await plane.ledger.counts()
+        groups.labels("issued").set(counts.issued)
+        groups.labels("trained").set(counts.trained)
+        groups.labels("in_flight").set(counts.in_flight)
+        for reason, number in counts.dropped.items():
+            groups.labels(f"dropped:{reason}").set(number)
+
+    metrics_route(app, registry, dependencies=guarded, refresh=refresh)
+    return app
+
+
+def _file(path: Path, version: str) -> FileResponse:
+    if not path.is_file():
+        raise HTTPException(404, f"version {version} is not kept any more; ask for a newer one")
+    return FileResponse(path)

@@ -1,0 +1,177 @@
+"""Issues order groups: which sample, in which orders, with which seeds, and when there is room.
+
+Group i is the same whenever and however often the run is started: it depends on the seed and on i
+alone. Groups are admitted by capacity, so that a group waits at most ``max_staleness`` steps.
+"""
+
+import asyncio
+import logging
+from itertools import count, islice
+from pathlib import Path
+
+import redis.asyncio
+
+from shared.config import Config
+from shared.images import digest, read_image_file
+from shared.keys import Keys
+from shared.ledger import Ledger
+from shared.messages import PolicyVersion, PromptTask, SamplingSettings
+from shared.permutation import Permutation, apply_order, draw_orders, identity, refusal
+from shared.policy import PolicyBoard
+from shared.sample import Sample
+from shared.seeds import derive, generator
+
+logger = logging.getLogger(__name__)
+
+_BLOCK_S = 1.0
+
+
+def group_id(index: int) -> str:
+    """The name of the run's group number `index`."""
+    return f"g{index:08d}"
+
+
+class GroupPlan:
+    """What group number i asks: a pure function of the configuration, the samples and i."""
+
+    def __init__(self, config: Config, samples: list[Sample]) -> None:
+        self._config = config
+        self._samples = samples
+        self._epoch_orders: dict[int, list[int]] = {}
+
+    def sample(self, index: int) -> tuple[Sample, int]:
+        """The sample of group `index`, and the epoch it belongs to."""
+        epoch, place = divmod(index, len(self._samples))
+        return self._samples[self._epoch_order(epoch)[place]], epoch
+
+    def orders(self, index: int) -> list[Permutation]:
+        """The ``n_s + 1`` orders of group `index`, the original one first.
+
+        Where there are fewer different orders than asked, they are repeated in turn.
+        """
+        sample, epoch = self.sample(index)
+        settings, images = self._config.permutation, len(sample.images)
+        original = identity(images)
+        rng = generator(self._config.seed, "orders", sample.id, epoch)
+        if rng.random() >= self.permute_probability(index) or refusal(sample) is not None:
+            return [original] * (settings.n_s + 1)
+        different = [original, *draw_orders(images, settings.n_s, rng, sample.fixed)]
+        return [different[i % len(different)] for i in range(settings.n_s + 1)]
+
+    def permute_probability(self, index: int) -> float:
+        """``alpha_t``, with t the step that group `index` is meant for (PeRL, section 3.2)."""
+        settings, trainer = self._config.permutation, self._config.trainer
+        if settings.schedule == "constant":
+            return settings.alpha
+        progress = index // trainer.groups_per_step / trainer.steps
+        return settings.alpha * max(0.0, 1.0 - progress)
+
+    def tasks(
+        self, index: int, image_names: dict[str, str], issued_at: PolicyVersion
+    ) -> list[PromptTask]:
+        """The group's tasks, one an order.
+
+        Args:
+            image_names: image file to SHA-256.
+        """
+        sample, epoch = self.sample(index)
+        orders = self.orders(index)
+        sampling = self._config.sampling
+        tasks = []
+        for order_index, permutation in enumerate(orders):
+            rendered = apply_order(sample, permutation)
+            tasks.append(
+                PromptTask(
+                    run=self._config.run,
+                    group_id=group_id(index),
+                    sample_id=sample.id,
+                    source=sample.source,
+                    order_index=order_index,
+                    orders=len(orders),
+                    permutation=permutation,
+                    question=rendered.question,
+                    images=tuple(image_names[file] for file in rendered.images),
+                    answer=rendered.answer,
+                    kind=sample.kind,
+                    n=sampling.n,
+                    sampling=SamplingSettings(
+                        temperature=sampling.temperature,
+                        top_p=sampling.top_p,
+                        max_tokens=sampling.max_tokens,
+                    ),
+                    seed=derive(self._config.seed, "sampling", sample.id, epoch, order_index),
+                    issued_at=issued_at,
+                )
+            )
+        return tasks
+
+    def _epoch_order(self, epoch: int) -> list[int]:
+        if epoch not in self._epoch_orders:
+            order = list(range(len(self._samples)))
+            if self._config.data.shuffle:
+                generator(self._config.seed, "data", epoch).shuffle(order)
+            self._epoch_orders = {epoch: order}
+        return self._epoch_orders[epoch]
+
+
+class Feeder:
+    """Keeps as many groups in flight as the staleness limit allows."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, keys: Keys, config: Config, samples: list[Sample]
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._config = config
+        self._plan = GroupPlan(config, samples)
+        self._ledger = Ledger(client, keys)
+        self._board = PolicyBoard(client, keys)
+        self._names: dict[str, str] = {}
+
+    async def run(self, incarnation: int, stop: asyncio.Event) -> None:
+        """Issue the groups of one incarnation until `stop`, from the first that is not settled."""
+        settled = await self._ledger.settled()
+        indices = (index for index in count() if group_id(index) not in settled)
+        last_event = "0"
+        while not stop.is_set():
+            last_event = await self._last_event() or last_event
+            room = await self._room()
+            # Read after the room, which a step makes once its version is announced: a group is
+            # never issued at a version older than the step it is meant for.
+            current = await self._board.current()
+            if current is None or current.version.incarnation != incarnation:
+                await self._board.next_after(current.entry_id if current else "0", _BLOCK_S)
+                continue
+            for index in islice(indices, room):
+                await self._issue(index, current.version)
+            if room == 0:
+                block_ms = int(_BLOCK_S * 1000)
+                await self._client.xread({self._keys.events: last_event}, block=block_ms)
+
+    async def _room(self) -> int:
+        """How many groups may be issued now.
+
+        With ``(max_staleness + 1) * groups_per_step`` groups in flight, the last of them is trained
+        ``max_staleness`` steps after it was issued. No more are issued than the run still needs.
+        """
+        trainer, counts = self._config.trainer, await self._ledger.counts()
+        capacity = (trainer.max_staleness + 1) * trainer.groups_per_step
+        needed = trainer.steps * trainer.groups_per_step - counts.trained
+        return max(0, min(capacity, needed) - counts.in_flight)
+
+    async def _last_event(self) -> str | None:
+        entries = await self._client.xrevrange(self._keys.events, count=1)
+        return entries[0][0].decode() if entries else None
+
+    async def _issue(self, index: int, issued_at: PolicyVersion) -> None:
+        sample, _ = self._plan.sample(index)
+        images: dict[str, bytes] = {}
+        for file in sample.images:
+            data = await asyncio.to_thread(
+                read_image_file, Path(file), self._config.data.max_image_pixels
+            )
+            self._names[file] = digest(data)
+            images[self._names[file]] = data
+        tasks = self._plan.tasks(index, self._names, issued_at)
+        if not await self._ledger.issue(tasks, images):
+            logger.warning("group %s was issued before; skipped", tasks[0].group_id)

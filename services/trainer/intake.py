@@ -1,0 +1,81 @@
+"""Where scored groups enter the trainer: a full batch of groups that are fresh enough."""
+
+import time
+from dataclasses import dataclass
+
+import redis.asyncio
+
+from shared.config import Config
+from shared.errors import WaitTimeout
+from shared.keys import Keys
+from shared.ledger import Ledger
+from shared.messages import PolicyVersion, ScoredGroup, decode
+from shared.queues import Entry, WorkStream
+
+_BLOCK_S = 1.0
+
+
+@dataclass(frozen=True)
+class HeldGroup:
+    """A group the trainer has read and not yet trained or dropped."""
+
+    entry: Entry
+    group: ScoredGroup
+
+    @property
+    def issued_at(self) -> PolicyVersion:
+        """The policy version at which the feeder issued the group."""
+        return self.group.orders[0].batch.task.issued_at
+
+
+class Intake:
+    """Collects groups for one step at a time; used by rank 0 only."""
+
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, config: Config) -> None:
+        self._stream = WorkStream(client, keys.groups, consumer="trainer")
+        self._ledger = Ledger(client, keys)
+        self._keys = keys
+        self._config = config.trainer
+        self._held: list[HeldGroup] = []
+
+    async def batch(self, current: PolicyVersion) -> list[HeldGroup]:
+        """Wait for ``groups_per_step`` groups within the staleness limit, the oldest first.
+
+        Groups that have become too stale are dropped with the reason ``stale``.
+
+        Raises:
+            WaitTimeout: after ``trainer.groups_timeout_s`` without a full batch.
+        """
+        deadline = time.monotonic() + self._config.groups_timeout_s
+        wanted = self._config.groups_per_step
+        while True:
+            await self._drop_stale(current)
+            if len(self._held) >= wanted:
+                self._held.sort(key=lambda held: held.group.group_id)
+                batch, self._held = self._held[:wanted], self._held[wanted:]
+                return batch
+            if time.monotonic() > deadline:
+                raise WaitTimeout(
+                    "trainer",
+                    f"scored groups ({len(self._held)} of {wanted} for step {current.step})",
+                    self._config.groups_timeout_s,
+                    "trainer.groups_timeout_s",
+                )
+            for entry in await self._stream.read(wanted - len(self._held), _BLOCK_S):
+                self._held.append(HeldGroup(entry, decode(ScoredGroup, entry.payload)))
+
+    async def _drop_stale(self, current: PolicyVersion) -> None:
+        fresh: list[HeldGroup] = []
+        for held in self._held:
+            if current.step - held.group.oldest_version().step <= self._config.max_staleness:
+                fresh.append(held)
+            else:
+                await self._ledger.drop(
+                    held.group.group_id, held.issued_at, "stale", self._keys.groups, held.entry
+                )
+        self._held = fresh
+
+    async def trained(self, batch: list[HeldGroup], step: int) -> None:
+        """Record in the ledger that the batch was trained by `step`."""
+        for held in batch:
+            await self._ledger.train(held.group.group_id, held.issued_at, step, held.entry.id)

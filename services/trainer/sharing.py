@@ -1,0 +1,26 @@
+"""Which rank trains which group: equally many for each, with about as many tokens."""
+
+
+def share_groups(groups: list[tuple[str, int]], minibatch: int, ranks: int) -> list[int]:
+    """Order a step's groups so that rank r takes every `ranks`-th of a minibatch from r on.
+
+    Within a minibatch the longest groups are dealt first, back and forth over the ranks, so that no
+    rank waits long for another.
+
+    Args:
+        groups: stream entry id (``ms-seq``) and response tokens of each, oldest first.
+
+    Returns:
+        ``[ms, seq, ms, seq, ...]`` of the entries in the new order: integers, to be broadcast.
+    """
+    numbers: list[int] = []
+    for start in range(0, len(groups), minibatch):
+        dealt = sorted(groups[start : start + minibatch], key=lambda group: -group[1])
+        for round_start in range(0, len(dealt), ranks):
+            hand = dealt[round_start : round_start + ranks]
+            if (round_start // ranks) % 2:
+                hand.reverse()
+            for entry_id, _ in hand:
+                milliseconds, _, sequence = entry_id.partition("-")
+                numbers += [int(milliseconds), int(sequence)]
+    return numbers

@@ -1,0 +1,336 @@
+"""One DeepSpeed rank: waits for groups, trains them, publishes weights, writes checkpoints.
+
+Started by torchrun. Rank 0 talks to Redis for all; the others read the groups it names. The order
+at the end of a step is: publish the new version, settle the step's groups in the ledger (which
+makes the feeder issue more, at the new version), then report and checkpoint.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Awaitable
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import deepspeed
+import numpy as np
+import torch
+from PIL import Image
+
+from services.trainer import collective
+from services.trainer.checkpoint import CheckpointFolder, CheckpointState
+from services.trainer.deepspeed_engine import (
+    full_parameters,
+    shard_while_loading,
+    start_policy,
+    start_reference,
+)
+from services.trainer.intake import HeldGroup, Intake
+from services.trainer.loss import LossSums
+from services.trainer.model import GroupModel, load_model
+from services.trainer.packing import PreparedGroup
+from services.trainer.preparing import GroupPreparer
+from services.trainer.ranks import ERROR_FILE
+from services.trainer.report import StepTimes, step_report
+from services.trainer.runstate import RunState
+from services.trainer.sharing import share_groups
+from services.trainer.spool import WeightSpool
+from services.trainer.step import Stepper
+from shared import logs
+from shared.config import Config, load_config
+from shared.connection import connect
+from shared.errors import UserError
+from shared.images import ImageStore
+from shared.keys import Keys
+from shared.ledger import Ledger
+from shared.messages import PolicyVersion, ScoredGroup, decode
+from shared.policy import PolicyBoard
+
+logger = logging.getLogger("services.trainer.worker")
+
+T = TypeVar("T")
+
+_PAUSE_POLL_S = 1.0
+
+
+class Rank:
+    """The state of one rank over a run."""
+
+    def __init__(self, config: Config, run_dir: Path, incarnation: int, weights_url: str) -> None:
+        self._config = config
+        self._run_dir = run_dir
+        self._weights_url = weights_url
+        self._device = torch.device(
+            f"cuda:{os.environ['LOCAL_RANK']}" if torch.cuda.is_available() else "cpu"
+        )
+        self._runner = asyncio.Runner()
+        self._is_main = collective.rank() == 0
+        assert config.redis.url is not None
+        client = self._do(connect(config.redis.url, config.redis.timeout_s))
+        self._keys = Keys(config.run)
+        self._client = client
+        self._state = RunState(client, self._keys)
+        self._board = PolicyBoard(client, self._keys)
+        self._ledger = Ledger(client, self._keys)
+        self._intake = Intake(client, self._keys, config)
+        self._images = ImageStore(
+            client, self._keys, config.data.max_image_pixels, cache_bytes=64 << 20
+        )
+        weights = config.weights
+        self._spool = WeightSpool(
+            run_dir / "weights", weights.bucket_mib << 20, weights.keep_versions
+        )
+        self._checkpoints = CheckpointFolder(
+            run_dir / "checkpoints", config.trainer.checkpoint.keep
+        )
+        self.version = PolicyVersion(incarnation=incarnation, step=0)
+        self._load()
+
+    def _do(self, work: Awaitable[T]) -> T:
+        return self._runner.run(_awaited(work))
+
+    def _load(self) -> None:
+        config = self._config
+        with shard_while_loading(config):
+            policy = load_model(config.model.path, config)
+            wants_reference = config.trainer.objective.kl_coef > 0
+            reference = load_model(config.model.path, config) if wants_reference else None
+        if config.trainer.gradient_checkpointing:
+            policy.gradient_checkpointing_enable({"use_reentrant": False})
+        self._model = policy
+        self._preparer = GroupPreparer(config, policy)
+        group_model = GroupModel(policy, config.sampling.temperature, config.trainer.freeze_vision)
+        self._engine = start_policy(group_model.to(self._device), config)
+        frozen = None
+        if reference is not None:
+            frozen = start_reference(
+                GroupModel(reference, config.sampling.temperature).to(self._device), config
+            )
+        self._stepper = Stepper(self._engine, frozen, config, self._device)
+        self._resume()
+
+    def _resume(self) -> None:
+        found = self._checkpoints.latest()
+        if found is None:
+            return
+        folder, state = found
+        path, _ = self._engine.load_checkpoint(str(folder), tag="engine")
+        if path is None:
+            raise UserError(
+                f"{folder}: DeepSpeed finds no state in it; delete it to go further back"
+            )
+        self.version = PolicyVersion(incarnation=self.version.incarnation, step=state.step)
+        logger.info("resumed from %s", folder.name)
+
+    def run(self) -> None:
+        """Train until the configured number of steps is reached or the operator says stop."""
+        self.publish()
+        steps = self._config.trainer.steps
+        while self.version.step < steps and self._go_on():
+            self._train_one_step()
+        self._save_policy()
+        if self._is_main:
+            # A run that was stopped early goes on from here.
+            self._phase("done" if self.version.step >= steps else "paused")
+
+    def _phase(self, phase: str, detail: str = "") -> None:
+        if self._is_main:
+            self._do(
+                self._state.update(
+                    phase=phase,
+                    detail=detail,
+                    step=self.version.step,
+                    steps=self._config.trainer.steps,
+                    incarnation=self.version.incarnation,
+                )
+            )
+
+    def _go_on(self) -> bool:
+        """Carry out what the operator asked for; False to stop."""
+        while True:
+            wishes = self._agreed_wishes()
+            if "checkpoint" in wishes:
+                self.checkpoint()
+            if "stop" in wishes:
+                self.checkpoint()
+                return False
+            if "pause" not in wishes:
+                return True
+            self._phase("paused", "POST /control/resume to go on")
+            if self._is_main:
+                self._do(asyncio.sleep(_PAUSE_POLL_S))
+
+    def _agreed_wishes(self) -> set[str]:
+        names = ["checkpoint", "pause", "stop"]
+        asked = self._do(self._state.wishes()) if self._is_main else set()
+        flags = [int(name in asked) for name in names] if self._is_main else None
+        if self._is_main and "checkpoint" in asked:
+            self._do(self._state.ask("checkpoint", False))
+        agreed = collective.broadcast_integers(flags, self._device)
+        return {name for name, flag in zip(names, agreed, strict=True) if flag}
+
+    def _train_one_step(self) -> None:
+        times = StepTimes()
+        self._phase("waiting for groups")
+        batch = self._do(self._intake.batch(self.version)) if self._is_main else []
+        times.waited()
+        self._phase("training")
+        mine = self._my_groups(batch)
+        minibatches = [[self._prepare(group) for group in groups] for groups in mine]
+        sums, grad_norm = self._stepper.train(minibatches)
+        times.trained()
+        sampled_at = self.version
+        self.version = PolicyVersion(incarnation=sampled_at.incarnation, step=sampled_at.step + 1)
+        self.publish()
+        times.published()
+        if self._is_main:
+            self._do(self._intake.trained(batch, self.version.step))
+            self._report(batch, sums, grad_norm, times, sampled_at)
+        every = self._config.trainer.checkpoint.every_steps
+        if self.version.step % every == 0 and self.version.step < self._config.trainer.steps:
+            self.checkpoint()
+
+    def _my_groups(self, batch: list[HeldGroup]) -> list[list[ScoredGroup]]:
+        """This rank's groups of each minibatch; rank 0 shares them out by stream entry."""
+        trainer = self._config.trainer
+        shared = None
+        if self._is_main:
+            shared = share_groups(
+                [(held.entry.id, held.group.response_tokens()) for held in batch],
+                trainer.minibatch_groups or trainer.groups_per_step,
+                collective.world(),
+            )
+        numbers = collective.broadcast_integers(shared, self._device)
+        return self._do(self._fetch(numbers))
+
+    async def _fetch(self, numbers: list[int]) -> list[list[ScoredGroup]]:
+        world, rank = collective.world(), collective.rank()
+        trainer = self._config.trainer
+        per_minibatch = trainer.minibatch_groups or trainer.groups_per_step
+        entries = [f"{ms}-{seq}" for ms, seq in zip(numbers[::2], numbers[1::2], strict=True)]
+        groups: list[list[ScoredGroup]] = []
+        for start in range(0, len(entries), per_minibatch):
+            ids = entries[start : start + per_minibatch][rank::world]
+            groups.append([await self._fetch_group(entry_id) for entry_id in ids])
+        return groups
+
+    async def _fetch_group(self, entry_id: str) -> ScoredGroup:
+        found = await self._client.xrange(self._keys.groups, min=entry_id, max=entry_id)
+        return decode(ScoredGroup, found[0][1][b"m"])
+
+    def _prepare(self, group: ScoredGroup) -> PreparedGroup:
+        names = list(dict.fromkeys(n for o in group.orders for n in o.batch.task.images))
+        pictures: list[Image.Image] = self._do(self._images.get(names))
+        return self._preparer.prepare(group, dict(zip(names, pictures, strict=True)), self.version)
+
+    def _report(
+        self,
+        batch: list[HeldGroup],
+        sums: LossSums,
+        grad_norm: float,
+        times: StepTimes,
+        sampled_at: PolicyVersion,
+    ) -> None:
+        groups = [held.group for held in batch]
+        report = step_report(self.version.step, groups, sums, grad_norm, times, sampled_at)
+        with (self._run_dir / "metrics.jsonl").open("a") as stream:
+            stream.write(json.dumps(report) + "\n")
+        logger.info(
+            "step %d: reward %.3f, accuracy %.3f, waited %.1f s, trained %.1f s",
+            report["step"],
+            report["reward"],
+            report["accuracy"],
+            report["wait_s"],
+            report["train_s"],
+        )
+
+    def publish(self) -> None:
+        """Write the weights of the current version and announce it."""
+        self._phase("publishing")
+        tensors = full_parameters(self._engine, keep=self._is_main)
+        if self._is_main:
+            self._spool.write(self.version, tensors)
+            self._do(self._board.announce(self.version, f"{self._weights_url}/{self.version}"))
+        else:
+            for _ in tensors:
+                pass
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint of this step; it counts once every rank has written its part."""
+        self._phase("checkpointing")
+        if self._is_main:
+            self._checkpoints.begin()
+        torch.distributed.barrier()
+        self._engine.save_checkpoint(
+            str(self._checkpoints.unfinished()), tag="engine", save_latest=False
+        )
+        torch.distributed.barrier()
+        if self._is_main:
+            state = CheckpointState(
+                self.version.incarnation, self.version.step, self._do(self._ledger.settled())
+            )
+            self._checkpoints.commit(state)
+        torch.distributed.barrier()
+
+    def _save_policy(self) -> None:
+        """Write the final model, loadable with ``from_pretrained``, with its processor."""
+        self.checkpoint()
+        tensors = dict(full_parameters(self._engine, keep=self._is_main))
+        if self._is_main:
+            self._model.save_pretrained(self._run_dir / "policy", state_dict=tensors)
+            self._preparer.save(self._run_dir / "policy")
+        torch.distributed.barrier()
+
+    def close(self) -> None:
+        """Close the connection to Redis."""
+        self._do(self._client.aclose())
+        self._runner.close()
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work
+
+
+def main() -> int:
+    """Run one rank."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--incarnation", type=int, required=True)
+    parser.add_argument("--weights-url", required=True)
+    arguments = parser.parse_args()
+    config = load_config(arguments.config)
+    logs.configure(f"trainer-rank-{os.environ['RANK']}")
+    _seed(config.seed)
+    deepspeed.init_distributed(
+        dist_backend="nccl" if torch.cuda.is_available() else "gloo",
+        timeout=timedelta(seconds=config.trainer.collective_timeout_s),
+        verbose=False,
+    )
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    try:
+        rank = Rank(config, arguments.run_dir, arguments.incarnation, arguments.weights_url)
+        rank.run()
+        rank.close()
+    except UserError as error:
+        # The control plane reads it: torchrun passes on no more than "a rank failed".
+        (arguments.run_dir / ERROR_FILE).write_text(str(error))
+        logger.error("%s", error)
+        return 2
+    finally:
+        torch.distributed.destroy_process_group()
+    return 0
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
