@@ -81,6 +81,8 @@ class OrderReport(BaseModel):
 
     items: int
     answers: int
+    most_orders: int
+    """The largest number of orders that one item was asked in."""
     accuracy: Estimate
     """Mean over items of the share of orders answered rightly."""
     worst_case: Estimate
@@ -173,6 +175,7 @@ def report(
     return OrderReport(
         items=len(items),
         answers=sum(len(item.answers) for item in items),
+        most_orders=max(len(item.answers) for item in items),
         accuracy=estimate([item.accuracy for item in items]),
         worst_case=estimate([float(item.always_right) for item in items]),
         flip_rate=estimate([float(item.flips) for item in items]),
