@@ -108,15 +108,16 @@ def _start(command: list[str]) -> "subprocess.Popen[bytes]":
 
 
 def _watch(child: "subprocess.Popen[bytes]", parent: int, grace_s: float) -> int:
-    """Wait for the child; stop it when told to or when the parent is gone."""
+    """Wait for the child; stop it when told to or when the parent is gone; told twice, kill it."""
     kill_at: float | None = None
     while (status := child.poll()) is None:
         received = signal.sigtimedwait(_WATCHED, PARENT_CHECK_S)
         told = received is not None and received.si_signo != signal.SIGCHLD
-        if (told or os.getppid() != parent) and kill_at is None:
-            child.send_signal(signal.SIGTERM)
-            kill_at = time.monotonic() + grace_s
-        if kill_at is not None and time.monotonic() > kill_at:
+        if kill_at is None:
+            if told or os.getppid() != parent:
+                child.send_signal(signal.SIGTERM)
+                kill_at = time.monotonic() + grace_s
+        elif told or time.monotonic() > kill_at:
             child.kill()
     return status
 

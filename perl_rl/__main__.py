@@ -1,0 +1,8 @@
+"""``python -m perl_rl`` is ``perl-rl``: how the launcher starts its services."""
+
+import sys
+
+from perl_rl.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""The command line. Imports what a command needs when it runs, so that ``--help`` answers at once.
+
+Exit status: 0 done, 1 failed, 2 bad input or environment (one line says what and the mend),
+130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.errors import UserError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except UserError as error:
+        if options.debug:
+            raise
+        print(f"perl-rl: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if options.debug:
+            raise
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has left (``perl-rl permute ... | head``).
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="perl-rl",
+        description="PeRL: GRPO over several orders of the same images, as services.",
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and debug records")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_launch(commands)
+    for kind in ("rollout", "reward", "trainer"):
+        _add_service(commands, kind)
+    _add_demo(commands)
+    _add_status(commands)
+    _add_tools(commands)
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    command: Command,
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=command)
+    # Also after the command's name; without a default, so that it does not undo the one before it.
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the run's YAML file")
+    _add_set(parser)
+
+
+def _add_set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override settings, e.g. rollout.nodes=2",
+    )
+
+
+def _add_launch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _add(commands, "launch", _launch, "train: everything on this machine, until the end")
+    _add_config(parser)
+    parser.add_argument("--run-dir", type=Path, help="folder of the run (default: runs/<run>)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+
+def _launch(options: argparse.Namespace) -> int:
+    from perl_rl.launcher import launch
+
+    return launch(
+        options.config,
+        run_dir=options.run_dir,
+        overrides=options.overrides,
+        resume=options.resume,
+        debug=options.debug,
+    )
+
+
+def _add_service(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", kind: str
+) -> None:
+    parser = commands.add_parser(kind, help=f"the {kind} service")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    serve = _add(actions, "serve", _serve, f"run one {kind} service until it is told to stop")
+    serve.set_defaults(kind=kind)
+    _add_config(serve)
+    serve.add_argument("--name", help=f"name of this service (default: {kind}-<host>-<process>)")
+    serve.add_argument("--port", type=int, help=f"HTTP port (default: {kind}.port)")
+    serve.add_argument("--run-dir", type=Path, help="folder of the run's files")
+
+
+def _serve(options: argparse.Namespace) -> int:
+    import importlib
+    import os
+    import socket
+
+    from shared.config import load_config
+    from shared.logs import configure
+
+    config = load_config(options.config, options.overrides)
+    if config.redis.url is None:
+        raise UserError(f"{options.config}: the key 'redis.url' is missing; a service needs it")
+    name = options.name or f"{options.kind}-{socket.gethostname()}-{os.getpid()}"
+    configure(name, options.debug)
+    service = importlib.import_module(f"services.{options.kind}.__main__")
+    status: int = service.serve(config, name=name, run_dir=options.run_dir, port=options.port)
+    return status
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _add(commands, "demo", _demo, "train a tiny model on real digits, with a report")
+    parser.add_argument("--run-dir", type=Path, help="folder of the run (default: runs/demo)")
+    _add_set(parser)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from perl_rl.demo.run import main as demo
+
+    return demo(run_dir=options.run_dir, overrides=options.overrides)
+
+
+def _add_status(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _add(commands, "status", _status, "nodes, versions, queues and ledger of a run")
+    parser.add_argument("--redis", metavar="URL", help="default: $PERL_REDIS_URL, else port 6379")
+    parser.add_argument("--run", metavar="NAME", help="which run, when Redis holds several")
+    parser.add_argument("--run-dir", type=Path, help="folder of a run that launch has started")
+
+
+def _status(options: argparse.Namespace) -> int:
+    from perl_rl.status import status
+
+    print(status(options.redis, options.run, options.run_dir))
+    return 0
+
+
+def _add_tools(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    _add(commands, "doctor", _doctor, "what this machine can run, and what is missing")
+    score = _add(commands, "score", _score, "grade responses: one JSON object a line")
+    score.add_argument("file", type=Path, metavar="FILE.jsonl")
+    permute = _add(commands, "permute", _permute, "other orders of samples, answers re-indexed")
+    permute.add_argument("file", type=Path, metavar="FILE.jsonl")
+    permute.add_argument("--orders", type=int, required=True, metavar="K")
+    permute.add_argument("--seed", type=int, default=0, metavar="S")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from perl_rl.doctor import main as doctor
+
+    return doctor()
+
+
+def _score(options: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+def _permute(options: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    sys.exit(main())

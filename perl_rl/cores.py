@@ -1,0 +1,155 @@
+"""Divides a machine's cores, or its GPUs, between rollout nodes and trainer ranks.
+
+PyTorch's threads spin while they wait: two processes that share cores slow each other down many
+times over, so each gets cores of its own where there are enough.
+"""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from shared.errors import UserError
+
+_DRIVER_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process may use. The trainer's share is for all of its ranks together."""
+
+    threads: int
+    """Threads of one rank or engine."""
+    cores: frozenset[int] | None = None
+    """The only cores it runs on; None: all."""
+    gpus: tuple[str, ...] | None = None
+    """CUDA devices it sees; None where the machine has none."""
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make the numerical libraries keep to this share."""
+        variables = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
+        if self.gpus is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
+        return variables
+
+    def __str__(self) -> str:
+        words = []
+        if self.gpus is not None:
+            words.append(f"GPU {','.join(self.gpus)}")
+        if self.cores is not None:
+            words.append(f"core {','.join(str(core) for core in sorted(self.cores))}")
+        words.append(f"{self.threads} thread{'s' if self.threads > 1 else ''} a process")
+        return ", ".join(words)
+
+
+@dataclass(frozen=True)
+class Division:
+    """Who gets what."""
+
+    rollout: tuple[Share, ...]
+    trainer: Share
+    light: Share
+    """For reward nodes and Redis, which need little."""
+
+    def lines(self) -> list[str]:
+        """The division in words, for the log."""
+        nodes = [f"rollout-{index}: {share}" for index, share in enumerate(self.rollout)]
+        return [*nodes, f"trainer: {self.trainer}", "reward nodes and Redis: any core"]
+
+
+def divide_cores(cores: list[int], nodes: int, ranks: int) -> Division:
+    """Give each engine and each trainer rank cores of its own, as far as there are enough.
+
+    Ranks get equally many; engines get what is left over, since sampling takes most of a step.
+    With fewer cores than processes, engines share one side of the machine and ranks the other.
+    """
+    if len(cores) == 1:
+        alone = Share(1, frozenset(cores))
+        return Division((alone,) * nodes, alone, Share(1))
+    processes = nodes + ranks
+    if len(cores) >= processes:
+        each = len(cores) // processes
+        rank_cores, engine_cores = cores[len(cores) - each * ranks :], cores[: -each * ranks]
+        engines = tuple(_slice(engine_cores, nodes, index) for index in range(nodes))
+        return Division(engines, Share(each, frozenset(rank_cores)), Share(1))
+    split = min(max(1, round(len(cores) * nodes / processes)), len(cores) - 1)
+    engines = tuple(
+        _slice(cores[:split], nodes, index)
+        if nodes <= split
+        else Share(1, frozenset({cores[index % split]}))
+        for index in range(nodes)
+    )
+    rest = cores[split:]
+    return Division(engines, Share(max(1, len(rest) // ranks), frozenset(rest)), Share(1))
+
+
+def divide_gpus(
+    gpus: list[str], cores: int, nodes: int, ranks: int, tensor_parallel: int, share: bool
+) -> Division:
+    """Give each engine `tensor_parallel` GPUs and each trainer rank one; cores are not pinned.
+
+    Raises:
+        UserError: when there are too few GPUs.
+    """
+    wanted = nodes * tensor_parallel + ranks
+    fits_shared = len(gpus) >= max(tensor_parallel, ranks)
+    if len(gpus) < wanted and not (share and fits_shared):
+        raise UserError(
+            f"rollout.nodes ({nodes}) x rollout.engine.tensor_parallel_size ({tensor_parallel}) + "
+            f"trainer.ranks ({ranks}) need {wanted} GPUs and there are {len(gpus)}; lower one of "
+            "them, or set launcher.share_gpus"
+        )
+    threads = max(1, cores // (nodes + ranks))
+
+    def engine(index: int) -> Share:
+        first = index * tensor_parallel
+        chosen = [gpus[(first + place) % len(gpus)] for place in range(tensor_parallel)]
+        return Share(threads, gpus=tuple(chosen))
+
+    return Division(
+        rollout=tuple(engine(index) for index in range(nodes)),
+        trainer=Share(threads, gpus=tuple(gpus[len(gpus) - ranks :])),
+        light=Share(1, gpus=()),
+    )
+
+
+def divide_machine(nodes: int, ranks: int, tensor_parallel: int, share_gpus: bool) -> Division:
+    """Divide what this process may use of this machine.
+
+    Raises:
+        UserError: when it has GPUs, but too few.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    gpus = visible_gpus()
+    if gpus:
+        return divide_gpus(gpus, len(cores), nodes, ranks, tensor_parallel, share_gpus)
+    return divide_cores(cores, nodes, ranks)
+
+
+def visible_gpus() -> list[str]:
+    """The CUDA devices that the installed torch can use, as ``CUDA_VISIBLE_DEVICES`` names them.
+
+    Asks the driver's own tool, because importing torch takes seconds.
+    """
+    try:
+        if version("torch").endswith("+cpu"):
+            return []
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=_DRIVER_TIMEOUT_S,
+            check=True,
+        )
+    except (PackageNotFoundError, OSError, subprocess.SubprocessError):
+        return []
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [device.strip() for device in chosen.split(",") if device.strip()]
+    return answer.stdout.split()
+
+
+def _slice(cores: list[int], parts: int, index: int) -> Share:
+    """Part `index` of `cores` cut into `parts` that differ by one core at most."""
+    start, end = (len(cores) * place // parts for place in (index, index + 1))
+    return Share(end - start, frozenset(cores[start:end]))

@@ -1,0 +1,194 @@
+"""``perl-rl launch``: one run on this machine, from the checks before it to the end of its Redis.
+
+The services themselves are started and watched by `perl_rl.session`.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from perl_rl.cores import divide_machine
+from perl_rl.embedded_redis import embedded_redis
+from perl_rl.preflight import check_data, check_model, check_ports, check_run_dir, free_port
+from perl_rl.processes import Supervisor
+from perl_rl.progress import Progress, open_progress
+from perl_rl.session import RunFailed, Session
+from shared.config import Config, load_config
+from shared.connection import connect
+from shared.errors import UserError
+from shared.keys import Keys
+from shared.registry import Registry
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def launch(
+    config_path: Path,
+    run_dir: Path | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    debug: bool = False,
+) -> int:
+    """Run a configuration to its end, with everything it needs, in this machine's main thread.
+
+    Returns the exit status: 0 when every step was trained and the ledger balances, 1 when the run
+    failed, 128 + number when a signal ended it. No process is left behind in any case.
+
+    Args:
+        config_path: the YAML file.
+        run_dir: where the run's files go; default: ``runs/<run>``.
+        overrides: ``key.path=value`` settings.
+        resume: go on from the last checkpoint in `run_dir`.
+        debug: services write debug records to their logs.
+
+    Raises:
+        UserError: for everything that could be checked up front, and for what a service found.
+    """
+    config = load_config(config_path, list(overrides))
+    folder = (run_dir or Path("runs") / config.run).absolute()
+    check_run_dir(folder, resume)
+    check_model(config.model)
+    check_ports(config)
+    engine, trainer = config.rollout.engine, config.trainer
+    division = divide_machine(
+        config.rollout.nodes,
+        trainer.ranks,
+        engine.tensor_parallel_size,
+        config.launcher.share_gpus,
+    )
+    progress = open_progress()
+    try:
+        _check_data(config, progress)
+        with _own(folder), _log_to(folder / "logs"), _redis(config, folder, resume) as url:
+            config = _complete(config, url)
+            file = folder / "config.yaml"
+            _write_private(file, config)
+            session = Session(config, file, folder, division, progress, debug)
+            return asyncio.run(_until_signal(session, config, folder))
+    except RunFailed as failure:
+        progress.close()
+        print(f"perl-rl: failed: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        progress.close()
+
+
+async def _until_signal(session: Session, config: Config, folder: Path) -> int:
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = loop.create_future()
+    async with Supervisor(folder / "logs", config.launcher.stop_timeout_s) as supervisor:
+
+        def stop(number: signal.Signals) -> None:
+            if stopped.done():
+                supervisor.hurry()
+            else:
+                session.progress.note(f"{number.name}: ending everything (again: at once)")
+                stopped.set_result(number)
+
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, stop, number)
+        work = asyncio.create_task(session.run(supervisor))
+        either: set[asyncio.Future[Any]] = {work, stopped}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+            return 0
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+    session.progress.note(f"ended; go on with --resume --run-dir {folder}")
+    return 128 + stopped.result()
+
+
+def _check_data(config: Config, progress: Progress) -> None:
+    checked, total = check_data(
+        config, lambda done, of: progress.state(f"checking pictures: {done} of {of}", None)
+    )
+    rest = "" if checked == total else f" of {total}; the others are checked as they come up"
+    progress.note(f"data: {checked} pictures checked{rest}")
+
+
+@contextlib.contextmanager
+def _own(folder: Path) -> Iterator[None]:
+    """Hold the run's folder: a second launch of it is refused."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another perl-rl launch is running there; end it or choose another "
+                "--run-dir"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _log_to(folder: Path) -> Iterator[None]:
+    """Keep the launcher's own record beside those of its children."""
+    folder.mkdir(exist_ok=True)
+    logger = logging.getLogger("perl_rl")
+    level = logger.level
+    handler = logging.FileHandler(folder / "launcher.log")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger.addHandler(handler)
+    logger.setLevel(min(level or logging.INFO, logging.INFO))
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _redis(config: Config, folder: Path, resume: bool) -> Iterator[str]:
+    """The URL of the configured Redis, or of one that lives as long as the block."""
+    if config.redis.url is None:
+        with embedded_redis(folder / "redis", config.redis.timeout_s) as url:
+            yield url
+        return
+    asyncio.run(_check_redis(config, config.redis.url, resume))
+    yield config.redis.url
+
+
+async def _check_redis(config: Config, url: str, resume: bool) -> None:
+    client = await connect(url, config.redis.timeout_s)
+    try:
+        alive, _ = await Registry(client, Keys(config.run)).nodes()
+    finally:
+        await client.aclose()
+    if alive and not resume:
+        raise UserError(
+            f"redis.url: a run '{config.run}' is alive there (node {alive[0].name}); end it, or "
+            "choose another name with --set run=NAME"
+        )
+
+
+def _complete(config: Config, url: str) -> Config:
+    """The configuration with what the launcher decides: where Redis is and the trainer's port."""
+    trainer = config.trainer
+    port = trainer.port or free_port(trainer.host)
+    return config.model_copy(
+        update={
+            "redis": config.redis.model_copy(update={"url": url}),
+            "trainer": trainer.model_copy(update={"port": port}),
+        }
+    )
+
+
+def _write_private(file: Path, config: Config) -> None:
+    """Write the configuration for the services; it holds passwords, so only its owner may read."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        yaml.safe_dump(config.model_dump(mode="json"), stream, sort_keys=False)

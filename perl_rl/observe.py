@@ -1,0 +1,91 @@
+"""A run as Redis shows it at one moment: trainer, nodes, queues, ledger."""
+
+import time
+from dataclasses import dataclass
+
+import redis.asyncio
+from pydantic import BaseModel
+
+from shared.keys import Keys
+from shared.ledger import Counts, Ledger
+from shared.policy import PolicyBoard
+from shared.registry import NodeInfo, Registry
+
+
+class TrainerState(BaseModel):
+    """What the trainer says it is doing."""
+
+    incarnation: int = 0
+    step: int = 0
+    steps: int = 0
+    phase: str = "starting"
+    since: float = 0.0
+    """Unix time at which the phase began."""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """Everything worth showing about a run."""
+
+    trainer: TrainerState | None
+    """None before the trainer has said anything."""
+    version: str | None
+    """The current policy version, ``incarnation.step``."""
+    nodes: list[NodeInfo]
+    lost: list[str]
+    """Names of nodes whose heartbeat has stopped."""
+    queued: dict[str, int]
+    """Entries in each stream, those being worked on among them."""
+    counts: Counts
+
+    def waiting_for(self) -> str:
+        """In words: what the run is doing or waiting for now."""
+        late = [f"{node.name} ({node.state})" for node in self.nodes if node.state == "starting"]
+        queued = ", ".join(f"{name} {length}" for name, length in self.queued.items() if length)
+        words = [_trainer_words(self.trainer)]
+        if late:
+            words.append(f"starting: {', '.join(late)}")
+        if self.lost:
+            words.append(f"lost: {', '.join(self.lost)}")
+        if queued:
+            words.append(f"queued: {queued}")
+        return "; ".join(words)
+
+
+def _trainer_words(state: TrainerState | None) -> str:
+    if state is None:
+        return "trainer: starting"
+    detail = f" ({state.detail})" if state.detail else ""
+    return f"trainer: {state.phase}{detail} for {max(0.0, time.time() - state.since):.0f} s"
+
+
+async def look(client: redis.asyncio.Redis, keys: Keys) -> RunView:
+    """Read the run's state now."""
+    raw = await client.hgetall(keys.state)
+    state = {name.decode(): value.decode() for name, value in raw.items()}
+    current = await PolicyBoard(client, keys).current()
+    nodes, lost = await Registry(client, keys).nodes()
+    streams = {
+        "prompts": keys.prompts,
+        "trajectories": keys.trajectories,
+        "groups": keys.groups,
+        "dead letters": keys.dead_letters,
+    }
+    return RunView(
+        trainer=TrainerState.model_validate(state) if state else None,
+        version=None if current is None else str(current.version),
+        nodes=nodes,
+        lost=lost,
+        queued={name: int(await client.xlen(stream)) for name, stream in streams.items()},
+        counts=await Ledger(client, keys).counts(),
+    )
+
+
+async def find_runs(client: redis.asyncio.Redis) -> list[str]:
+    """Names of the runs that have left a trainer's state or nodes in this Redis."""
+    found = set()
+    for suffix in (":state", ":nodes"):
+        async for key in client.scan_iter(match=f"perl:*{suffix}", count=1000):
+            found.add(key.decode().removeprefix("perl:").removesuffix(suffix))
+    return sorted(found)
