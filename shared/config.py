@@ -152,6 +152,14 @@ class RewardConfig(Section):
     grade_timeout_s: Positive = 5.0
     """The longest one answer may be graded; longer counts as wrong."""
     grade_memory_mib: Count = 1024
+    """Address space of one grader process."""
+    grader_start_timeout_s: Positive = 60.0
+    concurrent_tasks: Count = 32
+    """Trajectory batches one node works on at a time."""
+    task_timeout_s: Positive = 600.0
+    """The longest one batch, or one request to ``/score``, may be scored."""
+    max_request_mib: Count = 16
+    """Larger requests to ``/score`` are refused."""
     heartbeat_s: Positive = 2.0
     lost_after_s: Positive = 15.0
     drain_timeout_s: Positive = 10.0

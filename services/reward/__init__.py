@@ -1,0 +1,1 @@
+"""The reward service: scores answers, assembles the orders of a group, filters groups."""

@@ -1,0 +1,30 @@
+r"""Letters of options: ``B``, ``b``, ``(B)``, ``B.``, ``B. cat``, ``\text{B}``, "Option B".
+
+A rule of ours, because maths graders take ``B.`` and ``B`` for different answers, and extractors
+that look for the first letter find the B of "boxed" or the T of "The".
+"""
+
+import re
+
+from services.reward.graders.wrapping import unwrap
+
+_LEAD = (
+    r"(?:(?:the\s)?(?:(?:final|correct|right|best)\s)?"
+    r"(?:answer|option|choice|image|picture|figure)(?:\sis)?\s?:?\s?)?"
+)
+# "(B)", "B." and "B)" mark a letter as a label: text may follow. A bare letter stands alone,
+# because "A cat" may as well begin with an article.
+_ANSWER = re.compile(
+    _LEAD + r"(?:[(\[]?(?P<marked>[a-z])[)\].:](?P<rest>.*)|(?P<bare>[a-z]))",
+    re.IGNORECASE | re.DOTALL | re.ASCII,
+)
+_ANOTHER_LABEL = re.compile(r"\([a-z]\)|(?<![\w.])[a-z][.):](?!\w)", re.IGNORECASE | re.ASCII)
+
+
+def read_letter(answer: str) -> str | None:
+    """The one option that the answer names, as a capital letter; None when it names none or two."""
+    text = " ".join(unwrap(answer).split())
+    match = _ANSWER.fullmatch(text) or _ANSWER.fullmatch(text.removesuffix("."))
+    if match is None or _ANOTHER_LABEL.search(match["rest"] or ""):
+        return None
+    return (match["marked"] or match["bare"]).upper()

@@ -1,0 +1,14 @@
+"""Short texts: equal when they differ in nothing but case, spacing, quotes and a full stop."""
+
+import unicodedata
+
+from services.reward.graders.wrapping import unwrap
+
+_QUOTES = "\"'“”‘’«»"
+
+
+def read_text(answer: str) -> str | None:
+    """The text as it is compared; None when nothing is left of it."""
+    text = unicodedata.normalize("NFKC", unwrap(answer)).casefold()
+    text = " ".join(text.split()).strip(_QUOTES).rstrip(".!").strip(_QUOTES)
+    return text.strip() or None
