@@ -176,11 +176,16 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from perl_rl.score import score_file
+
+    score_file(options.file, sys.stdout)
+    return 0
 
 
 def _permute(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from perl_rl.permute import main as permute
+
+    return permute(options.file, options.orders, options.seed)
 
 
 if __name__ == "__main__":

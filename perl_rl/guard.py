@@ -122,6 +122,13 @@ def _watch(child: "subprocess.Popen[bytes]", parent: int, grace_s: float) -> int
     return status
 
 
+def _reap() -> None:
+    """Take note of every ended orphan, so that none is left as a zombie to the launcher."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
 def main() -> int:
     """Run the command of the arguments; returns its exit status (128 + number for a signal)."""
     parser = argparse.ArgumentParser(prog="guard")
@@ -141,6 +148,7 @@ def main() -> int:
         return 127
     status = _watch(child, options.parent, options.grace)
     end_descendants(os.getpid(), ORPHAN_GRACE_S)
+    _reap()
     return status if status >= 0 else 128 - status
 
 

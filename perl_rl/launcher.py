@@ -6,23 +6,21 @@ The services themselves are started and watched by `perl_rl.session`.
 import asyncio
 import contextlib
 import fcntl
+import json
 import logging
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from perl_rl.cores import divide_machine
 from perl_rl.embedded_redis import embedded_redis
 from perl_rl.preflight import check_data, check_model, check_ports, check_run_dir, free_port
 from perl_rl.processes import Supervisor
 from perl_rl.progress import Progress, open_progress
-from perl_rl.session import RunFailed, Session
-from shared.config import Config, load_config
+from perl_rl.session import DONE, RunFailed, Session
+from shared.config import Config, load_config, save_config
 from shared.connection import connect
 from shared.errors import UserError
 from shared.keys import Keys
@@ -56,6 +54,9 @@ def launch(
     config = load_config(config_path, list(overrides))
     folder = (run_dir or Path("runs") / config.run).absolute()
     check_run_dir(folder, resume)
+    if resume and _has_ended(folder, config.trainer.steps):
+        print(f"nothing to do: {folder} has trained its {config.trainer.steps} steps")
+        return 0
     check_model(config.model)
     check_ports(config)
     engine, trainer = config.rollout.engine, config.trainer
@@ -71,7 +72,7 @@ def launch(
         with _own(folder), _log_to(folder / "logs"), _redis(config, folder, resume) as url:
             config = _complete(config, url)
             file = folder / "config.yaml"
-            _write_private(file, config)
+            save_config(config, file)
             session = Session(config, file, folder, division, progress, debug)
             return asyncio.run(_until_signal(session, config, folder))
     except RunFailed as failure:
@@ -107,6 +108,15 @@ async def _until_signal(session: Session, config: Config, folder: Path) -> int:
             await work
     session.progress.note(f"ended; go on with --resume --run-dir {folder}")
     return 128 + stopped.result()
+
+
+def _has_ended(folder: Path, steps: int) -> bool:
+    """Whether the run in `folder` came to its end with as many steps as are asked for now."""
+    summary = folder / "summary.json"
+    if not summary.is_file():
+        return False
+    content = json.loads(summary.read_text(encoding="utf-8"))
+    return bool(content["outcome"] == DONE and content["steps"] >= steps)
 
 
 def _check_data(config: Config, progress: Progress) -> None:
@@ -184,11 +194,3 @@ def _complete(config: Config, url: str) -> Config:
             "trainer": trainer.model_copy(update={"port": port}),
         }
     )
-
-
-def _write_private(file: Path, config: Config) -> None:
-    """Write the configuration for the services; it holds passwords, so only its owner may read."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.fchmod(descriptor, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        yaml.safe_dump(config.model_dump(mode="json"), stream, sort_keys=False)

@@ -4,32 +4,19 @@ import time
 from dataclasses import dataclass
 
 import redis.asyncio
-from pydantic import BaseModel
 
+from services.trainer.runstate import RunState, TrainerState
 from shared.keys import Keys
 from shared.ledger import Counts, Ledger
 from shared.policy import PolicyBoard
 from shared.registry import NodeInfo, Registry
 
 
-class TrainerState(BaseModel):
-    """What the trainer says it is doing."""
-
-    incarnation: int = 0
-    step: int = 0
-    steps: int = 0
-    phase: str = "starting"
-    since: float = 0.0
-    """Unix time at which the phase began."""
-    detail: str = ""
-
-
 @dataclass(frozen=True)
 class RunView:
     """Everything worth showing about a run."""
 
-    trainer: TrainerState | None
-    """None before the trainer has said anything."""
+    trainer: TrainerState
     version: str | None
     """The current policy version, ``incarnation.step``."""
     nodes: list[NodeInfo]
@@ -53,17 +40,14 @@ class RunView:
         return "; ".join(words)
 
 
-def _trainer_words(state: TrainerState | None) -> str:
-    if state is None:
-        return "trainer: starting"
+def _trainer_words(state: TrainerState) -> str:
     detail = f" ({state.detail})" if state.detail else ""
-    return f"trainer: {state.phase}{detail} for {max(0.0, time.time() - state.since):.0f} s"
+    lasting = f" for {max(0.0, time.time() - state.since):.0f} s" if state.since else ""
+    return f"trainer: {state.phase}{detail}{lasting}"
 
 
 async def look(client: redis.asyncio.Redis, keys: Keys) -> RunView:
     """Read the run's state now."""
-    raw = await client.hgetall(keys.state)
-    state = {name.decode(): value.decode() for name, value in raw.items()}
     current = await PolicyBoard(client, keys).current()
     nodes, lost = await Registry(client, keys).nodes()
     streams = {
@@ -73,7 +57,7 @@ async def look(client: redis.asyncio.Redis, keys: Keys) -> RunView:
         "dead letters": keys.dead_letters,
     }
     return RunView(
-        trainer=TrainerState.model_validate(state) if state else None,
+        trainer=await RunState(client, keys).get(),
         version=None if current is None else str(current.version),
         nodes=nodes,
         lost=lost,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from services.reward.grading import UngradableGold, check_gold
 from shared.config import Config, DataConfig, ModelConfig
 from shared.errors import UserError
 from shared.images import read_image_file
@@ -81,7 +82,7 @@ def check_data(
     named: dict[str, str] = {}
     for file in files:
         for sample in load_samples(file):
-            _check_image_count(file, sample, config.rollout.engine.max_images)
+            _check_sample(file, sample, config.rollout.engine.max_images)
             for image in sample.images:
                 named.setdefault(image, f"{file}, sample '{sample.id}'")
     chosen = dict(list(named.items())[:PICTURES_CHECKED])
@@ -92,12 +93,16 @@ def check_data(
     return len(chosen), len(named)
 
 
-def _check_image_count(file: Path, sample: Sample, most: int) -> None:
-    if len(sample.images) > most:
+def _check_sample(file: Path, sample: Sample, most_images: int) -> None:
+    if len(sample.images) > most_images:
         raise UserError(
             f"{file}, sample '{sample.id}': {len(sample.images)} images, more than "
-            f"rollout.engine.max_images ({most}); raise it or leave the sample out"
+            f"rollout.engine.max_images ({most_images}); raise it or leave the sample out"
         )
+    try:
+        check_gold(sample.answer, sample.kind)
+    except UngradableGold as error:
+        raise UserError(f"{file}, sample '{sample.id}': {error}") from None
 
 
 def _check_picture(image: str, row: str, data: DataConfig) -> None:

@@ -21,6 +21,7 @@ from perl_rl.preflight import node_port
 from perl_rl.processes import Child, Program, Supervisor
 from perl_rl.progress import Progress
 from perl_rl.summary import MetricsTail, plain_report, read_metrics, summarise, write_json
+from services.trainer.runstate import RunState
 from shared.config import Config
 from shared.connection import connect
 from shared.errors import UserError, WaitTimeout
@@ -34,6 +35,9 @@ LOOK_EVERY_S = 0.5
 
 LINES_SHOWN = 20
 """Of a dead child's log."""
+
+DONE = "done"
+"""The outcome in ``summary.json`` of a run that did what was asked."""
 
 USER_ERROR_STATUS = 2
 _ERROR_PREFIX = "perl-rl: error: "
@@ -91,7 +95,7 @@ class Session:
             self._evaluation["after"] = await self._evaluate(
                 supervisor, "after", self._folder / "policy"
             )
-            outcome = "done"
+            outcome = DONE
         except (RunFailed, UserError) as error:
             outcome = f"failed: {error}".splitlines()[0]
             raise
@@ -102,12 +106,9 @@ class Session:
 
     async def _forget_last_state(self, client: redis.asyncio.Redis) -> None:
         """What an earlier launch of the run said last must not be taken for this one's words."""
-        async with client.pipeline(transaction=True) as pipe:
-            pipe.hset(self._keys.state, mapping={"phase": "starting", "since": time.time()})
-            pipe.hdel(self._keys.state, "detail")
-            # An old announcement names an address where nobody serves those weights any more.
-            pipe.delete(self._keys.versions)
-            await pipe.execute()
+        await RunState(client, self._keys).update(phase="starting")
+        # An old announcement names an address where nobody serves those weights any more.
+        await client.delete(self._keys.versions)
 
     async def _train(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
         for line in self._division.lines():
@@ -118,9 +119,31 @@ class Session:
         self._note(f"watch it from elsewhere: perl-rl status --run-dir {self._folder}")
         await self._watch(supervisor, client)
         self._wall_s = time.monotonic() - self._started
-        await self._look(client)
+        await self._let_nodes_catch_up(supervisor, client)
         await supervisor.stop(supervisor.running())
         self._check_account()
+
+    async def _let_nodes_catch_up(
+        self, supervisor: Supervisor, client: redis.asyncio.Redis
+    ) -> None:
+        """Wait until every rollout node has said that it took the last version, or is lost."""
+        deadline = time.monotonic() + self._config.rollout.lost_after_s
+        await self._look(client)
+        while behind := self._behind():
+            if time.monotonic() > deadline:
+                self._note(f"the last version was not taken by: {', '.join(behind)}")
+                return
+            await self._next_exit(supervisor, LOOK_EVERY_S)
+            await self._look(client)
+
+    def _behind(self) -> list[str]:
+        view = self._view
+        nodes = [] if view is None else view.nodes
+        return [
+            node.name
+            for node in nodes
+            if node.kind == "rollout" and view is not None and node.version != view.version
+        ]
 
     def _programs(self) -> list[Program]:
         config, division = self._config, self._division
@@ -185,7 +208,7 @@ class Session:
         """Start a node again; give up when it died too often, or when it was the trainer."""
         name, status = child.name, child.status
         if status == USER_ERROR_STATUS:
-            raise UserError(f"{name}: {_user_error(child)}")
+            raise UserError(_user_error(child))
         if name == "trainer":
             raise RunFailed(_obituary(child))
         if status == 0:
@@ -234,16 +257,20 @@ class Session:
             if time.monotonic() > deadline:
                 raise WaitTimeout("launcher", f"evaluation {when}", patience, "eval.timeout_s")
         if child.status == USER_ERROR_STATUS:
-            raise UserError(f"{child.name}: {_user_error(child)}")
+            raise UserError(_user_error(child))
         if child.status != 0:
             raise RunFailed(_obituary(child))
 
     def _check_account(self) -> None:
         """The trainer said that it is done; the account has to agree."""
         view, steps = self._view, self._config.trainer.steps
-        state = None if view is None else view.trainer
-        if view is None or state is None or state.phase != "done" or state.step < steps:
-            raise RunFailed(f"the trainer ended before step {steps}: {state}; see logs/trainer.log")
+        assert view is not None, "the launcher has looked at least once"
+        state = view.trainer
+        if state.phase != "done" or state.step < steps:
+            raise RunFailed(
+                f"the trainer ended at step {state.step} of {steps}, {state.phase} {state.detail}; "
+                f"see {self._folder / 'logs' / 'trainer.log'}"
+            )
         if not view.counts.balanced():
             raise RunFailed(f"the ledger does not balance: {view.counts}")
         if not (self._folder / "policy").is_dir():
@@ -276,7 +303,8 @@ def _obituary(child: Child) -> str:
 
 
 def _user_error(child: Child) -> str:
-    """The line with which the child's command line refused its input."""
+    """The line with which the child's command line refused its input, and where its log is."""
     lines = child.last_lines(LINES_SHOWN)
     told = [line for line in lines if line.startswith(_ERROR_PREFIX)]
-    return told[-1].removeprefix(_ERROR_PREFIX) if told else (lines or ["no word in its log"])[-1]
+    line = told[-1].removeprefix(_ERROR_PREFIX) if told else (lines or ["no word in its log"])[-1]
+    return f"{child.name}: {line} (log: {child.log})"

@@ -57,8 +57,7 @@ def describe(name: str, view: RunView) -> str:
     """A `RunView` as text."""
     state = view.trainer
     lines = [f"run      {name}", f"now      {view.waiting_for()}"]
-    if state is not None:
-        lines.append(f"step     {state.step} of {state.steps}")
+    lines.append(f"step     {state.step} of {state.steps}")
     lines.append(f"policy   version {view.version or 'none yet'}")
     lines += [f"node     {_node(node, view.version)}" for node in view.nodes]
     lines += [f"node     {lost}  lost (no heartbeat)" for lost in view.lost]
