@@ -38,7 +38,7 @@ def step_report(
     step: int,
     groups: list[ScoredGroup],
     sums: LossSums,
-    grad_norm: float,
+    grad_norm: float | None,
     times: StepTimes,
     trained_at: PolicyVersion,
 ) -> dict[str, Any]:

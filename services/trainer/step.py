@@ -22,13 +22,14 @@ class Stepper:
         self._config = config
         self._device = device
 
-    def train(self, minibatches: list[list[PreparedGroup]]) -> tuple[LossSums, float]:
+    def train(self, minibatches: list[list[PreparedGroup]]) -> tuple[LossSums, float | None]:
         """One optimizer update for each minibatch of this rank's groups.
 
         Every rank calls it with as many minibatches of as many groups.
 
         Returns:
-            The sums over all ranks, and the gradient norm of the last update.
+            The sums over all ranks, and the gradient norm of the last update, where DeepSpeed
+            tells it (not under ZeRO stage 0 in fp32).
         """
         sums = LossSums()
         for number, groups in enumerate(minibatches):
@@ -39,7 +40,8 @@ class Stepper:
                 if real:
                     sums.add(batch_sums)
             self._engine.step()
-        return collective.total(sums, self._device), float(self._engine.get_global_grad_norm() or 0)
+        norm = self._engine.get_global_grad_norm()
+        return collective.total(sums, self._device), None if norm is None else float(norm)
 
     def _backward(
         self, batch: PackedBatch, groups: int, real: bool, first_update: bool

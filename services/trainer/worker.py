@@ -231,7 +231,7 @@ class Rank:
         self,
         batch: list[HeldGroup],
         sums: LossSums,
-        grad_norm: float,
+        grad_norm: float | None,
         times: StepTimes,
         sampled_at: PolicyVersion,
     ) -> None:
