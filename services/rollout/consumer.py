@@ -1,0 +1,133 @@
+"""Takes prompt tasks from the stream, has them answered, and hands the trajectories on.
+
+A task that this node cannot finish is simply not renewed: another node takes it over. One that
+nobody can answer goes to the dead letters and its group is dropped.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+import redis.asyncio
+from vllm.v1.engine.exceptions import EngineGenerateError
+
+from services.rollout.node import Node
+from services.rollout.sampler import Sampler, SamplingFailed, Unanswerable
+from shared.config import Config
+from shared.images import ImageMissing
+from shared.keys import Keys
+from shared.ledger import Ledger
+from shared.messages import MalformedMessage, PromptTask, decode, encode
+from shared.queues import Entry, WorkStream
+
+logger = logging.getLogger(__name__)
+
+_RENEWALS_PER_LOSS = 3
+"""A claim is renewed this often within the time after which it counts as abandoned."""
+
+
+class Consumer:
+    """One node's work on the `prompts` stream."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, config: Config, node: Node, sampler: Sampler
+    ) -> None:
+        self._keys = Keys(config.run)
+        self._stream = WorkStream(client, self._keys.prompts, node.name)
+        self._ledger = Ledger(client, self._keys)
+        self._settings = config.rollout
+        self._node = node
+        self._sampler = sampler
+        self._working: set[asyncio.Task[None]] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, then finish what is in hand, within ``rollout.drain_timeout_s``."""
+        await self._stream.create()
+        async with asyncio.TaskGroup() as group:
+            upkeep = group.create_task(self._upkeep(group))
+            while not stop.is_set():
+                await self._take(group)
+            await self._drain()
+            upkeep.cancel()
+
+    async def _take(self, group: asyncio.TaskGroup) -> None:
+        """Read as many tasks as there is room for; waits `heartbeat_s` at most."""
+        free = self._settings.concurrent_tasks - len(self._working)
+        patience = self._settings.heartbeat_s
+        if free <= 0:
+            await asyncio.wait(self._working, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        elif not self._node.ready:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._node.until(lambda node: node.ready)
+        else:
+            for entry in await self._stream.read(free, patience):
+                self._begin(group, entry)
+
+    async def _upkeep(self, group: asyncio.TaskGroup) -> None:
+        """Renew the claims on tasks in work, and take over abandoned ones."""
+        lost_after_s = self._settings.lost_after_s
+        while True:
+            await self._stream.renew(sorted(self._node.in_work))
+            free = self._settings.concurrent_tasks - len(self._working)
+            if free > 0 and self._node.ready:
+                for entry in await self._stream.claim_abandoned(lost_after_s, free):
+                    if entry.id not in self._node.in_work:
+                        self._begin(group, entry)
+            await asyncio.sleep(lost_after_s / _RENEWALS_PER_LOSS)
+
+    def _begin(self, group: asyncio.TaskGroup, entry: Entry) -> None:
+        self._node.in_work.add(entry.id)
+        task = group.create_task(self._work(entry))
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    async def _work(self, entry: Entry) -> None:
+        try:
+            await self._answer(entry)
+        except (SamplingFailed, EngineGenerateError, TimeoutError) as error:
+            self._node.handed_back += 1
+            why = str(error) or f"not done in {self._settings.task_timeout_s:.0f} s"
+            logger.warning("prompt %s is left to another try: %s", entry.id, why)
+        finally:
+            self._node.in_work.discard(entry.id)
+
+    async def _answer(self, entry: Entry) -> None:
+        try:
+            task = decode(PromptTask, entry.payload)
+            await self._refuse_after_too_many_tries(entry)
+            async with asyncio.timeout(self._settings.task_timeout_s):
+                await self._node.until(lambda node: node.has(task.issued_at))
+                batch = await self._sampler.sample(task)
+        except (MalformedMessage, Unanswerable) as error:
+            await self._bury(entry, str(error))
+            return
+        except ImageMissing as error:
+            # Images go with the last group that shows them, so nobody waits for this one any more.
+            logger.info("prompt %s is given up: %s", entry.id, error)
+            await self._ledger.drop(
+                task.group_id, task.issued_at, "image_missing", self._keys.prompts, entry
+            )
+            return
+        if await self._stream.hand_over(entry, self._keys.trajectories, encode(batch)):
+            self._node.done += 1
+            self._node.tokens += sum(len(one.token_ids) for one in batch.responses)
+
+    async def _refuse_after_too_many_tries(self, entry: Entry) -> None:
+        tries = await self._stream.deliveries(entry)
+        if tries > self._settings.max_attempts:
+            raise Unanswerable(
+                f"{tries - 1} tries failed (rollout.max_attempts {self._settings.max_attempts})"
+            )
+
+    async def _bury(self, entry: Entry, why: str) -> None:
+        self._node.buried += 1
+        logger.error("prompt %s goes to the dead letters: %s", entry.id, why)
+        await self._ledger.drop_dead_letter(self._stream, entry, why)
+
+    async def _drain(self) -> None:
+        """Finish the tasks in hand; what is not done in time is left to other nodes."""
+        if self._working:
+            await asyncio.wait(self._working, timeout=self._settings.drain_timeout_s)
+        for task in self._working:
+            task.cancel()

@@ -1,0 +1,106 @@
+"""One rollout node: engine, weight watcher, consumer and heartbeat live and die together."""
+
+import asyncio
+import logging
+
+import redis.asyncio
+from fastapi import FastAPI
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from services.rollout.app import open_api
+from services.rollout.consumer import Consumer
+from services.rollout.engine import start_engine
+from services.rollout.node import Node
+from services.rollout.sampler import Sampler
+from services.rollout.weights import WeightWatcher
+from shared.config import Config
+from shared.errors import WaitTimeout
+from shared.images import ImageStore
+from shared.keys import Keys
+from shared.policy import PolicyBoard
+from shared.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+
+class RolloutService:
+    """Starts and ends the parts of one node; if one fails, all end."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, config: Config, node: Node, app: FastAPI
+    ) -> None:
+        self._client = client
+        self._config = config
+        self._keys = Keys(config.run)
+        self._node = node
+        self._app = app
+        self.engine: AsyncLLM | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`.
+
+        Raises:
+            WaitTimeout: when the node is not ready within ``rollout.start_timeout_s``.
+            EngineFailed: when the engine does not start or cannot load weights.
+        """
+        registry = Registry(self._client, self._keys)
+        try:
+            async with asyncio.TaskGroup() as group:
+                helpers = [
+                    group.create_task(self._heartbeat(registry)),
+                    group.create_task(self._drain_at(stop)),
+                    group.create_task(self._start_in_time()),
+                ]
+                await self._sample(group, stop)
+                for helper in helpers:
+                    helper.cancel()
+        finally:
+            await registry.leave(self._node.name)
+
+    async def _sample(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        self.engine = engine = await start_engine(self._config, stop)
+        if engine is None:
+            return
+        try:
+            sampler = Sampler(engine, self._config, self._image_store(), self._node.name)
+            open_api(self._app, engine, self._config)
+            await sampler.warm_up()
+            logger.info("the engine is warm; waiting for the current weights")
+            board = PolicyBoard(self._client, self._keys)
+            watcher = WeightWatcher(engine, board, self._node, self._config)
+            watching = group.create_task(watcher.run())
+            await Consumer(self._client, self._config, self._node, sampler).run(stop)
+            watching.cancel()
+        finally:
+            self.engine = None
+            await asyncio.to_thread(engine.shutdown)
+
+    def _image_store(self) -> ImageStore:
+        return ImageStore(
+            self._client,
+            self._keys,
+            self._config.data.max_image_pixels,
+            self._config.rollout.image_cache_mib << 20,
+        )
+
+    async def _heartbeat(self, registry: Registry) -> None:
+        settings = self._config.rollout
+        while True:
+            if self.engine is not None:
+                await self.engine.check_health()
+            await registry.heartbeat(self._node.info(), settings.lost_after_s)
+            await asyncio.sleep(settings.heartbeat_s)
+
+    async def _drain_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._node.set_state("draining")
+
+    async def _start_in_time(self) -> None:
+        patience = self._config.rollout.start_timeout_s
+        try:
+            async with asyncio.timeout(patience):
+                await self._node.until(lambda node: node.state != "starting")
+        except TimeoutError:
+            raise WaitTimeout(
+                self._node.name, "its first weights", patience, "rollout.start_timeout_s"
+            ) from None

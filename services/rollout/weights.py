@@ -1,0 +1,82 @@
+"""Keeps a node's engine at the newest policy: watches for versions, fetches them, loads them."""
+
+import asyncio
+import logging
+
+import httpx
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from services.rollout.engine import EngineFailed, change_weights
+from services.rollout.fetch import FetchedVersion, WeightFetcher
+from services.rollout.node import Node
+from shared.config import Config
+from shared.policy import Announcement, PolicyBoard
+from shared.weights import CorruptWeights
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+LOAD_TRIES = 3
+
+
+class WeightWatcher:
+    """Follows the policy board; the node is ready while its engine holds complete weights.
+
+    A version that cannot be fetched leaves the node sampling with the one it has, and the newest
+    one is tried again. One that cannot be loaded leaves the node not ready; after a few such tries
+    the service ends, for a fresh one to take its place.
+    """
+
+    def __init__(self, engine: AsyncLLM, board: PolicyBoard, node: Node, config: Config) -> None:
+        self._engine = engine
+        self._board = board
+        self._node = node
+        self._block_s = config.rollout.heartbeat_s
+        self._fetcher = WeightFetcher(config)
+        self._failed_loads = 0
+
+    async def run(self) -> None:
+        """Follow the board until cancelled.
+
+        Raises:
+            EngineFailed: when versions cannot be loaded.
+        """
+        last, pause_s = "0", FIRST_PAUSE_S
+        try:
+            while True:
+                newest = await self._board.next_after(last, self._block_s)
+                if newest is None:
+                    continue
+                if await self._take(newest):
+                    last, pause_s = newest.entry_id, FIRST_PAUSE_S
+                else:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        finally:
+            await self._fetcher.close()
+
+    async def _take(self, announcement: Announcement) -> bool:
+        """Fetch and load one version; False when that failed."""
+        try:
+            async with self._fetcher.fetched(announcement) as files:
+                await self._load(files)
+        except (httpx.HTTPError, CorruptWeights, TimeoutError) as error:
+            why = str(error) or type(error).__name__
+            logger.warning("weights %s not fetched, trying again: %s", announcement.version, why)
+            return False
+        except EngineFailed as error:
+            self._failed_loads += 1
+            self._node.set_state("starting")
+            logger.error("%s; the node does not sample until a version is loaded", error)
+            if self._failed_loads >= LOAD_TRIES:
+                raise
+            return False
+        self._failed_loads = 0
+        return True
+
+    async def _load(self, files: FetchedVersion) -> None:
+        paused_s = await change_weights(self._engine, files.manifest, files.data, files.version)
+        self._node.loaded(files.version, paused_s)
+        self._node.set_state("ready")
+        logger.info("weights %s loaded, the engine stood still %.3f s", files.version, paused_s)
