@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from services.reward.extract import final_answer
+from services.reward.grading import canonical
 from shared.permutation import (
     Permutation,
     all_orders,
@@ -24,12 +26,11 @@ from shared.permutation import (
 )
 from shared.sample import Sample
 
-_BOXED = "\\boxed{"
-
 
 @dataclass(frozen=True)
 class OrderAnswer:
-    """The final answer to one sample under one order; `given` is None when there was none."""
+    """The final answer to one sample under one order, in the grader's canonical form; `given` is
+    None when there was none."""
 
     permutation: Permutation
     given: str | None
@@ -134,28 +135,17 @@ def judge(
     permutations: Sequence[Permutation],
     responses: Sequence[str],
 ) -> ItemAnswers:
-    """Reduce each response to its final answer and compare it with the gold answer of its order."""
+    """Reduce each response to its final answer and compare it with the gold answer of its order.
+
+    Expressions (kind "math") are compared as normalised text.
+    """
     answers = []
     for permutation, response in zip(permutations, responses, strict=True):
-        given = final_answer(response)
-        gold = answer_under(sample.answer, sample, permutation)
-        right = given is not None and _normal(given) == _normal(gold)
-        answers.append(OrderAnswer(permutation, given and _normal(given), right))
+        found = final_answer(response)
+        given = None if found is None else canonical(found, sample.kind)
+        gold = canonical(answer_under(sample.answer, sample, permutation), sample.kind)
+        answers.append(OrderAnswer(permutation, given, given is not None and given == gold))
     return ItemAnswers(sample, tuple(answers))
-
-
-def final_answer(response: str) -> str | None:
-    """What stands in the last ``\\boxed{...}`` of the response; None where there is none."""
-    start = response.rfind(_BOXED)
-    if start < 0:
-        return None
-    depth = 1
-    inside = response[start + len(_BOXED) :]
-    for place, character in enumerate(inside):
-        depth += {"{": 1, "}": -1}.get(character, 0)
-        if depth == 0:
-            return inside[:place].strip()
-    return None
 
 
 def report(
@@ -183,10 +173,6 @@ def report(
         by_source=_by_source(items),
         excluded=excluded,
     )
-
-
-def _normal(answer: str) -> str:
-    return answer.strip().rstrip(".").casefold()
 
 
 def _bootstrap(items: int, resamples: int, seed: int) -> Callable[[list[float]], Estimate]:

@@ -4,7 +4,6 @@ import pytest
 
 from perl_rl.evaluation import (
     ItemAnswers,
-    final_answer,
     judge,
     orders_to_ask,
     permutable,
@@ -104,20 +103,6 @@ def test_answers_are_compared_whatever_their_case() -> None:
     item = judge(place_sample(), [(0, 1), (1, 0)], ["\\boxed{ Second }", "\\boxed{first}"])
     assert item.always_right
     assert not item.flips
-
-
-@pytest.mark.parametrize(
-    ("response", "expected"),
-    [
-        ("<think>3 8</think>\\boxed{B}", "B"),
-        ("\\boxed{A} no, \\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
-        ("\\boxed{B", None),
-        ("B", None),
-        ("", None),
-    ],
-)
-def test_final_answer_is_what_stands_in_the_last_box(response: str, expected: str | None) -> None:
-    assert final_answer(response) == expected
 
 
 def test_few_orders_are_all_asked_and_many_are_drawn_with_the_original_among_them() -> None:
