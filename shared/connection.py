@@ -1,9 +1,22 @@
-"""Opening Redis, with an error a person can act on."""
+"""Opening Redis, with an error a person can act on, and sitting out its restart."""
+
+import asyncio
+import logging
+import time
 
 import redis.asyncio
 from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.errors import UserError
+from shared.errors import UserError, WaitTimeout
+
+logger = logging.getLogger(__name__)
+
+OUTAGE = (RedisConnectionError, RedisTimeoutError)
+"""What a command raises while Redis restarts; `wait_until_back` sits it out."""
+
+_PAUSE_S = 0.2
 
 
 async def connect(url: str, timeout_s: float) -> redis.asyncio.Redis:
@@ -34,6 +47,24 @@ async def connect(url: str, timeout_s: float) -> redis.asyncio.Redis:
             "the address, or leave redis.url empty to let the launcher start one"
         ) from None
     return client
+
+
+async def wait_until_back(client: redis.asyncio.Redis, who: str, timeout_s: float) -> None:
+    """Return when Redis answers again.
+
+    Raises:
+        WaitTimeout: when it does not within `timeout_s` (``redis.timeout_s``).
+    """
+    logger.warning("Redis does not answer; waiting up to %.0f s for it", timeout_s)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            await client.ping()
+            return
+        except OUTAGE:
+            if time.monotonic() > deadline:
+                raise WaitTimeout(who, "Redis to answer", timeout_s, "redis.timeout_s") from None
+        await asyncio.sleep(_PAUSE_S)
 
 
 def without_password(url: str) -> str:

@@ -8,8 +8,8 @@ import re
 
 from services.reward.graders.wrapping import unwrap
 
-DEFAULT_TOLERANCE = 1e-6
-"""Relative; exact for the whole numbers that questions ask for."""
+DEFAULT_TOLERANCE = 1e-9
+"""Relative: room for binary rounding, while whole numbers below 10^9 are compared exactly."""
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)"

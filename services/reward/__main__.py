@@ -1,0 +1,54 @@
+"""Starts one reward node."""
+
+import asyncio
+from pathlib import Path
+
+from services.reward.app import create_app
+from services.reward.consumer import Consumer
+from services.reward.metrics import Metrics
+from services.reward.scoring import Scorer
+from services.reward.workers import GraderPool
+from shared.config import Config
+from shared.connection import connect
+from shared.errors import UserError
+from shared.service import bind, run_service
+
+
+def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None = None) -> int:
+    """Run a reward node until it is told to stop; 0 when it ended in good order.
+
+    Args:
+        name: of this node, unique in the run.
+        run_dir: not used; a reward node keeps nothing on disk.
+        port: instead of ``reward.port``.
+    """
+    if config.redis.url is None:
+        raise UserError("redis.url: the reward service needs the address of Redis")
+    asyncio.run(
+        _serve(config, config.redis.url, name, config.reward.port if port is None else port)
+    )
+    return 0
+
+
+async def _serve(config: Config, redis_url: str, name: str, port: int) -> None:
+    reward = config.reward
+    metrics = Metrics()
+    listener = bind("reward", reward.host, port)
+    url = f"http://{reward.host}:{listener.getsockname()[1]}"
+    client = await connect(redis_url, config.redis.timeout_s)
+    try:
+        async with GraderPool(reward, lambda one: metrics.expressions.labels(one).inc()) as pool:
+            scorer = Scorer(reward, pool)
+            await pool.start()
+            consumer = Consumer(client, config, scorer, metrics, name, url)
+            app = create_app(
+                reward,
+                config.security.token,
+                scorer,
+                metrics,
+                ready=lambda: consumer.state == "ready",
+                refresh_metrics=consumer.refresh_metrics,
+            )
+            await run_service("reward", app, listener, consumer.run, reward.drain_timeout_s)
+    finally:
+        await client.aclose()

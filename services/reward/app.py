@@ -1,0 +1,77 @@
+"""The reward service's HTTP routes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from fastapi import Depends, FastAPI, HTTPException
+
+from services.reward.body_limit import BodyLimit
+from services.reward.grading import UngradableGold
+from services.reward.metrics import Metrics
+from services.reward.schemas import Health, Score, ScoreRequest
+from services.reward.scoring import Scorer
+from shared.auth import token_check
+from shared.config import RewardConfig
+from shared.service import metrics_route
+
+
+def create_app(
+    config: RewardConfig,
+    token: str | None,
+    scorer: Scorer,
+    metrics: Metrics,
+    ready: Callable[[], bool],
+    refresh_metrics: Callable[[], Awaitable[None]] | None = None,
+) -> FastAPI:
+    """The routes; all but health want the token when one is configured.
+
+    Args:
+        ready: whether the node takes work.
+        refresh_metrics: sets gauges before ``/metrics`` answers.
+    """
+    app = FastAPI(title="PeRL reward")
+    app.add_middleware(
+        BodyLimit, max_bytes=config.max_request_mib * 2**20, setting="reward.max_request_mib"
+    )
+    guarded = [Depends(token_check(token))]
+
+    @app.get("/healthz")
+    async def healthz() -> Health:
+        return Health()
+
+    @app.get("/readyz")
+    async def readyz() -> Health:
+        if not ready():
+            raise HTTPException(503, "the reward service is starting or draining")
+        return Health()
+
+    @app.post("/score", dependencies=guarded)
+    async def score(requests: list[ScoreRequest]) -> list[Score]:
+        """Score responses, in the order given."""
+        try:
+            async with asyncio.timeout(config.task_timeout_s):
+                return await asyncio.gather(
+                    *(_score(scorer, place, one) for place, one in enumerate(requests))
+                )
+        except TimeoutError:
+            raise HTTPException(
+                504,
+                f"not scored within reward.task_timeout_s ({config.task_timeout_s:g} s); send "
+                "fewer responses at a time",
+            ) from None
+
+    metrics_route(app, metrics.registry, dependencies=guarded, refresh=refresh_metrics)
+    return app
+
+
+async def _score(scorer: Scorer, place: int, request: ScoreRequest) -> Score:
+    try:
+        reward = await scorer.score(request.response, request.answer, request.kind)
+    except UngradableGold as error:
+        raise HTTPException(422, f"item {place}, field 'answer': {error}") from None
+    return Score(
+        accuracy=reward.accuracy,
+        format=reward.format,
+        reward=reward.total,
+        extracted=reward.extracted,
+    )

@@ -1,0 +1,100 @@
+"""What happens to one trajectory batch: scored, put to its group, the whole group judged.
+
+Every step ends in one script of the ledger, so a batch that is handled twice counts once.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from services.reward.filters import Filter, reason_to_drop
+from services.reward.grading import UngradableGold
+from services.reward.metrics import Metrics
+from services.reward.scoring import Scorer
+from shared.ledger import DEAD_LETTER, Ledger
+from shared.messages import (
+    MalformedMessage,
+    ScoredGroup,
+    ScoredOrder,
+    TrajectoryBatch,
+    decode,
+    encode,
+)
+from shared.queues import Entry, WorkStream
+
+logger = logging.getLogger(__name__)
+
+UNGRADABLE_GOLD = "ungradable_gold"
+"""Reason of a group whose gold answer is not of the kind that its sample says."""
+
+
+class Assembly:
+    """Handles entries of the stream of trajectories."""
+
+    def __init__(
+        self,
+        stream: WorkStream,
+        ledger: Ledger,
+        scorer: Scorer,
+        filters: Sequence[Filter],
+        metrics: Metrics,
+    ) -> None:
+        self._stream = stream
+        self._ledger = ledger
+        self._scorer = scorer
+        self._filters = filters
+        self._metrics = metrics
+
+    async def handle(self, entry: Entry) -> None:
+        """Score one batch; when it completes its group, forward the group or drop it."""
+        try:
+            batch = decode(TrajectoryBatch, entry.payload)
+        except MalformedMessage as error:
+            await self.bury(entry, str(error))
+            return
+        try:
+            order = await self._score(batch)
+        except UngradableGold as error:
+            logger.error("sample %s: %s; its group is dropped", batch.task.sample_id, error)
+            await self._drop(batch, entry, UNGRADABLE_GOLD)
+            return
+        complete = await self._ledger.collect(entry, order, encode(order))
+        if complete is not None:
+            await self._settle(entry, assemble(complete))
+
+    async def bury(self, entry: Entry, why: str) -> None:
+        """Make the entry a dead letter, and drop its group where it still says which."""
+        logger.error("trajectory entry %s: %s; see the dead-letter stream", entry.id, why)
+        if await self._ledger.drop_dead_letter(self._stream, entry, why):
+            self._metrics.dropped.labels(DEAD_LETTER).inc()
+
+    async def _score(self, batch: TrajectoryBatch) -> ScoredOrder:
+        start = time.monotonic()
+        task = batch.task
+        rewards = await asyncio.gather(
+            *(self._scorer.score(one.text, task.answer, task.kind, task) for one in batch.responses)
+        )
+        order = ScoredOrder(batch=batch, rewards=tuple(rewards), scored_s=time.monotonic() - start)
+        self._metrics.scored(order)
+        return order
+
+    async def _settle(self, entry: Entry, group: ScoredGroup) -> None:
+        reason = reason_to_drop(group, self._filters)
+        batch = group.orders[0].batch
+        if reason is not None:
+            await self._drop(batch, entry, reason)
+        elif await self._ledger.forward(entry, group, batch.task.issued_at):
+            self._metrics.forwarded.inc()
+
+    async def _drop(self, batch: TrajectoryBatch, entry: Entry, reason: str) -> None:
+        task = batch.task
+        if await self._ledger.drop(task.group_id, task.issued_at, reason, self._stream.name, entry):
+            self._metrics.dropped.labels(reason).inc()
+
+
+def assemble(orders: list[bytes]) -> ScoredGroup:
+    """The group of these scored orders, the original order first."""
+    decoded = [decode(ScoredOrder, data) for data in orders]
+    decoded.sort(key=lambda order: order.batch.task.order_index)
+    return ScoredGroup(group_id=decoded[0].batch.task.group_id, orders=tuple(decoded))

@@ -1,0 +1,64 @@
+"""What the reward service counts, in Prometheus' terms."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
+
+from shared.messages import ScoredOrder
+
+
+class Metrics:
+    """Counters of one node, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.responses = Counter(
+            "perl_reward_responses", "Responses scored", ["source"], registry=registry
+        )
+        self.reward = Summary(
+            "perl_reward_total_reward", "Total reward of a response", ["source"], registry=registry
+        )
+        self.accuracy = Summary(
+            "perl_reward_accuracy", "Accuracy of a response", ["source"], registry=registry
+        )
+        self.format = Summary(
+            "perl_reward_format", "Form of a response", ["source"], registry=registry
+        )
+        self.seconds = Histogram(
+            "perl_reward_batch_seconds", "Scoring one trajectory batch", registry=registry
+        )
+        self.expressions = Counter(
+            "perl_reward_expressions",
+            "Expressions graded in worker processes",
+            ["outcome"],
+            registry=registry,
+        )
+        self.forwarded = Counter(
+            "perl_reward_groups_forwarded", "Groups handed to the trainer", registry=registry
+        )
+        self.dropped = Counter(
+            "perl_reward_groups_dropped", "Groups dropped", ["reason"], registry=registry
+        )
+        self.discarded = Counter(
+            "perl_reward_batches_discarded",
+            "Batches of groups that were no longer in flight, or that another node finished",
+            registry=registry,
+        )
+        self.failures = Counter(
+            "perl_reward_failures", "Attempts to score a batch that failed", registry=registry
+        )
+        self.in_work = Gauge("perl_reward_batches_in_work", "Batches taken", registry=registry)
+        self.queue = Gauge(
+            "perl_reward_queue_length",
+            "Entries that wait or are worked on",
+            ["queue"],
+            registry=registry,
+        )
+
+    def scored(self, order: ScoredOrder) -> None:
+        """Count one scored batch."""
+        source = order.batch.task.source
+        self.responses.labels(source).inc(len(order.rewards))
+        self.seconds.observe(order.scored_s)
+        for reward in order.rewards:
+            self.reward.labels(source).observe(reward.total)
+            self.accuracy.labels(source).observe(reward.accuracy)
+            self.format.labels(source).observe(reward.format)

@@ -1,0 +1,203 @@
+"""Real grader processes: equal expressions, hostile answers, and a pool that stays usable."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.reward.rules import accuracy_and_format
+from services.reward.scoring import RewardContext
+from services.reward.workers import GraderPool, Outcome
+from shared.config import RewardConfig
+from shared.errors import UserError, WaitTimeout
+from shared.messages import Reward
+
+Ask = Callable[[str, str], Awaitable[float]]
+
+# An outer bound on what a grade may take, replacement of its process included.
+BOUND_S = 60.0
+
+
+class Pool(GraderPool):
+    """A pool that remembers the outcomes."""
+
+    def __init__(self, **settings: float) -> None:
+        self.outcomes: list[Outcome] = []
+        super().__init__(RewardConfig(**settings), self.outcomes.append)
+
+    async def score(self, response: str, gold: str) -> Reward:
+        context = RewardContext(RewardConfig(), self)
+        async with asyncio.timeout(BOUND_S):
+            return await accuracy_and_format(response, gold, "math", None, context)
+
+    async def grade(self, answer: str, gold: str) -> bool:
+        return (await self.score(f"<think></think>\\boxed{{{answer}}}", gold)).accuracy == 1.0
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def pool() -> AsyncIterator[Pool]:
+    async with Pool(workers=1, grade_timeout_s=20) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("0.5", r"\frac{1}{2}"),
+        (r"\frac12", "1/2"),
+        ("(x+1)^2", "x^2+2x+1"),
+        (r"\sqrt{12}", r"2\sqrt{3}"),
+        (r"\{2,1\}", r"\{1,2\}"),
+        ("1,2", "1,2"),
+        ("1234", "1,234"),
+        (r"50\%", "50"),
+        ("3", "x=3"),
+        (r"12\text{ cm}", "12"),
+        (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"),
+        (r"45^\circ", "45"),
+    ],
+)
+async def test_equal_expressions(pool: Pool, answer: str, gold: str) -> None:
+    assert await pool.grade(answer, gold)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("0.6", r"\frac{1}{2}"),
+        ("2,1", "1,2"),
+        ("(2,1)", "(1,2)"),
+        ("0.5", r"50\%"),
+        (r"50\%", "0.5"),
+        ("yse", "yes"),
+        ("3.0000001", "3"),
+        ("-3", "3"),
+        (r"x \le 3", "x < 3"),
+        ("5 or 6", "5"),
+        (r"}\boxed{3", "4"),
+    ],
+)
+async def test_different_expressions(pool: Pool, answer: str, gold: str) -> None:
+    assert not await pool.grade(answer, gold)
+
+
+def hostile_answers(folder: Path) -> dict[str, str]:
+    return {
+        "brackets": "(" * 1_900,
+        "nested fractions": r"\frac{" * 300 + "1" + "}{1}" * 300,
+        "power tower": "9**9**9**9",
+        "LaTeX power tower": "9^{9^{9^{9}}}",
+        "factorial": "(10^8)!",
+        "sum": r"\sum_{i=1}^{10^9} \sin(i)",
+        "expansion": "(x+y+z+w)^{500}",
+        "digits": "7" * 1_990,
+        "code": f"__import__('pathlib').Path('{folder}/pwned').touch()",
+        "calls": f"().__class__.__base__.__subclasses__() open('{folder}/pwned','w')",
+    }
+
+
+async def test_hostile_answers_cost_a_bounded_time_and_score_zero(tmp_path: Path) -> None:
+    async with Pool(workers=1, grade_timeout_s=1) as pool:
+        for name, answer in hostile_answers(tmp_path).items():
+            assert not await pool.grade(answer, "x^{501}"), name
+            assert await pool.grade("1/2", "0.5"), f"the pool is not usable after: {name}"
+        assert "timeout" in pool.outcomes
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("piece", ["[", "{", "(", "\\boxed{", "\\frac{", "9^", "<think>"])
+async def test_megabytes_are_not_even_read(pool: Pool, piece: str) -> None:
+    asked = len(pool.outcomes)
+    for response in (
+        piece * 1_000_000,
+        f"<think></think>\\boxed{{{piece * 1_000_000}}}",
+        f"<think>{piece * 1_000_000}</think>\\boxed{{3}}",
+    ):
+        reward = await pool.score(response, "3")
+        assert (reward.total, reward.extracted) == (0.0, None)
+    assert len(pool.outcomes) == asked
+
+
+async def test_a_process_that_runs_away_is_replaced() -> None:
+    async with Pool(workers=1, grade_timeout_s=1) as pool:
+        await pool.start()
+        (first,) = pool.process_ids()
+        assert not await pool.grade("9^{9^{9^{9}}}", "3")
+        assert await pool.grade("3.0", "3+0")
+        (second,) = pool.process_ids()
+        assert second != first and not psutil.pid_exists(first)
+        assert pool.outcomes == ["timeout", "equal"]
+    assert not psutil.pid_exists(second)
+
+
+async def test_a_process_that_is_killed_is_replaced() -> None:
+    async with Pool(workers=1) as pool:
+        await pool.start()
+        (first,) = pool.process_ids()
+        psutil.Process(first).kill()
+        assert not await pool.grade("1/2", "0.5")
+        assert await pool.grade("1/2", "0.5")
+        assert pool.outcomes == ["crashed", "equal"]
+
+
+async def test_memory_is_limited() -> None:
+    async with Pool(workers=1, grade_timeout_s=30, grade_memory_mib=256) as pool:
+        await pool.start()
+        (process,) = pool.process_ids()
+        limit, _ = psutil.Process(process).rlimit(psutil.RLIMIT_AS)
+        assert limit == 256 * 2**20
+        assert not await pool.grade("10^{10^{10}}", "3")
+        assert await pool.grade("1/2", "0.5")
+
+
+async def test_a_cancelled_question_does_not_answer_the_next_one() -> None:
+    async with Pool(workers=1, grade_timeout_s=30) as pool:
+        await pool.start()
+        slow = asyncio.create_task(pool.grade("9^{9^{9^{9}}}", "3"))
+        (process,) = pool.process_ids()
+        while psutil.Process(process).cpu_percent(interval=0.05) < 50:
+            await asyncio.sleep(0)
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+        assert await pool.grade("1/2", "0.5")
+
+
+async def test_questions_of_many_callers_are_not_mixed_up(pool: Pool) -> None:
+    verdicts = await asyncio.gather(
+        *(pool.grade(f"{number}+{number % 3}", f"{number}") for number in range(40))
+    )
+    assert verdicts == [number % 3 == 0 for number in range(40)]
+
+
+async def test_a_grader_that_cannot_start_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "math_verify.py").write_text("raise ImportError('no such library')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    async with Pool(workers=1) as pool:
+        with pytest.raises(UserError, match="ended at its start: ImportError: no such library"):
+            await pool.start()
+        assert pool.process_ids() == []
+
+
+async def test_a_grader_that_starts_too_slowly_is_given_up() -> None:
+    async with Pool(workers=1, grader_start_timeout_s=0.01) as pool:
+        with pytest.raises(WaitTimeout, match=r"reward\.grader_start_timeout_s"):
+            await pool.start()
+        assert pool.process_ids() == []
+
+
+async def test_graders_see_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERL_TOKEN", "secret")
+    async with Pool(workers=1) as pool:
+        await pool.start()
+        (process,) = pool.process_ids()
+        assert "PERL_TOKEN" not in psutil.Process(process).environ()
