@@ -1,0 +1,350 @@
+"""A reward node's work on a real Redis: groups scored, assembled, filtered, taken over."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgpack
+import pytest
+import redis.asyncio
+
+from services.reward.consumer import Consumer
+from services.reward.metrics import Metrics
+from services.reward.scoring import RewardContext, Scorer
+from shared.config import Config
+from shared.connection import connect
+from shared.keys import Keys
+from shared.ledger import Counts, Ledger
+from shared.messages import (
+    PolicyVersion,
+    PromptTask,
+    Reward,
+    ScoredGroup,
+    TrajectoryBatch,
+    decode,
+    encode,
+)
+from shared.queues import WorkStream
+from shared.registry import NodeInfo, Registry
+from tests.builders import batch, response, task
+
+WAIT_S = 30.0
+RIGHT, WRONG = r"<think>so</think>\boxed{B}", r"<think>so</think>\boxed{A}"
+
+attempts: list[str] = []
+gates: list[asyncio.Event] = []
+
+
+class NoExpressions:
+    """These groups have letters as answers."""
+
+    async def equal(self, pairs: list[tuple[str, str]]) -> bool:
+        raise AssertionError(f"asked about {pairs}")
+
+
+async def waits_for_gate(
+    text: str, gold: str, kind: str, task: PromptTask | None, context: RewardContext
+) -> Reward:
+    """A reward function that ends when the test lets it."""
+    attempts.append(text)
+    await gates[-1].wait()
+    return Reward(total=float(text == RIGHT), accuracy=0, format=0, extracted=None)
+
+
+async def fails(*_: Any) -> Reward:
+    """A reward function with a bug."""
+    attempts.append("fails")
+    raise ZeroDivisionError("a bug in the reward function")
+
+
+class Bench:
+    """A run with one reward node or several, and the hands of trainer and rollout nodes."""
+
+    def __init__(self, client: redis.asyncio.Redis, config: Config) -> None:
+        self.client = client
+        self.config = config
+        self.keys = Keys(config.run)
+        self.ledger = Ledger(client, self.keys)
+        self.registry = Registry(client, self.keys)
+        self.metrics = Metrics()
+
+    @asynccontextmanager
+    async def node(self, name: str = "reward-0", **settings: Any) -> AsyncIterator[Consumer]:
+        """A running node; leaving the block stops it in good order."""
+        reward = self.config.reward.model_copy(update=settings)
+        config = self.config.model_copy(update={"reward": reward})
+        scorer = Scorer(reward, NoExpressions())
+        consumer = Consumer(self.client, config, scorer, self.metrics, name, "http://reward")
+        stop = asyncio.Event()
+        running = asyncio.create_task(consumer.run(stop))
+        try:
+            yield consumer
+        finally:
+            stop.set()
+            await asyncio.wait_for(running, WAIT_S)
+
+    async def issue(self, group: str, orders: int = 2, **changes: Any) -> None:
+        """What the feeder does."""
+        tasks = [
+            task(group_id=group, order_index=index, orders=orders, **changes)
+            for index in range(orders)
+        ]
+        assert await self.ledger.issue(tasks, {})
+
+    async def answer(self, group: str, index: int, *texts: str, **changes: Any) -> None:
+        """What a rollout node does with one order."""
+        given = trajectories(group, index, *texts, **changes)
+        await self.client.xadd(self.keys.trajectories, {"m": encode(given)})
+
+    async def until(self, condition: Callable[[Counts], bool]) -> Counts:
+        """Wait for the ledger to satisfy `condition`."""
+        async with asyncio.timeout(WAIT_S):
+            while not condition(counts := await self.ledger.counts()):
+                await asyncio.sleep(0.01)
+        assert counts.balanced()
+        return counts
+
+    async def groups(self, number: int) -> list[ScoredGroup]:
+        """Wait for `number` groups on the trainer's stream; there must be no more."""
+        async with asyncio.timeout(WAIT_S):
+            while await self.client.xlen(self.keys.groups) < number:
+                await asyncio.sleep(0.01)
+        entries = await self.client.xrange(self.keys.groups)
+        assert len(entries) == number
+        return [decode(ScoredGroup, fields[b"m"]) for _, fields in entries]
+
+    async def until_drained(self) -> None:
+        """Wait until no trajectory waits or is worked on."""
+        async with asyncio.timeout(WAIT_S):
+            while await self.client.xlen(self.keys.trajectories):
+                await asyncio.sleep(0.01)
+
+    async def heartbeat(self, condition: Callable[[NodeInfo], bool]) -> NodeInfo:
+        async with asyncio.timeout(WAIT_S):
+            while True:
+                alive, _ = await self.registry.nodes()
+                for node in alive:
+                    if condition(node):
+                        return node
+                await asyncio.sleep(0.01)
+
+
+def trajectories(group: str, index: int, *texts: str, **changes: Any) -> TrajectoryBatch:
+    changed = {"group_id": group, "order_index": index} | changes
+    responses = tuple(response(text=text) for text in texts)
+    return batch(**changed).model_copy(update={"responses": responses})
+
+
+def config(redis_url: str) -> Config:
+    return Config.model_validate(
+        {
+            "run": "reward-test",
+            "redis": {"url": redis_url},
+            "model": {"path": "none"},
+            "data": {"train": "none"},
+            "trainer": {},
+            "reward": {"heartbeat_s": 0.05, "lost_after_s": 0.4, "task_timeout_s": 20},
+        }
+    )
+
+
+@pytest.fixture
+async def bench(redis_url: str) -> AsyncIterator[Bench]:
+    gates.append(asyncio.Event())
+    attempts.clear()
+    client = await connect(redis_url, timeout_s=10)
+    yield Bench(client, config(redis_url))
+    await client.aclose()
+
+
+async def test_orders_are_assembled_in_their_order(bench: Bench) -> None:
+    await bench.issue("g", orders=3)
+    async with bench.node():
+        for index, texts in ((2, (WRONG, WRONG)), (0, (RIGHT, WRONG)), (1, (RIGHT, RIGHT))):
+            await bench.answer("g", index, *texts, orders=3)
+        (group,) = await bench.groups(1)
+    assert [order.batch.task.order_index for order in group.orders] == [0, 1, 2]
+    assert group.rewards().tolist() == [1.0, 0.1, 1.0, 1.0, 0.1, 0.1]
+    assert group.orders[1].rewards[0].extracted == "B"
+    await bench.until_drained()
+    assert (await bench.ledger.counts()).in_flight == 1
+
+
+async def test_a_group_waits_for_all_its_orders(bench: Bench) -> None:
+    await bench.issue("g")
+    async with bench.node():
+        await bench.answer("g", 0, RIGHT, WRONG)
+        await bench.until_drained()
+        assert await bench.client.xlen(bench.keys.groups) == 0
+        await bench.answer("g", 1, RIGHT, WRONG)
+        await bench.groups(1)
+
+
+async def test_each_order_is_graded_by_its_own_gold_answer(bench: Bench) -> None:
+    await bench.issue("g")
+    async with bench.node():
+        await bench.answer("g", 0, RIGHT, WRONG, answer="B")
+        await bench.answer("g", 1, RIGHT, WRONG, answer="A")
+        (group,) = await bench.groups(1)
+    assert [reward.accuracy for order in group.orders for reward in order.rewards] == [1, 0, 0, 1]
+
+
+async def test_a_group_without_signal_is_dropped_for_that_reason(bench: Bench) -> None:
+    await bench.issue("flat")
+    await bench.issue("good")
+    async with bench.node():
+        for index in range(2):
+            await bench.answer("flat", index, WRONG, WRONG)
+            await bench.answer("good", index, WRONG, RIGHT)
+        counts = await bench.until(lambda counts: counts.in_flight == 1)
+        (group,) = await bench.groups(1)
+    assert group.group_id == "good"
+    assert counts.dropped == {"uniform_reward": 1}
+    text = bench.metrics.registry
+    assert (
+        text.get_sample_value("perl_reward_groups_dropped_total", {"reason": "uniform_reward"}) == 1
+    )
+    assert text.get_sample_value("perl_reward_responses_total", {"source": "option"}) == 8
+
+
+async def test_a_malformed_entry_is_buried_and_the_node_goes_on(bench: Bench) -> None:
+    await bench.issue("broken")
+    await bench.issue("good")
+    fields = trajectories("broken", 0, RIGHT).model_dump() | {"sampled_s": "soon"}
+    async with bench.node():
+        await bench.client.xadd(bench.keys.trajectories, {"m": b"rubbish"})
+        await bench.client.xadd(
+            bench.keys.trajectories, {"m": msgpack.packb(["TrajectoryBatch", 1, fields])}
+        )
+        for index in range(2):
+            await bench.answer("good", index, WRONG, RIGHT)
+        counts = await bench.until(lambda counts: bool(counts.dropped))
+        await bench.groups(1)
+        await bench.until_drained()
+    assert counts.dropped == {"dead_letter": 1}
+    letters = [fields for _, fields in await bench.client.xrange(bench.keys.dead_letters)]
+    reasons = {letter[b"m"]: letter[b"reason"] for letter in letters}
+    assert b"not a message" in reasons.pop(b"rubbish")
+    (named,) = reasons.values()
+    assert b"field 'sampled_s'" in named
+
+
+async def test_a_gold_answer_of_another_kind_drops_the_group(bench: Bench) -> None:
+    await bench.issue("g", answer="cat")
+    async with bench.node():
+        for index in range(2):
+            await bench.answer("g", index, RIGHT, answer="cat")
+        counts = await bench.until(lambda counts: counts.in_flight == 0)
+        await bench.until_drained()
+    assert counts.dropped == {"ungradable_gold": 1}
+
+
+async def test_a_failing_reward_function_is_tried_again_then_given_up(bench: Bench) -> None:
+    await bench.issue("g", orders=1)
+    async with bench.node(function=f"{__name__}:fails", max_attempts=2):
+        await bench.answer("g", 0, RIGHT, orders=1)
+        counts = await bench.until(lambda counts: counts.in_flight == 0)
+        assert counts.dropped == {"dead_letter": 1}
+    assert len(attempts) == 2
+    ((_, letter),) = await bench.client.xrange(bench.keys.dead_letters)
+    assert letter[b"reason"] == b"not scored in 2 attempts"
+
+
+async def test_work_of_a_dead_node_is_taken_over(bench: Bench) -> None:
+    await bench.issue("g")
+    dead = WorkStream(bench.client, bench.keys.trajectories, "dead")
+    await dead.create()
+    for index in range(2):
+        await bench.answer("g", index, WRONG, RIGHT)
+    assert len(await dead.read(10, block_s=0.1)) == 2
+    async with bench.node("heir"):
+        await bench.groups(1)
+        await bench.until_drained()
+
+
+async def test_slow_work_is_not_taken_over_from_a_live_node(bench: Bench) -> None:
+    await bench.issue("g", orders=1)
+    slow = {"function": f"{__name__}:waits_for_gate"}
+    async with bench.node("one", **slow), bench.node("two", **slow):
+        await bench.answer("g", 0, RIGHT, WRONG, orders=1)
+        busy = await bench.heartbeat(lambda node: node.working_on == 1)
+        # Several times as long as a silent node may keep its work.
+        deadline = asyncio.get_running_loop().time() + 4 * bench.config.reward.lost_after_s
+        while asyncio.get_running_loop().time() < deadline:
+            (entry,) = await bench.client.xpending_range(
+                bench.keys.trajectories, "workers", "-", "+", 10
+            )
+            assert entry["consumer"].decode() == busy.name
+            assert entry["times_delivered"] == 1
+            await asyncio.sleep(0.05)
+        gates[-1].set()
+        await bench.groups(1)
+    assert len(attempts) == 2
+
+
+async def test_a_batch_that_takes_too_long_is_given_up(bench: Bench) -> None:
+    await bench.issue("g", orders=1)
+    slow = {"function": f"{__name__}:waits_for_gate", "task_timeout_s": 0.1, "max_attempts": 1}
+    async with bench.node(**slow):
+        await bench.answer("g", 0, RIGHT, orders=1)
+        counts = await bench.until(lambda counts: counts.in_flight == 0)
+    assert counts.dropped == {"dead_letter": 1}
+
+
+async def test_a_node_that_stops_finishes_what_it_has_in_hand(bench: Bench) -> None:
+    await bench.issue("g", orders=1)
+    await bench.issue("late", orders=1)
+    async with bench.node(function=f"{__name__}:waits_for_gate", concurrent_tasks=1) as node:
+        await bench.answer("g", 0, RIGHT, WRONG, orders=1)
+        await bench.heartbeat(lambda node: node.working_on == 1)
+        await bench.answer("late", 0, RIGHT, WRONG, orders=1)
+        asyncio.get_running_loop().call_later(0.3, gates[-1].set)
+    # The block has stopped the node while the gate was shut.
+    assert node.state == "draining"
+    (group,) = await bench.groups(1)
+    assert group.group_id == "g"
+    assert (await bench.registry.nodes()) == ([], [])
+    async with bench.node():
+        await bench.groups(2)
+
+
+async def test_many_groups_over_several_nodes_are_each_forwarded_once(bench: Bench) -> None:
+    names = [f"g{number}" for number in range(60)]
+    for name in names:
+        await bench.issue(name, orders=3)
+    async with bench.node("one"), bench.node("two"), bench.node("three"):
+        for index in range(3):
+            for name in names:
+                await bench.answer(name, index, WRONG, RIGHT, orders=3)
+        groups = await bench.groups(len(names))
+        await bench.until_drained()
+    assert sorted(group.group_id for group in groups) == sorted(names)
+    assert all(len(group.orders) == 3 for group in groups)
+    counts = await bench.ledger.counts()
+    assert counts.balanced() and counts.in_flight == len(names)
+
+
+async def test_work_of_a_lost_history_is_discarded(bench: Bench) -> None:
+    await bench.issue("g")
+    old = PolicyVersion(incarnation=1, step=9)
+    async with bench.node():
+        for index in range(2):
+            await bench.answer("g", index, WRONG, RIGHT, issued_at=old)
+        await bench.until_drained()
+        assert await bench.client.xlen(bench.keys.groups) == 0
+        for index in range(2):
+            await bench.answer("g", index, WRONG, RIGHT)
+        await bench.groups(1)
+
+
+async def test_gauges_show_the_queues(bench: Bench) -> None:
+    await bench.issue("g")
+    async with bench.node() as node:
+        await bench.answer("g", 0, WRONG, RIGHT)
+        await bench.answer("g", 1, WRONG, RIGHT)
+        await bench.groups(1)
+        await node.refresh_metrics()
+    value = bench.metrics.registry.get_sample_value
+    assert value("perl_reward_queue_length", {"queue": "groups"}) == 1
+    assert value("perl_reward_queue_length", {"queue": "prompts"}) == 2
