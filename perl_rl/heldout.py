@@ -14,7 +14,7 @@ from shared.errors import UserError
 from shared.logs import configure
 from shared.sample import load_samples
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("perl_rl.heldout")
 
 
 def main() -> int:
@@ -25,7 +25,6 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     configure("evaluation")
-    logging.getLogger("perl_rl").setLevel(logging.INFO)
     try:
         evaluate(options.config, options.model, options.out)
     except UserError as error:

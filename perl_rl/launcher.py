@@ -96,7 +96,9 @@ async def _until_signal(session: Session, config: Config, folder: Path) -> int:
                 stopped.set_result(number)
 
         for number in _STOP_SIGNALS:
-            loop.add_signal_handler(number, stop, number)
+            # ``nohup`` has the hang-up ignored, and so it stays.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, stop, number)
         work = asyncio.create_task(session.run(supervisor))
         either: set[asyncio.Future[Any]] = {work, stopped}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

@@ -119,8 +119,11 @@ class Session:
         self._note(f"watch it from elsewhere: perl-rl status --run-dir {self._folder}")
         await self._watch(supervisor, client)
         self._wall_s = time.monotonic() - self._started
+        logger.info("the trainer has ended")
         await self._let_nodes_catch_up(supervisor, client)
+        self.progress.state("stopping the services", None)
         await supervisor.stop(supervisor.running())
+        logger.info("all services have ended")
         self._check_account()
 
     async def _let_nodes_catch_up(

@@ -79,13 +79,13 @@ def summarise(
         },
         "samples_trained": sum(row.get("samples", 0) for row in metrics),
         "wall_s": wall_s,
-        **{name: _median([row[name] for row in metrics if name in row]) for name in STEP_TIMES},
+        **{name: _median(_values(metrics, name)) for name in STEP_TIMES},
         "sync_paused_s": _median([pause for node in nodes for pause in node.paused_s]),
         "generated_tokens": sum(row.get("generated_tokens", 0) for row in metrics),
-        "tokens_per_s": _tokens_per_s(metrics),
+        "tokens_per_s": _median(_values(metrics, "tokens_per_s")),
         "logprob_mismatch": {
-            "abs": _mean(metrics, "logprob_mismatch_abs"),
-            "kl": _mean(metrics, "logprob_mismatch_kl"),
+            "abs": _mean(_values(metrics, "logprob_mismatch_abs")),
+            "kl": _mean(_values(metrics, "logprob_mismatch_kl")),
         },
         "nodes": [_node(node, restarts.get(node.name, 0)) for node in nodes],
         "eval": evaluation,
@@ -119,16 +119,12 @@ def _median(values: list[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def _mean(metrics: list[Metrics], name: str) -> float | None:
-    values = [row[name] for row in metrics if row.get(name) is not None]
+def _mean(values: list[float]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def _tokens_per_s(metrics: list[Metrics]) -> float | None:
-    """Over all steps: the total of tokens by the total of the steps' durations."""
-    rows = [row for row in metrics if row.get("tokens_per_s")]
-    seconds = sum(row["generated_tokens"] / row["tokens_per_s"] for row in rows)
-    return sum(row["generated_tokens"] for row in rows) / seconds if seconds else None
+def _values(metrics: list[Metrics], name: str) -> list[float]:
+    return [row[name] for row in metrics if row.get(name) is not None]
 
 
 def _node(node: NodeInfo, restarts: int) -> dict[str, Any]:

@@ -1,0 +1,191 @@
+"""``perl-rl launch`` with everything real: two vLLM engines, Redis, reward node, DeepSpeed.
+
+One run of a tiny, untrained model on two engines: a node is killed, then the launcher is
+interrupted, and the run resumed to its end.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from perl_rl.demo.digits import write_data
+from perl_rl.demo.model import build_model, build_processor, save
+from shared.config import load_config
+
+pytestmark = pytest.mark.timeout(1500)
+
+PATIENCE_S = 600.0
+STEPS = 40
+GROUPS_PER_STEP = 2
+MARK = "PERL_TEST_MARK"
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of seconds a step; rewards are all alike, so no group may be dropped for that."""
+    folder = tmp_path_factory.mktemp("launch")
+    processor = build_processor()
+    save(build_model(processor, seed=0), processor, folder / "model")
+    write_data(folder / "data", train=24, held_out=3, skew=1.0, seed=0)
+    settings = {
+        "run": "launch-test",
+        "model": {"path": "model"},
+        "data": {"train": "data/train.jsonl", "heldout": "data/heldout.jsonl"},
+        "permutation": {"n_s": 1},
+        "sampling": {"n": 2, "max_tokens": 8},
+        "rollout": {
+            "port": 0,
+            "engine": {
+                "max_model_len": 512,
+                "max_num_seqs": 16,
+                "enforce_eager": True,
+                "kv_cache_gib": 0.25,
+            },
+        },
+        "reward": {"port": 0, "workers": 1, "filter": {"drop_uniform": False}},
+        "trainer": {
+            "port": 0,
+            "steps": STEPS,
+            "groups_per_step": GROUPS_PER_STEP,
+            "checkpoint": {"every_steps": 1},
+        },
+        "eval": {"orders": 2, "max_tokens": 8},
+    }
+    file = folder / "run.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+class Launch:
+    """A launcher in a process of its own, all of whose processes can be found by a mark."""
+
+    def __init__(self, config_file: Path, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.output = folder.with_suffix(".out")
+        self._mark = uuid.uuid4().hex
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "perl_rl", "launch", str(config_file)),
+                    *("--run-dir", str(folder), "--set", "rollout.nodes=2", *options),
+                ],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {MARK: self._mark},
+            )
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert self._process.poll() is None, f"ended before {what}:\n{self.said()}"
+            assert time.monotonic() < deadline, f"no {what} in {PATIENCE_S} s:\n{self.said()}"
+            time.sleep(0.1)
+
+    def end(self, number: signal.Signals | None = None) -> int:
+        """Wait for the end, after a signal if one is given; returns the exit status."""
+        if number is not None:
+            self._process.send_signal(number)
+        return self._process.wait(timeout=PATIENCE_S)
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def steps(self) -> int:
+        file = self.folder / "metrics.jsonl"
+        return file.read_text().count("\n") if file.exists() else 0
+
+    def processes(self) -> list[psutil.Process]:
+        """All that carry the mark and have not ended, wherever they went."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self._mark:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def service(self, name: str) -> psutil.Process:
+        """The service itself, not the guard around it."""
+        for process in self.processes():
+            words = process.cmdline()
+            if name in words and "--parent" not in words:
+                return process
+        raise AssertionError(f"no process of {name}")
+
+    def close(self) -> None:
+        for process in self.processes():
+            process.kill()
+
+
+@pytest.fixture
+def start(config_file: Path, tmp_path: Path):
+    launches: list[Launch] = []
+
+    def launch(*options: str) -> Launch:
+        launches.append(Launch(config_file, tmp_path / "run", *options))
+        return launches[-1]
+
+    yield launch
+    for launched in launches:
+        launched.close()
+
+
+def test_a_run_survives_a_dead_node_and_an_interruption(start: Callable[..., Launch]) -> None:
+    first = start()
+    first.until(lambda: first.steps() >= 2, "two steps")
+    assert len(first.processes()) > 8, "launcher, Redis, three nodes, engines, trainer and rank"
+    first.service("rollout-1").kill()
+    first.until(lambda: "starting rollout-1 again (1)" in first.said(), "restart of the node")
+    before = first.steps()
+    assert before < STEPS, "the run ended before it could be interrupted"
+    assert first.end(signal.SIGINT) == 128 + signal.SIGINT
+    assert first.processes() == []
+    summary = json.loads((first.folder / "summary.json").read_text())
+    assert summary["outcome"] == "interrupted"
+
+    second = start("--resume")
+    assert second.end() == 0, second.said()
+    assert second.processes() == []
+    _check_results(second.folder)
+
+    third = start("--resume")
+    assert third.end() == 0
+    assert "nothing to do" in third.said()
+
+
+def _check_results(folder: Path) -> None:
+    summary = json.loads((folder / "summary.json").read_text())
+    groups = summary["groups"]
+    assert summary["outcome"] == "done"
+    assert summary["steps"] == STEPS
+    assert groups["trained"] == STEPS * GROUPS_PER_STEP, "as many as without an interruption"
+    in_the_end = groups["trained"] + sum(groups["dropped"].values()) + groups["in_flight"]
+    assert groups["issued"] == in_the_end
+    assert summary["samples_trained"] == STEPS * GROUPS_PER_STEP * 2 * 2
+    assert summary["generated_tokens"] > 0
+    for name in ("rollout_s", "reward_s", "train_s", "wait_s", "sync_s", "sync_paused_s"):
+        assert summary[name] >= 0, name
+    for when in ("before", "after"):
+        assert 0 <= summary["eval"][when]["accuracy"] <= 1
+    rollouts = [node for node in summary["nodes"] if node["kind"] == "rollout"]
+    assert [node["name"] for node in rollouts] == ["rollout-0", "rollout-1"]
+    last = {node["version"] for node in rollouts}
+    assert len(last) == 1, "both nodes took the last version"
+    assert last.pop().endswith(f".{STEPS}")
+    config = load_config(folder / "config.yaml")
+    assert (folder / "config.yaml").stat().st_mode & 0o777 == 0o600
+    assert config.redis.url is not None
+    assert (folder / "policy" / "config.json").is_file()
+    assert list((folder / "policy").glob("*.safetensors"))
+    assert list((folder / "checkpoints").iterdir())
