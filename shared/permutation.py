@@ -9,6 +9,7 @@ import math
 import random
 import re
 import string
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,7 +28,7 @@ _LIST_ALL_UP_TO = 5040
 _NAMES_A_PLACE = re.compile(
     r"\b(?:first|second|third|fourth|fifth|sixth|seventh|eighth|last|left(?:most)?|right(?:most)?)"
     r"(?:\s+\w+)?\s+(?:image|picture|photo|figure|panel)s?\b"
-    r"|\b(?:image|picture|photo|figure|fig\.?|panel)\s*[#(]?\s*(?:\d+|[A-H]\b)",
+    r"|\b(?:image|picture|photo|figure|fig\.?|panel)\s*[#(]?\s*(?:\d+|(?-i:[A-H])\b)",
     re.IGNORECASE,
 )
 
@@ -108,13 +109,13 @@ def apply_order(sample: Sample, permutation: Permutation) -> RenderedOrder:
 def answer_under(answer: str, sample: Sample, permutation: Permutation) -> str:
     """Re-index an answer given in the original order (the paper's Lambda(answer, sigma))."""
     slot = _slot_of(answer, sample)
-    return answer if slot is None else _rename(answer, permutation.index(slot))
+    return answer if slot is None else _rename(answer, sample, permutation.index(slot))
 
 
 def answer_in_original(answer: str, sample: Sample, permutation: Permutation) -> str:
     """Map an answer given under `permutation` back to the labels of the original order."""
     slot = _slot_of(answer, sample)
-    return answer if slot is None else _rename(answer, permutation[slot])
+    return answer if slot is None else _rename(answer, sample, permutation[slot])
 
 
 def gold_slot(sample: Sample, permutation: Permutation) -> int | None:
@@ -126,32 +127,34 @@ def gold_slot(sample: Sample, permutation: Permutation) -> int | None:
 def _slot_of(answer: str, sample: Sample) -> int | None:
     """Index of the slot that `answer` names by the order rule; None when it names none."""
     word = answer.strip()
-    slot: int | None = None
-    if sample.order == "letter" and len(word) == 1 and word.upper() in string.ascii_uppercase:
-        slot = string.ascii_uppercase.index(word.upper())
-    elif sample.order == "position" and word.lower() in ORDINALS[: len(sample.images)]:
-        slot = ORDINALS.index(word.lower())
+    slots = list(range(len(sample.images)))
+    names: Sequence[str]
+    if sample.order == "letter" and len(word) == 1:
+        slots, names, name = _options(sample), string.ascii_uppercase, word.upper()
     elif sample.order == "position" and word.isascii() and word.isdecimal():
-        slot = int(word) - 1
-    if slot is None or not 0 <= slot < len(sample.images) or len(sample.images) > _names(word):
+        names, name = [str(slot + 1) for slot in slots], word
+    elif sample.order == "position":
+        names, name = ORDINALS, word.lower()
+    else:
         return None
-    return slot
+    if len(slots) > len(names) or name not in names[: len(slots)]:
+        # With more slots than names, an image could move to a slot that has none.
+        return None
+    return slots[names.index(name)]
 
 
-def _names(word: str) -> int:
-    """How many slots can be named in the style of `word`."""
-    if word.isdecimal():
-        return 1_000
-    return len(string.ascii_uppercase) if len(word) == 1 else len(ORDINALS)
+def _options(sample: Sample) -> list[int]:
+    """The slots that letters name, A first: those of the images that are not fixed."""
+    return [slot for slot in range(len(sample.images)) if slot not in sample.fixed]
 
 
-def _rename(answer: str, slot: int) -> str:
+def _rename(answer: str, sample: Sample, slot: int) -> str:
     """The name of `slot` in the style in which `answer` names one (A, a, 2, second, Second)."""
     word = answer.strip()
     if word.isdecimal():
         return str(slot + 1)
     if len(word) == 1:
-        letter = string.ascii_uppercase[slot]
+        letter = string.ascii_uppercase[_options(sample).index(slot)]
         return letter if word.isupper() else letter.lower()
     ordinal = ORDINALS[slot]
     return ordinal.capitalize() if word[0].isupper() else ordinal

@@ -19,8 +19,9 @@ AnswerKind = Literal["letter", "position", "number", "math", "text"]
 OrderRule = Literal["invariant", "letter", "position"]
 """What happens to the gold answer when the images move.
 
-``invariant``: it stays (the paper's S=1). ``letter``: it is the letter of the slot that shows the
-right image. ``position``: it is the place ("first", "2") of the right image (both S=0).
+``invariant``: it stays (the paper's S=1). ``letter``: it is the letter of the option that shows
+the right image; the options are the images that are not fixed, lettered in their order.
+``position``: it is the place ("first", "2") of the right image among all images (both S=0).
 """
 
 
