@@ -12,8 +12,10 @@ import redis.asyncio
 from vllm.v1.engine.exceptions import EngineGenerateError
 
 from services.rollout.node import Node
+from services.rollout.outage import Patience
 from services.rollout.sampler import Sampler, SamplingFailed, Unanswerable
 from shared.config import Config
+from shared.connection import OUTAGE
 from shared.images import ImageMissing
 from shared.keys import Keys
 from shared.ledger import Ledger
@@ -30,11 +32,17 @@ class Consumer:
     """One node's work on the `prompts` stream."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, config: Config, node: Node, sampler: Sampler
+        self,
+        client: redis.asyncio.Redis,
+        config: Config,
+        node: Node,
+        sampler: Sampler,
+        patient: Patience,
     ) -> None:
         self._keys = Keys(config.run)
         self._stream = WorkStream(client, self._keys.prompts, node.name)
         self._ledger = Ledger(client, self._keys)
+        self._patient = patient
         self._settings = config.rollout
         self._node = node
         self._sampler = sampler
@@ -42,7 +50,7 @@ class Consumer:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then finish what is in hand, within ``rollout.drain_timeout_s``."""
-        await self._stream.create()
+        await self._patient(self._stream.create)
         async with asyncio.TaskGroup() as group:
             upkeep = group.create_task(self._upkeep(group))
             while not stop.is_set():
@@ -61,41 +69,46 @@ class Consumer:
                 async with asyncio.timeout(patience):
                     await self._node.until(lambda node: node.ready)
         else:
-            for entry in await self._stream.read(free, patience):
+            for entry in await self._patient(lambda: self._stream.read(free, patience)):
                 self._begin(group, entry)
 
     async def _upkeep(self, group: asyncio.TaskGroup) -> None:
         """Renew the claims on tasks in work, and take over abandoned ones."""
         lost_after_s = self._settings.lost_after_s
         while True:
-            await self._stream.renew(sorted(self._node.in_work))
-            free = self._settings.concurrent_tasks - len(self._working)
-            if free > 0 and self._node.ready:
-                for entry in await self._stream.claim_abandoned(lost_after_s, free):
-                    if entry.id not in self._node.in_work:
-                        self._begin(group, entry)
+            await self._patient(lambda: self._stream.renew(sorted(self._node.in_work)))
+            for entry in await self._patient(self._claim):
+                self._begin(group, entry, claimed=True)
             await asyncio.sleep(lost_after_s / _RENEWALS_PER_LOSS)
 
-    def _begin(self, group: asyncio.TaskGroup, entry: Entry) -> None:
+    async def _claim(self) -> list[Entry]:
+        free = self._settings.concurrent_tasks - len(self._working)
+        if free <= 0 or not self._node.ready:
+            return []
+        claimed = await self._stream.claim_abandoned(self._settings.lost_after_s, free)
+        return [entry for entry in claimed if entry.id not in self._node.in_work]
+
+    def _begin(self, group: asyncio.TaskGroup, entry: Entry, claimed: bool = False) -> None:
         self._node.in_work.add(entry.id)
-        task = group.create_task(self._work(entry))
+        task = group.create_task(self._work(entry, claimed))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
-    async def _work(self, entry: Entry) -> None:
+    async def _work(self, entry: Entry, claimed: bool) -> None:
         try:
-            await self._answer(entry)
-        except (SamplingFailed, EngineGenerateError, TimeoutError) as error:
+            await self._answer(entry, claimed)
+        except (SamplingFailed, EngineGenerateError, TimeoutError, *OUTAGE) as error:
             self._node.handed_back += 1
             why = str(error) or f"not done in {self._settings.task_timeout_s:.0f} s"
             logger.warning("prompt %s is left to another try: %s", entry.id, why)
         finally:
             self._node.in_work.discard(entry.id)
 
-    async def _answer(self, entry: Entry) -> None:
+    async def _answer(self, entry: Entry, claimed: bool) -> None:
         try:
             task = decode(PromptTask, entry.payload)
-            await self._refuse_after_too_many_tries(entry)
+            if claimed:
+                await self._refuse_after_too_many_tries(entry)
             async with asyncio.timeout(self._settings.task_timeout_s):
                 await self._node.until(lambda node: node.has(task.issued_at))
                 batch = await self._sampler.sample(task)
@@ -109,7 +122,10 @@ class Consumer:
                 task.group_id, task.issued_at, "image_missing", self._keys.prompts, entry
             )
             return
-        if await self._stream.hand_over(entry, self._keys.trajectories, encode(batch)):
+        result = encode(batch)
+        if await self._patient(
+            lambda: self._stream.hand_over(entry, self._keys.trajectories, result)
+        ):
             self._node.done += 1
             self._node.tokens += sum(len(one.token_ids) for one in batch.responses)
 

@@ -41,6 +41,7 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         kv_cache_memory_bytes=cache,
         max_num_seqs=engine.max_num_seqs,
         enforce_eager=engine.enforce_eager,
+        use_tqdm_on_load=False,
         # What the trainer divides by: the distribution that tokens were drawn from.
         logprobs_mode="processed_logprobs",
         # The model's own generation_config must not change how we sample.

@@ -4,6 +4,7 @@ Bucket by bucket, each checked against its digest before anything is used.
 """
 
 import asyncio
+import math
 import os
 import shutil
 import tempfile
@@ -19,10 +20,11 @@ from shared.auth import bearer
 from shared.config import Config
 from shared.messages import PolicyVersion
 from shared.policy import Announcement
-from shared.weights import Bucket, CorruptWeights, Manifest, verify
+from shared.weights import Bucket, CorruptWeights, Manifest, TensorDtype, verify
 
 _PARALLEL_BUCKETS = 4
-_SHARED_MEMORY = Path("/dev/shm")
+_ITEM_BYTES: dict[TensorDtype, int] = {"bfloat16": 2, "float16": 2, "float32": 4}
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,13 @@ class FetchedVersion:
 
 
 class WeightFetcher:
-    """Gets versions from the trainer; use it as long as the service runs, then close it."""
+    """Gets versions from the trainer; use it as long as the service runs, then close it.
 
-    def __init__(self, config: Config) -> None:
+    The bytes go to `spool`, shared memory, if there is room enough, else to a temporary folder.
+    """
+
+    def __init__(self, config: Config, spool: Path = SHARED_MEMORY) -> None:
+        self._spool = spool
         self._patience_s = config.weights.fetch_timeout_s
         self._client = httpx.AsyncClient(
             headers=bearer(config.security.token),
@@ -72,7 +78,7 @@ class WeightFetcher:
         files = FetchedVersion(
             version=manifest.version,
             manifest=folder / "manifest.json",
-            data=_roomy_folder(folder, manifest.nbytes) / f"{folder.name}.bin",
+            data=self._roomy(folder, manifest.nbytes) / f"{folder.name}.bin",
         )
         files.manifest.write_text(manifest.model_dump_json(), encoding="utf-8")
         try:
@@ -81,6 +87,12 @@ class WeightFetcher:
             files.data.unlink(missing_ok=True)
             raise
         return files
+
+    def _roomy(self, folder: Path, nbytes: int) -> Path:
+        """The spool where it has twice the room (containers have little), else `folder`."""
+        if self._spool.is_dir() and shutil.disk_usage(self._spool).free > 2 * nbytes:
+            return self._spool
+        return folder
 
     async def _manifest(self, announcement: Announcement) -> Manifest:
         answer = await self._client.get(f"{announcement.url}/manifest")
@@ -130,15 +142,13 @@ def _check_layout(manifest: Manifest, announced: PolicyVersion) -> None:
         if bucket.offset != end:
             raise CorruptWeights(f"weights {announced}: no bucket covers the bytes from {end}")
         end += bucket.nbytes
-    beyond = [one.name for one in manifest.tensors if one.offset + one.nbytes > end]
-    if end != manifest.nbytes or beyond:
+    if end != manifest.nbytes:
         raise CorruptWeights(
             f"weights {announced}: the buckets end at byte {end} of {manifest.nbytes}"
         )
-
-
-def _roomy_folder(folder: Path, nbytes: int) -> Path:
-    """Shared memory where there is twice the room (containers give little), else `folder`."""
-    if _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > 2 * nbytes:
-        return _SHARED_MEMORY
-    return folder
+    for tensor in manifest.tensors:
+        size = math.prod(tensor.shape) * _ITEM_BYTES[tensor.dtype]
+        if tensor.nbytes != size or not 0 <= tensor.offset <= end - size:
+            raise CorruptWeights(
+                f"weights {announced}: tensor '{tensor.name}' does not fit its shape and the bytes"
+            )

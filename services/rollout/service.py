@@ -1,6 +1,7 @@
 """One rollout node: engine, weight watcher, consumer and heartbeat live and die together."""
 
 import asyncio
+import contextlib
 import logging
 
 import redis.asyncio
@@ -11,9 +12,11 @@ from services.rollout.app import open_api
 from services.rollout.consumer import Consumer
 from services.rollout.engine import start_engine
 from services.rollout.node import Node
+from services.rollout.outage import Patience
 from services.rollout.sampler import Sampler
 from services.rollout.weights import WeightWatcher
 from shared.config import Config
+from shared.connection import OUTAGE
 from shared.errors import WaitTimeout
 from shared.images import ImageStore
 from shared.keys import Keys
@@ -33,6 +36,7 @@ class RolloutService:
         self._config = config
         self._keys = Keys(config.run)
         self._node = node
+        self._patient = Patience(client, node.name, config.redis.timeout_s)
         self._app = app
         self.engine: AsyncLLM | None = None
 
@@ -55,7 +59,9 @@ class RolloutService:
                 for helper in helpers:
                     helper.cancel()
         finally:
-            await registry.leave(self._node.name)
+            # Without Redis the heartbeat runs out by itself.
+            with contextlib.suppress(*OUTAGE):
+                await registry.leave(self._node.name)
 
     async def _sample(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         self.engine = engine = await start_engine(self._config, stop)
@@ -67,9 +73,10 @@ class RolloutService:
             await sampler.warm_up()
             logger.info("the engine is warm; waiting for the current weights")
             board = PolicyBoard(self._client, self._keys)
-            watcher = WeightWatcher(engine, board, self._node, self._config)
+            watcher = WeightWatcher(engine, board, self._node, self._config, self._patient)
             watching = group.create_task(watcher.run())
-            await Consumer(self._client, self._config, self._node, sampler).run(stop)
+            consumer = Consumer(self._client, self._config, self._node, sampler, self._patient)
+            await consumer.run(stop)
             watching.cancel()
         finally:
             self.engine = None
@@ -88,7 +95,9 @@ class RolloutService:
         while True:
             if self.engine is not None:
                 await self.engine.check_health()
-            await registry.heartbeat(self._node.info(), settings.lost_after_s)
+            await self._patient(
+                lambda: registry.heartbeat(self._node.info(), settings.lost_after_s)
+            )
             await asyncio.sleep(settings.heartbeat_s)
 
     async def _drain_at(self, stop: asyncio.Event) -> None:

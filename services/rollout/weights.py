@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 
 import httpx
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -9,6 +10,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from services.rollout.engine import EngineFailed, change_weights
 from services.rollout.fetch import FetchedVersion, WeightFetcher
 from services.rollout.node import Node
+from services.rollout.outage import Patience
 from shared.config import Config
 from shared.policy import Announcement, PolicyBoard
 from shared.weights import CorruptWeights
@@ -28,10 +30,18 @@ class WeightWatcher:
     the service ends, for a fresh one to take its place.
     """
 
-    def __init__(self, engine: AsyncLLM, board: PolicyBoard, node: Node, config: Config) -> None:
+    def __init__(
+        self,
+        engine: AsyncLLM,
+        board: PolicyBoard,
+        node: Node,
+        config: Config,
+        patient: Patience,
+    ) -> None:
         self._engine = engine
         self._board = board
         self._node = node
+        self._patient = patient
         self._block_s = config.rollout.heartbeat_s
         self._fetcher = WeightFetcher(config)
         self._failed_loads = 0
@@ -45,7 +55,7 @@ class WeightWatcher:
         last, pause_s = "0", FIRST_PAUSE_S
         try:
             while True:
-                newest = await self._board.next_after(last, self._block_s)
+                newest = await self._patient(partial(self._board.next_after, last, self._block_s))
                 if newest is None:
                     continue
                 if await self._take(newest):
