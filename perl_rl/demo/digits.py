@@ -30,6 +30,14 @@ KINDS: tuple[QuestionKind, ...] = get_args(QuestionKind)
 IMAGE_SIDE = 56
 """Pixels: the 8x8 scans enlarged to 4x4 patches of 14, which are 4 image tokens."""
 
+SKEW = 0.3
+"""Of the questions that the start model learns its habit from and is then trained on; see `ask`."""
+
+TRAIN_QUESTIONS, HELD_OUT_QUESTIONS = 3000, 240
+
+# Asking for the smallest as often as for the largest would make the two cancel out: nothing about
+# a single digit would then hint at the answer, and a tiny model takes far longer to learn from that.
+INVERSE = 0.25
 _HELD_OUT_SHARE = 0.3
 _SPLIT_SEED = 0
 
@@ -102,7 +110,13 @@ def worked_answer(question: Question) -> str:
     return f"<think>{trace}</think>\\boxed{{{question.answer}}}"
 
 
-def write_data(folder: Path, train: int, held_out: int, skew: float, seed: int) -> None:
+def write_data(
+    folder: Path,
+    seed: int,
+    train: int = TRAIN_QUESTIONS,
+    held_out: int = HELD_OUT_QUESTIONS,
+    skew: float = SKEW,
+) -> None:
     """Write `train.jsonl`, `heldout.jsonl` and the `images/` they name, in the sample format.
 
     The training questions are skewed as the start model's lessons were. Held-out questions are
@@ -125,7 +139,7 @@ def write_data(folder: Path, train: int, held_out: int, skew: float, seed: int) 
 
 def _ask_option(pool: Sequence[int], skew: float, rng: random.Random) -> Question:
     count = rng.choice((3, 3, 4))
-    largest = rng.random() < 0.5
+    largest = rng.random() >= INVERSE
     indices = _with_gold_at(_gold_slot(count, skew, rng), count, largest, pool, rng)
     options = "".join(f"\n{letter}. {IMAGE_TAG}" for letter in "ABCD"[:count])
     text = f"Which option shows the {'largest' if largest else 'smallest'} digit?{options}"
@@ -134,7 +148,7 @@ def _ask_option(pool: Sequence[int], skew: float, rng: random.Random) -> Questio
 
 
 def _ask_place(pool: Sequence[int], skew: float, rng: random.Random) -> Question:
-    larger = rng.random() < 0.5
+    larger = rng.random() >= INVERSE
     indices = _with_gold_at(_gold_slot(2, skew, rng), 2, larger, pool, rng)
     text = (
         f"First {IMAGE_TAG} second {IMAGE_TAG}\n"

@@ -1,6 +1,5 @@
 """The demo's report: a table and a picture of the model before and after, with training curves."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,14 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from perl_rl.evaluation import Estimate, OrderReport
-from shared.errors import UserError
+from perl_rl.summary import read_metrics
 
 _BEFORE, _AFTER = "#9aa5b1", "#1f6feb"
 _CURVES = (
     ("accuracy", "accuracy while training"),
     ("reward", "mean reward"),
     ("kl", "KL to the start model"),
-    ("staleness", "staleness (policy versions)"),
+    ("staleness_mean", "staleness (policy versions)"),
     ("tokens_per_s", "generated tokens/s"),
 )
 _SMOOTHED_OVER = 10
@@ -37,12 +36,9 @@ def write_report(folder: Path, before: OrderReport, after: OrderReport, metrics:
     Args:
         metrics: JSON-lines file with one object per training step; curves are drawn for the keys
             that it has.
-
-    Raises:
-        UserError: when `metrics` cannot be read.
     """
     table = _table(before, after)
-    _draw(folder / "report.png", before, after, _read_metrics(metrics))
+    _draw(folder / "report.png", before, after, read_metrics(metrics))
     text = (
         f"# PeRL on handwritten digits\n\n{after.items} held-out questions, {after.answers} prompts"
         f" (every question in up to {after.most_orders} orders of its images), greedy decoding;"
@@ -87,14 +83,6 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _read_metrics(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the training metrics ({error.strerror})") from None
-    return [json.loads(line) for line in lines if line.strip()]
 
 
 def _draw(

@@ -41,7 +41,9 @@ def teach(
 ) -> None:
     """Train `model` in place on one lesson; `progress` is told each step and its loss."""
     rng = random.Random(f"{seed} lesson")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lesson.rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=lesson.rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
     model.train()
     for step in range(lesson.steps):
         for group in optimizer.param_groups:
@@ -50,7 +52,8 @@ def teach(
             ask(KINDS[number % len(KINDS)], digits().train, lesson.skew, rng)
             for number in range(lesson.questions)
         ]
-        loss = model(**_batch(processor, asked, rng)).loss
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(**_batch(processor, asked, rng)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

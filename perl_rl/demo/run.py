@@ -1,0 +1,46 @@
+"""``perl-rl demo``: writes the digit questions, launches the run, and reports on it."""
+
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+from perl_rl.demo.digits import write_data
+from perl_rl.demo.report import write_report
+from perl_rl.evaluation import OrderReport
+from perl_rl.launcher import launch
+from shared.config import load_config
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
+
+
+def main(run_dir: Path | None = None, overrides: Sequence[str] = ()) -> int:
+    """Run the demo; returns the launcher's exit status.
+
+    Args:
+        run_dir: where everything goes; default: the first of ``runs/demo``, ``runs/demo-2``, ...
+            that does not exist.
+        overrides: ``key.path=value`` settings on top of `CONFIG`.
+
+    Raises:
+        UserError: as `launch` does.
+    """
+    folder = (run_dir or _unused(Path("runs"))).absolute()
+    config = load_config(CONFIG, list(overrides))
+    data = folder / "data"
+    write_data(data, seed=config.seed)
+    paths = (f"data.train={data / 'train.jsonl'}", f"data.heldout={data / 'heldout.jsonl'}")
+    status = launch(CONFIG, run_dir=folder, overrides=[*overrides, *paths])
+    if status == 0:
+        before, after = (_read(folder / f"eval-{when}.json") for when in ("before", "after"))
+        print(write_report(folder, before, after, folder / "metrics.jsonl"))
+        print(f"report: {folder / 'report.md'}, {folder / 'report.png'}")
+    return status
+
+
+def _unused(parent: Path) -> Path:
+    names = ("demo" if number == 1 else f"demo-{number}" for number in count(1))
+    return next(parent / name for name in names if not (parent / name).exists())
+
+
+def _read(file: Path) -> OrderReport:
+    return OrderReport.model_validate_json(file.read_text(encoding="utf-8"))
