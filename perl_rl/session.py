@@ -107,8 +107,9 @@ class Session:
     async def _forget_last_state(self, client: redis.asyncio.Redis) -> None:
         """What an earlier launch of the run said last must not be taken for this one's words."""
         await RunState(client, self._keys).update(phase="starting")
-        # An old announcement names an address where nobody serves those weights any more.
-        await client.delete(self._keys.versions)
+        # An old announcement names an address where nobody serves those weights any more; nodes
+        # that are alive enter their names again with the next heartbeat.
+        await client.delete(self._keys.versions, self._keys.nodes)
 
     async def _train(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
         for line in self._division.lines():

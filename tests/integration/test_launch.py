@@ -25,7 +25,7 @@ from shared.config import load_config
 pytestmark = pytest.mark.timeout(1500)
 
 PATIENCE_S = 600.0
-STEPS = 40
+STEPS = 24
 GROUPS_PER_STEP = 2
 MARK = "PERL_TEST_MARK"
 
@@ -77,7 +77,7 @@ class Launch:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "perl_rl", "launch", str(config_file)),
-                    *("--run-dir", str(folder), "--set", "rollout.nodes=2", *options),
+                    *("--run-dir", str(folder), *options),
                 ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -142,7 +142,7 @@ def start(config_file: Path, tmp_path: Path):
 
 
 def test_a_run_survives_a_dead_node_and_an_interruption(start: Callable[..., Launch]) -> None:
-    first = start()
+    first = start("--set", "rollout.nodes=2")
     first.until(lambda: first.steps() >= 2, "two steps")
     assert len(first.processes()) > 8, "launcher, Redis, three nodes, engines, trainer and rank"
     first.service("rollout-1").kill()
@@ -154,7 +154,7 @@ def test_a_run_survives_a_dead_node_and_an_interruption(start: Callable[..., Lau
     summary = json.loads((first.folder / "summary.json").read_text())
     assert summary["outcome"] == "interrupted"
 
-    second = start("--resume")
+    second = start("--set", "rollout.nodes=2", "--resume")
     assert second.end() == 0, second.said()
     assert second.processes() == []
     _check_results(second.folder)
@@ -162,6 +162,27 @@ def test_a_run_survives_a_dead_node_and_an_interruption(start: Callable[..., Lau
     third = start("--resume")
     assert third.end() == 0
     assert "nothing to do" in third.said()
+
+
+def test_a_dead_trainer_ends_the_run_and_is_reported(start: Callable[..., Launch]) -> None:
+    launched = start("--set", "data.heldout=null")
+    log = launched.folder / "logs" / "trainer.log"
+    launched.until(lambda: log.exists() and "incarnation" in log.read_text(), "trainer")
+    launched.service("trainer").kill()
+    assert launched.end() == 1
+    assert launched.processes() == []
+    said = launched.said()
+    assert "perl-rl: failed: trainer ended with signal 9; the end of" in said
+    assert "incarnation 1 starts at step 0" in said, "the end of its log is shown"
+
+
+def test_what_a_service_refuses_is_one_line(start: Callable[..., Launch]) -> None:
+    launched = start("--set", "data.heldout=null", "reward.function=nowhere:reward")
+    assert launched.end() == 2
+    assert launched.processes() == []
+    errors = [line for line in launched.said().splitlines() if not line.startswith("[")]
+    assert len(errors) == 1
+    assert errors[0].startswith("perl-rl: error: reward-0: reward.function 'nowhere:reward'")
 
 
 def _check_results(folder: Path) -> None:
