@@ -6,6 +6,7 @@ environment, which is how secrets get in. Times end in ``_s`` and are seconds.
 
 import os
 import re
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -347,7 +348,9 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     section = raw
     for parent in parents:
-        section = section.setdefault(parent, {})
+        # A section that is written but empty holds nothing yet.
+        section[parent] = {} if section.get(parent) is None else section[parent]
+        section = section[parent]
         if not isinstance(section, dict):
             raise UserError(f"--set {override}: '{parent}' is a value, not a section")
     try:
@@ -386,7 +389,9 @@ def _first_problem(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{key}: {message} (got {first['input']!r})" if key else message
+    if not key or key.startswith("security."):
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message} (got {textwrap.shorten(repr(first['input']), 80)})"
 
 
 def _resolve_paths(config: Config, folder: Path) -> Config:

@@ -6,6 +6,7 @@ image data comes from outside.
 
 import hashlib
 import io
+import struct
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,6 +17,19 @@ from shared.errors import UserError
 from shared.keys import Keys
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+
+# What Pillow's decoders raise on damaged bytes.
+_UNDECODABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 def digest(data: bytes) -> str:
@@ -38,7 +52,7 @@ def decode_image(data: bytes, name: str, max_pixels: int) -> Image.Image:
                     f"({max_pixels}); shrink it or raise the limit"
                 )
             return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _UNDECODABLE as error:
         raise UserError(f"image {name}: cannot be decoded ({error}); replace the file") from None
 
 

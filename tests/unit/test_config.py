@@ -1,0 +1,208 @@
+"""The configuration: defaults, overrides, the environment, and one clear line for what is wrong."""
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shared.config import Config, RewardConfig, load_config, save_config
+from shared.errors import UserError
+
+MINIMAL = """
+run: test
+model: {path: model}
+data: {train: data/train.jsonl}
+trainer: {}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "run.yaml"
+    file.write_text(MINIMAL)
+    return file
+
+
+def refused(file: Path, *overrides: str) -> str:
+    """The message for a configuration that must be refused."""
+    with pytest.raises(UserError) as caught:
+        load_config(file, list(overrides))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_minimal_file_gets_the_defaults(file: Path) -> None:
+    config = load_config(file)
+    assert config.run == "test"
+    assert config.reward == RewardConfig()
+    assert (config.reward.accuracy_weight, config.reward.format_weight) == (0.9, 0.1)
+    assert (config.permutation.n_s, config.sampling.n) == (1, 6)
+    assert config.security.token is None
+
+
+def test_paths_are_relative_to_the_file(file: Path) -> None:
+    config = load_config(file, [f"data.heldout={file.parent / 'elsewhere.jsonl'}"])
+    assert config.model.path == file.parent.resolve() / "model"
+    assert config.data.train == file.parent.resolve() / "data" / "train.jsonl"
+    assert config.data.heldout == file.parent / "elsewhere.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("seed=7", lambda config: config.seed == 7),
+        ("rollout.nodes=2", lambda config: config.rollout.nodes == 2),
+        ("rollout.engine.enforce_eager=true", lambda config: config.rollout.engine.enforce_eager),
+        (
+            "trainer.optimizer.learning_rate=1e-5",
+            lambda c: c.trainer.optimizer.learning_rate == 1e-5,
+        ),
+        ("data.instruction=a=b", lambda config: config.data.instruction == "a=b"),
+        ("trainer.minibatch_groups=null", lambda config: config.trainer.minibatch_groups is None),
+    ],
+)
+def test_overrides(file: Path, override: str, read: Callable[[Config], bool]) -> None:
+    assert read(load_config(file, [override]))
+
+
+def test_an_empty_override_is_null(file: Path) -> None:
+    assert load_config(file, ["security.token="]).security.token is None
+    assert "data.instruction: Input should be a valid string" in refused(file, "data.instruction=")
+
+
+def test_the_last_override_counts(file: Path) -> None:
+    assert load_config(file, ["seed=1", "seed=2"]).seed == 2
+
+
+def test_an_override_opens_an_empty_section(file: Path) -> None:
+    file.write_text(MINIMAL + "rollout:\n")
+    assert load_config(file, ["rollout.nodes=3"]).rollout.nodes == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "--set seed: write it as key.path=value"),
+        ("=3", "--set =3: write it as key.path=value"),
+        ("run.name=x", "--set run.name=x: 'run' is a value, not a section"),
+        ("seed=[1", "--set seed=[1: the value is not valid YAML"),
+        ("rollout.node=2", "unknown key 'rollout.node'; see docs/configuration.md"),
+        ("colour=red", "unknown key 'colour'; see docs/configuration.md"),
+        ("seed=-1", "seed: Input should be greater than or equal to 0 (got -1)"),
+        ("rollout.nodes=many", "rollout.nodes: Input should be a valid integer"),
+        ("reward.port=70000", "reward.port: Input should be less than or equal to 65535"),
+        ("model.dtype=float8", "model.dtype: Input should be 'bfloat16' or 'float32'"),
+        ("run=a b", "run: String should match pattern"),
+        ("reward.filter.min_accuracy=2", "reward.filter.min_accuracy: Input should be less"),
+        ("trainer=3", "trainer: Input should be a valid dictionary"),
+        (
+            "trainer.minibatch_groups=100",
+            "trainer.groups_per_step (128) must be a multiple of trainer.minibatch_groups (100)",
+        ),
+        ("trainer.ranks=3", "cannot be shared evenly by trainer.ranks (3)"),
+    ],
+)
+def test_what_is_wrong_is_named(file: Path, override: str, message: str) -> None:
+    assert message in refused(file, override)
+
+
+def test_unknown_and_missing_keys_in_the_file_are_named_with_the_file(file: Path) -> None:
+    file.write_text(MINIMAL + "sampling: {temprature: 1.0}\n")
+    assert refused(file) == (
+        f"{file}: unknown key 'sampling.temprature'; see docs/configuration.md for the keys "
+        "there are"
+    )
+    file.write_text("run: test\ndata: {train: x}\ntrainer: {}\n")
+    assert refused(file) == f"{file}: the key 'model' is missing"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"run: [", "not valid YAML"),
+        (b"", "must hold a mapping of settings"),
+        (b"- a\n- b\n", "must hold a mapping of settings"),
+        (b"run: \xff\xfe", "not valid YAML"),
+        (b"run: !!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_configuration(file: Path, content: bytes, message: str) -> None:
+    file.write_bytes(content)
+    assert refused(file).startswith(f"{file}: {message}")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "none.yaml"
+    assert refused(file) == f"{file}: cannot read the configuration (No such file or directory)"
+
+
+def test_values_come_from_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERL_TOKEN", "s3cret")
+    monkeypatch.setenv("PERL_HOST", "queue")
+    monkeypatch.delenv("PERL_PORT", raising=False)
+    file.write_text(
+        MINIMAL + "security: {token: '${PERL_TOKEN}'}\n"
+        "redis: {url: 'redis://${PERL_HOST}:${PERL_PORT:-6379}/0'}\nseed: ${PERL_SEED:-4}\n"
+    )
+    config = load_config(file)
+    assert config.security.token == "s3cret"
+    assert config.redis.url == "redis://queue:6379/0"
+    assert config.seed == 4
+
+
+def test_an_empty_variable_is_not_set(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERL_TOKEN", "")
+    assert load_config(file, ["security.token='${PERL_TOKEN}'"]).security.token is None
+    assert load_config(file, ["security.token=${PERL_NONE:-}"]).security.token is None
+
+
+def test_a_variable_that_is_not_set_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PERL_TOKEN", raising=False)
+    message = refused(file, "security.token=${PERL_TOKEN}")
+    assert message == f"{file}: the environment variable PERL_TOKEN is not set"
+
+
+def test_the_token_is_not_shown(file: Path) -> None:
+    config = load_config(file, ["security.token=s3cret"])
+    assert "s3cret" not in repr(config)
+    assert refused(file, "security.token=12345") == (
+        f"{file}: security.token: Input should be a valid string"
+    )
+
+
+def test_a_saved_configuration_reads_back_and_is_private(file: Path, tmp_path: Path) -> None:
+    config = load_config(
+        file, ["seed=5", "security.token=s3cret", "reward.filter.max_accuracy=0.9"]
+    )
+    copy = tmp_path / "copy" / "config.yaml"
+    copy.parent.mkdir()
+    copy.write_text("readable")
+    copy.chmod(0o644)
+    save_config(config, copy)
+    assert load_config(copy) == config
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+def test_a_configuration_does_not_change(file: Path) -> None:
+    config = load_config(file)
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 3  # type: ignore[misc]
+
+
+def test_every_time_is_positive_and_named_in_seconds() -> None:
+    """Invariant 2: every wait has a bound in the configuration, and none can be switched off."""
+    names = [name for name in _leaves(Config) if "timeout" in name]
+    assert len(names) > 10
+    assert all(name.endswith("_s") for name in names)
+
+
+def _leaves(section: type, prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for name, field in section.model_fields.items():  # type: ignore[attr-defined]
+        if hasattr(field.annotation, "model_fields"):
+            names += _leaves(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
