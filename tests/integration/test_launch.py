@@ -176,6 +176,19 @@ def test_a_dead_trainer_ends_the_run_and_is_reported(start: Callable[..., Launch
     assert "incarnation 1 starts at step 0" in said, "the end of its log is shown"
 
 
+def test_a_killed_launcher_leaves_no_process(start: Callable[..., Launch]) -> None:
+    launched = start("--set", "data.heldout=null")
+    log = launched.folder / "logs" / "trainer.log"
+    launched.until(lambda: log.exists() and "incarnation" in log.read_text(), "trainer")
+    engine = launched.service("rollout-0")
+    launched.until(lambda: bool(engine.children()), "engine process")
+    assert launched.end(signal.SIGKILL) == -signal.SIGKILL
+    deadline = time.monotonic() + PATIENCE_S
+    while left := launched.processes():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
 def test_what_a_service_refuses_is_one_line(start: Callable[..., Launch]) -> None:
     launched = start("--set", "data.heldout=null", "reward.function=nowhere:reward")
     assert launched.end() == 2
