@@ -1,5 +1,6 @@
 """Bad input is refused before anything starts, in one line with the place and the mend."""
 
+import fcntl
 import json
 import re
 import socket
@@ -7,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from PIL import Image
 
 from perl_rl.launcher import launch
 from perl_rl.preflight import check_data, check_model, check_ports, check_run_dir
 from shared.config import Config
 from shared.errors import UserError
+from shared.keys import Keys
+from shared.registry import NodeInfo
 
 ROW: dict[str, Any] = {
     "id": "one",
@@ -157,6 +161,24 @@ def test_an_unreachable_redis(folder: Path) -> None:
     text = refusal(launch, write_config(folder, redis={"url": url}), folder / "run")
     assert "cannot reach Redis" in text
     assert "secret" not in text
+
+
+def test_a_run_that_is_alive_already(folder: Path, redis_url: str) -> None:
+    node = NodeInfo(name="rollout-7", kind="rollout", url="http://h", state="ready")
+    keys = Keys("r")
+    with redis.Redis.from_url(redis_url) as client:
+        client.sadd(keys.nodes, node.name)
+        client.set(keys.node(node.name), node.model_dump_json())
+    text = refusal(launch, write_config(folder, redis={"url": redis_url}), folder / "run")
+    assert "a run 'r' is alive there (node rollout-7)" in text
+
+
+def test_a_folder_in_which_a_launch_is_running(folder: Path) -> None:
+    (folder / "run").mkdir()
+    with (folder / "run" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        text = refusal(launch, write_config(folder), folder / "run")
+    assert "another perl-rl launch is running there" in text
 
 
 def test_nothing_of_a_refused_run_is_in_the_way_of_the_next(folder: Path) -> None:

@@ -132,6 +132,20 @@ async def test_a_killed_child_is_reported_and_its_own_children_are_gone(tmp_path
 
 
 @pytest.mark.anyio
+async def test_told_to_hurry_it_kills_what_does_not_stop(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    command = (sys.executable, "-c", STUBBORN_FAMILY, str(pids), "0", "")
+    async with Supervisor(tmp_path, stop_timeout_s=600.0) as supervisor:
+        await supervisor.start(Program("node", command))
+        await asyncio.to_thread(wait_until, lambda: len(family(pids)) == 1, "the process")
+        stopping = asyncio.create_task(supervisor.stop(["node"]))
+        while not stopping.done():
+            await asyncio.wait({stopping}, timeout=0.5)
+            supervisor.hurry()
+    assert not alive(family(pids)[0])
+
+
+@pytest.mark.anyio
 async def test_a_log_is_continued_but_a_report_starts_at_its_own_run(tmp_path: Path) -> None:
     async with Supervisor(tmp_path, stop_timeout_s=1.0) as supervisor:
         for word in ("first", "second"):
