@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from math_verify import LatexExtractionConfig, parse, verify
 
 from services.reward.frames import LENGTH, frame
+from shared.guard import PR_SET_PDEATHSIG, prctl
 
 # One configuration object for all calls: the library compiles its patterns once for each.
 _EXTRACTION = [LatexExtractionConfig(boxed_match_priority=0)]
@@ -41,8 +42,9 @@ def main() -> None:
     # Libraries must not write into the frames, and what they say may quote megabytes of an answer.
     frames = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     logging.disable(logging.CRITICAL)
-    # Ctrl-C reaches every process of a terminal; this one ends when its input does.
+    # Ctrl-C reaches every process of a terminal; this one ends when its input or its parent does.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Before the first question: loads what the libraries load late, which the limits would count.
     equal(r"\frac{1}{2} + x^2", "x^2 + 0.5")
     nothing = os.open(os.devnull, os.O_WRONLY)
