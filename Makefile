@@ -29,10 +29,10 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The CPU set's constraints, from the environment as it is: run it after changing a pinned requirement.
+# The CPU set's constraints, from the environment as it is: run it after changing a requirement.
 lock: setup
 	@{ echo "# The CPU set's whole closure as installed and tested (Python 3.11, x86-64). Made by: make lock"; \
-	$(BIN)/python -m pip list --format=freeze | sed -E 's/\+cpu$$//' | grep -v -E '^(pip|perl-rl|perl_rl)=='; } > requirements/cpu.lock.new
+	$(BIN)/python -m pip list --format=freeze | grep -v -E '^(pip|perl-rl|perl_rl|torch|torchvision)=='; } > requirements/cpu.lock.new
 	@mv requirements/cpu.lock.new requirements/cpu.lock
 
 clean:

@@ -8,12 +8,15 @@ continued by the next run.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import fcntl
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +24,6 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -37,7 +39,9 @@ DRIVER_TIMEOUT_S = 20.0  # nvidia-smi on a machine whose driver hangs
 CHECK_TIMEOUT_S = 300.0  # the heaviest import (vLLM) on a cold disk
 STOP_TIMEOUT_S = 10.0  # how long an interrupted pip may take to end
 HEARTBEAT_S = 15.0  # between lines that say what a long step is doing
-UNWANTED = ("torchaudio", "torchcodec")  # required by vLLM, used by nothing here
+# Required by vLLM for sound and video, used by nothing here; beside the CPU torch they do not load,
+# and an installed torchaudio that does not load breaks imports in transformers.
+UNWANTED = {"torchaudio", "torchcodec"}
 SHIM = "perl_rl_torchvision_shim"
 SHIM_SOURCE = Path("scripts/torchvision_shim.py")
 
@@ -234,12 +238,14 @@ def wait_with_progress(process: subprocess.Popen[bytes], log: Path, start: int) 
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
-    process.terminate()
-    try:
-        return process.wait(timeout=STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+    """End a step and all that it has started (compilers, pip's own processes)."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=STOP_TIMEOUT_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait()
 
 
 def logged(plan: Plan, command: Sequence[str | Path], env: dict[str, str] | None = None) -> str:
@@ -253,7 +259,12 @@ def logged(plan: Plan, command: Sequence[str | Path], env: dict[str, str] | None
         log.flush()
         start = log.tell()
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
         )
         code = wait_with_progress(process, plan.log, start)
     if code == 0:
@@ -268,7 +279,9 @@ def demand(output: str) -> None:
     if not output:
         return
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("ERROR:", "error:"))]
+    errors = [line for line in lines if line.lower().startswith("error:")]
+    # Pip's last word on a conflict is a manual page's address; the line before names the cause.
+    errors = [line for line in errors if "ResolutionImpossible" not in line]
     raise SetupError((errors or lines)[-1][:200])
 
 
@@ -339,7 +352,10 @@ def install_build_tools(plan: Plan) -> None:
 
 
 def install_torch(plan: Plan) -> None:
-    """torch and torchvision before anything that would drag in another build of them."""
+    """torch and torchvision before anything that would drag in another build of them.
+
+    They are not in the lock: pip reports a build that is missing and constrained as a conflict.
+    """
     engines = pins(plan.requirements(f"{plan.profile}.txt"))
     wanted = [pin for pin in engines if pin.startswith("torch")]
     output = pip_install(plan, *wanted)
@@ -350,8 +366,18 @@ def install_torch(plan: Plan) -> None:
 
 
 def install_libraries(plan: Plan) -> None:
-    files = ("common.txt", f"{plan.profile}.txt", "dev.txt")
-    demand(pip_install(plan, *(f"-r{plan.requirements(name)}" for name in files)))
+    """vLLM, what it requires but for `UNWANTED`, and the libraries of this project."""
+    engine = next(pin for pin in pins(plan.requirements(f"{plan.profile}.txt")) if "vllm" in pin)
+    demand(pip_install(plan, "--no-deps", engine))
+    files = [f"-r{plan.requirements(name)}" for name in ("common.txt", "dev.txt")]
+    demand(pip_install(plan, *wanted_by(engine.split("==")[0], plan.site_packages), *files))
+
+
+def wanted_by(name: str, site_packages: Path) -> list[str]:
+    """What an installed package requires in its plain form, but for `UNWANTED`."""
+    (package,) = importlib.metadata.distributions(name=name, path=[str(site_packages)])
+    plain = [line for line in package.requires or [] if "extra ==" not in line]
+    return [line for line in plain if re.split(r"[^\w.-]", line)[0] not in UNWANTED]
 
 
 def install_deepspeed(plan: Plan) -> None:
@@ -385,16 +411,11 @@ def loads(plan: Plan, program: str) -> bool:
     return not logged(plan, [plan.python, "-c", program])
 
 
-def settle_companions(plan: Plan) -> None:
-    """Remove what vLLM asks for and does not load here; make torchvision importable.
+def make_torchvision_importable(plan: Plan) -> None:
+    """Have a shim declare torchvision's operators, only where its own do not load.
 
-    A broken torchaudio makes imports in transformers fail. torchvision's operators are declared by
-    a shim only where its own do not load; the check looks past a shim that is already there.
+    The check looks past a shim that is already there.
     """
-    for name in UNWANTED:
-        installed = any(plan.site_packages.glob(f"{name}-*.dist-info"))
-        if installed and not loads(plan, f"import {name}"):
-            demand(logged(plan, [plan.python, "-m", "pip", "uninstall", "-y", name]))
     bare_import = (
         "import sys; "
         f"sys.meta_path[:] = [f for f in sys.meta_path if type(f).__module__ != {SHIM!r}]; "
@@ -406,7 +427,7 @@ def settle_companions(plan: Plan) -> None:
         hook.unlink(missing_ok=True)
     else:
         shutil.copyfile(plan.root / SHIM_SOURCE, module)
-        hook.write_text(f"import {SHIM}\n")
+        hook.write_text(f"import {SHIM}\n")  # after the module: every Python start reads it
 
 
 def check(plan: Plan) -> None:
@@ -430,12 +451,12 @@ def steps(plan: Plan) -> list[tuple[str, Callable[[Plan], None]]]:
         ("DeepSpeed", install_deepspeed),
         *flash,
         ("this project, editable", install_project),
-        ("torchvision, torchaudio, torchcodec", settle_companions),
+        ("torchvision's operators", make_torchvision_importable),
         ("imports", check),
     ]
 
 
-@contextmanager
+@contextlib.contextmanager
 def only_one(root: Path) -> Iterator[None]:
     """Hold this checkout's set-up lock (the script file itself: it is always there)."""
     with Path(__file__).open() as lock:
