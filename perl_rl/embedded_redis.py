@@ -16,8 +16,8 @@ from pathlib import Path
 
 import redis
 
-from perl_rl.guard import guarded
 from shared.errors import UserError, WaitTimeout
+from shared.guard import guarded
 
 ATTEMPTS = 3
 """Starts tried: the port that was free may be taken by the time the server binds it."""

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from perl_rl.guard import (
+from shared.guard import (
     ORPHAN_GRACE_S,
     PR_SET_CHILD_SUBREAPER,
     descendants,

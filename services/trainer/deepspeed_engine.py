@@ -6,6 +6,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.ops.adam import DeepSpeedCPUAdam
 from torch import nn
 from transformers.integrations import HfDeepSpeedConfig
 
@@ -26,9 +27,6 @@ def deepspeed_config(config: Config) -> dict[str, Any]:
         "gradient_clipping": trainer.optimizer.grad_clip,
         "zero_optimization": zero,
         "bf16": {"enabled": config.model.dtype == "bfloat16"},
-        # The optimizer is PyTorch's AdamW, so that what is offloaded is stepped by it too.
-        "zero_force_ds_cpu_optimizer": False,
-        "zero_allow_untested_optimizer": True,
         "steps_per_print": 1_000_000_000,
     }
 
@@ -48,7 +46,9 @@ def shard_while_loading(config: Config) -> Iterator[None]:
 def start_policy(policy: GroupModel, config: Config) -> Any:
     """Wrap the policy in a DeepSpeed engine with AdamW and its learning-rate schedule."""
     settings = config.trainer.optimizer
-    optimizer = torch.optim.AdamW(
+    # State in host memory is stepped there, which DeepSpeed's own AdamW does with vector code.
+    adamw = DeepSpeedCPUAdam if settings.offload else torch.optim.AdamW
+    optimizer = adamw(
         _parameter_groups(policy, settings.weight_decay),
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
+from services.trainer.runstate import RunState
 from shared.config import Config
-from shared.errors import WaitTimeout
+from shared.errors import UserError, WaitTimeout
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import PolicyVersion, ScoredGroup, decode
 from shared.queues import Entry, WorkStream
 
 _BLOCK_S = 1.0
+# Groups that another trainer has read and not settled: it was killed, and the ledger has been
+# restored since, or its last read was under way when this one began.
+_ABANDONED_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,12 @@ class HeldGroup:
 class Intake:
     """Collects groups for one step at a time; used by rank 0 only."""
 
-    def __init__(self, client: redis.asyncio.Redis, keys: Keys, config: Config) -> None:
-        self._stream = WorkStream(client, keys.groups, consumer="trainer")
+    def __init__(
+        self, client: redis.asyncio.Redis, keys: Keys, config: Config, incarnation: int
+    ) -> None:
+        self._stream = WorkStream(client, keys.groups, consumer=f"trainer-{incarnation}")
+        self._incarnation = incarnation
+        self._state = RunState(client, keys)
         self._ledger = Ledger(client, keys)
         self._keys = keys
         self._config = config.trainer
@@ -45,10 +53,12 @@ class Intake:
 
         Raises:
             WaitTimeout: after ``trainer.groups_timeout_s`` without a full batch.
+            UserError: when another trainer has taken the run over.
         """
         deadline = time.monotonic() + self._config.groups_timeout_s
         wanted = self._config.groups_per_step
         while True:
+            await self._check_not_superseded()
             await self._drop_stale(current)
             if len(self._held) >= wanted:
                 self._held.sort(key=lambda held: held.group.group_id)
@@ -61,8 +71,25 @@ class Intake:
                     self._config.groups_timeout_s,
                     "trainer.groups_timeout_s",
                 )
-            for entry in await self._stream.read(wanted - len(self._held), _BLOCK_S):
+            missing = wanted - len(self._held)
+            self._hold(
+                await self._stream.read(missing, _BLOCK_S)
+                or await self._stream.claim_abandoned(_ABANDONED_S, wanted)
+            )
+
+    def _hold(self, entries: list[Entry]) -> None:
+        known = {held.entry.id for held in self._held}
+        for entry in entries:
+            if entry.id not in known:
                 self._held.append(HeldGroup(entry, decode(ScoredGroup, entry.payload)))
+
+    async def _check_not_superseded(self) -> None:
+        newest = (await self._state.get()).incarnation
+        if newest != self._incarnation:
+            raise UserError(
+                f"trainer: incarnation {newest} has taken over from {self._incarnation}; "
+                "run one trainer for a run"
+            )
 
     async def _drop_stale(self, current: PolicyVersion) -> None:
         fresh: list[HeldGroup] = []

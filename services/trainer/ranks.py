@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 
 from shared.errors import UserError
+from shared.guard import guarded
 
-ERROR_FILE = "trainer-error.txt"
-"""In the run folder: the message of a rank that ended with an error a user can mend."""
+
+def error_file(run_dir: Path, incarnation: int) -> Path:
+    """Where a rank that ends with an error a user can mend leaves its message."""
+    return run_dir / f"trainer-error-{incarnation}.txt"
 
 
 class RanksFailed(RuntimeError):
@@ -28,22 +31,22 @@ async def run_ranks(
         UserError: the message that a rank left.
         RanksFailed: when they ended otherwise than in good order.
     """
-    error_file = run_dir / ERROR_FILE
-    error_file.unlink(missing_ok=True)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"),
-        *("-m", "services.trainer.worker", "--config", str(config_file)),
-        *("--run-dir", str(run_dir), "--incarnation", str(incarnation)),
-        *("--weights-url", weights_url),
-    )
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run"),
+        *("--standalone", f"--nproc-per-node={ranks}", "-m", "services.trainer.worker"),
+        *("--config", str(config_file), "--run-dir", str(run_dir)),
+        *("--incarnation", str(incarnation), "--weights-url", weights_url),
+    ]
+    # torchrun gives each rank a session of its own; the guard ends them when this process dies.
+    process = await asyncio.create_subprocess_exec(*guarded(command, grace_s=end_timeout_s / 2))
     try:
         code = await process.wait()
     except asyncio.CancelledError:
         await _end(process, end_timeout_s)
         raise
-    if error_file.exists():
-        raise UserError(error_file.read_text().strip())
+    message = error_file(run_dir, incarnation)
+    if message.exists():
+        raise UserError(message.read_text().strip())
     if code != 0:
         raise RanksFailed(f"the trainer's ranks ended with status {code}")
 

@@ -70,6 +70,7 @@ def step_report(
         "staleness_max": int(max(staleness)),
         "samples": len(rewards),
         "generated_tokens": tokens,
+        "mean_response_tokens": tokens / len(rewards),
         "tokens_per_s": tokens / step_s,
         "rollout_s": float(np.median([order.batch.sampled_s for order in orders])),
         "reward_s": float(np.median([order.scored_s for order in orders])),

@@ -34,7 +34,7 @@ from services.trainer.loss import LossSums
 from services.trainer.model import GroupModel, load_model
 from services.trainer.packing import PreparedGroup
 from services.trainer.preparing import GroupPreparer
-from services.trainer.ranks import ERROR_FILE
+from services.trainer.ranks import error_file
 from services.trainer.report import StepTimes, step_report
 from services.trainer.runstate import RunState
 from services.trainer.sharing import share_groups
@@ -76,7 +76,7 @@ class Rank:
         self._state = RunState(client, self._keys)
         self._board = PolicyBoard(client, self._keys)
         self._ledger = Ledger(client, self._keys)
-        self._intake = Intake(client, self._keys, config)
+        self._intake = Intake(client, self._keys, config, incarnation)
         self._images = ImageStore(
             client, self._keys, config.data.max_image_pixels, cache_bytes=64 << 20
         )
@@ -319,7 +319,7 @@ def main() -> int:
         rank.close()
     except UserError as error:
         # The control plane reads it: torchrun passes on no more than "a rank failed".
-        (arguments.run_dir / ERROR_FILE).write_text(str(error))
+        error_file(arguments.run_dir, arguments.incarnation).write_text(str(error))
         logger.error("%s", error)
         return 2
     finally:

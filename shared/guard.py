@@ -1,6 +1,6 @@
-"""A small process around each child of the launcher: the child and all it starts end with it.
+"""A small process around a child process: the child and all it starts end with it.
 
-It puts the child on its cores and passes its exit status on. When the launcher dies, even by
+It puts the child on its cores and passes its exit status on. When its parent dies, even by
 ``kill -9``, it stops the child. Standard library only: it is run by path, so it starts at once.
 """
 

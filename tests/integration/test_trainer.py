@@ -1,0 +1,197 @@
+"""The trainer service with real Redis and real DeepSpeed ranks, on scripted answers."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForImageTextToText
+
+from perl_rl.demo.digits import write_data
+from perl_rl.demo.model import build_model, build_processor, save
+from services.trainer.runstate import RunState
+from shared.config import load_config
+from shared.connection import connect
+from shared.guard import descendants
+from shared.keys import Keys
+from shared.ledger import Ledger
+from shared.messages import PromptTask
+from shared.weights import Manifest
+from tests.scripted_sampler import ScriptedSampler, demo_config
+
+pytestmark = pytest.mark.anyio
+
+RUN_TIMEOUT_S = 150.0
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with a tiny random model and a few questions over real digits."""
+    folder = tmp_path_factory.mktemp("trainer")
+    processor = build_processor()
+    save(build_model(processor, seed=0), processor, folder / "model")
+    write_data(folder / "data", train=30, held_out=3, skew=0.8, seed=1)
+    return folder
+
+
+class Run:
+    """One trainer process and the scripted sampler that answers it."""
+
+    def __init__(self, folder: Path, redis_url: str, files: Path, **trainer: object) -> None:
+        self.folder = folder
+        self.redis_url = redis_url
+        self.config_file = folder / "config.yaml"
+        settings = demo_config(files, redis_url, **{"steps": STEPS, **trainer})
+        self.config_file.write_text(yaml.safe_dump(settings))
+        self.config = load_config(self.config_file)
+        self.sampler = ScriptedSampler(self.config)
+
+    @contextlib.asynccontextmanager
+    async def started(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """The trainer's control plane, in a session of its own; nothing of it is left after."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "perl_rl", "trainer", "serve", str(self.config_file)),
+            *("--run-dir", str(self.folder / "run"), "--port", "0"),
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+        answering = asyncio.create_task(self.sampler.run())
+        try:
+            yield process
+        finally:
+            answering.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await answering
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+    async def to_the_end(self) -> list[dict]:
+        """Run to the end; the lines of ``metrics.jsonl``."""
+        async with self.started() as process:
+            assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 0
+        return self.metrics()
+
+    def metrics(self) -> list[dict]:
+        file = self.folder / "run" / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    async def ledger(self) -> Ledger:
+        return Ledger(await connect(self.redis_url, 10.0), Keys("test"))
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait for a condition on the run's files."""
+        async with asyncio.timeout(RUN_TIMEOUT_S):
+            while not reached():
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(files, tmp_path_factory, redis_server):
+    """Losses and the questions asked in a run with one rank, without sharding."""
+
+    async def run():
+        client = await connect(redis_server, 10.0)
+        await client.flushall()
+        one = Run(tmp_path_factory.mktemp("one"), redis_server, files)
+        return await one.to_the_end(), one.sampler.issued, one
+
+    return asyncio.run(run())
+
+
+def _asked(tasks: list[PromptTask]) -> dict:
+    return {
+        (task.group_id, task.order_index): (task.sample_id, task.permutation, task.seed)
+        for task in tasks
+    }
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+async def test_two_ranks_train_as_one_does(stage, undisturbed, files, tmp_path, redis_url):
+    expected, _, _ = undisturbed
+    # So small a budget that a rank computes a group in several passes, and not all as many.
+    run = Run(tmp_path, redis_url, files, ranks=2, zero_stage=stage, micro_batch_tokens=400)
+
+    metrics = await run.to_the_end()
+
+    for key in ("loss", "kl", "mean_response_tokens"):
+        ours = [line[key] for line in metrics]
+        assert ours == pytest.approx([line[key] for line in expected], rel=1e-3, abs=1e-4)
+    counts = await (await run.ledger()).counts()
+    assert counts.trained == counts.issued == STEPS * 4
+
+
+async def test_the_published_weights_are_the_saved_policy(undisturbed):
+    _, _, run = undisturbed
+    folder = run.folder / "run"
+    newest = max((folder / "weights").iterdir(), key=lambda path: int(path.name.split(".")[1]))
+    manifest = Manifest.model_validate_json((newest / "manifest.json").read_text())
+    data = (newest / "weights.bin").read_bytes()
+
+    policy = AutoModelForImageTextToText.from_pretrained(folder / "policy", dtype=torch.float32)
+
+    parameters = dict(policy.named_parameters())
+    assert {info.name for info in manifest.tensors} == set(parameters)
+    for info in manifest.tensors:
+        part = bytearray(data[info.offset : info.offset + info.nbytes])
+        published = torch.frombuffer(part, dtype=getattr(torch, info.dtype)).reshape(info.shape)
+        assert torch.equal(published, parameters[info.name].detach()), info.name
+
+
+async def test_killed_ranks_resume_from_the_checkpoint_and_ask_the_same(
+    undisturbed, files, tmp_path, redis_url
+):
+    _, expected_tasks, _ = undisturbed
+    run = Run(tmp_path, redis_url, files, checkpoint={"every_steps": 1})
+
+    async with run.started() as process:
+        await run.until(lambda: (tmp_path / "run/checkpoints/step-000001").exists())
+        _kill_ranks(process.pid)
+        assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 0
+
+    ledger = await run.ledger()
+    counts = await ledger.counts()
+    assert counts.balanced()
+    assert (counts.trained, counts.in_flight) == (STEPS * 4, 0)
+    assert _asked(run.sampler.issued) == _asked(expected_tasks)
+    state = await RunState(await connect(redis_url, 10.0), Keys("test")).get()
+    assert (state.phase, state.step) == ("done", STEPS)
+    assert state.incarnation == 2
+
+
+async def test_a_killed_trainer_goes_on_when_it_is_started_again(
+    undisturbed, files, tmp_path, redis_url
+):
+    expected, _, _ = undisturbed
+    run = Run(tmp_path, redis_url, files, checkpoint={"every_steps": 1})
+    async with run.started() as process:
+        await run.until(lambda: (tmp_path / "run/checkpoints/step-000002").exists())
+        process.kill()
+
+    metrics = await run.to_the_end()
+
+    counts = await (await run.ledger()).counts()
+    assert (counts.trained, counts.in_flight) == (STEPS * 4, 0)
+    assert metrics[-1]["step"] == STEPS
+    assert metrics[-1]["loss"] == pytest.approx(expected[-1]["loss"], rel=1e-3, abs=1e-4)
+
+
+def _kill_ranks(control_plane: int) -> None:
+    """SIGKILL to the processes that train, not to the control plane or to torchrun."""
+    killed = [pid for pid in descendants(control_plane) if _is_rank(pid)]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert killed
+
+
+def _is_rank(pid: int) -> bool:
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return b"services.trainer.worker" in words and b"torch.distributed.run" not in words
