@@ -224,17 +224,16 @@ def last_words(log: Path, start: int) -> str:
 def wait_with_progress(process: subprocess.Popen[bytes], log: Path, start: int) -> int:
     """Wait for a step, saying every now and then what it is doing; the exit code."""
     began = time.monotonic()
-    while True:
-        try:
-            return process.wait(timeout=HEARTBEAT_S)
-        except subprocess.TimeoutExpired:
+    try:
+        while time.monotonic() - began < STEP_TIMEOUT_S:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=HEARTBEAT_S)
             elapsed = time.monotonic() - began
             print(f"      {elapsed:4.0f} s  {last_words(log, start)}", flush=True)
-            if elapsed > STEP_TIMEOUT_S:
-                return stop(process)
-        except BaseException:
-            stop(process)
-            raise
+        raise SetupError(f"no end after {STEP_TIMEOUT_S:.0f} s: is the network there?")
+    except BaseException:
+        stop(process)
+        raise
 
 
 def stop(process: subprocess.Popen[bytes]) -> int:
@@ -269,6 +268,8 @@ def logged(plan: Plan, command: Sequence[str | Path], env: dict[str, str] | None
         code = wait_with_progress(process, plan.log, start)
     if code == 0:
         return ""
+    if code < 0:
+        return f"ended by signal {-code}"
     with plan.log.open("rb") as log:
         log.seek(start)
         return log.read().decode(errors="replace") or f"exit code {code}"

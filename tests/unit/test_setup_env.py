@@ -232,6 +232,19 @@ def test_interrupted_set_up_says_so_and_leaves_no_process(
     assert alive == []
 
 
+def test_step_without_an_end_is_stopped_at_its_limit(
+    setup_env: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup_env, "STEP_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(setup_env, "HEARTBEAT_S", 0.1)
+    plan = setup_env.Plan(checkout, "cpu", False)
+    plan.venv.mkdir()
+    with pytest.raises(setup_env.SetupError, match="no end after"):
+        setup_env.logged(plan, ["tail", "-f", os.devnull])
+    monkeypatch.setattr(setup_env, "STEP_TIMEOUT_S", TIMEOUT_S)
+    assert setup_env.logged(plan, ["sh", "-c", "kill -9 $$"]) == "ended by signal 9"
+
+
 def test_second_set_up_at_the_same_time_is_refused(
     running: subprocess.Popen[str], checkout: Path
 ) -> None:
