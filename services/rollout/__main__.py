@@ -12,7 +12,7 @@ from shared.errors import UserError
 from shared.service import bind, run_service
 
 _ENGINE_STOP_S = 15.0
-"""What ending the engine may take after the drain; vLLM kills it before that."""
+"""What ending the engine may take after the drain; it is killed before that."""
 
 
 def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) -> int:

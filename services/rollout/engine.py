@@ -19,6 +19,9 @@ from shared.messages import PolicyVersion
 # fetches nothing from addresses that a request names.
 _NO_MEDIA_HOST = "media-by-data-uri-only.invalid"
 
+ENGINE_STOP_S = 10.0
+"""What the engine's processes get to end and free what they share."""
+
 
 class EngineFailed(RuntimeError):
     """The engine could not start, or its weights could not be changed."""
@@ -90,7 +93,7 @@ async def _abandon(starting: "asyncio.Future[AsyncLLM]") -> None:
         engine = await starting
     except Exception:
         return
-    engine.shutdown()
+    engine.shutdown(ENGINE_STOP_S)
 
 
 async def change_weights(

@@ -1,0 +1,244 @@
+"""A rollout node among its neighbours: streams, dead letters, take-over, and its HTTP routes."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.auth import bearer
+from shared.ledger import Ledger
+from shared.messages import PolicyVersion
+from shared.queues import WorkStream
+from shared.registry import Registry
+from tests.integration.live_node import PATIENCE_S, TOKEN, LiveNode, weights_of
+from tests.integration.rollout_tasks import Asked, answers, ask, collect, issue
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_a_node_without_weights_is_alive_and_not_ready(live_node: LiveNode) -> None:
+    answer = live_node.ready_without_weights
+    assert answer.status_code == 503
+    assert answer.json() == {"state": "starting", "version": None}
+
+
+def test_a_task_becomes_a_trajectory(live_node: LiveNode) -> None:
+    asked = ask(live_node, 3, n=4)
+    done, tokens = live_node.node.done, live_node.node.tokens
+    batches = answers(live_node, asked)
+    for one, batch in zip(asked, batches, strict=True):
+        assert batch.task == one.task
+        assert batch.node == live_node.node.name
+        assert len(batch.responses) == 4
+        assert all(
+            response.versions[-1].version == live_node.version for response in batch.responses
+        )
+        assert all((response.logprobs <= 0).all() for response in batch.responses)
+    assert live_node.node.done == done + 3
+    sampled = sum(len(one.token_ids) for batch in batches for one in batch.responses)
+    assert live_node.node.tokens == tokens + sampled
+    assert live_node.do(_left(live_node)) == 0
+
+
+async def _left(live: LiveNode) -> int:
+    return await WorkStream(live.client, live.keys.prompts, "test").length()
+
+
+def test_a_malformed_message_is_buried_and_the_next_is_answered(live_node: LiveNode) -> None:
+    live_node.do(_empty_dead_letters(live_node))
+    live_node.do(live_node.client.xadd(live_node.keys.prompts, {"m": b"\xc1 no message"}))
+    answers(live_node, ask(live_node, 1))
+    [letter] = live_node.do(_dead_letters(live_node, 1))
+    assert letter[b"m"] == b"\xc1 no message"
+    assert b"expected PromptTask" in letter[b"reason"]
+
+
+def test_a_task_that_cannot_fit_is_buried_and_its_group_dropped(live_node: LiveNode) -> None:
+    live_node.do(_empty_dead_letters(live_node))
+    [asked] = ask(live_node, 1)
+    endless = "<image>" * len(asked.task.images) + "word " * 1500
+    [too_long] = ask(live_node, 1, question=endless)
+    live_node.do(issue(live_node, [too_long]))
+    [letter] = live_node.do(_dead_letters(live_node, 1))
+    assert b"maximum model length" in letter[b"reason"]
+    assert live_node.do(_settled(live_node, too_long.task.group_id)) == "dropped:dead_letter"
+
+
+def test_a_group_whose_image_is_gone_is_dropped(live_node: LiveNode) -> None:
+    [whole] = ask(live_node, 1)
+    task = whole.task.model_copy(update={"images": (*whole.task.images[:-1], "0" * 64)})
+    live_node.do(issue(live_node, [Asked(task, whole.images)]))
+    assert live_node.do(_settled(live_node, task.group_id)) == "dropped:image_missing"
+
+
+def test_the_work_of_a_dead_node_is_taken_over(live_node: LiveNode) -> None:
+    live_node.do(_pause_reading(live_node))
+    asked = ask(live_node, 2)
+    live_node.do(_read_and_die(live_node, asked))
+    live_node.node.set_state("ready")
+    batches = live_node.do(collect(live_node, asked))
+    assert {batch.node for batch in batches} == {live_node.node.name}
+
+
+def test_a_task_that_failed_too_often_is_buried_and_its_group_dropped(live_node: LiveNode) -> None:
+    live_node.do(_empty_dead_letters(live_node))
+    live_node.do(_pause_reading(live_node))
+    asked = ask(live_node, 1)
+    live_node.do(_read_and_die(live_node, asked, times=live_node.config.rollout.max_attempts))
+    live_node.node.set_state("ready")
+    [letter] = live_node.do(_dead_letters(live_node, 1))
+    assert b"rollout.max_attempts" in letter[b"reason"]
+    assert live_node.do(_settled(live_node, asked[0].task.group_id)) == "dropped:dead_letter"
+
+
+async def _pause_reading(live: LiveNode) -> None:
+    """Keep the node from reading, and wait until a read that it is in has ended."""
+    live.node.set_state("starting")
+    await asyncio.sleep(2 * live.config.rollout.heartbeat_s)
+
+
+async def _read_and_die(live: LiveNode, asked: list, times: int = 1) -> None:
+    """Be a node that reads the tasks, again and again, and does nothing with them."""
+    await issue(live, asked)
+    dead = WorkStream(live.client, live.keys.prompts, "dead-node")
+    entries = await dead.read(len(asked), 1.0)
+    assert len(entries) == len(asked)
+    for _ in range(times - 1):
+        assert len(await dead.claim_abandoned(0.0, len(asked))) == len(asked)
+
+
+def test_a_task_for_a_newer_policy_waits_for_it(live_node: LiveNode, tiny_models: tuple) -> None:
+    upcoming = PolicyVersion(incarnation=1, step=live_node.version.step + 1)
+    asked = ask(live_node, 1, issued_at=upcoming)
+    live_node.do(_issue_and_wait(live_node, asked))
+    assert live_node.node.version == live_node.version
+    assert live_node.announce(weights_of(tiny_models[0])) == upcoming
+    [batch] = live_node.do(collect(live_node, asked))
+    assert batch.responses[0].versions[0].version == upcoming
+
+
+async def _issue_and_wait(live: LiveNode, asked: list) -> None:
+    await issue(live, asked)
+    async with asyncio.timeout(PATIENCE_S):
+        while len(live.node.in_work) < len(asked):
+            await asyncio.sleep(0.01)
+
+
+def test_heartbeats_tell_version_and_pauses(live_node: LiveNode) -> None:
+    [info] = live_node.do(_nodes(live_node))
+    assert info.kind == "rollout"
+    assert info.state == "ready"
+    assert info.version == str(live_node.node.version)
+    assert info.url == live_node.node.url
+
+
+async def _nodes(live: LiveNode) -> list:
+    """The live nodes after another heartbeat."""
+    await live.client.delete(live.keys.node(live.node.name))
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            alive, _ = await Registry(live.client, live.keys).nodes()
+            if alive:
+                return alive
+            await asyncio.sleep(0.05)
+
+
+def test_chat_completions_answer_with_a_data_image(live_node: LiveNode) -> None:
+    answer = live_node.do(_chat(live_node, _body(live_node)))
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["model"] == live_node.config.run
+    assert body["usage"]["completion_tokens"] == 8
+    assert len(body["choices"][0]["logprobs"]["content"]) == 8
+
+
+def test_chat_completions_stream(live_node: LiveNode) -> None:
+    answer = live_node.do(_chat(live_node, _body(live_node) | {"stream": True}))
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]"
+    assert len([json.loads(event) for event in events[:-1]]) > 2
+
+
+def test_chat_completions_fetch_no_image_from_an_address(live_node: LiveNode) -> None:
+    live_node.publisher.requests.clear()
+    address = f"{live_node.publisher.url}/{live_node.version}/data"
+    answer = live_node.do(_chat(live_node, _body(live_node, address)))
+    assert answer.status_code == 400
+    assert live_node.publisher.requests == []
+
+
+def _body(live: LiveNode, address: str | None = None) -> dict[str, Any]:
+    data = next(iter(ask(live, 1)[0].images.values()))
+    url = address or "data:image/png;base64," + base64.b64encode(data).decode()
+    content = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": "Which digit is it?"},
+    ]
+    return {
+        "model": live.config.run,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 8,
+        "seed": 3,
+        "logprobs": True,
+        "ignore_eos": True,
+    }
+
+
+async def _chat(live: LiveNode, body: dict[str, Any]) -> httpx.Response:
+    async with httpx.AsyncClient(headers=bearer(TOKEN), trust_env=False) as client:
+        url = f"{live.node.url}/v1/chat/completions"
+        return await client.post(url, json=body, timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("token", [None, "wrong"])
+@pytest.mark.parametrize("path", ["/metrics", "/v1/models", "/v1/chat/completions"])
+def test_all_but_health_wants_the_token(live_node: LiveNode, path: str, token: str | None) -> None:
+    method = "POST" if path.endswith("completions") else "GET"
+    answer = live_node.do(_without_token(live_node, method, path, token))
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_wants_no_token(live_node: LiveNode, path: str) -> None:
+    assert live_node.do(_without_token(live_node, "GET", path, None)).status_code == 200
+
+
+async def _without_token(
+    live: LiveNode, method: str, path: str, token: str | None
+) -> httpx.Response:
+    async with httpx.AsyncClient(headers=bearer(token), trust_env=False) as client:
+        return await client.request(method, live.node.url + path, json={}, timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("path", ["/collective_rpc", "/pause", "/update_weights", "/server_info"])
+def test_development_routes_are_not_there(live_node: LiveNode, path: str) -> None:
+    assert live_node.do(live_node.get(path)).status_code == 404
+
+
+def test_metrics_show_the_node_and_its_engine(live_node: LiveNode) -> None:
+    text = live_node.do(live_node.get("/metrics")).text
+    assert "perl_rollout_tokens_total" in text
+    assert "vllm:generation_tokens_total" in text
+
+
+async def _empty_dead_letters(live: LiveNode) -> None:
+    await live.client.delete(live.keys.dead_letters)
+
+
+async def _dead_letters(live: LiveNode, count: int) -> list[dict[bytes, bytes]]:
+    async with asyncio.timeout(PATIENCE_S):
+        while await live.client.xlen(live.keys.dead_letters) < count:
+            await asyncio.sleep(0.02)
+    return [fields for _, fields in await live.client.xrange(live.keys.dead_letters)]
+
+
+async def _settled(live: LiveNode, group_id: str) -> str:
+    ledger = Ledger(live.client, live.keys)
+    async with asyncio.timeout(PATIENCE_S):
+        while group_id not in (settled := await ledger.settled()):
+            await asyncio.sleep(0.02)
+    return settled[group_id]
