@@ -3,7 +3,7 @@ PYTHON ?= python3
 SETUP_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo test unit integration lint format lock clean
+.PHONY: setup demo test unit integration lint format docs lock clean
 
 setup:
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "set-up: missing: Python 3.11 or newer (no $(PYTHON) on the PATH): install it, or name one: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -28,6 +28,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/python scripts/config_reference.py
 
 # The CPU set's constraints, from the environment as it is: run it after changing a requirement.
 lock: setup

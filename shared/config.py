@@ -24,7 +24,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """Base of every part of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The text under each field becomes its description in docs/configuration.md.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class RedisConfig(Section):
@@ -51,9 +52,11 @@ class ModelConfig(Section):
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Dtype of the weights in the engine and of the trainer's computation."""
     min_pixels: int | None = None
+    """Images with fewer pixels are enlarged; default: the processor's bound."""
     max_pixels: int | None = None
-    """Image resize bounds, given to the sampler and the trainer alike; default: the processor's."""
+    """Images with more pixels are shrunk, for the sampler and the trainer alike."""
     trust_remote_code: bool = False
+    """Run code that the model folder brings along."""
 
 
 class DataConfig(Section):
@@ -68,6 +71,7 @@ class DataConfig(Section):
     max_image_pixels: Count = 64_000_000
     """Pictures with more pixels than this are refused before they are decoded."""
     shuffle: bool = True
+    """Ask the samples in another order in every epoch."""
 
 
 class PermutationConfig(Section):
@@ -87,20 +91,28 @@ class SamplingConfig(Section):
     n: Count = 6
     """Responses for each order."""
     temperature: Positive = 1.0
+    """Logits are divided by it, in the sampler and in the loss alike."""
     top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample from the smallest set of tokens with this much probability."""
     max_tokens: Count = 2048
+    """The longest response."""
 
 
 class EngineConfig(Section):
     """vLLM's engine arguments that matter here."""
 
     max_model_len: Count = 10_240
+    """The longest prompt and response together, in tokens."""
     max_images: Count = 32
     """The most images one prompt may have."""
     tensor_parallel_size: Count = 1
+    """GPUs of one node."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Share of each GPU's memory that the engine takes."""
     max_num_seqs: Count = 256
+    """Responses sampled at a time."""
     enforce_eager: bool = False
+    """Do without compiled graphs: a faster start, slower sampling."""
     kv_cache_gib: Positive | None = None
     """KV cache on a CPU, in GiB; GPUs take what ``gpu_memory_utilization`` leaves."""
 
@@ -111,12 +123,15 @@ class RolloutConfig(Section):
     nodes: Count = 1
     """How many the launcher starts; elsewhere the orchestrator decides."""
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = Field(default=8100, ge=0, le=65_535)
     """The launcher gives node i the port ``port + i``."""
     concurrent_tasks: Count = 32
     """Prompt tasks one node works on at a time."""
     image_cache_mib: Count = 256
+    """Decoded pictures one node keeps, so that an image crosses the wire once."""
     heartbeat_s: Positive = 2.0
+    """Time between two heartbeats."""
     lost_after_s: Positive = 15.0
     """A node without a heartbeat for this long is shown as lost and its work is taken over."""
     start_timeout_s: Positive = 900.0
@@ -124,7 +139,9 @@ class RolloutConfig(Section):
     task_timeout_s: Positive = 600.0
     """The longest one prompt task may take before it is handed back."""
     drain_timeout_s: Positive = 30.0
+    """How long a node may finish work in hand when it is told to stop."""
     max_attempts: Count = 3
+    """A prompt task handed out this often without a result is dropped as a dead letter."""
     engine: EngineConfig = EngineConfig()
 
 
@@ -134,20 +151,26 @@ class FilterConfig(Section):
     drop_uniform: bool = True
     """Drop groups whose rewards are all alike: their advantages are zero."""
     min_accuracy: Fraction | None = None
+    """Drop groups whose mean accuracy is lower."""
     max_accuracy: Fraction | None = None
-    """Drop groups whose mean accuracy is outside these bounds."""
+    """Drop groups whose mean accuracy is higher."""
 
 
 class RewardConfig(Section):
     """The reward service."""
 
     nodes: Count = 1
+    """How many the launcher starts; elsewhere the orchestrator decides."""
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = Field(default=8200, ge=0, le=65_535)
+    """The launcher gives node i the port ``port + i``."""
     function: str = "services.reward.rules:accuracy_and_format"
     """Dotted path ``module:function`` of the reward function."""
     accuracy_weight: float = 0.9
+    """Weight of a right answer in the reward."""
     format_weight: float = 0.1
+    """Weight of the asked-for format in the reward."""
     workers: Count = 2
     """Processes that grade answers which need a maths library."""
     grade_timeout_s: Positive = 5.0
@@ -155,6 +178,7 @@ class RewardConfig(Section):
     grade_memory_mib: Count = 1024
     """Address space of one grader process."""
     grader_start_timeout_s: Positive = 60.0
+    """The longest a grading process may take to start."""
     concurrent_tasks: Count = 32
     """Trajectory batches one node works on at a time."""
     task_timeout_s: Positive = 600.0
@@ -162,9 +186,13 @@ class RewardConfig(Section):
     max_request_mib: Count = 16
     """Larger requests to ``/score`` are refused."""
     heartbeat_s: Positive = 2.0
+    """Time between two heartbeats."""
     lost_after_s: Positive = 15.0
+    """A node without a heartbeat for this long is shown as lost and its work is taken over."""
     drain_timeout_s: Positive = 10.0
+    """How long a node may finish work in hand when it is told to stop."""
     max_attempts: Count = 3
+    """Trajectories handed out this often without a result are dropped as a dead letter."""
     filter: FilterConfig = FilterConfig()
 
 
@@ -172,21 +200,30 @@ class ObjectiveConfig(Section):
     """PeRL's objective (PERL.md section 2)."""
 
     clip_low: Positive = 0.2
+    """The importance ratio is clipped below at ``1 - clip_low``."""
     clip_high: Positive = 0.2
+    """The importance ratio is clipped above at ``1 + clip_high``."""
     kl_coef: float = Field(default=0.01, ge=0)
     """Weight of the k3 estimate of KL(policy || start model)."""
     advantage_eps: Positive = 1e-6
+    """Added to the standard deviation that advantages are divided by."""
 
 
 class OptimizerConfig(Section):
     """AdamW with a constant learning rate after a linear warm-up."""
 
     learning_rate: Positive = 1e-6
+    """Constant after the warm-up."""
     warmup_steps: int = Field(default=0, ge=0)
+    """Updates over which the learning rate rises to its value."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """For matrices; biases and norms are not decayed."""
     beta1: Fraction = 0.9
+    """Decay of the mean of gradients."""
     beta2: Fraction = 0.999
+    """Decay of the mean of squared gradients."""
     grad_clip: Positive = 1.0
+    """The largest norm of the gradient of one update."""
     offload: bool = False
     """Keep the optimizer's state in host memory."""
 
@@ -195,14 +232,18 @@ class CheckpointConfig(Section):
     """When the trainer's state is written, and how much of it is kept."""
 
     every_steps: Count = 100
+    """Steps between two checkpoints; one is written at the end in any case."""
     keep: Count = 2
+    """Checkpoints that are kept, the newest ones."""
 
 
 class TrainerConfig(Section):
     """The trainer service."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65_535)
+    """Port of status, control and weights."""
     public_url: str | None = None
     """Where rollout nodes reach the trainer; default: ``http://host:port``."""
     ranks: Count = 1
@@ -210,16 +251,21 @@ class TrainerConfig(Section):
     steps: Count = 100
     """Policy versions to train; each uses ``groups_per_step`` groups."""
     groups_per_step: Count = 128
+    """Groups that one policy version is trained on."""
     minibatch_groups: Count | None = None
     """Groups for one optimizer update; default: all of a step's."""
     max_staleness: int = Field(default=1, ge=0)
     """A group is trained while ``current step - oldest sampling version`` is at most this."""
     zero_stage: Literal[0, 1, 2, 3] = 1
+    """What the ranks shard: 1 optimizer state, 2 gradients too, 3 parameters too."""
     micro_batch_tokens: Count = 16_384
     """Tokens, padding included, that the language model computes at once."""
     gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
     freeze_vision: bool = False
+    """Do not train the vision tower."""
     attention: Literal["sdpa", "eager"] = "sdpa"
+    """The trainer's attention; group packing needs one that takes a mask."""
     groups_timeout_s: Positive = 1800.0
     """The longest wait for a full batch of scored groups."""
     start_timeout_s: Positive = 1800.0
@@ -239,9 +285,11 @@ class WeightsConfig(Section):
     """How new weights reach the rollout nodes."""
 
     backend: Literal["http"] = "http"
+    """``http``: each node fetches the new version from the trainer."""
     bucket_mib: Count = 64
     """Bytes of one request, and the unit of verification."""
     keep_versions: Count = 2
+    """Published versions that the trainer keeps on disk."""
     fetch_timeout_s: Positive = 300.0
     """The longest one version may take to fetch and load."""
 
@@ -252,6 +300,7 @@ class EvalConfig(Section):
     orders: Count = 6
     """Orders of each held-out question, the original one among them."""
     max_tokens: Count = 2048
+    """The longest answer."""
     timeout_s: Positive = 7200.0
     """The longest one evaluation may take."""
 
@@ -274,6 +323,7 @@ class Config(Section):
     run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     """Name of the run; its keys in Redis start with it."""
     seed: int = Field(default=0, ge=0)
+    """Data order, permutations and sampling derive from it."""
     redis: RedisConfig = RedisConfig()
     security: SecurityConfig = SecurityConfig()
     model: ModelConfig

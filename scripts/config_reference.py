@@ -1,0 +1,76 @@
+"""Writes docs/configuration.md from the configuration's own schema: ``make docs``."""
+
+import sys
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from shared.config import Config, Section
+
+FILE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+
+_INTRODUCTION = """# Configuration
+
+One YAML file configures every service. `make docs` writes this page from `shared/config.py`, which
+checks the file before anything starts: an unknown key, a missing one or a bad value is one line
+that names it.
+
+- `--set key.path=value` on the command line overrides a value of the file.
+- `${NAME}` and `${NAME:-default}` in a value are taken from the environment.
+- Relative paths are resolved against the folder of the file.
+- Times end in `_s` and are seconds.
+"""
+
+
+def reference() -> str:
+    """The page as Markdown."""
+    return _INTRODUCTION + "".join(_section(Config, ""))
+
+
+def _section(section: type[Section], prefix: str) -> list[str]:
+    rows: list[str] = []
+    below: list[str] = []
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            below += _section(kind, f"{prefix}{name}.")
+        else:
+            rows.append(_row(f"{prefix}{name}", field))
+    title = prefix.rstrip(".") or "The run"
+    text = " ".join((section.__doc__ or "").split())
+    table = "| key | type | default | meaning |\n|---|---|---|---|\n"
+    return [f"\n## {title}\n\n{text}\n\n{table}", *rows, *below]
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    default = "required" if field.default is PydanticUndefined else f"`{_shown(field.default)}`"
+    meaning = " ".join((field.description or "").split()).replace("|", "\\|").replace("``", "`")
+    return f"| `{key}` | {_type(field.annotation)} | {default} | {meaning} |\n"
+
+
+def _shown(value: Any) -> str:
+    return (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
+
+
+def _type(kind: Any) -> str:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join(_type(one) for one in arguments)
+    if origin is Literal:
+        return ", ".join(f"`{one}`" for one in arguments)
+    if hasattr(kind, "__metadata__"):
+        return _type(arguments[0])
+    if kind is NoneType:
+        return "null"
+    return {str: "text", Path: "path", int: "integer", float: "number", bool: "true or false"}[kind]
+
+
+if __name__ == "__main__":
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(reference(), encoding="utf-8")
+    sys.exit(0)
