@@ -44,7 +44,9 @@ def test_engines_and_trainer_never_share_and_threads_fit(
     assert trainer
     assert set().union(*engines) | trainer <= set(cores)
     assert not set().union(*engines) & trainer
-    assert all(len(own) == share.threads for own, share in zip(engines, division.rollout))
+    assert all(
+        len(own) == share.threads for own, share in zip(engines, division.rollout, strict=True)
+    )
     if count >= nodes + ranks:
         assert sum(len(own) for own in engines) + len(trainer) == count, "every core is used"
         assert sum(len(own) for own in engines) == len(set().union(*engines)), "none is shared"
