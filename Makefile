@@ -4,6 +4,7 @@ SETUP_FLAGS ?=
 BIN := .venv/bin
 
 .PHONY: setup demo test unit integration lint format docs lock clean
+.NOTPARALLEL:
 
 setup:
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "set-up: missing: Python 3.11 or newer (no $(PYTHON) on the PATH): install it, or name one: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }

@@ -1,1 +1,1 @@
-"""The three services; each folder is one process and talks to the others over HTTP and Redis only."""
+"""The three services: each folder is one process; they talk over HTTP and Redis only."""
