@@ -288,7 +288,9 @@ def demand(output: str) -> None:
 
 def pip_install(plan: Plan, *arguments: str | Path, env: dict[str, str] | None = None) -> str:
     held = [f"-c{plan.requirements('cpu.lock')}"] if plan.profile == "cpu" else []
-    return logged(plan, [plan.python, "-m", "pip", "install", *arguments, *held], env)
+    # Byte code is written for what gets imported, when it is: all of it would take a minute more.
+    command = [plan.python, "-m", "pip", "install", "--no-compile", *arguments, *held]
+    return logged(plan, command, env)
 
 
 def pins(path: Path) -> list[str]:
