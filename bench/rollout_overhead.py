@@ -24,7 +24,7 @@ from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
 from perl_rl.embedded_redis import embedded_redis
 from services.rollout.consumer import Consumer
-from services.rollout.engine import ENGINE_STOP_S, start_engine
+from services.rollout.engine import start_engine
 from services.rollout.node import Node
 from services.rollout.outage import Patience
 from services.rollout.sampler import Sampler, sampling_parameters
@@ -74,7 +74,7 @@ async def compare(folder: Path, url: str, count: int, rounds: int, tokens: int) 
         print(f"service / engine = {ratio:.3f} (aim: at least 0.95)")
     finally:
         await client.aclose()
-        await asyncio.to_thread(engine.shutdown, ENGINE_STOP_S)
+        engine.shutdown()
 
 
 def prepare(folder: Path, url: str, count: int) -> Config:

@@ -31,6 +31,8 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) 
         )
     # Before vLLM is imported. It says a lot, and at each load warns of layers without weights.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    # The engine starts in a thread beside the event loop: its processes must not be forks of that.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     try:
         asyncio.run(_serve(config, config.redis.url, name, port))
     except BaseExceptionGroup as several:

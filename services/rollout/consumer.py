@@ -9,7 +9,7 @@ import contextlib
 import logging
 
 import redis.asyncio
-from vllm.v1.engine.exceptions import EngineGenerateError
+from vllm.v1.engine.exceptions import EngineDeadError
 
 from services.rollout.node import Node
 from services.rollout.outage import Patience
@@ -97,10 +97,18 @@ class Consumer:
     async def _work(self, entry: Entry, claimed: bool) -> None:
         try:
             await self._answer(entry, claimed)
-        except (SamplingFailed, EngineGenerateError, TimeoutError, *OUTAGE) as error:
+        except EngineDeadError:
+            raise
+        except Exception as error:
+            # Whatever it is: a task that makes its node fail must not end every node in turn. After
+            # a few tries it is buried.
             self._node.handed_back += 1
-            why = str(error) or f"not done in {self._settings.task_timeout_s:.0f} s"
-            logger.warning("prompt %s is left to another try: %s", entry.id, why)
+            known = isinstance(error, (SamplingFailed, TimeoutError, *OUTAGE))
+            late = f"not done in {self._settings.task_timeout_s:.0f} s (rollout.task_timeout_s)"
+            why = late if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            logger.warning(
+                "prompt %s is left to another try: %s", entry.id, why, exc_info=not known
+            )
         finally:
             self._node.in_work.discard(entry.id)
 

@@ -8,6 +8,7 @@ import psutil
 from vllm.config.weight_transfer import WeightTransferConfig
 from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.weight_transfer import BACKEND
@@ -18,9 +19,6 @@ from shared.messages import PolicyVersion
 # Clients may send images as data: URIs only. This name never resolves (RFC 2606), so the engine
 # fetches nothing from addresses that a request names.
 _NO_MEDIA_HOST = "media-by-data-uri-only.invalid"
-
-ENGINE_STOP_S = 10.0
-"""What the engine's processes get to end and free what they share."""
 
 
 class EngineFailed(RuntimeError):
@@ -44,6 +42,9 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         kv_cache_memory_bytes=cache,
         max_num_seqs=engine.max_num_seqs,
         enforce_eager=engine.enforce_eager,
+        # On a CPU a seeded request must be prefilled at once: vLLM rewinds its generator after a
+        # partial prefill, which PyTorch's CPU generator cannot do, and the engine dies of it.
+        enable_chunked_prefill=False if current_platform.is_cpu() else None,
         use_tqdm_on_load=False,
         # What the trainer divides by: the distribution that tokens were drawn from.
         logprobs_mode="processed_logprobs",
@@ -93,7 +94,7 @@ async def _abandon(starting: "asyncio.Future[AsyncLLM]") -> None:
         engine = await starting
     except Exception:
         return
-    engine.shutdown(ENGINE_STOP_S)
+    engine.shutdown()
 
 
 async def change_weights(

@@ -10,7 +10,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.app import open_api
 from services.rollout.consumer import Consumer
-from services.rollout.engine import ENGINE_STOP_S, start_engine
+from services.rollout.engine import start_engine
 from services.rollout.node import Node
 from services.rollout.outage import Patience
 from services.rollout.sampler import Sampler
@@ -80,7 +80,8 @@ class RolloutService:
             watching.cancel()
         finally:
             self.engine = None
-            await asyncio.to_thread(engine.shutdown, ENGINE_STOP_S)
+            # On the event loop, so that the engine's reader does not take the end for a failure.
+            engine.shutdown()
 
     def _image_store(self) -> ImageStore:
         return ImageStore(

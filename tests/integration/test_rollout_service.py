@@ -63,7 +63,7 @@ def test_a_task_that_cannot_fit_is_buried_and_its_group_dropped(live_node: LiveN
     [too_long] = ask(live_node, 1, question=endless)
     live_node.do(issue(live_node, [too_long]))
     [letter] = live_node.do(_dead_letters(live_node, 1))
-    assert b"maximum model length" in letter[b"reason"]
+    assert b"context length is 1024 tokens" in letter[b"reason"]
     assert live_node.do(_settled(live_node, too_long.task.group_id)) == "dropped:dead_letter"
 
 
@@ -92,6 +92,17 @@ def test_a_task_that_failed_too_often_is_buried_and_its_group_dropped(live_node:
     [letter] = live_node.do(_dead_letters(live_node, 1))
     assert b"rollout.max_attempts" in letter[b"reason"]
     assert live_node.do(_settled(live_node, asked[0].task.group_id)) == "dropped:dead_letter"
+
+
+def test_a_task_that_makes_sampling_fail_ends_no_node(live_node: LiveNode) -> None:
+    live_node.do(_empty_dead_letters(live_node))
+    [poison] = ask(live_node, 1, question="one image for four tags: <image><image><image><image>")
+    poison = Asked(poison.task.model_copy(update={"images": poison.task.images[:1]}), poison.images)
+    live_node.do(issue(live_node, [poison]))
+    [letter] = live_node.do(_dead_letters(live_node, 1))
+    assert letter[b"reason"]
+    assert live_node.do(_settled(live_node, poison.task.group_id)) == "dropped:dead_letter"
+    answers(live_node, ask(live_node, 1))
 
 
 async def _pause_reading(live: LiveNode) -> None:
