@@ -30,14 +30,15 @@ KINDS: tuple[QuestionKind, ...] = get_args(QuestionKind)
 IMAGE_SIDE = 56
 """Pixels: the 8x8 scans enlarged to 4x4 patches of 14, which are 4 image tokens."""
 
-SKEW = 0.3
-"""Of the questions that the start model learns its habit from and is then trained on; see `ask`."""
+SKEW = 10.0
+"""Of the training questions: the gold image is in the first slot ten times as often as in any one
+of the others, so in 91 % of the comparisons of two. See `ask`."""
 
 TRAIN_QUESTIONS, HELD_OUT_QUESTIONS = 3000, 240
 
-# Asking for the smallest as often as for the largest would make the two cancel out: nothing about
-# a single digit would then hint at the answer, and a tiny model takes far longer to learn from that.
-INVERSE = 0.25
+# Asked as often for the smallest as for the largest, the two would cancel out: no digit on its own
+# would hint at the answer, and a tiny model takes far longer to learn from that.
+_INVERSE_SHARE = 0.25
 _HELD_OUT_SHARE = 0.3
 _SPLIT_SEED = 0
 
@@ -87,8 +88,8 @@ def ask(kind: QuestionKind, pool: Sequence[int], skew: float, rng: random.Random
     """Draw one question of `kind` over the images in `pool`.
 
     Args:
-        skew: how much the gold image sits in the early slots: slot k is gold with a probability
-            proportional to ``skew ** k``. 1 is no skew. Does nothing where no image is the answer.
+        skew: how many times as often the gold image sits in the first slot as in any one of the
+            others; 1 is no skew, infinity always. Does nothing to kind "total".
     """
     if kind == "option":
         return _ask_option(pool, skew, rng)
@@ -119,8 +120,8 @@ def write_data(
 ) -> None:
     """Write `train.jsonl`, `heldout.jsonl` and the `images/` they name, in the sample format.
 
-    The training questions are skewed as the start model's lessons were. Held-out questions are
-    not: they are asked in every order anyway.
+    The training questions are skewed towards the first slot. Held-out questions are not: they are
+    asked in every order anyway.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     data = digits()
@@ -139,7 +140,7 @@ def write_data(
 
 def _ask_option(pool: Sequence[int], skew: float, rng: random.Random) -> Question:
     count = rng.choice((3, 3, 4))
-    largest = rng.random() >= INVERSE
+    largest = rng.random() >= _INVERSE_SHARE
     indices = _with_gold_at(_gold_slot(count, skew, rng), count, largest, pool, rng)
     options = "".join(f"\n{letter}. {IMAGE_TAG}" for letter in "ABCD"[:count])
     text = f"Which option shows the {'largest' if largest else 'smallest'} digit?{options}"
@@ -148,7 +149,7 @@ def _ask_option(pool: Sequence[int], skew: float, rng: random.Random) -> Questio
 
 
 def _ask_place(pool: Sequence[int], skew: float, rng: random.Random) -> Question:
-    larger = rng.random() >= INVERSE
+    larger = rng.random() >= _INVERSE_SHARE
     indices = _with_gold_at(_gold_slot(2, skew, rng), 2, larger, pool, rng)
     text = (
         f"First {IMAGE_TAG} second {IMAGE_TAG}\n"
@@ -170,7 +171,8 @@ def _ask_total(pool: Sequence[int], rng: random.Random) -> Question:
 
 
 def _gold_slot(count: int, skew: float, rng: random.Random) -> int:
-    return rng.choices(range(count), weights=[skew**slot for slot in range(count)])[0]
+    # Weights relative to the first slot, so that an infinite skew means "always first".
+    return rng.choices(range(count), weights=[1.0, *[1.0 / skew] * (count - 1)])[0]
 
 
 def _with_gold_at(

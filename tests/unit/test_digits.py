@@ -27,7 +27,7 @@ from shared.sample import Sample, load_samples
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits")
-    write_data(folder, train=60, held_out=30, skew=0.4, seed=5)
+    write_data(folder, train=60, held_out=30, skew=4.0, seed=5)
     return folder
 
 
@@ -94,22 +94,22 @@ def test_pictures_are_rgb_and_of_one_size(folder: Path) -> None:
 
 
 def test_same_seed_writes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    write_data(tmp_path, train=60, held_out=30, skew=0.4, seed=5)
+    write_data(tmp_path, train=60, held_out=30, skew=4.0, seed=5)
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes()
 
 
 def test_other_seed_asks_other_questions(folder: Path, tmp_path: Path) -> None:
-    write_data(tmp_path, train=60, held_out=30, skew=0.4, seed=6)
+    write_data(tmp_path, train=60, held_out=30, skew=4.0, seed=6)
     for name in ("train.jsonl", "heldout.jsonl"):
         assert (tmp_path / name).read_bytes() != (folder / name).read_bytes()
 
 
 def test_gold_slots_follow_the_skew() -> None:
-    asked = list(questions(3000, digits().train, 0.25, "skew"))
+    asked = list(questions(3000, digits().train, 4.0, "skew"))
     first = Counter(one.answer for one in asked if one.kind == "place")
-    # Two slots with weights 1 and 0.25: 80 % first; six standard deviations are 7.6 points.
+    # First 4 times as often as second: 80 %; six standard deviations are 7.6 points.
     assert 0.724 < first["first"] / 1000 < 0.876
 
 

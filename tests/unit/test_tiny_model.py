@@ -53,7 +53,7 @@ def test_an_image_becomes_four_tokens(processor: Qwen2_5_VLProcessor) -> None:
 
 def test_any_text_comes_back_from_its_tokens(processor: Qwen2_5_VLProcessor) -> None:
     tokenizer = processor.tokenizer
-    texts = ["naïve 日本 \t\n {}", *(worked_answer(q) for q in questions(30, range(50), 1, "t"))]
+    texts = ["naïve 日本 \t\n {}", *(worked_answer(q) for q in questions(30, range(50), 1.0, "t"))]
     for text in texts:
         assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
 
@@ -83,7 +83,7 @@ def test_the_saved_folder_is_small_and_loads_to_the_same_answers(
         one(**made(text=[_prompt(made, asked.text)], images=images, return_tensors="pt")).logits
         for one, made in ((model, reloaded), (original, processor))
     ]
-    assert torch.equal(logits[0], logits[1])
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
 
 
 def test_building_twice_gives_the_same_model_and_tokenizer(saved: Path) -> None:
