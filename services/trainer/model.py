@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 
-from services.trainer.packing import PackedBatch, RowChunk, attention_mask
+from services.trainer.packing import PackedBatch, RowChunk, additive, attention_mask
 from shared.config import Config
 from shared.errors import UserError
 
@@ -48,6 +48,9 @@ class GroupModel(nn.Module):
         self.model = model
         self.temperature = temperature
         self.freeze_vision = freeze_vision
+        # transformers' eager attention adds the mask to the scores, whatever its dtype: a boolean
+        # one would let every token see everything, without an error.
+        self._adds_mask = model.config.get_text_config()._attn_implementation == "eager"
         if freeze_vision:
             model.model.visual.requires_grad_(False)
 
@@ -79,10 +82,13 @@ class GroupModel(nn.Module):
             shown = torch.cat([features[image] for image in chunk.images]).to(embeddings.dtype)
             where = (chunk.feature_rows, chunk.feature_columns)
             embeddings = embeddings.index_put(where, shown)
+        mask = attention_mask(chunk.segments)
+        if self._adds_mask:
+            mask = additive(mask, embeddings.dtype)
         hidden = self.model.model(
             inputs_embeds=embeddings,
             position_ids=chunk.positions,
-            attention_mask=attention_mask(chunk.segments),
+            attention_mask=mask,
             use_cache=False,
         ).last_hidden_state
         predicting = hidden[chunk.predict_rows, chunk.predict_columns]

@@ -152,7 +152,7 @@ def pack(groups: list[PreparedGroup], token_budget: int) -> list[PackedBatch]:
 
 
 def attention_mask(segments: torch.Tensor) -> torch.Tensor:
-    """(R, 1, L, L) bool: which key each query sees.
+    """(R, 1, L, L) bool: which key each query sees (`additive` turns it into what to add).
 
     A token sees what comes before it in its own segment and in the prompt. Padding sees itself, so
     that no softmax is empty.
@@ -162,6 +162,12 @@ def attention_mask(segments: torch.Tensor) -> torch.Tensor:
     causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     seen = ((key == query) | (key == PROMPT)) & (key != PADDING) & causal
     return (seen | torch.eye(length, dtype=torch.bool, device=segments.device))[:, None]
+
+
+def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The mask as numbers added to attention scores: 0 where a key is seen, else the lowest."""
+    scores = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    return scores.masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def _rows(group: PreparedGroup, token_budget: int, first_image: int) -> list[_Row]:

@@ -117,8 +117,12 @@ def _gradients(model, logprobs):
     }
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("token_budget", [10_000, 64, 1])
-def test_packed_logprobs_and_gradients_equal_the_plain_computation(model, groups, token_budget):
+def test_packed_logprobs_and_gradients_equal_the_plain_computation(
+    model, groups, token_budget, attention
+):
+    model.set_attn_implementation(attention)
     plain = torch.cat([_plain(model, group) for group in groups])
     plain_gradients = _gradients(model, plain)
 
