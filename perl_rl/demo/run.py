@@ -9,6 +9,7 @@ from perl_rl.demo.report import write_report
 from perl_rl.evaluation import OrderReport
 from perl_rl.launcher import launch
 from shared.config import load_config
+from shared.errors import UserError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 
@@ -25,6 +26,8 @@ def main(run_dir: Path | None = None, overrides: Sequence[str] = ()) -> int:
         UserError: as `launch` does.
     """
     folder = (run_dir or _unused(Path("runs"))).absolute()
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"--run-dir {folder}: holds files already; name a new folder")
     config = load_config(CONFIG, list(overrides))
     data = folder / "data"
     write_data(data, seed=config.seed)

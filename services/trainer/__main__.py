@@ -5,7 +5,6 @@ from pathlib import Path
 
 from services.trainer.app import create_app
 from services.trainer.control_plane import ControlPlane
-from shared import logs
 from shared.config import Config, save_config
 from shared.connection import connect
 from shared.errors import UserError
@@ -19,11 +18,10 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
     """Run the trainer until the run ends; 0 when it ended in good order.
 
     Args:
-        name: in the log.
+        name: unused; nodes have names, of trainers there is one.
         run_dir: where checkpoints, weights, metrics and the final policy go.
         port: instead of ``trainer.port``.
     """
-    logs.configure(name)
     if config.redis.url is None:
         raise UserError("redis.url: the trainer service needs the address of Redis")
     if run_dir is None:
