@@ -8,19 +8,20 @@ process. The aim is a ratio of at least 0.95. Run it on an otherwise idle machin
 
 import argparse
 import asyncio
+import io
 import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import redis.asyncio
 from PIL import Image
 from transformers import AutoProcessor
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
 from perl_rl.embedded_redis import embedded_redis
 from services.rollout.consumer import Consumer
@@ -36,10 +37,11 @@ from shared.ledger import Ledger
 from shared.messages import PolicyVersion, PromptTask, SamplingSettings
 from shared.prompting import messages
 from shared.queues import WorkStream
-from shared.sample import Sample, load_samples
+from shared.sample import Sample
 
 VERSION = PolicyVersion(incarnation=1, step=0)
 ANSWERS = 6
+IMAGES = 200
 
 
 def main() -> None:
@@ -56,7 +58,7 @@ def main() -> None:
 
 async def compare(folder: Path, url: str, count: int, rounds: int, tokens: int) -> None:
     """Run both ways in turns."""
-    config = prepare(folder, url, count)
+    config = prepare(folder, url)
     engine = await start_engine(config, asyncio.Event())
     assert engine is not None
     client = await connect(url, 30.0)
@@ -77,17 +79,16 @@ async def compare(folder: Path, url: str, count: int, rounds: int, tokens: int) 
         engine.shutdown()
 
 
-def prepare(folder: Path, url: str, count: int) -> Config:
-    """A tiny model and questions for it."""
+def prepare(folder: Path, url: str) -> Config:
+    """A tiny model and a configuration around it."""
     processor = build_processor()
     save(build_model(processor, 0), processor, folder / "model")
-    write_data(folder / "data", train=count, held_out=3, skew=1.0, seed=0)
     return Config.model_validate(
         {
             "run": "bench",
             "redis": {"url": url},
             "model": {"path": folder / "model"},
-            "data": {"train": folder / "data" / "train.jsonl"},
+            "data": {"train": "unused.jsonl"},
             "rollout": {
                 "concurrent_tasks": 32,
                 "engine": {
@@ -115,10 +116,12 @@ class Bench:
     ) -> None:
         self._config, self._engine, self._client = config, engine, client
         self._keys = Keys(config.run)
-        self._samples = load_samples(config.data.train)[:count]
-        files = sorted({file for sample in self._samples for file in sample.images})
-        self._bytes = {file: Path(file).read_bytes() for file in files}
-        self._pictures = {file: Image.open(file).convert("RGB") for file in files}
+        self._samples = [_sample(index) for index in range(count)]
+        pool = [_picture(index) for index in range(IMAGES)]
+        self._bytes = {f"image-{index}": data for index, data in enumerate(pool)}
+        self._pictures = {
+            name: Image.open(io.BytesIO(data)).convert("RGB") for name, data in self._bytes.items()
+        }
         self._settings = SamplingSettings(temperature=1.0, top_p=1.0, max_tokens=tokens)
         self._node = Node("bench", "http://bench")
         self._node.loaded(VERSION, 0.0)
@@ -202,6 +205,19 @@ class Bench:
     async def _empty_caches(self) -> None:
         await self._engine.reset_prefix_cache()
         await self._engine.reset_encoder_cache()
+
+
+def _sample(index: int) -> Sample:
+    names = tuple(f"image-{(7 * index + place) % IMAGES}" for place in range(3))
+    question = f"A. <image>\nB. <image>\nC. <image>\nWhich shows the number {index}?"
+    return Sample(id=str(index), question=question, images=names, answer="A", kind="letter")
+
+
+def _picture(index: int) -> bytes:
+    squares = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(squares).resize((56, 56)).save(data, "PNG")
+    return data.getvalue()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from shared.messages import (
     VersionSpan,
 )
 from shared.prompting import messages
+from shared.sample import IMAGE_TAG
 
 
 class Unanswerable(Exception):
@@ -51,10 +52,15 @@ class Sampler:
         """Answer `task` ``task.n`` times; the same seed and policy give the same answers.
 
         Raises:
-            Unanswerable: when the prompt is too long or an image cannot be decoded.
+            Unanswerable: when the prompt is too long, its tags do not match its images, or an
+                image cannot be decoded.
             ImageMissing: when an image is not in the store.
             SamplingFailed: when the engine gave up.
         """
+        tags = task.question.count(IMAGE_TAG)
+        if tags != len(task.images):
+            # The engine would take it, with placeholders that no image stands behind.
+            raise Unanswerable(f"{tags} {IMAGE_TAG} tags for {len(task.images)} images")
         try:
             pictures = await self._images.get(list(task.images))
         except UserError as error:

@@ -1,4 +1,4 @@
-"""Questions about real digits for a live node, and what the trainer's model says to its answers."""
+"""Questions for a live node, and what the trainer's model says to its answers."""
 
 import asyncio
 import io
@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
-from perl_rl.demo.digits import digits, picture, questions
 from shared.images import digest
 from shared.ledger import Ledger
 from shared.messages import PromptTask, Response, SamplingSettings, TrajectoryBatch, decode
@@ -33,25 +32,22 @@ class Asked:
 
 
 def ask(live: LiveNode, count: int, **changes: Any) -> list[Asked]:
-    """The same `count` questions each time, with two to four images each, as groups of one order.
+    """The same `count` questions each time, over two to four images each, as groups of one order.
 
-    Every fourth image is larger than the others, and every eighth larger than the node's
-    ``model.max_pixels``.
+    The images have several sizes, some above the node's ``model.max_pixels``.
     """
     several = []
-    for number, question in enumerate(questions(count, digits().held_out, 1.0, "live")):
-        pictures = []
-        for index in question.digits:
-            side = {1: (84, 56), 5: (168, 112)}.get(index % 8, (56, 56))
-            pictures.append(_png(picture(digits().scans[index]).resize(side)))
+    for number in range(count):
+        pictures = [_picture(number, place) for place in range(2 + number % 3)]
+        question = "".join(f"Image {place}: <image>\n" for place in range(len(pictures)))
         fields: dict[str, Any] = {
             "run": live.config.run,
             "group_id": f"asked-{next(_numbers)}",
             "orders": 1,
             "permutation": tuple(range(len(pictures))),
-            "question": question.text,
+            "question": f"{question}Which of them is number {number}?",
             "images": tuple(map(digest, pictures)),
-            "answer": question.answer,
+            "answer": "0",
             "n": 1,
             "seed": 1000 * number,
             "issued_at": live.version,
@@ -81,8 +77,9 @@ async def collect(live: LiveNode, asked: list[Asked]) -> list[TrajectoryBatch]:
     stream = WorkStream(live.client, live.keys.trajectories, "test")
     await stream.create()
     found: dict[str, TrajectoryBatch] = {}
+    wanted = {one.task.group_id for one in asked}
     async with asyncio.timeout(PATIENCE_S):
-        while len(found) < len(asked):
+        while wanted - set(found):
             for entry in await stream.read(100, 1.0):
                 batch = decode(TrajectoryBatch, entry.payload)
                 found[batch.task.group_id] = batch
@@ -158,7 +155,10 @@ class Reference:
         return (ours.gather(1, ids[:, None])[:, 0] - theirs).abs()
 
 
-def _png(image: Image.Image) -> bytes:
+def _picture(number: int, place: int) -> bytes:
+    """A PNG of coloured squares, another one for each question and place."""
+    squares = np.random.default_rng([number, place]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    side = [(56, 56), (56, 56), (84, 56), (168, 112)][(number + place) % 4]
     data = io.BytesIO()
-    image.save(data, "PNG")
+    Image.fromarray(squares).resize(side, Image.Resampling.NEAREST).save(data, "PNG")
     return data.getvalue()

@@ -10,7 +10,7 @@ import pytest
 
 from shared.auth import bearer
 from shared.ledger import Ledger
-from shared.messages import PolicyVersion
+from shared.messages import PolicyVersion, SamplingSettings
 from shared.queues import WorkStream
 from shared.registry import Registry
 from tests.integration.live_node import PATIENCE_S, TOKEN, LiveNode, weights_of
@@ -94,21 +94,40 @@ def test_a_task_that_failed_too_often_is_buried_and_its_group_dropped(live_node:
     assert live_node.do(_settled(live_node, asked[0].task.group_id)) == "dropped:dead_letter"
 
 
+def test_a_task_with_more_tags_than_images_is_buried(live_node: LiveNode) -> None:
+    """The engine would answer it, with placeholders that no image stands behind."""
+    live_node.do(_empty_dead_letters(live_node))
+    [asked] = ask(live_node, 1)
+    [odd] = ask(live_node, 1, question=asked.task.question + "<image>")
+    live_node.do(issue(live_node, [odd]))
+    [letter] = live_node.do(_dead_letters(live_node, 1))
+    assert b"<image> tags" in letter[b"reason"]
+    assert live_node.do(_settled(live_node, odd.task.group_id)) == "dropped:dead_letter"
+
+
 def test_a_task_that_makes_sampling_fail_ends_no_node(live_node: LiveNode) -> None:
     live_node.do(_empty_dead_letters(live_node))
-    [poison] = ask(live_node, 1, question="one image for four tags: <image><image><image><image>")
-    poison = Asked(poison.task.model_copy(update={"images": poison.task.images[:1]}), poison.images)
-    live_node.do(issue(live_node, [poison]))
+    impossible = SamplingSettings(temperature=-1.0, top_p=1.0, max_tokens=4)
+    poison = ask(live_node, 1, sampling=impossible)
+    handed_back = live_node.node.handed_back
+    live_node.do(issue(live_node, poison))
     [letter] = live_node.do(_dead_letters(live_node, 1))
-    assert letter[b"reason"]
-    assert live_node.do(_settled(live_node, poison.task.group_id)) == "dropped:dead_letter"
+    assert b"rollout.max_attempts" in letter[b"reason"]
+    assert live_node.node.handed_back == handed_back + live_node.config.rollout.max_attempts
+    assert live_node.do(_settled(live_node, poison[0].task.group_id)) == "dropped:dead_letter"
     answers(live_node, ask(live_node, 1))
 
 
 async def _pause_reading(live: LiveNode) -> None:
-    """Keep the node from reading, and wait until a read that it is in has ended."""
+    """Keep the node from reading, and wait until the read that it may be in has ended."""
     live.node.set_state("starting")
-    await asyncio.sleep(2 * live.config.rollout.heartbeat_s)
+    async with asyncio.timeout(PATIENCE_S):
+        while any(_waits_in_read(client) for client in await live.client.client_list()):
+            await asyncio.sleep(0.02)
+
+
+def _waits_in_read(client: dict[str, str]) -> bool:
+    return client["cmd"] == "xreadgroup" and "b" in client["flags"]
 
 
 async def _read_and_die(live: LiveNode, asked: list, times: int = 1) -> None:
