@@ -446,7 +446,7 @@ def _first_problem(error: ValidationError) -> str:
 
 def _resolve_paths(config: Config, folder: Path) -> Config:
     def resolve(file: Path | None) -> Path | None:
-        return None if file is None else folder / file
+        return None if file is None else Path(os.path.normpath(folder / file))
 
     data = config.data.model_copy(
         update={"train": resolve(config.data.train), "heldout": resolve(config.data.heldout)}
