@@ -119,7 +119,7 @@ def _headline_bars(panel: Axes, before: OrderReport, after: OrderReport) -> None
         ],
     )
     panel.set_title("held-out digits")
-    panel.legend()
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=2, frameon=False)
 
 
 def _slot_bars(panel: Axes, before: OrderReport, after: OrderReport) -> None:
