@@ -47,7 +47,7 @@ before it has looked, and still knows what it knew."""
 
 
 def main() -> int:
-    """Build the start model from nothing; about fifteen minutes on one core."""
+    """Build the start model from nothing; about twelve minutes on one core."""
     parser = argparse.ArgumentParser(prog="teach", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="where the model goes")
     folder: Path = parser.parse_args().folder
