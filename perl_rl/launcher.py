@@ -6,6 +6,7 @@ The services themselves are started and watched by `perl_rl.session`.
 import asyncio
 import contextlib
 import fcntl
+import importlib
 import json
 import logging
 import signal
@@ -68,6 +69,7 @@ def launch(
     )
     progress = open_progress()
     try:
+        _prepare_data(config, progress)
         _check_data(config, progress)
         with _own(folder), _log_to(folder / "logs"), _redis(config, folder, resume) as url:
             config = _complete(config, url)
@@ -119,6 +121,26 @@ def _has_ended(folder: Path, steps: int) -> bool:
         return False
     content = json.loads(summary.read_text(encoding="utf-8"))
     return bool(content["outcome"] == DONE and content["steps"] >= steps)
+
+
+def _prepare_data(config: Config, progress: Progress) -> None:
+    """Have the data written that the configuration knows how to write, unless it is there.
+
+    Raises:
+        UserError: when `data.prepare` names no function.
+    """
+    path, train = config.data.prepare, config.data.train
+    if path is None or train.exists():
+        return
+    module, _, name = path.partition(":")
+    try:
+        prepare = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"data.prepare '{path}': {error}; write it as package.module:function"
+        ) from None
+    progress.note(f"writing the data to {train.parent}")
+    prepare(train.parent, config.seed)
 
 
 def _check_data(config: Config, progress: Progress) -> None:

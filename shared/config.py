@@ -66,6 +66,9 @@ class DataConfig(Section):
     """JSON-lines file of samples (``shared/sample.py``)."""
     heldout: Path | None = None
     """Samples for the evaluation before and after training."""
+    prepare: str | None = None
+    """``module:function`` that the launcher calls with the folder of `train`, and the run's seed,
+    when `train` does not exist: it writes the data there."""
     instruction: str = DEFAULT_INSTRUCTION
     """Text after every question."""
     max_image_pixels: Count = 64_000_000

@@ -1,14 +1,12 @@
-"""``perl-rl demo``: writes the digit questions, launches the run, and reports on it."""
+"""``perl-rl demo``: launches the run on digit questions of its own, and reports on it."""
 
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from perl_rl.demo.digits import write_data
 from perl_rl.demo.report import write_report
 from perl_rl.evaluation import OrderReport
 from perl_rl.launcher import launch
-from shared.config import load_config
 from shared.errors import UserError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
@@ -28,9 +26,7 @@ def main(run_dir: Path | None = None, overrides: Sequence[str] = ()) -> int:
     folder = (run_dir or _unused(Path("runs"))).absolute()
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"--run-dir {folder}: holds files already; name a new folder")
-    config = load_config(CONFIG, list(overrides))
     data = folder / "data"
-    write_data(data, seed=config.seed)
     paths = (f"data.train={data / 'train.jsonl'}", f"data.heldout={data / 'heldout.jsonl'}")
     status = launch(CONFIG, run_dir=folder, overrides=[*overrides, *paths])
     if status == 0:
