@@ -11,7 +11,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import redis.asyncio
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from shared.errors import UserError
 from shared.keys import Keys
@@ -52,6 +52,12 @@ def decode_image(data: bytes, name: str, max_pixels: int) -> Image.Image:
                     f"({max_pixels}); shrink it or raise the limit"
                 )
             return picture.convert("RGB")
+    except UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise UserError(
+            f"image {name}: cannot be decoded (no picture in a known format: {known}); "
+            "replace the file"
+        ) from None
     except _UNDECODABLE as error:
         raise UserError(f"image {name}: cannot be decoded ({error}); replace the file") from None
 
