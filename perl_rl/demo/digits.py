@@ -126,16 +126,17 @@ def write_data(
     (folder / "images").mkdir(parents=True, exist_ok=True)
     data = digits()
     parts = {
-        "train": list(questions(train, data.train, skew, f"{seed} train")),
         "heldout": list(questions(held_out, data.held_out, 1.0, f"{seed} heldout")),
+        "train": list(questions(train, data.train, skew, f"{seed} train")),
     }
+    shown = {index for asked in parts.values() for question in asked for index in question.digits}
+    for index in sorted(shown):
+        picture(data.scans[index]).save(folder / _image_name(index))
+    # The training file comes last: where it is, the rest is there as well.
     for name, asked in parts.items():
         rows = [_sample(f"{name}-{number}", question) for number, question in enumerate(asked)]
         lines = [json.dumps(row.model_dump(exclude_defaults=True)) for row in rows]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    shown = {index for asked in parts.values() for question in asked for index in question.digits}
-    for index in sorted(shown):
-        picture(data.scans[index]).save(folder / _image_name(index))
 
 
 def _ask_option(pool: Sequence[int], skew: float, rng: random.Random) -> Question:
