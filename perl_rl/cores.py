@@ -32,6 +32,17 @@ class Share:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
         return variables
 
+    def engine_environment(self) -> dict[str, str]:
+        """The variables of an engine that computes on this share's cores.
+
+        vLLM binds its worker to them; the engine's front end and scheduler, which hardly compute,
+        may run anywhere. On two cores that samples a quarter faster than all three on one.
+        """
+        if self.cores is None:
+            return self.environment()
+        cores = ",".join(str(core) for core in sorted(self.cores))
+        return {**self.environment(), "VLLM_CPU_OMP_THREADS_BIND": cores}
+
     def __str__(self) -> str:
         words = []
         if self.gpus is not None:

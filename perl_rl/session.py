@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,10 @@ class Session:
             programs.append(self._service("reward", f"reward-{index}", division.light, port))
         for index, share in enumerate(division.rollout):
             port = node_port(config.rollout.port, index)
-            programs.append(self._service("rollout", f"rollout-{index}", share, port))
+            program = self._service("rollout", f"rollout-{index}", share, port)
+            if config.rollout.engine.tensor_parallel_size == 1:
+                program = replace(program, environment=share.engine_environment(), cores=None)
+            programs.append(program)
         return programs
 
     def _service(self, kind: str, name: str, share: Share, port: int) -> Program:

@@ -31,6 +31,17 @@ def test_one_core_is_shared_by_all() -> None:
     assert _cores(divide_cores([3], nodes=2, ranks=2)) == ([{3}, {3}], {3})
 
 
+def test_an_engine_computes_on_its_own_cores_only() -> None:
+    engine = divide_cores([4, 5, 6, 7], nodes=1, ranks=1).rollout[0]
+    assert engine.engine_environment()["VLLM_CPU_OMP_THREADS_BIND"] == "4,5"
+    assert engine.engine_environment()["OMP_NUM_THREADS"] == "2"
+
+
+def test_an_engine_on_gpus_is_not_bound_to_cores() -> None:
+    engine = divide_gpus(list("01"), 8, nodes=1, ranks=1, tensor_parallel=1, share=False).rollout[0]
+    assert "VLLM_CPU_OMP_THREADS_BIND" not in engine.engine_environment()
+
+
 @pytest.mark.parametrize("nodes", range(1, 6))
 @pytest.mark.parametrize("ranks", range(1, 5))
 @pytest.mark.parametrize("count", [2, 3, 4, 7, 16])
