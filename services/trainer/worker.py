@@ -237,6 +237,8 @@ class Rank:
     ) -> None:
         groups = [held.group for held in batch]
         report = step_report(self.version.step, groups, sums, grad_norm, times, sampled_at)
+        # So far, by reason: reward and accuracy above are of the groups that were kept.
+        report["groups_dropped"] = self._do(self._ledger.counts()).dropped
         with (self._run_dir / "metrics.jsonl").open("a") as stream:
             stream.write(json.dumps(report) + "\n")
         logger.info(
