@@ -1,6 +1,7 @@
 """vLLM's engine as this project runs it: how it starts, how it changes its weights in flight."""
 
 import asyncio
+import os
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from services.rollout.weight_transfer import BACKEND
+from services.rollout.weight_transfer import BACKEND, NODE_VARIABLE
 from shared.config import Config
 from shared.errors import WaitTimeout
 from shared.messages import PolicyVersion
@@ -69,6 +70,7 @@ async def start_engine(config: Config, stop: asyncio.Event) -> AsyncLLM | None:
         WaitTimeout: when it takes longer than ``rollout.start_timeout_s``.
         EngineFailed: when it does not start.
     """
+    os.environ[NODE_VARIABLE] = str(os.getpid())
     arguments = engine_args(config)
     starting = asyncio.ensure_future(asyncio.to_thread(AsyncLLM.from_engine_args, arguments))
     stopped = asyncio.ensure_future(stop.wait())
