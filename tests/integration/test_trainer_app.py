@@ -1,0 +1,108 @@
+"""The trainer's routes on a real Redis: status, control, weights with ranges, the token."""
+
+import httpx
+import pytest
+import torch
+import yaml
+
+from services.trainer.app import create_app
+from services.trainer.control_plane import ControlPlane
+from services.trainer.spool import WeightSpool
+from shared.auth import bearer
+from shared.config import load_config
+from shared.connection import connect
+from shared.messages import PolicyVersion
+from shared.weights import Manifest, verify
+from tests.scripted_sampler import demo_config
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = "s3cret"
+ROW = '{"id": "a", "question": "?", "answer": "1", "kind": "number"}\n'
+
+
+@pytest.fixture
+async def plane(tmp_path, redis_url):
+    """A control plane that has not started any rank."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text(ROW)
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(demo_config(tmp_path, redis_url)))
+    client = await connect(redis_url, 10.0)
+    yield ControlPlane(client, load_config(file), file, tmp_path / "run", "http://here")
+    await client.aclose()
+
+
+@pytest.fixture
+async def http(plane, tmp_path):
+    """A client of the routes that shows the token."""
+    app = create_app(plane, tmp_path / "weights", TOKEN)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://trainer", headers=bearer(TOKEN)
+    ) as client:
+        yield client
+
+
+async def test_every_route_but_health_wants_the_token(http):
+    nobody = {"Authorization": "Bearer wrong"}
+
+    assert (await http.get("/healthz", headers=nobody)).status_code == 200
+    for method, path in (
+        ("GET", "/status"),
+        ("GET", "/metrics"),
+        ("POST", "/control/stop"),
+        ("GET", "/weights/1.0/manifest"),
+        ("GET", "/weights/1.0/data"),
+    ):
+        answer = await http.request(method, path, headers=nobody)
+        assert answer.status_code == 401, path
+        assert "wrong or missing token" in answer.json()["detail"]
+
+
+async def test_it_is_ready_once_the_ranks_have_published(http, plane):
+    await plane.state.update(phase="starting")
+    assert (await http.get("/readyz")).status_code == 503
+
+    await plane.state.update(phase="training", step=3, steps=9)
+
+    assert (await http.get("/readyz")).status_code == 200
+    status = (await http.get("/status")).json()
+    assert (status["trainer"]["step"], status["trainer"]["steps"]) == (3, 9)
+    assert status["groups"]["issued"] == 0
+    assert "perl_trainer_step 3.0" in (await http.get("/metrics")).text
+
+
+async def test_wishes_reach_the_ranks_and_can_be_taken_back(http, plane):
+    await http.post("/control/pause")
+    await http.post("/control/checkpoint")
+    assert await plane.state.wishes() == {"pause", "checkpoint"}
+
+    await http.post("/control/resume")
+    assert await plane.state.wishes() == {"checkpoint"}
+
+    await http.post("/control/stop")
+    assert await plane.state.wishes() == {"checkpoint", "stop"}
+    assert (await http.post("/control/explode")).status_code == 422
+
+
+async def test_weights_are_served_by_range(http, tmp_path):
+    version = PolicyVersion(incarnation=1, step=4)
+    spool = WeightSpool(tmp_path / "weights", bucket_bytes=16, keep=2)
+    spool.write(version, [("a", torch.arange(10, dtype=torch.float32))])
+
+    manifest = Manifest.model_validate((await http.get("/weights/1.4/manifest")).json())
+
+    assert len(manifest.buckets) == 3
+    for bucket in manifest.buckets:
+        last = bucket.offset + bucket.nbytes - 1
+        part = await http.get(
+            "/weights/1.4/data", headers={"Range": f"bytes={bucket.offset}-{last}"}
+        )
+        assert part.status_code == 206
+        verify(bucket, part.content, version)
+
+
+@pytest.mark.parametrize("version", ["9.9", "..", "1.4%2f..%2f..", "latest"])
+async def test_other_paths_are_no_weights(http, version):
+    assert (await http.get(f"/weights/{version}/data")).status_code in (404, 422)
