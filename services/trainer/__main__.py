@@ -28,13 +28,17 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
         raise UserError("trainer: --run-dir is needed; checkpoints and the policy go there")
     run_dir.mkdir(parents=True, exist_ok=True)
     save_config(config, run_dir / CONFIG_FILE)
-    asyncio.run(_serve(config, config.redis.url, run_dir, port or config.trainer.port))
+    asyncio.run(
+        _serve(config, config.redis.url, run_dir, config.trainer.port if port is None else port)
+    )
     return 0
 
 
 async def _serve(config: Config, redis_url: str, run_dir: Path, port: int) -> None:
     listener = bind("trainer", config.trainer.host, port)
     client = await connect(redis_url, config.redis.timeout_s)
+    # Port 0 leaves the choice to the system.
+    port = listener.getsockname()[1]
     url = config.trainer.public_url or f"http://{config.trainer.host}:{port}"
     try:
         plane = ControlPlane(client, config, run_dir / CONFIG_FILE, run_dir, url)

@@ -132,6 +132,7 @@ class Rank:
         steps = self._config.trainer.steps
         while self.version.step < steps and self._go_on():
             self._train_one_step()
+        self.checkpoint()
         self._save_policy()
         if self._is_main:
             # A run that was stopped early goes on from here.
@@ -156,7 +157,6 @@ class Rank:
             if "checkpoint" in wishes:
                 self.checkpoint()
             if "stop" in wishes:
-                self.checkpoint()
                 return False
             if "pause" not in wishes:
                 return True
@@ -280,7 +280,6 @@ class Rank:
 
     def _save_policy(self) -> None:
         """Write the final model, loadable with ``from_pretrained``, with its processor."""
-        self.checkpoint()
         tensors = dict(full_parameters(self._engine, keep=self._is_main))
         if self._is_main:
             self._model.save_pretrained(self._run_dir / "policy", state_dict=tensors)

@@ -184,6 +184,24 @@ async def test_a_killed_trainer_goes_on_when_it_is_started_again(
     assert metrics[-1]["loss"] == pytest.approx(expected[-1]["loss"], rel=1e-3, abs=1e-4)
 
 
+async def test_a_stopped_run_goes_on_when_it_is_started_again(files, tmp_path, redis_url):
+    run = Run(tmp_path, redis_url, files)
+    state = RunState(await connect(redis_url, 10.0), Keys("test"))
+    async with run.started() as process:
+        await run.until(lambda: len(run.metrics()) > 0)
+        await state.ask("stop", True)
+        assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 0
+    stopped = await state.get()
+    assert (stopped.phase, stopped.step) == ("paused", len(run.metrics()))
+    assert stopped.step < STEPS
+
+    await run.to_the_end()
+
+    counts = await (await run.ledger()).counts()
+    assert (counts.trained, counts.in_flight) == (STEPS * 4, 0)
+    assert (await state.get()).phase == "done"
+
+
 def _kill_ranks(control_plane: int) -> None:
     """SIGKILL to the processes that train, not to the control plane or to torchrun."""
     killed = [pid for pid in descendants(control_plane) if _is_rank(pid)]
