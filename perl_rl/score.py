@@ -18,6 +18,7 @@ from services.reward.scoring import Scorer
 from services.reward.workers import GraderPool
 from shared.config import RewardConfig
 from shared.errors import UserError
+from shared.jsonlines import read_json_lines
 from shared.sample import AnswerKind
 
 Line = dict[str, Any]
@@ -39,22 +40,11 @@ def score_file(file: Path, out: TextIO, config: RewardConfig | None = None) -> N
 
 def read_lines(file: Path) -> Iterator[tuple[int, Line]]:
     """Line numbers from 1 and their objects, each with the fields that scoring needs."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); check the path") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: is not UTF-8 text at byte {error.start}") from None
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, _parse(line, f"{file}, line {number}")
+    for number, row in read_json_lines(file):
+        yield number, _checked(row, f"{file}, line {number}")
 
 
-def _parse(line: str, where: str) -> Line:
-    try:
-        row = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON ({error})") from None
+def _checked(row: Any, where: str) -> Line:
     if not isinstance(row, dict):
         raise UserError(f"{where}: must be an object with {', '.join(_FIELDS)}")
     for field in _FIELDS:

@@ -3,13 +3,13 @@
 Every data format is turned into `Sample` once, at the edge; nothing behind it knows the format.
 """
 
-import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from shared.errors import UserError
+from shared.jsonlines import read_json_lines
 
 IMAGE_TAG = "<image>"
 
@@ -74,26 +74,16 @@ def read_samples(path: Path) -> list[Sample]:
 
 def _rows(path: Path) -> list[tuple[int, Sample]]:
     """Line number and sample of each row."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the data file ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text at byte {error.start}") from None
-    # Not splitlines(): a question may hold U+2028 and other characters that it takes for line ends.
-    lines = enumerate(text.split("\n"), start=1)
-    rows = [(number, _parse_row(line, path, number)) for number, line in lines if line.strip()]
+    rows = [(number, _sample(row, path, number)) for number, row in read_json_lines(path)]
     if not rows:
         raise UserError(f"{path}: holds no samples; write one JSON object per line")
     _refuse_repeated_ids(rows, path)
     return rows
 
 
-def _parse_row(line: str, path: Path, number: int) -> Sample:
+def _sample(row: Any, path: Path, number: int) -> Sample:
     try:
-        return Sample.model_validate(json.loads(line))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from None
+        return Sample.model_validate(row)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "row"

@@ -18,7 +18,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
     """Run the trainer until the run ends; 0 when it ended in good order.
 
     Args:
-        name: unused; nodes have names, of trainers there is one.
+        name: what the command line's log calls this process; nothing here needs it.
         run_dir: where checkpoints, weights, metrics and the final policy go.
         port: instead of ``trainer.port``.
     """

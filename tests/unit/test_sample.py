@@ -67,6 +67,7 @@ def test_unusual_line_separators_stay_in_the_text(file: Path) -> None:
     ("bad", "message"),
     [
         ("{", ", line 2: not JSON ("),
+        ("[" * 200_000, ", line 2: not JSON (nested too deeply)"),
         ("[]", ", line 2, field 'row': Input should be"),
         ("3", ", line 2, field 'row': Input should be"),
         (row(id="2", answer=None), ", line 2, field 'answer': Field required"),
