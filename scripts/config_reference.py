@@ -14,7 +14,7 @@ FILE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 
 _INTRODUCTION = """# Configuration
 
-One YAML file configures every service. `make docs` writes this page from `shared/config.py`, which
+One YAML file configures every service. `make docs` writes this page from `shared/config/`, which
 checks the file before anything starts: an unknown key, a missing one or a bad value is one line
 that names it.
 

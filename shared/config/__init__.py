@@ -1,0 +1,25 @@
+"""The configuration of a run: one YAML file for every service, checked before anything starts.
+
+Unknown keys are refused. ``${NAME}`` and ``${NAME:-default}`` in a value are taken from the
+environment, which is how secrets get in. Times end in ``_s`` and are seconds. One file a part;
+`run.Config` holds them all.
+"""
+
+from shared.config.load import load_config, save_config
+from shared.config.questions import DataConfig, ModelConfig
+from shared.config.reward import FilterConfig, RewardConfig
+from shared.config.run import Config
+from shared.config.section import Section
+from shared.config.trainer import ObjectiveConfig
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "FilterConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "RewardConfig",
+    "Section",
+    "load_config",
+    "save_config",
+]

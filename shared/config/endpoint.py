@@ -1,0 +1,24 @@
+"""A language model that is asked over HTTP: to rephrase, to label, to judge, to be evaluated."""
+
+from pydantic import Field
+
+from shared.config.section import Count, Positive, Section
+
+
+class EndpointConfig(Section):
+    """An OpenAI-compatible endpoint."""
+
+    url: str
+    """Base address, e.g. ``http://127.0.0.1:8100/v1``."""
+    model: str
+    """The model's name there."""
+    api_key: str | None = Field(default=None, repr=False)
+    """Bearer token; a rollout node wants ``security.token``."""
+    timeout_s: Positive = 120.0
+    """The longest one request may take."""
+    retries: int = Field(default=3, ge=0)
+    """How often a request that failed by no fault of its own is sent again."""
+    concurrency: Count = 16
+    """Requests under way at a time."""
+    budget: Count | None = None
+    """The most requests of one process; answers from the cache are free."""

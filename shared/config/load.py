@@ -1,0 +1,114 @@
+"""Reading and writing the YAML file, with errors that name the file and the key."""
+
+import os
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from shared.config.run import Config
+from shared.errors import UserError
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """Read a configuration file, apply ``key.path=value`` overrides, and check it all.
+
+    Relative paths in it are resolved against the folder of the file.
+
+    Raises:
+        UserError: naming the file and the key.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the configuration ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: must hold a mapping of settings")
+    for override in overrides or []:
+        _apply_override(raw, override)
+    raw = _expand(raw, path)
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_first_problem(error)}") from None
+    return _resolve_paths(config, path.parent.resolve())
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write a configuration that `load_config` reads back; only its owner may read the file.
+
+    That is how secrets reach a child process without standing in its arguments.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        os.fchmod(stream.fileno(), 0o600)
+        yaml.safe_dump(config.model_dump(mode="json"), stream, sort_keys=False)
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override}: write it as key.path=value")
+    *parents, last = key.split(".")
+    section = raw
+    for parent in parents:
+        # A section that is written but empty holds nothing yet.
+        section[parent] = {} if section.get(parent) is None else section[parent]
+        section = section[parent]
+        if not isinstance(section, dict):
+            raise UserError(f"--set {override}: '{parent}' is a value, not a section")
+    try:
+        section[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value is not valid YAML") from None
+
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+def _expand(value: Any, path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, path) for item in value]
+    if not isinstance(value, str) or not _VARIABLE.search(value):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = os.environ.get(name, default)
+        if found is None:
+            raise UserError(f"{path}: the environment variable {name} is not set")
+        return found
+
+    # An empty variable means "not set", as for an optional secret.
+    return _VARIABLE.sub(variable, value) or None
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{key}'; see docs/configuration.md for the keys there are"
+    if first["type"] == "missing":
+        return f"the key '{key}' is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    if not key or key.startswith("security."):
+        return f"{key}: {message}" if key else message
+    return f"{key}: {message} (got {textwrap.shorten(repr(first['input']), 80)})"
+
+
+def _resolve_paths(config: Config, folder: Path) -> Config:
+    def resolve(file: Path | None) -> Path | None:
+        return None if file is None else Path(os.path.normpath(folder / file))
+
+    data = config.data.model_copy(
+        update={"train": resolve(config.data.train), "heldout": resolve(config.data.heldout)}
+    )
+    model = config.model.model_copy(update={"path": resolve(config.model.path)})
+    return config.model_copy(update={"data": data, "model": model})

@@ -1,0 +1,77 @@
+"""The model, the questions it is asked, in which orders, and how it answers."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from shared.config.section import Count, Fraction, Positive, Section
+from shared.prompting import DEFAULT_INSTRUCTION
+
+
+class ModelConfig(Section):
+    """The policy, and how both sides see its images."""
+
+    path: Path
+    """Folder of the start model (``from_pretrained`` layout, with its processor)."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Dtype of the weights in the engine and of the trainer's computation."""
+    min_pixels: int | None = None
+    """Images with fewer pixels are enlarged; default: the processor's bound."""
+    max_pixels: int | None = None
+    """Images with more pixels are shrunk, for the sampler and the trainer alike."""
+    trust_remote_code: bool = False
+    """Run code that the model folder brings along."""
+
+
+class DataConfig(Section):
+    """The questions."""
+
+    train: Path
+    """JSON-lines file of samples (``shared/sample.py``)."""
+    heldout: Path | None = None
+    """Samples for the evaluation before and after training."""
+    prepare: str | None = None
+    """``module:function`` that the launcher calls with the folder of `train`, and the run's seed,
+    when `train` does not exist: it writes the data there."""
+    instruction: str = DEFAULT_INSTRUCTION
+    """Text after every question."""
+    max_image_pixels: Count = 64_000_000
+    """Pictures with more pixels than this are refused before they are decoded."""
+    shuffle: bool = True
+    """Ask the samples in another order in every epoch."""
+
+
+class PermutationConfig(Section):
+    """The order groups: how many orders, and how often they differ."""
+
+    n_s: int = Field(default=1, ge=0)
+    """Permuted copies beside the original order; 0 is plain GRPO."""
+    schedule: Literal["constant", "linear"] = "linear"
+    """How the probability of permuting changes over training; linear: ``1 - t/T``."""
+    alpha: Fraction = 1.0
+    """The probability of permuting at the start."""
+
+
+class SamplingConfig(Section):
+    """How responses are drawn."""
+
+    n: Count = 6
+    """Responses for each order."""
+    temperature: Positive = 1.0
+    """Logits are divided by it, in the sampler and in the loss alike."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Sample from the smallest set of tokens with this much probability."""
+    max_tokens: Count = 2048
+    """The longest response."""
+
+
+class EvalConfig(Section):
+    """The evaluation before and after training, greedy."""
+
+    orders: Count = 6
+    """Orders of each held-out question, the original one among them."""
+    max_tokens: Count = 2048
+    """The longest answer."""
+    timeout_s: Positive = 7200.0
+    """The longest one evaluation may take."""

@@ -1,0 +1,65 @@
+"""The whole configuration of a run."""
+
+from pydantic import Field, model_validator
+
+from shared.config.connections import RedisConfig, SecurityConfig, WeightsConfig
+from shared.config.questions import (
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    PermutationConfig,
+    SamplingConfig,
+)
+from shared.config.reward import RewardConfig
+from shared.config.rollout import RolloutConfig
+from shared.config.section import Positive, Section
+from shared.config.trainer import TrainerConfig
+
+
+class LauncherConfig(Section):
+    """`perl-rl launch`: every service on this machine."""
+
+    max_restarts: int = Field(default=3, ge=0)
+    """How often one rollout or reward node that died is started again."""
+    stop_timeout_s: Positive = 30.0
+    """What a process gets between SIGTERM and SIGKILL."""
+    share_gpus: bool = False
+    """Let rollout nodes and trainer ranks use the same GPUs when there are too few for each to
+    have its own; lower ``rollout.engine.gpu_memory_utilization`` with it."""
+
+
+class Config(Section):
+    """Everything one run needs."""
+
+    run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    """Name of the run; its keys in Redis start with it."""
+    seed: int = Field(default=0, ge=0)
+    """Data order, permutations and sampling derive from it."""
+    redis: RedisConfig = RedisConfig()
+    security: SecurityConfig = SecurityConfig()
+    model: ModelConfig
+    data: DataConfig
+    permutation: PermutationConfig = PermutationConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    reward: RewardConfig = RewardConfig()
+    trainer: TrainerConfig
+    weights: WeightsConfig = WeightsConfig()
+    eval: EvalConfig = EvalConfig()
+    launcher: LauncherConfig = LauncherConfig()
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "Config":
+        trainer = self.trainer
+        minibatch = trainer.minibatch_groups or trainer.groups_per_step
+        if trainer.groups_per_step % minibatch:
+            raise ValueError(
+                f"trainer.groups_per_step ({trainer.groups_per_step}) must be a multiple of "
+                f"trainer.minibatch_groups ({minibatch})"
+            )
+        if minibatch % trainer.ranks:
+            raise ValueError(
+                f"a minibatch of {minibatch} groups cannot be shared evenly by trainer.ranks "
+                f"({trainer.ranks})"
+            )
+        return self

@@ -1,0 +1,92 @@
+"""The trainer: objective, optimizer, checkpoints, ranks."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.config.section import Count, Fraction, Positive, Section
+
+
+class ObjectiveConfig(Section):
+    """PeRL's objective (PERL.md section 2)."""
+
+    clip_low: Positive = 0.2
+    """The importance ratio is clipped below at ``1 - clip_low``."""
+    clip_high: Positive = 0.2
+    """The importance ratio is clipped above at ``1 + clip_high``."""
+    kl_coef: float = Field(default=0.01, ge=0)
+    """Weight of the k3 estimate of KL(policy || start model)."""
+    advantage_eps: Positive = 1e-6
+    """Added to the standard deviation that advantages are divided by."""
+
+
+class OptimizerConfig(Section):
+    """AdamW with a constant learning rate after a linear warm-up."""
+
+    learning_rate: Positive = 1e-6
+    """Constant after the warm-up."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Updates over which the learning rate rises to its value."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """For matrices; biases and norms are not decayed."""
+    beta1: Fraction = 0.9
+    """Decay of the mean of gradients."""
+    beta2: Fraction = 0.999
+    """Decay of the mean of squared gradients."""
+    grad_clip: Positive = 1.0
+    """The largest norm of the gradient of one update."""
+    offload: bool = False
+    """Keep the optimizer's state in host memory."""
+
+
+class CheckpointConfig(Section):
+    """When the trainer's state is written, and how much of it is kept."""
+
+    every_steps: Count = 100
+    """Steps between two checkpoints; one is written at the end in any case."""
+    keep: Count = 2
+    """Checkpoints that are kept, the newest ones."""
+
+
+class TrainerConfig(Section):
+    """The trainer service."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=8000, ge=0, le=65_535)
+    """Port of status, control and weights."""
+    public_url: str | None = None
+    """Where rollout nodes reach the trainer; default: ``http://host:port``."""
+    ranks: Count = 1
+    """DeepSpeed processes on this host."""
+    steps: Count = 100
+    """Policy versions to train; each uses ``groups_per_step`` groups."""
+    groups_per_step: Count = 128
+    """Groups that one policy version is trained on."""
+    minibatch_groups: Count | None = None
+    """Groups for one optimizer update; default: all of a step's."""
+    max_staleness: int = Field(default=1, ge=0)
+    """A group is trained while ``current step - oldest sampling version`` is at most this."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """What the ranks shard: 1 optimizer state, 2 gradients too, 3 parameters too."""
+    micro_batch_tokens: Count = 16_384
+    """Tokens, padding included, that the language model computes at once."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them."""
+    freeze_vision: bool = False
+    """Do not train the vision tower."""
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    """The trainer's attention; group packing needs one that takes a mask."""
+    groups_timeout_s: Positive = 1800.0
+    """The longest wait for a full batch of scored groups."""
+    start_timeout_s: Positive = 1800.0
+    """From the start of the ranks to the first published weights."""
+    drain_timeout_s: Positive = 60.0
+    """How long the ranks may take to end when they are told to stop."""
+    max_restarts: int = Field(default=3, ge=0)
+    """How often failed ranks are started again from the last checkpoint."""
+    collective_timeout_s: Positive = 1800.0
+    """The longest one rank waits for the others."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
