@@ -13,15 +13,25 @@ from shared.jsonlines import read_json_lines
 
 IMAGE_TAG = "<image>"
 
-AnswerKind = Literal["letter", "position", "number", "math", "text"]
-"""How the gold answer is compared with a response (see ``services/reward/grading.py``)."""
+AnswerKind = Literal[
+    "letter", "position", "order", "number", "math", "boolean", "text", "exact", "list", "steps"
+]
+"""How the gold answer is compared with a response (see ``services/reward/grading.py``).
 
-OrderRule = Literal["invariant", "letter", "position"]
+``letter``: one option letter. ``position``: the place of an image ("first", "2"). ``order``: a
+sequence of letters or places ("B, C, A", "2-3-1"). ``number``: a number, with a unit or none.
+``math``: an expression, by equivalence. ``boolean``: true or false, yes or no. ``text``: short text
+but for case, spacing and punctuation; ``exact``: to the character. ``list``: items in any order.
+``steps``: several numbered answers, all of them.
+"""
+
+OrderRule = Literal["invariant", "letter", "position", "order"]
 """What happens to the gold answer when the images move.
 
 ``invariant``: it stays (the paper's S=1). ``letter``: it is the letter of the option that shows
 the right image; the options are the images that are not fixed, lettered in their order.
-``position``: it is the place ("first", "2") of the right image among all images (both S=0).
+``position``: it is the place ("first", "2") of the right image among all images. ``order``: it
+lists letters or places in the order to recover (the last three are the paper's S=0).
 """
 
 

@@ -1,0 +1,125 @@
+"""Asking a language model behind an OpenAI-compatible endpoint, with retries, a cache and a budget.
+
+Rephrasing, labelling, judging and evaluation ask through here. Answers are kept on disk by the
+digest of the whole request, so that work that is done again costs nothing and says the same.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from openai import APIError, APIStatusError, AsyncOpenAI
+
+from shared.config.endpoint import EndpointConfig
+from shared.errors import UserError
+
+
+class EndpointFailed(UserError):
+    """The endpoint gave no answer: says which one, why, and after how many tries."""
+
+
+class BudgetSpent(EndpointFailed):
+    """All requests that the configuration allows have been made."""
+
+
+class ChatEndpoint:
+    """One endpoint; use it as an asynchronous context manager."""
+
+    def __init__(self, config: EndpointConfig, cache: Path | None = None) -> None:
+        self._config = config
+        self._cache = cache
+        self._client = AsyncOpenAI(
+            base_url=config.url,
+            api_key=config.api_key or "none",
+            timeout=config.timeout_s,
+            max_retries=config.retries,
+        )
+        self._turn = asyncio.Semaphore(config.concurrency)
+        self.asked = 0
+        """Requests sent, those answered from the cache not counted."""
+
+    async def __aenter__(self) -> "ChatEndpoint":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+    async def ask(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> str:
+        """The text of one answer.
+
+        Raises:
+            EndpointFailed: when the endpoint cannot be reached, refuses, or keeps failing.
+            BudgetSpent: when ``budget`` requests have been made.
+        """
+        request = {
+            "model": self._config.model,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "seed": seed,
+        }
+        file = self._cached_file(request)
+        if file is not None and file.is_file():
+            return str(json.loads(file.read_text(encoding="utf-8"))["text"])
+        text = await self._send(request)
+        if file is not None:
+            await asyncio.to_thread(_keep, file, text)
+        return text
+
+    async def _send(self, request: dict[str, Any]) -> str:
+        config = self._config
+        async with self._turn:
+            if config.budget is not None and self.asked >= config.budget:
+                raise BudgetSpent(
+                    f"endpoint {config.url}: the budget of {config.budget} requests is spent"
+                )
+            self.asked += 1
+            try:
+                answer = await self._client.chat.completions.create(**request)
+            except APIStatusError as error:
+                raise EndpointFailed(
+                    f"endpoint {config.url}, model {config.model}: answered {error.status_code} "
+                    f"({_short(error.message)})"
+                ) from None
+            except APIError as error:
+                raise EndpointFailed(
+                    f"endpoint {config.url}: no answer after {config.retries + 1} tries of "
+                    f"{config.timeout_s:g} s at most ({_short(error.message)})"
+                ) from None
+        return answer.choices[0].message.content or ""
+
+    def _cached_file(self, request: dict[str, Any]) -> Path | None:
+        if self._cache is None:
+            return None
+        # The address is no part of it: the same model may be served elsewhere tomorrow.
+        key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+        return self._cache / key[:2] / f"{key}.json"
+
+
+def image_part(data: bytes, media_type: str = "image/png") -> dict[str, Any]:
+    """An image's bytes as a part of a message's content."""
+    url = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _keep(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps({"text": text}), encoding="utf-8")
+    partial.replace(file)
+
+
+def _short(message: str) -> str:
+    return " ".join(message.split())[:200]
