@@ -209,12 +209,14 @@ async def _check_redis(config: Config, url: str, resume: bool) -> None:
 
 
 def _complete(config: Config, url: str) -> Config:
-    """The configuration with what the launcher decides: where Redis is and the trainer's port."""
+    """The configuration with what the launcher decides: where Redis is, the trainer's port, and
+    how many nodes to start with."""
     trainer = config.trainer
     port = trainer.port or free_port(trainer.host)
+    nodes = config.rollout.nodes if trainer.start_nodes is None else trainer.start_nodes
     return config.model_copy(
         update={
             "redis": config.redis.model_copy(update={"url": url}),
-            "trainer": trainer.model_copy(update={"port": port}),
+            "trainer": trainer.model_copy(update={"port": port, "start_nodes": nodes}),
         }
     )

@@ -133,6 +133,7 @@ def _node(node: NodeInfo, restarts: int) -> dict[str, Any]:
         "kind": node.kind,
         "version": node.version,
         "versions_loaded": node.versions_loaded,
+        "versions_skipped": node.versions_skipped,
         "done": node.done,
         "tokens": node.tokens,
         "sync_paused_s": _median(list(node.paused_s)),

@@ -28,6 +28,9 @@ class NodeInfo(BaseModel):
     tokens: int = 0
     """Tokens sampled since the start."""
     versions_loaded: int = 0
+    """Policy versions taken since the start."""
+    versions_skipped: int = 0
+    """Policy versions that a newer one overtook while the node was loading."""
     paused_s: tuple[float, ...] = ()
     """How long the engine stood still for each of the last weight updates."""
 

@@ -26,6 +26,7 @@ class Node:
         self.done = 0
         self.tokens = 0
         self.versions_loaded = 0
+        self.versions_skipped = 0
         self.paused_total_s = 0.0
         self.handed_back = 0
         self.buried = 0
@@ -47,6 +48,9 @@ class Node:
 
     def loaded(self, version: PolicyVersion, paused_s: float) -> None:
         """Record that the engine samples with `version` now, after standing still `paused_s`."""
+        if self.version is not None and self.version.incarnation == version.incarnation:
+            # Announced while the last one was being loaded: the newest is taken at once.
+            self.versions_skipped += version.step - self.version.step - 1
         self.version = version
         self.versions_loaded += 1
         self.paused_total_s += paused_s
@@ -74,6 +78,7 @@ class Node:
             done=self.done,
             tokens=self.tokens,
             versions_loaded=self.versions_loaded,
+            versions_skipped=self.versions_skipped,
             paused_s=tuple(round(seconds, 4) for seconds in self._paused_s),
         )
 
@@ -95,6 +100,10 @@ class Node:
             "perl_rollout_tasks_buried": ("Tasks nobody could answer", self.buried),
             "perl_rollout_tokens": ("Tokens sampled", self.tokens),
             "perl_rollout_versions_loaded": ("Policy versions loaded", self.versions_loaded),
+            "perl_rollout_versions_skipped": (
+                "Policy versions that a newer one overtook",
+                self.versions_skipped,
+            ),
             "perl_rollout_paused_seconds": ("Standing still for weights", self.paused_total_s),
         }
         for name, (text, value) in totals.items():

@@ -5,19 +5,23 @@ alone. Groups are admitted by capacity, so that a group waits at most ``max_stal
 """
 
 import asyncio
+import contextlib
 import logging
+import time
 from itertools import count, islice
 from pathlib import Path
 
 import redis.asyncio
 
 from shared.config import Config
+from shared.errors import WaitTimeout
 from shared.images import digest, read_image_file
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import PolicyVersion, PromptTask, SamplingSettings
 from shared.permutation import Permutation, apply_order, draw_orders, identity, refusal
 from shared.policy import PolicyBoard
+from shared.registry import Registry
 from shared.sample import Sample
 from shared.seeds import derive, generator
 
@@ -126,10 +130,16 @@ class Feeder:
         self._plan = GroupPlan(config, samples)
         self._ledger = Ledger(client, keys)
         self._board = PolicyBoard(client, keys)
+        self._registry = Registry(client, keys)
         self._names: dict[str, str] = {}
 
     async def run(self, incarnation: int, stop: asyncio.Event) -> None:
-        """Issue the groups of one incarnation until `stop`, from the first that is not settled."""
+        """Issue the groups of one incarnation until `stop`, from the first that is not settled.
+
+        Raises:
+            WaitTimeout: when too few rollout nodes become ready (``trainer.start_nodes``).
+        """
+        await self._nodes(stop)
         settled = await self._ledger.settled()
         indices = (index for index in count() if group_id(index) not in settled)
         last_event = "0"
@@ -147,6 +157,25 @@ class Feeder:
             if room == 0:
                 block_ms = int(_BLOCK_S * 1000)
                 await self._client.xread({self._keys.events: last_event}, block=block_ms)
+
+    async def _nodes(self, stop: asyncio.Event) -> None:
+        """Wait until as many rollout nodes are ready as the run wants to start with."""
+        trainer = self._config.trainer
+        wanted, deadline = trainer.start_nodes or 0, time.monotonic() + trainer.start_timeout_s
+        while (ready := await self._ready_nodes()) < wanted and not stop.is_set():
+            if time.monotonic() > deadline:
+                raise WaitTimeout(
+                    "trainer",
+                    f"rollout nodes to be ready ({ready} of {wanted}, trainer.start_nodes)",
+                    trainer.start_timeout_s,
+                    "trainer.start_timeout_s",
+                )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _BLOCK_S)
+
+    async def _ready_nodes(self) -> int:
+        alive, _ = await self._registry.nodes()
+        return sum(node.kind == "rollout" and node.state == "ready" for node in alive)
 
     async def _room(self) -> int:
         """How many groups may be issued now.

@@ -80,7 +80,11 @@ class TrainerConfig(Section):
     groups_timeout_s: Positive = 1800.0
     """The longest wait for a full batch of scored groups."""
     start_timeout_s: Positive = 1800.0
-    """From the start of the ranks to the first published weights."""
+    """From the start of the ranks to the first published weights, and to ``start_nodes`` ready
+    rollout nodes."""
+    start_nodes: int | None = Field(default=None, ge=0)
+    """Rollout nodes that must be ready before the first group is issued; default: all that the
+    launcher starts, elsewhere none (prompts wait in the queue)."""
     drain_timeout_s: Positive = 60.0
     """How long the ranks may take to end when they are told to stop."""
     max_restarts: int = Field(default=3, ge=0)

@@ -53,6 +53,15 @@ def test_a_draining_node_does_not_become_ready_again() -> None:
     assert not node.ready
 
 
+def test_versions_that_a_newer_one_overtook_are_counted_within_one_history() -> None:
+    node = Node("n", "http://n")
+    for step in (2, 3, 6):
+        node.loaded(version(step), 0.1)
+    node.loaded(PolicyVersion(incarnation=2, step=1), 0.1)
+    info = node.info()
+    assert (info.versions_loaded, info.versions_skipped) == (4, 2)
+
+
 def test_the_heartbeat_and_the_metrics_tell_the_same() -> None:
     node = Node("n", "http://n")
     node.set_state("ready")

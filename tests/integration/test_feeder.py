@@ -1,0 +1,74 @@
+"""When the feeder begins: on a real Redis, with heartbeats written by hand."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+import redis.asyncio
+
+from services.trainer.feeder import Feeder
+from shared.config import Config
+from shared.connection import connect
+from shared.errors import WaitTimeout
+from shared.keys import Keys
+from shared.ledger import Ledger
+from shared.messages import PolicyVersion
+from shared.policy import PolicyBoard
+from shared.registry import NodeInfo, Registry
+from shared.sample import Sample
+from tests.scripted_sampler import demo_config
+
+pytestmark = pytest.mark.anyio
+
+PATIENCE_S = 30.0
+SAMPLE = Sample(id="a", question="How many?", answer="1", kind="number")
+
+
+@pytest.fixture
+async def client(redis_url: str):
+    client = await connect(redis_url, 10.0)
+    yield client
+    await client.aclose()
+
+
+def config(tmp_path, redis_url: str, **trainer: object) -> Config:
+    return Config.model_validate(demo_config(tmp_path, redis_url, **trainer))
+
+
+async def heartbeat(client: redis.asyncio.Redis, name: str, state: str) -> None:
+    node = NodeInfo(name=name, kind="rollout", url="http://here", state=state)
+    await Registry(client, Keys("test")).heartbeat(node, 60.0)
+
+
+async def test_no_group_is_issued_before_enough_nodes_are_ready(client, tmp_path, redis_url):
+    keys = Keys("test")
+    await PolicyBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
+    await heartbeat(client, "one", "ready")
+    await heartbeat(client, "two", "starting")
+    feeder = Feeder(client, keys, config(tmp_path, redis_url, start_nodes=2), [SAMPLE])
+    stop = asyncio.Event()
+    feeding = asyncio.create_task(feeder.run(1, stop))
+    ledger = Ledger(client, keys)
+
+    done, _ = await asyncio.wait({feeding}, timeout=2.0)
+    assert not done
+    assert (await ledger.counts()).issued == 0
+
+    await heartbeat(client, "two", "ready")
+    deadline = time.monotonic() + PATIENCE_S
+    while (await ledger.counts()).issued < 4:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    stop.set()
+    feeding.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await feeding
+
+
+async def test_nodes_that_do_not_come_are_named_with_the_setting(client, tmp_path, redis_url):
+    await heartbeat(client, "one", "ready")
+    settings = config(tmp_path, redis_url, start_nodes=2, start_timeout_s=0.1)
+    with pytest.raises(WaitTimeout, match=r"1 of 2, trainer.start_nodes") as error:
+        await Feeder(client, Keys("test"), settings, [SAMPLE]).run(1, asyncio.Event())
+    assert "(trainer.start_timeout_s); gave up" in str(error.value)
