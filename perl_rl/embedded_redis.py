@@ -24,8 +24,8 @@ ATTEMPTS = 3
 
 
 @contextmanager
-def embedded_redis(folder: Path, timeout_s: float = 30.0) -> Iterator[str]:
-    """Run a server that keeps its data in `folder`; gives its URL, password included.
+def embedded_redis(folder: Path, timeout_s: float = 30.0) -> Iterator["EmbeddedRedis"]:
+    """Run a server that keeps its data in `folder`.
 
     The server ends with the block, and also when this process dies.
 
@@ -33,13 +33,50 @@ def embedded_redis(folder: Path, timeout_s: float = 30.0) -> Iterator[str]:
         UserError: when there is no server program, or it cannot start.
         WaitTimeout: when it does not answer within `timeout_s` (``redis.timeout_s``).
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    process, url = _start_on_free_port(folder, timeout_s)
+    server = EmbeddedRedis(folder, timeout_s)
     try:
-        yield url
+        yield server
     finally:
-        process.terminate()
-        process.wait(timeout=timeout_s)
+        server.stop()
+
+
+class EmbeddedRedis:
+    """A server that runs from the moment this is made; see `embedded_redis`."""
+
+    def __init__(self, folder: Path, timeout_s: float) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._timeout_s = timeout_s
+        self._process, self._port, self._password = _start_on_free_port(folder, timeout_s)
+
+    @property
+    def url(self) -> str:
+        """Its address, password included."""
+        return _url(self._port, self._password)
+
+    @property
+    def running(self) -> bool:
+        """Whether the server has not ended."""
+        return self._process.poll() is None
+
+    def start_again(self) -> None:
+        """Start a server that has ended, at the same address, with what its file holds.
+
+        Raises:
+            UserError: when it ends at once.
+            WaitTimeout: when it does not answer in time.
+        """
+        log = self._folder / "redis.log"
+        deadline = time.monotonic() + self._timeout_s
+        self._process = _start(self._folder, self._port, self._password, log, self._timeout_s)
+        if not _wait_for_answer(self._process, self.url, deadline):
+            self.stop()
+            raise _not_started(log, self._timeout_s, deadline)
+
+    def stop(self) -> None:
+        """End the server."""
+        self._process.terminate()
+        self._process.wait(timeout=self._timeout_s)
 
 
 def find_server() -> str:
@@ -67,27 +104,38 @@ def _files_of(package: str) -> list[PackagePath]:
         return []
 
 
-def _start_on_free_port(folder: Path, timeout_s: float) -> tuple["subprocess.Popen[bytes]", str]:
+def _start_on_free_port(
+    folder: Path, timeout_s: float
+) -> tuple["subprocess.Popen[bytes]", int, str]:
     log = folder / "redis.log"
     deadline = time.monotonic() + timeout_s
     for _ in range(ATTEMPTS):
         port, password = _free_port(), secrets.token_urlsafe(24)
         process = _start(folder, port, password, log, grace_s=timeout_s)
-        url = f"redis://:{password}@127.0.0.1:{port}/0"
+        answers = False
         try:
-            if _wait_for_answer(process, url, deadline):
-                return process, url
-        except BaseException:
-            process.terminate()
-            process.wait(timeout=timeout_s)
-            raise
+            answers = _wait_for_answer(process, _url(port, password), deadline)
+            if answers:
+                return process, port, password
+        finally:
+            if not answers:
+                process.terminate()
+                process.wait(timeout=timeout_s)
         if time.monotonic() > deadline:
-            process.terminate()
-            process.wait(timeout=timeout_s)
-            raise WaitTimeout("launcher", "the embedded Redis", timeout_s, "redis.timeout_s")
+            break
+    raise _not_started(log, timeout_s, deadline)
+
+
+def _not_started(log: Path, timeout_s: float, deadline: float) -> UserError:
+    if time.monotonic() > deadline:
+        return WaitTimeout("launcher", "the embedded Redis", timeout_s, "redis.timeout_s")
     lines = log.read_text(errors="replace").splitlines()
     reason = lines[-1] if lines else "it wrote nothing"
-    raise UserError(f"the embedded Redis ended at its start: {reason}; see {log} or set redis.url")
+    return UserError(f"the embedded Redis ended at its start: {reason}; see {log} or set redis.url")
+
+
+def _url(port: int, password: str) -> str:
+    return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
 def _start(

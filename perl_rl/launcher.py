@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from perl_rl.cores import divide_machine
-from perl_rl.embedded_redis import embedded_redis
+from perl_rl.embedded_redis import EmbeddedRedis, embedded_redis
 from perl_rl.preflight import check_data, check_model, check_ports, check_run_dir, free_port
 from perl_rl.processes import Supervisor
 from perl_rl.progress import Progress, open_progress
@@ -71,11 +71,11 @@ def launch(
     try:
         _prepare_data(config, progress)
         _check_data(config, progress)
-        with _own(folder), _log_to(folder / "logs"), _redis(config, folder, resume) as url:
-            config = _complete(config, url)
+        with _own(folder), _log_to(folder / "logs"), _redis(config, folder, resume) as server:
+            config = _complete(config, server)
             file = folder / "config.yaml"
             save_config(config, file)
-            session = Session(config, file, folder, division, progress, debug)
+            session = Session(config, file, folder, division, progress, server, debug)
             return asyncio.run(_until_signal(session, config, folder))
     except RunFailed as failure:
         progress.close()
@@ -185,14 +185,14 @@ def _log_to(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _redis(config: Config, folder: Path, resume: bool) -> Iterator[str]:
-    """The URL of the configured Redis, or of one that lives as long as the block."""
+def _redis(config: Config, folder: Path, resume: bool) -> Iterator[EmbeddedRedis | None]:
+    """A Redis that lives as long as the block; None when the configuration names one."""
     if config.redis.url is None:
-        with embedded_redis(folder / "redis", config.redis.timeout_s) as url:
-            yield url
+        with embedded_redis(folder / "redis", config.redis.timeout_s) as server:
+            yield server
         return
     asyncio.run(_check_redis(config, config.redis.url, resume))
-    yield config.redis.url
+    yield None
 
 
 async def _check_redis(config: Config, url: str, resume: bool) -> None:
@@ -208,12 +208,13 @@ async def _check_redis(config: Config, url: str, resume: bool) -> None:
         )
 
 
-def _complete(config: Config, url: str) -> Config:
+def _complete(config: Config, server: EmbeddedRedis | None) -> Config:
     """The configuration with what the launcher decides: where Redis is, the trainer's port, and
     how many nodes to start with."""
     trainer = config.trainer
     port = trainer.port or free_port(trainer.host)
     nodes = config.rollout.nodes if trainer.start_nodes is None else trainer.start_nodes
+    url = config.redis.url if server is None else server.url
     return config.model_copy(
         update={
             "redis": config.redis.model_copy(update={"url": url}),

@@ -1,6 +1,6 @@
 """One run's services from their start to their end: the part of a launch that waits and watches.
 
-A node that dies is started again, up to a limit; the trainer's end is the run's end.
+A service that dies is started again, within a limit; the trainer's good end is the run's end.
 """
 
 import asyncio
@@ -17,10 +17,12 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from perl_rl.cores import Division, Share
+from perl_rl.embedded_redis import EmbeddedRedis
 from perl_rl.observe import RunView, look
 from perl_rl.preflight import node_port
 from perl_rl.processes import Child, Program, Supervisor
 from perl_rl.progress import Progress
+from perl_rl.restarts import Restarts
 from perl_rl.summary import MetricsTail, plain_report, read_metrics, summarise, write_json
 from services.trainer.runstate import RunState
 from shared.config import Config
@@ -58,6 +60,7 @@ class Session:
         folder: Path,
         division: Division,
         progress: Progress,
+        redis_server: EmbeddedRedis | None = None,
         debug: bool = False,
     ) -> None:
         self.progress = progress
@@ -65,11 +68,12 @@ class Session:
         self._config_file = config_file
         self._folder = folder
         self._division = division
+        self._redis_server = redis_server
         self._debug = debug
         self._keys = Keys(config.run)
         self._metrics = MetricsTail(folder / "metrics.jsonl")
         self._nodes: dict[str, NodeInfo] = {}
-        self._restarts: dict[str, int] = {}
+        self._restarts = Restarts(config.launcher.max_restarts, config.launcher.restart_window_s)
         self._view: RunView | None = None
         self._seen = time.monotonic()
         self._started: float | None = None
@@ -174,6 +178,7 @@ class Session:
         """Return when the trainer has ended in good order."""
         while True:
             child = await self._next_exit(supervisor, LOOK_EVERY_S)
+            await self._keep_redis()
             await self._look(client)
             if child is None:
                 continue
@@ -212,27 +217,30 @@ class Session:
             f"{counts.in_flight} in flight, {sum(counts.dropped.values())} dropped"
         )
 
+    async def _keep_redis(self) -> None:
+        """Start our own Redis again when it has ended; the services sit that out."""
+        server = self._redis_server
+        if server is None or server.running:
+            return
+        if not self._restarts.allowed("redis"):
+            raise RunFailed(f"Redis ended {self._restarts.refusal('redis')}")
+        self._note("Redis has ended; starting it again with what its append-only file holds")
+        await asyncio.to_thread(server.start_again)
+
     async def _after_death(self, supervisor: Supervisor, child: Child) -> None:
-        """Start a node again; give up when it died too often, or when it was the trainer."""
+        """Start a service again; give up when it died too often."""
         name, status = child.name, child.status
         if status == USER_ERROR_STATUS:
             raise UserError(_user_error(child))
-        if name == "trainer":
-            raise RunFailed(_obituary(child))
         if status == 0:
             self._note(f"{name} has left")
             kind = name.partition("-")[0]
             if not any(other.startswith(f"{kind}-") for other in supervisor.running()):
                 raise RunFailed(f"the last {kind} node ({name}) has left; see {child.log}")
             return
-        restarts = self._restarts.get(name, 0)
-        if restarts >= self._config.launcher.max_restarts:
-            raise RunFailed(
-                f"{_obituary(child)}\n{name} was started again {restarts} times already "
-                "(launcher.max_restarts)"
-            )
-        self._restarts[name] = restarts + 1
-        self._note(f"{_obituary(child)}\nstarting {name} again ({restarts + 1})")
+        if not self._restarts.allowed(name):
+            raise RunFailed(f"{_obituary(child)}\n{name} ended {self._restarts.refusal(name)}")
+        self._note(f"{_obituary(child)}\nstarting {name} again ({self._restarts.total[name]})")
         await supervisor.start(child.program)
 
     async def _evaluate(
@@ -291,7 +299,7 @@ class Session:
             read_metrics(self._folder / "metrics.jsonl"),
             self._view.counts,
             sorted(self._nodes.values(), key=lambda node: node.name),
-            self._restarts,
+            self._restarts.total,
             self._wall_s or time.monotonic() - self._started,
             self._evaluation,
             outcome,

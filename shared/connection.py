@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import redis.asyncio
 from redis.exceptions import AuthenticationError, RedisError
@@ -13,14 +15,20 @@ from shared.errors import UserError, WaitTimeout
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 OUTAGE = (RedisConnectionError, RedisTimeoutError)
 """What a command raises while Redis restarts; `wait_until_back` sits it out."""
 
 _PAUSE_S = 0.2
 
 
-async def connect(url: str, timeout_s: float) -> redis.asyncio.Redis:
+async def connect(url: str, timeout_s: float, *, wait: bool = False) -> redis.asyncio.Redis:
     """A client whose every command gives up after `timeout_s`, checked with a ping.
+
+    Args:
+        wait: for up to `timeout_s`, for a server that is starting; a service does, since its
+            orchestrator starts them in any order.
 
     Raises:
         UserError: when the server cannot be reached or refuses the password.
@@ -36,7 +44,7 @@ async def connect(url: str, timeout_s: float) -> redis.asyncio.Redis:
     except ValueError as error:
         raise UserError(f"redis.url '{without_password(url)}': {error}") from None
     try:
-        await client.ping()
+        await (_ping_in_time(client, timeout_s) if wait else client.ping())
     except AuthenticationError as error:
         await client.aclose()
         raise UserError(f"redis.url '{without_password(url)}': {error}") from None
@@ -47,6 +55,19 @@ async def connect(url: str, timeout_s: float) -> redis.asyncio.Redis:
             "the address, or leave redis.url empty to let the launcher start one"
         ) from None
     return client
+
+
+async def _ping_in_time(client: redis.asyncio.Redis, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            await client.ping()
+            return
+        except OUTAGE as error:
+            # A refused password comes as a kind of ConnectionError too, and waiting mends nothing.
+            if isinstance(error, AuthenticationError) or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def wait_until_back(client: redis.asyncio.Redis, who: str, timeout_s: float) -> None:
@@ -65,6 +86,30 @@ async def wait_until_back(client: redis.asyncio.Redis, who: str, timeout_s: floa
             if time.monotonic() > deadline:
                 raise WaitTimeout(who, "Redis to answer", timeout_s, "redis.timeout_s") from None
         await asyncio.sleep(_PAUSE_S)
+
+
+class Patience:
+    """Repeats operations across a restart of the server, within ``redis.timeout_s``.
+
+    For operations that may be repeated: each either is one read or changes nothing twice.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, who: str, timeout_s: float) -> None:
+        self._client = client
+        self._who = who
+        self._timeout_s = timeout_s
+
+    async def __call__(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """The operation's result.
+
+        Raises:
+            WaitTimeout: when Redis stays away longer than ``redis.timeout_s``.
+        """
+        while True:
+            try:
+                return await operation()
+            except OUTAGE:
+                await wait_until_back(self._client, self._who, self._timeout_s)
 
 
 def without_password(url: str) -> str:

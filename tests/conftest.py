@@ -19,8 +19,8 @@ def anyio_backend() -> str:
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a server that lives as long as the test session."""
     folder: Path = tmp_path_factory.mktemp("redis")
-    with embedded_redis(folder) as url:
-        yield url
+    with embedded_redis(folder) as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ async def _serve(config: Config, redis_url: str, name: str, port: int) -> None:
     metrics = Metrics()
     listener = bind("reward", reward.host, port)
     url = f"http://{reward.host}:{listener.getsockname()[1]}"
-    client = await connect(redis_url, config.redis.timeout_s)
+    client = await connect(redis_url, config.redis.timeout_s, wait=True)
     try:
         async with GraderPool(reward, lambda one: metrics.expressions.labels(one).inc()) as pool:
             scorer = Scorer(reward, pool)

@@ -43,7 +43,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) 
 async def _serve(config: Config, redis_url: str, name: str, port: int | None) -> None:
     settings = config.rollout
     listener = bind("rollout", settings.host, settings.port if port is None else port)
-    client = await connect(redis_url, config.redis.timeout_s)
+    client = await connect(redis_url, config.redis.timeout_s, wait=True)
     # vLLM takes seconds to import; what can be wrong by then should not wait for it.
     from services.rollout.app import create_app
     from services.rollout.service import RolloutService

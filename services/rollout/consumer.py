@@ -12,10 +12,9 @@ import redis.asyncio
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from services.rollout.node import Node
-from services.rollout.outage import Patience
 from services.rollout.sampler import Sampler, SamplingFailed, Unanswerable
 from shared.config import Config
-from shared.connection import OUTAGE
+from shared.connection import OUTAGE, Patience
 from shared.images import ImageMissing
 from shared.keys import Keys
 from shared.ledger import Ledger

@@ -12,11 +12,10 @@ from services.rollout.app import open_api
 from services.rollout.consumer import Consumer
 from services.rollout.engine import start_engine
 from services.rollout.node import Node
-from services.rollout.outage import Patience
 from services.rollout.sampler import Sampler
 from services.rollout.weights import WeightWatcher
 from shared.config import Config
-from shared.connection import OUTAGE
+from shared.connection import OUTAGE, Patience
 from shared.errors import WaitTimeout
 from shared.images import ImageStore
 from shared.keys import Keys

@@ -10,8 +10,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from services.rollout.engine import EngineFailed, change_weights
 from services.rollout.fetch import FetchedVersion, WeightFetcher
 from services.rollout.node import Node
-from services.rollout.outage import Patience
 from shared.config import Config
+from shared.connection import Patience
 from shared.policy import Announcement, PolicyBoard
 from shared.weights import CorruptWeights
 

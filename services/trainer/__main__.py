@@ -36,7 +36,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
 
 async def _serve(config: Config, redis_url: str, run_dir: Path, port: int) -> None:
     listener = bind("trainer", config.trainer.host, port)
-    client = await connect(redis_url, config.redis.timeout_s)
+    client = await connect(redis_url, config.redis.timeout_s, wait=True)
     # Port 0 leaves the choice to the system.
     port = listener.getsockname()[1]
     url = config.trainer.public_url or f"http://{config.trainer.host}:{port}"

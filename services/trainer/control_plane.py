@@ -12,6 +12,7 @@ from services.trainer.feeder import Feeder
 from services.trainer.ranks import RanksFailed, run_ranks
 from services.trainer.runstate import RunState
 from shared.config import Config
+from shared.connection import Patience
 from shared.errors import UserError
 from shared.keys import Keys
 from shared.ledger import Ledger
@@ -34,6 +35,7 @@ class ControlPlane:
         self._config = config
         self._config_file = config_file
         self._run_dir = run_dir
+        self._patient = Patience(client, "trainer", config.redis.timeout_s)
         self._url = url
         keys = Keys(config.run)
         self.state = RunState(client, keys)
@@ -66,7 +68,7 @@ class ControlPlane:
         )
 
     async def _attempt(self, stop: asyncio.Event) -> None:
-        incarnation = await self._begin()
+        incarnation = await self._patient(self._begin)
         stop_feeding = asyncio.Event()
         ranks = asyncio.create_task(
             run_ranks(

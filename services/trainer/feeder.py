@@ -8,19 +8,21 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
 import redis.asyncio
 
 from shared.config import Config
+from shared.connection import Patience
 from shared.errors import WaitTimeout
 from shared.images import digest, read_image_file
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import PolicyVersion, PromptTask, SamplingSettings
 from shared.permutation import Permutation, apply_order, draw_orders, identity, refusal
-from shared.policy import PolicyBoard
+from shared.policy import Announcement, PolicyBoard
 from shared.registry import Registry
 from shared.sample import Sample
 from shared.seeds import derive, generator
@@ -131,6 +133,7 @@ class Feeder:
         self._ledger = Ledger(client, keys)
         self._board = PolicyBoard(client, keys)
         self._registry = Registry(client, keys)
+        self._patient = Patience(client, "feeder", config.redis.timeout_s)
         self._names: dict[str, str] = {}
 
     async def run(self, incarnation: int, stop: asyncio.Event) -> None:
@@ -139,24 +142,27 @@ class Feeder:
         Raises:
             WaitTimeout: when too few rollout nodes become ready (``trainer.start_nodes``).
         """
-        await self._nodes(stop)
-        settled = await self._ledger.settled()
+        await self._patient(partial(self._nodes, stop))
+        settled = await self._patient(self._ledger.settled)
         indices = (index for index in count() if group_id(index) not in settled)
-        last_event = "0"
         while not stop.is_set():
-            last_event = await self._last_event() or last_event
-            room = await self._room()
-            # Read after the room, which a step makes once its version is announced: a group is
-            # never issued at a version older than the step it is meant for.
-            current = await self._board.current()
+            last_event, room, current = await self._patient(self._look)
             if current is None or current.version.incarnation != incarnation:
-                await self._board.next_after(current.entry_id if current else "0", _BLOCK_S)
+                seen = current.entry_id if current else "0"
+                await self._patient(partial(self._board.next_after, seen, _BLOCK_S))
                 continue
             for index in islice(indices, room):
-                await self._issue(index, current.version)
+                await self._patient(partial(self._issue, index, current.version))
             if room == 0:
-                block_ms = int(_BLOCK_S * 1000)
-                await self._client.xread({self._keys.events: last_event}, block=block_ms)
+                await self._patient(partial(self._settled_after, last_event))
+
+    async def _look(self) -> tuple[str, int, Announcement | None]:
+        """The last event, how many groups may be issued, and the current version, in this order.
+
+        The version is read after the room, which a step makes once its version is announced: a
+        group is never issued at a version older than the step it is meant for.
+        """
+        return await self._last_event(), await self._room(), await self._board.current()
 
     async def _nodes(self, stop: asyncio.Event) -> None:
         """Wait until as many rollout nodes are ready as the run wants to start with."""
@@ -188,9 +194,13 @@ class Feeder:
         needed = trainer.steps * trainer.groups_per_step - counts.trained
         return max(0, min(capacity, needed) - counts.in_flight)
 
-    async def _last_event(self) -> str | None:
+    async def _last_event(self) -> str:
         entries = await self._client.xrevrange(self._keys.events, count=1)
-        return entries[0][0].decode() if entries else None
+        return str(entries[0][0].decode()) if entries else "0"
+
+    async def _settled_after(self, event: str) -> None:
+        """Wait, not for ever, until a group is settled after `event`."""
+        await self._client.xread({self._keys.events: event}, block=int(_BLOCK_S * 1000))
 
     async def _issue(self, index: int, issued_at: PolicyVersion) -> None:
         sample, _ = self._plan.sample(index)

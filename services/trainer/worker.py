@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -42,7 +42,7 @@ from services.trainer.spool import WeightSpool
 from services.trainer.step import Stepper
 from shared import logs
 from shared.config import Config, load_config
-from shared.connection import connect
+from shared.connection import Patience, connect
 from shared.errors import UserError
 from shared.images import ImageStore
 from shared.keys import Keys
@@ -70,7 +70,8 @@ class Rank:
         self._runner = asyncio.Runner()
         self._is_main = collective.rank() == 0
         assert config.redis.url is not None
-        client = self._do(connect(config.redis.url, config.redis.timeout_s))
+        client = self._runner.run(connect(config.redis.url, config.redis.timeout_s, wait=True))
+        self._patient = Patience(client, "trainer", config.redis.timeout_s)
         self._keys = Keys(config.run)
         self._client = client
         self._state = RunState(client, self._keys)
@@ -90,8 +91,9 @@ class Rank:
         self.version = PolicyVersion(incarnation=incarnation, step=0)
         self._load()
 
-    def _do(self, work: Awaitable[T]) -> T:
-        return self._runner.run(_awaited(work))
+    def _do(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run work that may be repeated, again after a restart of Redis."""
+        return self._runner.run(self._patient(work))
 
     def _load(self) -> None:
         config = self._config
@@ -141,7 +143,7 @@ class Rank:
     def _phase(self, phase: str, detail: str = "") -> None:
         if self._is_main:
             self._do(
-                self._state.update(
+                lambda: self._state.update(
                     phase=phase,
                     detail=detail,
                     step=self.version.step,
@@ -162,21 +164,21 @@ class Rank:
                 return True
             self._phase("paused", "POST /control/resume to go on")
             if self._is_main:
-                self._do(asyncio.sleep(_PAUSE_POLL_S))
+                self._runner.run(asyncio.sleep(_PAUSE_POLL_S))
 
     def _agreed_wishes(self) -> set[str]:
         names = ["checkpoint", "pause", "stop"]
-        asked = self._do(self._state.wishes()) if self._is_main else set()
+        asked = self._do(self._state.wishes) if self._is_main else set()
         flags = [int(name in asked) for name in names] if self._is_main else None
         if self._is_main and "checkpoint" in asked:
-            self._do(self._state.ask("checkpoint", False))
+            self._do(lambda: self._state.ask("checkpoint", False))
         agreed = collective.broadcast_integers(flags, self._device)
         return {name for name, flag in zip(names, agreed, strict=True) if flag}
 
     def _train_one_step(self) -> None:
         times = StepTimes()
         self._phase("waiting for groups")
-        batch = self._do(self._intake.batch(self.version)) if self._is_main else []
+        batch = self._do(lambda: self._intake.batch(self.version)) if self._is_main else []
         times.waited()
         self._phase("training")
         mine = self._my_groups(batch)
@@ -188,7 +190,7 @@ class Rank:
         self.publish()
         times.published()
         if self._is_main:
-            self._do(self._intake.trained(batch, self.version.step))
+            self._do(lambda: self._intake.trained(batch, self.version.step))
             self._report(batch, sums, grad_norm, times, sampled_at)
         every = self._config.trainer.checkpoint.every_steps
         if self.version.step % every == 0 and self.version.step < self._config.trainer.steps:
@@ -205,7 +207,7 @@ class Rank:
                 collective.world(),
             )
         numbers = collective.broadcast_integers(shared, self._device)
-        return self._do(self._fetch(numbers))
+        return self._do(lambda: self._fetch(numbers))
 
     async def _fetch(self, numbers: list[int]) -> list[list[ScoredGroup]]:
         world, rank = collective.world(), collective.rank()
@@ -224,7 +226,7 @@ class Rank:
 
     def _prepare(self, group: ScoredGroup) -> PreparedGroup:
         names = list(dict.fromkeys(n for o in group.orders for n in o.batch.task.images))
-        pictures: list[Image.Image] = self._do(self._images.get(names))
+        pictures: list[Image.Image] = self._do(lambda: self._images.get(names))
         return self._preparer.prepare(group, dict(zip(names, pictures, strict=True)), self.version)
 
     def _report(
@@ -238,7 +240,7 @@ class Rank:
         groups = [held.group for held in batch]
         report = step_report(self.version.step, groups, sums, grad_norm, times, sampled_at)
         # So far, by reason: reward and accuracy above are of the groups that were kept.
-        report["groups_dropped"] = self._do(self._ledger.counts()).dropped
+        report["groups_dropped"] = self._do(self._ledger.counts).dropped
         with (self._run_dir / "metrics.jsonl").open("a") as stream:
             stream.write(json.dumps(report) + "\n")
         logger.info(
@@ -256,7 +258,8 @@ class Rank:
         tensors = full_parameters(self._engine, keep=self._is_main)
         if self._is_main:
             self._spool.write(self.version, tensors)
-            self._do(self._board.announce(self.version, f"{self._weights_url}/{self.version}"))
+            url = f"{self._weights_url}/{self.version}"
+            self._do(lambda: self._board.announce(self.version, url))
         else:
             for _ in tensors:
                 pass
@@ -272,10 +275,10 @@ class Rank:
         )
         torch.distributed.barrier()
         if self._is_main:
-            state = CheckpointState(
-                self.version.incarnation, self.version.step, self._do(self._ledger.settled())
+            settled = self._do(self._ledger.settled)
+            self._checkpoints.commit(
+                CheckpointState(self.version.incarnation, self.version.step, settled)
             )
-            self._checkpoints.commit(state)
         torch.distributed.barrier()
 
     def _save_policy(self) -> None:
@@ -288,12 +291,8 @@ class Rank:
 
     def close(self) -> None:
         """Close the connection to Redis."""
-        self._do(self._client.aclose())
+        self._runner.run(self._client.aclose())
         self._runner.close()
-
-
-async def _awaited(work: Awaitable[T]) -> T:
-    return await work
 
 
 def main() -> int:

@@ -20,7 +20,9 @@ class LauncherConfig(Section):
     """`perl-rl launch`: every service on this machine."""
 
     max_restarts: int = Field(default=3, ge=0)
-    """How often one rollout or reward node that died is started again."""
+    """How often a service that died (or Redis) is started again within ``restart_window_s``."""
+    restart_window_s: Positive = 600.0
+    """Deaths further apart than this are no reason to give up."""
     stop_timeout_s: Positive = 30.0
     """What a process gets between SIGTERM and SIGKILL."""
     share_gpus: bool = False
