@@ -68,6 +68,8 @@ class ControlPlane:
         )
 
     async def _attempt(self, stop: asyncio.Event) -> None:
+        for damage in await asyncio.to_thread(self._checkpoints.set_damaged_aside):
+            logger.error("damaged checkpoint: %s", damage)
         incarnation = await self._patient(self._begin)
         stop_feeding = asyncio.Event()
         ranks = asyncio.create_task(

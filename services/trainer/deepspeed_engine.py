@@ -103,3 +103,10 @@ def full_parameters(engine: Any, keep: bool) -> Iterator[tuple[str, torch.Tensor
         with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
             if keep:
                 yield name, parameter.detach().to("cpu", copy=True)
+
+
+def checkpoint_bytes(engine: Any) -> int:
+    """About how large a checkpoint is: each parameter in half precision, and AdamW's state and
+    master copy of it in fp32."""
+    count = sum(getattr(one, "ds_numel", one.numel()) for one in engine.module.parameters())
+    return 14 * int(count)

@@ -24,6 +24,7 @@ from PIL import Image
 from services.trainer import collective
 from services.trainer.checkpoint import CheckpointFolder, CheckpointState
 from services.trainer.deepspeed_engine import (
+    checkpoint_bytes,
     full_parameters,
     shard_while_loading,
     start_policy,
@@ -134,7 +135,7 @@ class Rank:
         steps = self._config.trainer.steps
         while self.version.step < steps and self._go_on():
             self._train_one_step()
-        self.checkpoint()
+        self.checkpoint(needed=True)
         self._save_policy()
         if self._is_main:
             # A run that was stopped early goes on from here.
@@ -264,9 +265,16 @@ class Rank:
             for _ in tensors:
                 pass
 
-    def checkpoint(self) -> None:
-        """Write a checkpoint of this step; it counts once every rank has written its part."""
+    def checkpoint(self, needed: bool = False) -> None:
+        """Write a checkpoint of this step; it counts once every rank has written its part.
+
+        Args:
+            needed: fail when the disk is too full; otherwise training goes on without it, and the
+                next one is tried when it is due.
+        """
         self._phase("checkpointing")
+        if self._no_room(needed):
+            return
         if self._is_main:
             self._checkpoints.begin()
         torch.distributed.barrier()
@@ -280,6 +288,24 @@ class Rank:
                 CheckpointState(self.version.incarnation, self.version.step, settled)
             )
         torch.distributed.barrier()
+
+    def _no_room(self, needed: bool) -> bool:
+        """Whether the disk is too full for a checkpoint, as rank 0 finds it."""
+        missing = None
+        if self._is_main:
+            missing = [self._checkpoints.room_missing(checkpoint_bytes(self._engine))]
+        [lacking] = collective.broadcast_integers(missing, self._device)
+        if lacking == 0:
+            return False
+        problem = (
+            f"{self._checkpoints.folder}: the disk lacks {lacking / 2**30:.2f} GiB for the "
+            f"checkpoint of step {self.version.step}; make room there"
+        )
+        if needed:
+            raise UserError(problem)
+        if self._is_main:
+            logger.error("%s; training goes on without it", problem)
+        return True
 
     def _save_policy(self) -> None:
         """Write the final model, loadable with ``from_pretrained``, with its processor."""

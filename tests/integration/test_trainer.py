@@ -184,6 +184,26 @@ async def test_a_killed_trainer_goes_on_when_it_is_started_again(
     assert metrics[-1]["loss"] == pytest.approx(expected[-1]["loss"], rel=1e-3, abs=1e-4)
 
 
+async def test_a_trainer_goes_back_past_a_damaged_checkpoint(
+    undisturbed, files, tmp_path, redis_url
+):
+    expected, _, _ = undisturbed
+    run = Run(tmp_path, redis_url, files, checkpoint={"every_steps": 1})
+    checkpoints = tmp_path / "run/checkpoints"
+    async with run.started() as process:
+        await run.until((checkpoints / "step-000002").exists)
+        process.kill()
+    newest = max(checkpoints.glob("step-*"))
+    (newest / "state.json").write_text("{}")
+
+    metrics = await run.to_the_end()
+
+    assert newest.with_name(f"damaged-{newest.name}").is_dir()
+    counts = await (await run.ledger()).counts()
+    assert (counts.trained, counts.in_flight) == (STEPS * 4, 0)
+    assert metrics[-1]["loss"] == pytest.approx(expected[-1]["loss"], rel=1e-3, abs=1e-4)
+
+
 async def test_a_stopped_run_goes_on_when_it_is_started_again(files, tmp_path, redis_url):
     run = Run(tmp_path, redis_url, files)
     state = RunState(await connect(redis_url, 10.0), Keys("test"))

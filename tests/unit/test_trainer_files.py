@@ -1,6 +1,7 @@
 """What the trainer writes to disk: published weights, checkpoints, and who trains what."""
 
 import hashlib
+import subprocess
 
 import pytest
 import torch
@@ -83,6 +84,68 @@ def test_a_broken_checkpoint_is_named_with_the_mend(tmp_path):
 
     with pytest.raises(UserError, match="delete step-000007 to resume"):
         folder.latest()
+
+
+def _sealed(tmp_path, *steps):
+    folder = CheckpointFolder(tmp_path, keep=3)
+    for step in steps:
+        part = folder.begin() / "engine" / "rank0.pt"
+        part.parent.mkdir()
+        part.write_bytes(bytes(1000))
+        folder.commit(CheckpointState(1, step, {}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (
+            lambda folder: (folder / "engine" / "rank0.pt").write_bytes(bytes(999)),
+            "rank0.pt",
+        ),
+        (lambda folder: (folder / "engine" / "rank0.pt").unlink(), "rank0.pt is missing"),
+        (lambda folder: (folder / "state.json").write_text("{"), "state.json does not match"),
+        (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS cannot be read"),
+        (lambda folder: (folder / "SHA256SUMS").write_text(""), "state.json is missing"),
+    ],
+)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(tmp_path, damage, named):
+    folder = _sealed(tmp_path, 1, 2)
+    damage(tmp_path / "step-000002")
+
+    [line] = folder.set_damaged_aside()
+
+    assert named in line
+    assert line.endswith("renamed to damaged-step-000002")
+    assert folder.latest()[1].step == 1
+    assert (tmp_path / "damaged-step-000002").is_dir(), "nothing is deleted"
+    assert folder.set_damaged_aside() == []
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_again_unasked(tmp_path):
+    folder = _sealed(tmp_path, 1)
+    (tmp_path / "step-000001" / "state.json").unlink()
+
+    with pytest.raises(UserError, match=r"no checkpoint is left.*to train from the beginning"):
+        folder.set_damaged_aside()
+
+
+def test_the_digests_are_in_the_form_of_sha256sum(tmp_path):
+    _sealed(tmp_path, 4)
+
+    done = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path / "step-000004", capture_output=True
+    )
+
+    assert done.returncode == 0
+    assert done.stdout.decode().splitlines() == ["engine/rank0.pt: OK", "state.json: OK"]
+
+
+def test_a_full_disk_is_noticed_before_a_checkpoint_is_begun(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep=2)
+    assert folder.room_missing(1000) == 0
+    assert folder.room_missing(10**18) > 0
+    assert _sealed(tmp_path, 1).room_missing(10**18) == 0, "the last one tells the size"
 
 
 def test_groups_are_shared_evenly_and_balanced_by_tokens():
