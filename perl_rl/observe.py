@@ -31,6 +31,8 @@ class RunView:
         late = [f"{node.name} ({node.state})" for node in self.nodes if node.state == "starting"]
         queued = ", ".join(f"{name} {length}" for name, length in self.queued.items() if length)
         words = [_trainer_words(self.trainer)]
+        if self.trainer.stalled:
+            words.append(self.trainer.stalled)
         if late:
             words.append(f"starting: {', '.join(late)}")
         if self.lost:

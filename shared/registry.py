@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.keys import Keys
 
-NodeState = Literal["starting", "ready", "draining"]
+NodeState = Literal["starting", "ready", "outdated", "draining"]
+"""``outdated``: a rollout node that cannot get the newest weights, and takes no work."""
 
 
 class NodeInfo(BaseModel):

@@ -117,8 +117,12 @@ class Consumer:
             if claimed:
                 await self._refuse_after_too_many_tries(entry)
             async with asyncio.timeout(self._settings.task_timeout_s):
-                await self._node.until(lambda node: node.has(task.issued_at))
-                batch = await self._sampler.sample(task)
+                await self._weights_of(task)
+                self._node.sampling += 1
+                try:
+                    batch = await self._sampler.sample(task)
+                finally:
+                    self._node.sampling -= 1
         except (MalformedMessage, Unanswerable) as error:
             await self._bury(entry, str(error))
             return
@@ -135,6 +139,18 @@ class Consumer:
         ):
             self._node.done += 1
             self._node.tokens += sum(len(one.token_ids) for one in batch.responses)
+
+    async def _weights_of(self, task: PromptTask) -> None:
+        """Wait for weights at least as new as the task wants.
+
+        Raises:
+            SamplingFailed: when the node is cut off from them; others have them.
+        """
+        await self._node.until(
+            lambda node: node.has(task.issued_at) or node.state in ("outdated", "draining")
+        )
+        if not self._node.has(task.issued_at):
+            raise SamplingFailed(f"this node has no weights as new as {task.issued_at}")
 
     async def _refuse_after_too_many_tries(self, entry: Entry) -> None:
         tries = await self._stream.deliveries(entry)

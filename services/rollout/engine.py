@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import psutil
+from prometheus_client import REGISTRY
 from vllm.config.weight_transfer import WeightTransferConfig
 from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -20,6 +21,9 @@ from shared.messages import PolicyVersion
 # Clients may send images as data: URIs only. This name never resolves (RFC 2606), so the engine
 # fetches nothing from addresses that a request names.
 _NO_MEDIA_HOST = "media-by-data-uri-only.invalid"
+
+
+_TOKEN_METRICS = ("vllm:prompt_tokens", "vllm:generation_tokens")
 
 
 class EngineFailed(RuntimeError):
@@ -145,3 +149,14 @@ async def _reset_caches(engine: AsyncLLM) -> None:
     if not await engine.reset_prefix_cache(reset_running_requests=True):
         raise EngineFailed("the prefix cache could not be reset")
     await engine.reset_encoder_cache()
+
+
+def tokens_computed() -> float:
+    """Tokens that the engine of this process has read and written so far, by its own metrics."""
+    return sum(
+        sample.value
+        for metric in REGISTRY.collect()
+        if metric.name in _TOKEN_METRICS
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    )

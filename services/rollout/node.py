@@ -30,6 +30,8 @@ class Node:
         self.paused_total_s = 0.0
         self.handed_back = 0
         self.buried = 0
+        self.sampling = 0
+        """Requests that the engine has and has not answered."""
         self.in_work: set[str] = set()
         """Ids of the prompt entries that were taken and not finished."""
         self._paused_s: deque[float] = deque(maxlen=_PAUSES_SHOWN)

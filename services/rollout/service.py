@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 
 import redis.asyncio
 from fastapi import FastAPI
@@ -10,7 +11,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.app import open_api
 from services.rollout.consumer import Consumer
-from services.rollout.engine import start_engine
+from services.rollout.engine import EngineFailed, start_engine, tokens_computed
 from services.rollout.node import Node
 from services.rollout.sampler import Sampler
 from services.rollout.weights import WeightWatcher
@@ -53,6 +54,7 @@ class RolloutService:
                     group.create_task(self._heartbeat(registry)),
                     group.create_task(self._drain_at(stop)),
                     group.create_task(self._start_in_time()),
+                    group.create_task(self._end_when_stalled()),
                 ]
                 await self._sample(group, stop)
                 for helper in helpers:
@@ -99,6 +101,25 @@ class RolloutService:
                 lambda: registry.heartbeat(self._node.info(), settings.lost_after_s)
             )
             await asyncio.sleep(settings.heartbeat_s)
+
+    async def _end_when_stalled(self) -> None:
+        """Make the node end when its engine hangs: others take its work over.
+
+        Raises:
+            EngineFailed: when requests wait and no token comes for ``rollout.stall_timeout_s``.
+        """
+        patience, seen = self._config.rollout.stall_timeout_s, tokens_computed()
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(self._config.rollout.heartbeat_s)
+            now, before, seen = time.monotonic(), seen, tokens_computed()
+            if seen != before or self._node.sampling == 0:
+                last = now
+            elif now - last > patience:
+                raise EngineFailed(
+                    f"{self._node.name}: the engine has {self._node.sampling} requests and gave no "
+                    f"token for {now - last:.0f} s (rollout.stall_timeout_s)"
+                )
 
     async def _drain_at(self, stop: asyncio.Event) -> None:
         await stop.wait()

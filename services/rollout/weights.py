@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from functools import partial
 
 import httpx
@@ -25,9 +26,9 @@ LOAD_TRIES = 3
 class WeightWatcher:
     """Follows the policy board; the node is ready while its engine holds complete weights.
 
-    A version that cannot be fetched leaves the node sampling with the one it has, and the newest
-    one is tried again. One that cannot be loaded leaves the node not ready; after a few such tries
-    the service ends, for a fresh one to take its place.
+    A version that cannot be fetched leaves the node sampling with the one it has, for a while, and
+    the newest one is tried again. One that cannot be loaded leaves the node not ready; after a few
+    such tries the service ends, for a fresh one to take its place.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class WeightWatcher:
         self._patient = patient
         self._block_s = config.rollout.heartbeat_s
         self._fetcher = WeightFetcher(config)
+        self._outdated_after_s = config.rollout.outdated_after_s
+        self._failing_since: float | None = None
         self._failed_loads = 0
 
     async def run(self) -> None:
@@ -74,6 +77,7 @@ class WeightWatcher:
         except (httpx.HTTPError, CorruptWeights, TimeoutError) as error:
             why = str(error) or type(error).__name__
             logger.warning("weights %s not fetched, trying again: %s", announcement.version, why)
+            self._not_fetched()
             return False
         except EngineFailed as error:
             self._failed_loads += 1
@@ -83,7 +87,20 @@ class WeightWatcher:
                 raise
             return False
         self._failed_loads = 0
+        self._failing_since = None
         return True
+
+    def _not_fetched(self) -> None:
+        """Work that is meant for a newer policy goes to other nodes after a while."""
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        if self._node.ready and now - self._failing_since > self._outdated_after_s:
+            self._node.set_state("outdated")
+            logger.error(
+                "no new weights for %.0f s (rollout.outdated_after_s): no work is taken until "
+                "they come; check the way to trainer.public_url",
+                now - self._failing_since,
+            )
 
     async def _load(self, files: FetchedVersion) -> None:
         paused_s = await change_weights(self._engine, files.manifest, files.data, files.version)

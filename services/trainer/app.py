@@ -40,6 +40,13 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
     step = Gauge("perl_trainer_step", "Policy version trained last", registry=registry)
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
 
+    stalled = Gauge(
+        "perl_stalled_seconds",
+        "For how long a stage has had work and got nowhere",
+        ["stage"],
+        registry=registry,
+    )
+
     @app.get("/healthz")
     async def healthz() -> Health:
         return Health(status="ok")
@@ -74,6 +81,8 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
         return _file(weights_folder / version / DATA_FILE, version)
 
     async def refresh() -> None:
+        for stage, seconds in plane.watchdog.seconds().items():
+            stalled.labels(stage).set(seconds)
         step.set((await plane.state.get()).step)
         counts = await plane.ledger.counts()
         groups.labels("issued").set(counts.issued)

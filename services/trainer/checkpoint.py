@@ -121,6 +121,11 @@ class CheckpointFolder:
                 "checkpoint before it"
             ) from None
 
+    def newest_step(self) -> int:
+        """The step of the newest complete checkpoint, by its name; 0 when there is none."""
+        complete = self._complete()
+        return int(complete[-1].name.removeprefix(_PREFIX)) if complete else 0
+
     def _complete(self) -> list[Path]:
         return sorted(self.folder.glob(f"{_PREFIX}*")) if self.folder.is_dir() else []
 

@@ -3,6 +3,7 @@ the ranks fail."""
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 
 import redis.asyncio
@@ -11,6 +12,7 @@ from services.trainer.checkpoint import CheckpointFolder
 from services.trainer.feeder import Feeder
 from services.trainer.ranks import RanksFailed, run_ranks
 from services.trainer.runstate import RunState
+from services.trainer.watchdog import Watchdog
 from shared.config import Config
 from shared.connection import Patience
 from shared.errors import UserError
@@ -40,32 +42,52 @@ class ControlPlane:
         keys = Keys(config.run)
         self.state = RunState(client, keys)
         self.ledger = Ledger(client, keys)
+        self.watchdog = Watchdog(client, keys, config.trainer.stall_after_s)
         self._feeder = Feeder(client, keys, config, load_samples(config.data.train))
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Train to the end; failed ranks are started again, up to ``trainer.max_restarts`` times.
+        """Train to the end; failed ranks are started again, ``trainer.max_restarts`` times for each
+        checkpoint they get to.
 
         Raises:
             UserError: when the ranks cannot go on.
         """
-        restarts = self._config.trainer.max_restarts
-        for attempt in range(restarts + 1):
+        watching = asyncio.create_task(self.watchdog.run())
+        try:
+            await self._run(stop)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        restarts, failures, reached = (
+            self._config.trainer.max_restarts,
+            0,
+            self._checkpoints.newest_step(),
+        )
+        while failures <= restarts:
             try:
                 await self._attempt(stop)
                 return
             except UserError as error:
-                await self.state.update(phase="failed", detail=str(error))
+                await self._failed(error)
                 raise
             except RanksFailed as error:
-                logger.error("%s (start %d of %d)", error, attempt + 1, restarts + 1)
-                await self.state.update(phase="failed", detail=str(error))
+                # Failures with a checkpoint between them do not add up.
+                step = self._checkpoints.newest_step()
+                failures, reached = (1 if step > reached else failures + 1), step
+                logger.error("%s (failure %d; %d restarts allowed)", error, failures, restarts)
+                await self._failed(error)
         raise UserError(
-            f"trainer: the ranks failed {restarts + 1} times (trainer.max_restarts); "
-            "the log above says why"
+            f"trainer: the ranks failed {failures} times without a new checkpoint between "
+            "(trainer.max_restarts); the log above says why"
         )
+
+    async def _failed(self, error: Exception) -> None:
+        await self._patient(partial(self.state.update, phase="failed", detail=str(error)))
 
     async def _attempt(self, stop: asyncio.Event) -> None:
         for damage in await asyncio.to_thread(self._checkpoints.set_damaged_aside):
@@ -110,6 +132,7 @@ class ControlPlane:
         await self.ledger.restore(settled)
         await self.state.update(
             phase="starting",
+            stalled="",
             incarnation=before + 1,
             step=step,
             steps=self._config.trainer.steps,

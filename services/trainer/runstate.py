@@ -30,6 +30,8 @@ class TrainerState(BaseModel):
     since: float = 0.0
     """Unix time at which the phase began."""
     detail: str = ""
+    stalled: str = ""
+    """Which stages have stood still for ``trainer.stall_after_s``, in words."""
 
 
 class RunState:

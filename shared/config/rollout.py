@@ -45,6 +45,10 @@ class RolloutConfig(Section):
     """From process start to ready: loading, current weights, warm-up."""
     task_timeout_s: Positive = 600.0
     """The longest one prompt task may take before it is handed back."""
+    stall_timeout_s: Positive = 180.0
+    """A node whose engine has requests and gives no token for this long ends itself: it hangs."""
+    outdated_after_s: Positive = 60.0
+    """A node that cannot get the newest weights for this long takes no work until it can."""
     drain_timeout_s: Positive = 30.0
     """How long a node may finish work in hand when it is told to stop."""
     max_attempts: Count = 3

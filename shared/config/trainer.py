@@ -85,10 +85,13 @@ class TrainerConfig(Section):
     start_nodes: int | None = Field(default=None, ge=0)
     """Rollout nodes that must be ready before the first group is issued; default: all that the
     launcher starts, elsewhere none (prompts wait in the queue)."""
+    stall_after_s: Positive = 300.0
+    """A stage that has work and gets nowhere for this long is named as stalled: in the log, in
+    ``status`` and in the metrics."""
     drain_timeout_s: Positive = 60.0
     """How long the ranks may take to end when they are told to stop."""
     max_restarts: int = Field(default=3, ge=0)
-    """How often failed ranks are started again from the last checkpoint."""
+    """How often failed ranks are started again from the same checkpoint."""
     collective_timeout_s: Positive = 1800.0
     """The longest one rank waits for the others."""
     objective: ObjectiveConfig = ObjectiveConfig()

@@ -192,7 +192,10 @@ async def test_a_trainer_goes_back_past_a_damaged_checkpoint(
     checkpoints = tmp_path / "run/checkpoints"
     async with run.started() as process:
         await run.until((checkpoints / "step-000002").exists)
+        below = descendants(process.pid)
         process.kill()
+        # The ranks end a moment later, and may finish a checkpoint in it.
+        await run.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
     newest = max(checkpoints.glob("step-*"))
     (newest / "state.json").write_text("{}")
 
