@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 from pydantic import ValidationError
 
 from shared.auth import bearer
@@ -25,6 +26,7 @@ from shared.weights import Bucket, CorruptWeights, Manifest, TensorDtype, verify
 _PARALLEL_BUCKETS = 4
 _ITEM_BYTES: dict[TensorDtype, int] = {"bfloat16": 2, "float16": 2, "float32": 4}
 SHARED_MEMORY = Path("/dev/shm")
+_PREFIX = "perl-weights-"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class WeightFetcher:
 
     def __init__(self, config: Config, spool: Path = SHARED_MEMORY) -> None:
         self._spool = spool
+        _remove_leftovers(spool)
         self._patience_s = config.weights.fetch_timeout_s
         self._client = httpx.AsyncClient(
             headers=bearer(config.security.token),
@@ -65,7 +68,7 @@ class WeightFetcher:
             CorruptWeights: when the bytes do not match the manifest.
             TimeoutError: when it takes longer than ``weights.fetch_timeout_s``.
         """
-        with tempfile.TemporaryDirectory(prefix="perl-weights-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as folder:
             async with asyncio.timeout(self._patience_s):
                 version = await self._fetch(announcement, Path(folder))
             try:
@@ -127,6 +130,14 @@ class WeightFetcher:
             raise several.exceptions[0] from None
         finally:
             os.close(descriptor)
+
+
+def _remove_leftovers(spool: Path) -> None:
+    """Delete what nodes that were killed while loading have left in shared memory."""
+    for file in spool.glob(f"{_PREFIX}*.bin"):
+        owner = file.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            file.unlink(missing_ok=True)
 
 
 def _store(descriptor: int, bucket: Bucket, data: bytes, manifest: Manifest) -> None:

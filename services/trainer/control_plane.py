@@ -63,11 +63,8 @@ class ControlPlane:
             await asyncio.gather(watching, return_exceptions=True)
 
     async def _run(self, stop: asyncio.Event) -> None:
-        restarts, failures, reached = (
-            self._config.trainer.max_restarts,
-            0,
-            self._checkpoints.newest_step(),
-        )
+        restarts, failures = self._config.trainer.max_restarts, 0
+        reached = self._checkpoints.newest_step()
         while failures <= restarts:
             try:
                 await self._attempt(stop)

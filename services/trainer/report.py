@@ -58,6 +58,7 @@ def step_report(
     return {
         "step": step,
         "time": time.time(),
+        "groups": [group.group_id for group in groups],
         "reward": float(np.mean([reward.total for reward in rewards])),
         "accuracy": float(np.mean([reward.accuracy for reward in rewards])),
         "format": float(np.mean([reward.format for reward in rewards])),

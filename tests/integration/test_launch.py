@@ -1,7 +1,7 @@
 """``perl-rl launch`` with everything real: two vLLM engines, Redis, reward node, DeepSpeed.
 
-One run of a tiny, untrained model on two engines: a node is killed, then the launcher is
-interrupted, and the run resumed to its end.
+One run of a tiny, untrained model on two engines: a node, Redis and the trainer are killed, then
+the launcher is interrupted, and the run resumed to its end.
 """
 
 import json
@@ -123,6 +123,14 @@ class Launch:
                 return process
         raise AssertionError(f"no process of {name}")
 
+    def redis(self) -> psutil.Process:
+        """The run's own server; it writes over its environment, so its guard is looked for."""
+        for guard in self.processes():
+            words = guard.cmdline()
+            if "--parent" in words and any(word.endswith("redis-server") for word in words):
+                return guard.children()[0]
+        raise AssertionError("no process of Redis")
+
     def close(self) -> None:
         for process in self.processes():
             process.kill()
@@ -141,12 +149,20 @@ def start(config_file: Path, tmp_path: Path):
         launched.close()
 
 
-def test_a_run_survives_a_dead_node_and_an_interruption(start: Callable[..., Launch]) -> None:
+def test_a_run_survives_dead_services_and_an_interruption(start: Callable[..., Launch]) -> None:
     first = start("--set", "rollout.nodes=2")
     first.until(lambda: first.steps() >= 2, "two steps")
     assert len(first.processes()) > 8, "launcher, Redis, three nodes, engines, trainer and rank"
     first.service("rollout-1").kill()
     first.until(lambda: "starting rollout-1 again (1)" in first.said(), "restart of the node")
+    first.redis().kill()
+    first.until(lambda: "Redis has ended; starting it again" in first.said(), "restart of Redis")
+    steps = first.steps()
+    first.until(lambda: first.steps() > steps, "a step after the restart of Redis")
+    first.service("trainer").kill()
+    first.until(lambda: "starting trainer again (1)" in first.said(), "restart of the trainer")
+    log = first.folder / "logs" / "trainer.log"
+    first.until(lambda: "incarnation 2 starts" in log.read_text(), "resumption by itself")
     before = first.steps()
     assert before < STEPS, "the run ended before it could be interrupted"
     assert first.end(signal.SIGINT) == 128 + signal.SIGINT
@@ -164,8 +180,8 @@ def test_a_run_survives_a_dead_node_and_an_interruption(start: Callable[..., Lau
     assert "nothing to do" in third.said()
 
 
-def test_a_dead_trainer_ends_the_run_and_is_reported(start: Callable[..., Launch]) -> None:
-    launched = start("--set", "data.heldout=null")
+def test_a_trainer_that_dies_too_often_is_reported(start: Callable[..., Launch]) -> None:
+    launched = start("--set", "data.heldout=null", "launcher.max_restarts=0")
     log = launched.folder / "logs" / "trainer.log"
     launched.until(lambda: log.exists() and "incarnation" in log.read_text(), "trainer")
     launched.service("trainer").kill()
@@ -173,6 +189,7 @@ def test_a_dead_trainer_ends_the_run_and_is_reported(start: Callable[..., Launch
     assert launched.processes() == []
     said = launched.said()
     assert "perl-rl: failed: trainer ended with signal 9; the end of" in said
+    assert "trainer ended again, after 0 restarts" in said
     assert "incarnation 1 starts at step 0" in said, "the end of its log is shown"
 
 
