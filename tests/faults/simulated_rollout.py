@@ -1,0 +1,177 @@
+"""Rollout nodes with a simulated engine: everything is real but the generation of tokens.
+
+For the fault suite, where many nodes die often, and for scale. The consumer, the claims, the
+heartbeat, the images, the prompt's token ids and the fetching of weights are those of the rollout
+service; answers are drawn from right and wrong ones, after a pause in place of sampling. Several
+nodes live in one process.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from transformers import AutoProcessor
+
+from services.rollout.consumer import Consumer
+from services.rollout.node import Node
+from services.rollout.weights import WeightWatcher
+from shared import logs
+from shared.config import Config, load_config
+from shared.connection import OUTAGE, Patience, connect
+from shared.images import ImageStore
+from shared.keys import Keys
+from shared.messages import PromptTask, Response, TrajectoryBatch, VersionSpan
+from shared.policy import PolicyBoard
+from shared.prompting import messages
+from shared.registry import Registry
+from shared.weights import Manifest
+
+
+class SimulatedEngine:
+    """Takes weights as vLLM's engine does, checks that they are whole, and forgets them."""
+
+    async def pause_generation(self, **_: object) -> None:
+        """Nothing runs."""
+
+    async def start_weight_update(self) -> None:
+        """Nothing to prepare."""
+
+    async def update_weights(self, request: Any) -> None:
+        """Read the files that the node has fetched."""
+        manifest = Manifest.model_validate_json(Path(request.update_info["manifest"]).read_text())
+        assert Path(request.update_info["data"]).stat().st_size == manifest.nbytes
+
+    async def finish_weight_update(self, version: str) -> None:
+        """Nothing to finish."""
+
+    async def reset_prefix_cache(self, **_: object) -> bool:
+        """There is none."""
+        return True
+
+    async def reset_encoder_cache(self) -> None:
+        """There is none."""
+
+    async def resume_generation(self) -> None:
+        """Nothing was stopped."""
+
+
+class SimulatedSampler:
+    """Answers tasks with texts as tokens; about half of them are right."""
+
+    def __init__(
+        self, config: Config, images: ImageStore, node: Node, processor: Any, pause_s: float
+    ) -> None:
+        self._config = config
+        self._images = images
+        self._node = node
+        self._processor = processor
+        self._pause_s = pause_s
+        self._prompts: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
+
+    async def sample(self, task: PromptTask) -> TrajectoryBatch:
+        """As `services.rollout.sampler.Sampler.sample`."""
+        pictures = await self._images.get(list(task.images))
+        rng = random.Random(task.seed)
+        await asyncio.sleep(self._pause_s * rng.uniform(0.5, 1.5))
+        key = (task.question, task.images)
+        if key not in self._prompts:
+            self._prompts[key] = await asyncio.to_thread(self._prompt_ids, task.question, pictures)
+        texts = [task.answer if rng.random() < 0.5 else "none of them" for _ in range(task.n)]
+        return TrajectoryBatch(
+            task=task,
+            node=self._node.name,
+            prompt_token_ids=self._prompts[key],
+            responses=tuple(self._response(text) for text in texts),
+            sampled_s=self._pause_s,
+        )
+
+    def _prompt_ids(self, question: str, pictures: list[Image.Image]) -> np.ndarray:
+        text = self._processor.apply_chat_template(
+            messages(question, self._config.data.instruction),
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        return np.array(self._processor(text=[text], images=pictures)["input_ids"][0])
+
+    def _response(self, answer: str) -> Response:
+        text = f"<think></think>\\boxed{{{answer}}}"
+        ids = self._processor.tokenizer(f"{text}<|im_end|>")["input_ids"]
+        version = self._node.version
+        assert version is not None, "tasks are answered once weights are there"
+        return Response(
+            token_ids=ids,
+            logprobs=np.full(len(ids), -6.0),
+            versions=(VersionSpan(version=version, tokens=len(ids)),),
+            text=text,
+            finish_reason="stop",
+        )
+
+
+async def run_node(
+    config: Config, name: str, processor: Any, pause_s: float, stop: asyncio.Event
+) -> None:
+    """One node from its registration to its end, as `services.rollout.service` runs it."""
+    assert config.redis.url is not None
+    client = await connect(config.redis.url, config.redis.timeout_s, wait=True)
+    keys, node = Keys(config.run), Node(name, "http://simulated")
+    patient = Patience(client, name, config.redis.timeout_s)
+    images = ImageStore(client, keys, config.data.max_image_pixels, 32 << 20)
+    registry = Registry(client, keys)
+    sampler: Any = SimulatedSampler(config, images, node, processor, pause_s)
+    engine: Any = SimulatedEngine()
+
+    async def heartbeat() -> None:
+        while True:
+            await patient(lambda: registry.heartbeat(node.info(), config.rollout.lost_after_s))
+            await asyncio.sleep(config.rollout.heartbeat_s)
+
+    async def drain() -> None:
+        await stop.wait()
+        node.set_state("draining")
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            watcher = WeightWatcher(engine, PolicyBoard(client, keys), node, config, patient)
+            helpers = [group.create_task(one) for one in (heartbeat(), drain(), watcher.run())]
+            await Consumer(client, config, node, sampler, patient).run(stop)
+            for helper in helpers:
+                helper.cancel()
+    finally:
+        with contextlib.suppress(*OUTAGE):
+            await registry.leave(name)
+        await client.aclose()
+
+
+async def _main(config: Config, names: list[str], pause_s: float) -> None:
+    processor = AutoProcessor.from_pretrained(config.model.path)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(run_node(config, name, processor, pause_s, stop))
+
+
+def main() -> None:
+    """Run some nodes until told to stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--set", dest="overrides", nargs="+", default=[])
+    parser.add_argument("--names", nargs="+", required=True)
+    parser.add_argument("--pause-s", type=float, default=0.2)
+    options = parser.parse_args()
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    logs.configure(options.names[0])
+    config = load_config(options.config, options.overrides)
+    asyncio.run(_main(config, options.names, options.pause_s))
+
+
+if __name__ == "__main__":
+    main()
