@@ -13,9 +13,9 @@ from services.trainer.ranks import RanksFailed, run_ranks
 from services.trainer.runstate import RunState
 from shared.config import Config
 from shared.errors import UserError
+from shared.formats import load
 from shared.keys import Keys
 from shared.ledger import Ledger
-from shared.sample import load_samples
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,8 @@ class ControlPlane:
         keys = Keys(config.run)
         self.state = RunState(client, keys)
         self.ledger = Ledger(client, keys)
-        self._feeder = Feeder(client, keys, config, load_samples(config.data.train))
+        data = load(config.data, config.data.train_sources(), run_dir / "images")
+        self._feeder = Feeder(client, keys, config, data.samples, data.shares)
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
         )

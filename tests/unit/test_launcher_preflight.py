@@ -77,7 +77,7 @@ def test_good_input_passes(folder: Path) -> None:
     check_model(config.model)
     check_ports(config)
     check_run_dir(folder / "run", resume=False)
-    assert check_data(config) == (2, 2)
+    assert check_data(config, folder) == (2, 2)
 
 
 def test_a_missing_model_folder(folder: Path) -> None:
@@ -108,24 +108,24 @@ def test_a_model_folder_without_one_of_its_shards(folder: Path) -> None:
 
 def test_a_row_without_the_image_it_names(folder: Path) -> None:
     write_rows(folder, ROW, ROW | {"id": "two", "images": ["a.png", "c.png"]})
-    text = refusal(check_data, make_config(folder))
-    assert re.search(r"train\.jsonl, line 2, field 'images': no file .*c\.png", text)
+    text = refusal(check_data, make_config(folder), folder)
+    assert re.search(r"train\.jsonl, row 2, column 'images': no image file .*c\.png", text)
 
 
 def test_a_picture_that_cannot_be_decoded(folder: Path) -> None:
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:60])
-    text = refusal(check_data, make_config(folder))
-    assert re.search(r"train\.jsonl, sample 'one'.*b\.png.*cannot be decoded", text)
+    text = refusal(check_data, make_config(folder), folder)
+    assert re.search(r"train\.jsonl, row 1, sample 'one'.*b\.png.*cannot be decoded", text)
 
 
 def test_more_images_than_the_engine_takes(folder: Path) -> None:
     config = make_config(folder, rollout={"engine": {"max_images": 1}})
-    assert "more than rollout.engine.max_images (1)" in refusal(check_data, config)
+    assert "more than rollout.engine.max_images (1)" in refusal(check_data, config, folder)
 
 
 def test_a_gold_answer_that_nothing_can_match(folder: Path) -> None:
     write_rows(folder, ROW | {"kind": "letter", "answer": "42", "order": "invariant"})
-    text = refusal(check_data, make_config(folder))
+    text = refusal(check_data, make_config(folder), folder)
     assert re.search(r"sample 'one': the gold answer '42' is not of kind 'letter'", text)
 
 
