@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 from shared.config.source import SourceConfig
 from shared.errors import UserError
@@ -20,7 +19,6 @@ def convert(
     out: Path,
     images: Path | None = None,
     max_pixels: int = 64_000_000,
-    progress: TextIO = sys.stderr,
 ) -> Report:
     """Write the samples of `sources` to `out`; it appears when all of them are written.
 
@@ -38,7 +36,7 @@ def convert(
     partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
     try:
         with partial.open("w", encoding="utf-8") as stream_out:
-            for one in _said(_different(sources, folder, report), report, progress):
+            for one in _said(_different(sources, folder, report), report):
                 stream_out.write(_line(one, out.parent) + "\n")
         if report.samples == 0:
             raise UserError(f"{sources[0].path}: holds no samples ({report.line()})")
@@ -73,14 +71,13 @@ def _line(one: Located, folder: Path) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _said(located: Iterator[Located], report: Report, progress: TextIO) -> Iterator[Located]:
-    """Passes the samples on and says now and then how many there were: on one line of a terminal,
-    else on a line of its own."""
-    end = "\r" if progress.isatty() else "\n"
+def _said(located: Iterator[Located], report: Report) -> Iterator[Located]:
+    """Passes the samples on, and says now and then on standard error how many there were."""
+    terminal = sys.stderr.isatty()
     last = time.monotonic()
     for one in located:
-        if time.monotonic() - last > (0.2 if progress.isatty() else SAID_EVERY_S):
+        if time.monotonic() - last > (0.2 if terminal else SAID_EVERY_S):
             last = time.monotonic()
             said = f"{report.samples} samples, {report.skipped.total()} rows skipped"
-            print(said, end=end, file=progress, flush=True)
+            print(said, end="\r" if terminal else "\n", file=sys.stderr, flush=True)
         yield one
