@@ -145,7 +145,7 @@ def _prepare_data(config: Config, progress: Progress) -> None:
 
 def _check_data(config: Config, folder: Path, progress: Progress) -> None:
     checked, total = check_data(
-        config, folder, lambda done, of: progress.state(f"checking pictures: {done} of {of}", None)
+        config, folder, lambda doing: progress.state(doing, None), progress.note
     )
     rest = "" if checked == total else f" of {total}; the others are checked as they come up"
     progress.note(f"data: {checked} pictures checked{rest}")

@@ -74,18 +74,25 @@ def _check_weights(folder: Path) -> None:
 def check_data(
     config: Config,
     run_dir: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[str], None] = lambda doing: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> tuple[int, int]:
     """The rows fit, and their pictures decode; only the first `PICTURES_CHECKED` are decoded.
 
     Pictures that lie inside the data files are kept in the run's folder from here on, unless the
     configuration names another.
 
+    Args:
+        progress: is told what goes on; `note`: what became of the rows of each source.
+
     Returns the numbers of different pictures that were decoded and that there are.
     """
     data, named = config.data, dict[str, str]()
     for sources in (data.train_sources(), data.heldout_sources()):
-        for one in load(data, sources, run_dir / "images").located:
+        loaded = load(data, sources, run_dir / "images", progress)
+        for line in loaded.notes:
+            note(line)
+        for one in loaded.located:
             _check_sample(one, config.rollout.engine.max_images)
             for image in one.sample.images:
                 named.setdefault(image, one.place())
@@ -93,7 +100,7 @@ def check_data(
     with ThreadPoolExecutor(max_workers=4) as pool:
         checks = pool.map(lambda image: _check_picture(image, chosen[image], config.data), chosen)
         for done, _ in enumerate(checks, start=1):
-            progress(done, len(chosen))
+            progress(f"checking pictures: {done} of {len(chosen)}")
     return len(chosen), len(named)
 
 

@@ -35,6 +35,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_SAID_EVERY = 500
+
 FORMATS: dict[FormatName, Callable[[Row, Reading], Iterator[Sample]]] = {
     "samples": samples.read,
     "verl": verl.read,
@@ -92,6 +94,8 @@ class Loaded:
 
     located: list[Located]
     shares: list[Share]
+    notes: list[str]
+    """For each source in a foreign format, or with rows left out: what became of its rows."""
 
     @property
     def samples(self) -> list[Sample]:
@@ -151,10 +155,16 @@ class _Names:
         return named
 
 
-def load(data: DataConfig, sources: tuple[SourceConfig, ...], default_folder: Path) -> Loaded:
+def load(
+    data: DataConfig,
+    sources: tuple[SourceConfig, ...],
+    default_folder: Path,
+    progress: Callable[[str], None] = lambda doing: None,
+) -> Loaded:
     """All samples of `sources` (``data.train_sources()``), with the counts of each in the log.
 
     Args:
+        progress: is told now and then how far the reading is.
         default_folder: keeps the pictures that lie inside the files, unless ``data.image_folder``
             names another; several services may share it.
 
@@ -162,19 +172,23 @@ def load(data: DataConfig, sources: tuple[SourceConfig, ...], default_folder: Pa
         UserError: naming file, row and column of the first row that does not fit.
     """
     pictures = ImageFolder(data.image_folder or default_folder, data.max_image_pixels)
-    located: list[Located] = []
-    shares: list[Share] = []
+    loaded = Loaded([], [], [])
     for source in sources:
         report = Report()
-        found = list(stream(source, pictures, report))
-        if report.skipped or source.format != "samples":
-            logger.info("%s: %s", source.path, report.line())
-        if not found:
+        before = len(loaded.located)
+        for one in stream(source, pictures, report):
+            loaded.located.append(one)
+            if report.samples % _SAID_EVERY == 0:
+                progress(f"{source.path}: {report.line()}")
+        if report.samples == 0:
             raise UserError(f"{source.path}: holds no samples ({report.line()})")
-        located += found
-        shares.append(Share(source.name or str(source.path), source.weight, len(found)))
-    _refuse_repeated_ids(located)
-    return Loaded(located, shares)
+        if report.skipped or source.format != "samples":
+            loaded.notes.append(f"{source.path}: {report.line()}")
+            logger.info("%s", loaded.notes[-1])
+        size = len(loaded.located) - before
+        loaded.shares.append(Share(source.name or str(source.path), source.weight, size))
+    _refuse_repeated_ids(loaded.located)
+    return loaded
 
 
 def _refuse_repeated_ids(located: list[Located]) -> None:

@@ -7,6 +7,7 @@ file.
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +138,13 @@ def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
     import datasets
     import pyarrow
 
+    # It names the file in its own log too, on several lines.
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     number = 0
     try:
-        stream = datasets.Dataset.from_parquet(str(file), streaming=True)
+        # The library leaves a lock file in its cache even when it caches nothing.
+        with tempfile.TemporaryDirectory() as cache:
+            stream = datasets.Dataset.from_parquet(str(file), streaming=True, cache_dir=cache)
         # Pictures as the bytes or paths that lie in the file.
         for values in stream.decode(False):
             number += 1
