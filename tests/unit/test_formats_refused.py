@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from shared.config import DataConfig
 from shared.config.source import SourceConfig
@@ -72,8 +73,6 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    from PIL import Image
-
     save_digits(tmp_path, 2)
     Image.new("RGB", (120, 120)).save(tmp_path / "large.png")
     (tmp_path / "notes.txt").write_text("no picture")
@@ -113,6 +112,14 @@ def test_a_broken_row_is_named_or_skipped(
     assert [one.row for one in located] == [1]
     assert report.samples == report.skipped.total() == 1
     assert list(report.examples.values()) == [message]
+
+
+def test_a_picture_inside_the_data_that_is_too_large_is_not_kept(folder: Path) -> None:
+    data = (folder / "large.png").read_bytes()
+    rows = [{"images": [{"bytes": data}], "problem": "<image>", "answer": "1"}]
+    file = write_table(folder / "train.parquet", rows)
+    assert "120x120 pixels, more than data.max_image_pixels" in refused(source(file, "geometry3k"))
+    assert not (folder / "kept").exists()
 
 
 def test_a_damaged_picture_inside_parquet_is_named_and_not_kept(folder: Path) -> None:

@@ -17,6 +17,7 @@ from shared.config import Config
 from shared.errors import UserError
 from shared.keys import Keys
 from shared.registry import NodeInfo
+from tests.format_files import IMAGES, digit, write_features, write_json
 
 ROW: dict[str, Any] = {
     "id": "one",
@@ -191,3 +192,33 @@ def write_config(folder: Path, **sections: Any) -> Path:
     file = folder / "config.json"
     file.write_text(make_config(folder, **sections).model_dump_json())
     return file
+
+
+def mixture(folder: Path, *answers: str, **settings: Any) -> Config:
+    """Questions about one digit each, inside a JSON list, beside the folder's own file."""
+    rows = [{"images": ["a.png"], "problem": "<image>?", "answer": answer} for answer in answers]
+    write_json(folder / "geo" / "train.json", rows)
+    geometry = {"path": folder / "geo", "format": "geometry3k", "image_dir": folder, **settings}
+    return make_config(folder, data={"train": [{"path": folder / "train.jsonl"}, geometry]})
+
+
+def test_a_mixture_passes_and_is_told_about(folder: Path) -> None:
+    notes: list[str] = []
+    config = mixture(folder, "1", "", skip_bad_rows=True)
+    assert check_data(config, folder, note=notes.append) == (2, 2)
+    assert notes == [f"{folder / 'geo'}: 1 samples, 1 rows skipped: answer: is empty (1)"]
+
+
+def test_a_bad_row_of_a_source_is_named_with_file_row_and_column(folder: Path) -> None:
+    text = refusal(check_data, mixture(folder, "1", ""), folder)
+    assert text == f"{folder / 'geo' / 'train.json'}, row 2, column 'answer': is empty"
+
+
+def test_pictures_inside_the_data_are_kept_beside_the_run(folder: Path) -> None:
+    rows = [{"images": [digit(0)], "problem": "<image>?", "answer": "0"}]
+    write_features(folder / "geo.parquet", rows, images=IMAGES)
+    source = {"path": folder / "geo.parquet", "format": "geometry3k"}
+    config = make_config(folder, data={"train": source})
+    assert check_data(config, folder / "run") == (1, 1)
+    assert [file.suffix for file in (folder / "run" / "images").iterdir()] == [".png"]
+    check_run_dir(folder / "run", resume=False)
