@@ -11,8 +11,8 @@ from pathlib import Path
 from perl_rl.summary import write_json
 from shared.config import load_config
 from shared.errors import UserError
+from shared.formats import load
 from shared.logs import configure
-from shared.sample import load_samples
 
 logger = logging.getLogger("perl_rl.heldout")
 
@@ -46,7 +46,7 @@ def evaluate(config_file: Path, model: Path, out: Path) -> None:
         raise UserError(f"{config_file}: the key 'data.heldout' is missing; nothing to evaluate on")
     report = evaluate_folder(
         model,
-        load_samples(config.data.heldout),
+        load(config.data, config.data.heldout_sources(), out.parent / "images").samples,
         config.data.instruction,
         config.eval.orders,
         config.eval.max_tokens,

@@ -70,7 +70,7 @@ def launch(
     progress = open_progress()
     try:
         _prepare_data(config, progress)
-        _check_data(config, progress)
+        _check_data(config, folder, progress)
         with _own(folder), _log_to(folder / "logs"), _redis(config, folder, resume) as server:
             config = _complete(config, server)
             file = folder / "config.yaml"
@@ -130,7 +130,7 @@ def _prepare_data(config: Config, progress: Progress) -> None:
         UserError: when `data.prepare` names no function.
     """
     path, train = config.data.prepare, config.data.train
-    if path is None or train.exists():
+    if path is None or not isinstance(train, Path) or train.exists():
         return
     module, _, name = path.partition(":")
     try:
@@ -143,9 +143,9 @@ def _prepare_data(config: Config, progress: Progress) -> None:
     prepare(train.parent, config.seed)
 
 
-def _check_data(config: Config, progress: Progress) -> None:
+def _check_data(config: Config, folder: Path, progress: Progress) -> None:
     checked, total = check_data(
-        config, lambda done, of: progress.state(f"checking pictures: {done} of {of}", None)
+        config, folder, lambda doing: progress.state(doing, None), progress.note
     )
     rest = "" if checked == total else f" of {total}; the others are checked as they come up"
     progress.note(f"data: {checked} pictures checked{rest}")

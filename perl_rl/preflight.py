@@ -12,8 +12,8 @@ from pathlib import Path
 from services.reward.grading import UngradableGold, check_gold
 from shared.config import Config, DataConfig, ModelConfig
 from shared.errors import UserError
+from shared.formats import Located, load
 from shared.images import read_image_file
-from shared.sample import Sample, load_samples
 from shared.service import bind
 
 PICTURES_CHECKED = 2000
@@ -72,37 +72,49 @@ def _check_weights(folder: Path) -> None:
 
 
 def check_data(
-    config: Config, progress: Callable[[int, int], None] = lambda done, total: None
+    config: Config,
+    run_dir: Path,
+    progress: Callable[[str], None] = lambda doing: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> tuple[int, int]:
     """The rows fit, and their pictures decode; only the first `PICTURES_CHECKED` are decoded.
 
+    Pictures that lie inside the data files are kept in the run's folder from here on, unless the
+    configuration names another.
+
+    Args:
+        progress: is told what goes on; `note`: what became of the rows of each source.
+
     Returns the numbers of different pictures that were decoded and that there are.
     """
-    files = [config.data.train, *([config.data.heldout] if config.data.heldout else [])]
-    named: dict[str, str] = {}
-    for file in files:
-        for sample in load_samples(file):
-            _check_sample(file, sample, config.rollout.engine.max_images)
-            for image in sample.images:
-                named.setdefault(image, f"{file}, sample '{sample.id}'")
+    data, named = config.data, dict[str, str]()
+    for sources in (data.train_sources(), data.heldout_sources()):
+        loaded = load(data, sources, run_dir / "images", progress)
+        for line in loaded.notes:
+            note(line)
+        for one in loaded.located:
+            _check_sample(one, config.rollout.engine.max_images)
+            for image in one.sample.images:
+                named.setdefault(image, one.place())
     chosen = dict(list(named.items())[:PICTURES_CHECKED])
     with ThreadPoolExecutor(max_workers=4) as pool:
         checks = pool.map(lambda image: _check_picture(image, chosen[image], config.data), chosen)
         for done, _ in enumerate(checks, start=1):
-            progress(done, len(chosen))
+            progress(f"checking pictures: {done} of {len(chosen)}")
     return len(chosen), len(named)
 
 
-def _check_sample(file: Path, sample: Sample, most_images: int) -> None:
+def _check_sample(one: Located, most_images: int) -> None:
+    sample = one.sample
     if len(sample.images) > most_images:
         raise UserError(
-            f"{file}, sample '{sample.id}': {len(sample.images)} images, more than "
-            f"rollout.engine.max_images ({most_images}); raise it or leave the sample out"
+            f"{one.place()}: {len(sample.images)} images, more than rollout.engine.max_images "
+            f"({most_images}); raise it or leave the sample out"
         )
     try:
         check_gold(sample.answer, sample.kind)
     except UngradableGold as error:
-        raise UserError(f"{file}, sample '{sample.id}': {error}") from None
+        raise UserError(f"{one.place()}: {error}") from None
 
 
 def _check_picture(image: str, row: str, data: DataConfig) -> None:

@@ -33,8 +33,14 @@ def reference() -> str:
 def _section(section: type[Section], prefix: str) -> list[str]:
     rows: list[str] = []
     below: list[str] = []
+    listed: list[type[Section]] = []
     for name, field in section.model_fields.items():
         kind = field.annotation
+        for one in _listed(kind):
+            # Once, where the first key lists it.
+            if one not in listed:
+                listed.append(one)
+                below += _section(one, f"{prefix}{name}[].")
         if isinstance(kind, type) and issubclass(kind, Section):
             below += _section(kind, f"{prefix}{name}.")
         else:
@@ -45,6 +51,15 @@ def _section(section: type[Section], prefix: str) -> list[str]:
     return [f"\n## {title}\n\n{text}\n\n{table}", *rows, *below]
 
 
+def _listed(kind: Any) -> list[type[Section]]:
+    """The sections that a key holds a list of."""
+    items = get_args(kind)
+    found = [one for item in items for one in _listed(item)]
+    if get_origin(kind) is tuple:
+        found += [one for one in items if isinstance(one, type) and issubclass(one, Section)]
+    return found
+
+
 def _row(key: str, field: FieldInfo) -> str:
     default = "required" if field.default is PydanticUndefined else f"`{_shown(field.default)}`"
     meaning = " ".join((field.description or "").split()).replace("|", "\\|").replace("``", "`")
@@ -52,9 +67,9 @@ def _row(key: str, field: FieldInfo) -> str:
 
 
 def _shown(value: Any) -> str:
-    return (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
+    if value is None or value == ():
+        return "null" if value is None else "[]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _type(kind: Any) -> str:
@@ -67,6 +82,10 @@ def _type(kind: Any) -> str:
         return _type(arguments[0])
     if kind is NoneType:
         return "null"
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    if issubclass(kind, Section):
+        return "mapping"
     return {str: "text", Path: "path", int: "integer", float: "number", bool: "true or false"}[kind]
 
 

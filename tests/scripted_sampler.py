@@ -75,7 +75,7 @@ class ScriptedSampler:
             add_generation_prompt=True,
             tokenize=False,
         )
-        prompt = self._processor(text=[text], images=pictures)["input_ids"][0]
+        prompt = self._processor(text=[text], images=pictures or None)["input_ids"][0]
         wrong = "x" * (1 + task.order_index)
         texts = [task.answer if index % 2 else wrong for index in range(task.n)]
         return TrajectoryBatch(

@@ -16,9 +16,9 @@ from services.trainer.watchdog import Watchdog
 from shared.config import Config
 from shared.connection import Patience
 from shared.errors import UserError
+from shared.formats import load
 from shared.keys import Keys
 from shared.ledger import Ledger
-from shared.sample import load_samples
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,8 @@ class ControlPlane:
         self.state = RunState(client, keys)
         self.ledger = Ledger(client, keys)
         self.watchdog = Watchdog(client, keys, config.trainer.stall_after_s)
-        self._feeder = Feeder(client, keys, config, load_samples(config.data.train))
+        data = load(config.data, config.data.train_sources(), run_dir / "images")
+        self._feeder = Feeder(client, keys, config, data.samples, data.shares)
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
         )

@@ -8,15 +8,18 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
 import redis.asyncio
 
+from services.trainer.mixture import Mixture
 from shared.config import Config
 from shared.connection import Patience
 from shared.errors import WaitTimeout
+from shared.formats import Share
 from shared.images import digest, read_image_file
 from shared.keys import Keys
 from shared.ledger import Ledger
@@ -38,17 +41,22 @@ def group_id(index: int) -> str:
 
 
 class GroupPlan:
-    """What group number i asks: a pure function of the configuration, the samples and i."""
+    """What group number i asks: a pure function of the configuration, the samples and i.
 
-    def __init__(self, config: Config, samples: list[Sample]) -> None:
+    Args:
+        shares: the sources that the samples come from, in the order of the samples; default: one.
+    """
+
+    def __init__(self, config: Config, samples: list[Sample], shares: Sequence[Share] = ()) -> None:
         self._config = config
         self._samples = samples
-        self._epoch_orders: dict[int, list[int]] = {}
+        whole = Share(name="all", weight=1.0, size=len(samples))
+        self._mixture = Mixture(shares or [whole], config.seed, config.data.shuffle)
 
     def sample(self, index: int) -> tuple[Sample, int]:
-        """The sample of group `index`, and the epoch it belongs to."""
-        epoch, place = divmod(index, len(self._samples))
-        return self._samples[self._epoch_order(epoch)[place]], epoch
+        """The sample of group `index`, and the epoch of its source."""
+        place, epoch = self._mixture.place(index)
+        return self._samples[place], epoch
 
     def orders(self, index: int) -> list[Permutation]:
         """The ``n_s + 1`` orders of group `index`, the original one first.
@@ -111,25 +119,22 @@ class GroupPlan:
             )
         return tasks
 
-    def _epoch_order(self, epoch: int) -> list[int]:
-        if epoch not in self._epoch_orders:
-            order = list(range(len(self._samples)))
-            if self._config.data.shuffle:
-                generator(self._config.seed, "data", epoch).shuffle(order)
-            self._epoch_orders = {epoch: order}
-        return self._epoch_orders[epoch]
-
 
 class Feeder:
     """Keeps as many groups in flight as the staleness limit allows."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, keys: Keys, config: Config, samples: list[Sample]
+        self,
+        client: redis.asyncio.Redis,
+        keys: Keys,
+        config: Config,
+        samples: list[Sample],
+        shares: Sequence[Share] = (),
     ) -> None:
         self._client = client
         self._keys = keys
         self._config = config
-        self._plan = GroupPlan(config, samples)
+        self._plan = GroupPlan(config, samples, shares)
         self._ledger = Ledger(client, keys)
         self._board = PolicyBoard(client, keys)
         self._registry = Registry(client, keys)

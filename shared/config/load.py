@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from shared.config.run import Config
+from shared.config.source import SourceConfig
 from shared.errors import UserError
 
 
@@ -107,8 +108,20 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
     def resolve(file: Path | None) -> Path | None:
         return None if file is None else Path(os.path.normpath(folder / file))
 
+    def questions(given: Path | SourceConfig | tuple[SourceConfig, ...] | None) -> object:
+        if isinstance(given, tuple):
+            return tuple(questions(source) for source in given)
+        if isinstance(given, SourceConfig):
+            found = {"path": resolve(given.path), "image_dir": resolve(given.image_dir)}
+            return given.model_copy(update=found)
+        return resolve(given)
+
     data = config.data.model_copy(
-        update={"train": resolve(config.data.train), "heldout": resolve(config.data.heldout)}
+        update={
+            "train": questions(config.data.train),
+            "heldout": questions(config.data.heldout),
+            "image_folder": resolve(config.data.image_folder),
+        }
     )
     model = config.model.model_copy(update={"path": resolve(config.model.path)})
     return config.model_copy(update={"data": data, "model": model})

@@ -1,11 +1,12 @@
 """The model, the questions it is asked, in which orders, and how it answers."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from shared.config.section import Count, Fraction, Positive, Section
+from shared.config.source import SourceConfig
 from shared.prompting import DEFAULT_INSTRUCTION
 
 
@@ -24,13 +25,32 @@ class ModelConfig(Section):
     """Run code that the model folder brings along."""
 
 
+def _shape(value: Any) -> str:
+    if isinstance(value, dict | SourceConfig):
+        return "source"
+    return "sources" if isinstance(value, list | tuple) else "path"
+
+
+Questions = Annotated[
+    Annotated[Path, Tag("path")]
+    | Annotated[SourceConfig, Tag("source")]
+    | Annotated[tuple[SourceConfig, ...], Tag("sources"), Field(min_length=1)],
+    Discriminator(_shape),
+]
+"""A JSON-lines file of samples, one source in another format, or a mixture of sources."""
+
+
 class DataConfig(Section):
     """The questions."""
 
-    train: Path
-    """JSON-lines file of samples (``shared/sample.py``)."""
-    heldout: Path | None = None
+    train: Questions
+    """JSON-lines file of samples (``shared/sample.py``), or a source, or a list of sources that are
+    mixed by their weights."""
+    heldout: Questions | None = None
     """Samples for the evaluation before and after training."""
+    image_folder: Path | None = None
+    """Keeps the pictures that lie inside data files, named by their SHA-256; default: `images` in
+    the run's folder."""
     prepare: str | None = None
     """``module:function`` that the launcher calls with the folder of `train`, and the run's seed,
     when `train` does not exist: it writes the data there."""
@@ -40,6 +60,26 @@ class DataConfig(Section):
     """Pictures with more pixels than this are refused before they are decoded."""
     shuffle: bool = True
     """Ask the samples in another order in every epoch."""
+
+    @model_validator(mode="after")
+    def _prepare_writes_a_file(self) -> "DataConfig":
+        if self.prepare is not None and not isinstance(self.train, Path):
+            raise ValueError("prepare writes the file that train names: give train as a path")
+        return self
+
+    def train_sources(self) -> tuple[SourceConfig, ...]:
+        """The sources of `train`, one for a plain path."""
+        return _sources(self.train)
+
+    def heldout_sources(self) -> tuple[SourceConfig, ...]:
+        """The sources of `heldout`; empty when there is none."""
+        return () if self.heldout is None else _sources(self.heldout)
+
+
+def _sources(questions: Path | SourceConfig | tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
+    if isinstance(questions, Path):
+        return (SourceConfig(path=questions),)
+    return questions if isinstance(questions, tuple) else (questions,)
 
 
 class PermutationConfig(Section):

@@ -111,7 +111,8 @@ class Reference:
         )
         images = [asked.images[name] for name in asked.task.images]
         pictures = [Image.open(io.BytesIO(data)).convert("RGB") for data in images]
-        return dict(self._processor(text=[text], images=[pictures], return_tensors="pt"))
+        shown = [pictures] if pictures else None
+        return dict(self._processor(text=[text], images=shown, return_tensors="pt"))
 
     @torch.no_grad()
     def logprobs(self, asked: Asked, response: Response) -> torch.Tensor:
@@ -126,14 +127,14 @@ class Reference:
         strange = torch.isin(ids, torch.tensor(placeholders)).nonzero()
         ids = ids[: int(strange[0])] if len(strange) else ids
         prompt = inputs["input_ids"].shape[1]
-        types = torch.cat([inputs["mm_token_type_ids"], torch.zeros(1, len(ids)).long()], 1)
         whole = torch.cat([inputs["input_ids"], ids[None]], 1)
+        types = (whole == self.model.config.image_token_id).int()
         logits = self.model(
             input_ids=whole,
             attention_mask=torch.ones_like(whole),
             mm_token_type_ids=types,
-            pixel_values=inputs["pixel_values"],
-            image_grid_thw=inputs["image_grid_thw"],
+            pixel_values=inputs.get("pixel_values"),
+            image_grid_thw=inputs.get("image_grid_thw"),
         ).logits
         return logits[0, prompt - 1 : -1].float().log_softmax(-1)
 

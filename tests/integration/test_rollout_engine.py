@@ -61,6 +61,22 @@ def test_expanded_ids_and_greedy_answers_equal_transformers(
         assert logprobs.argmax(-1).tolist() == response.token_ids[: len(logprobs)].tolist()
 
 
+def test_questions_with_one_image_or_none_are_answered_as_transformers_does(
+    live_node: LiveNode, references: tuple[Reference, Reference], first_weights: None
+) -> None:
+    [several] = ask(live_node, 1, sampling=GREEDY)
+    shown = several.task.images[:1]
+    asked = [
+        *ask(live_node, 1, sampling=GREEDY, question="2 + 2?", permutation=(), images=()),
+        *ask(live_node, 1, sampling=GREEDY, question="<image>?", permutation=(0,), images=shown),
+    ]
+    batches = answers(live_node, asked)
+    for one, batch in zip(asked, batches, strict=True):
+        expected = references[0].inputs(one)["input_ids"][0].tolist()
+        assert batch.prompt_token_ids.tolist() == expected
+    assert agree(references[0].differences(asked, batches))
+
+
 def test_logprobs_agree_before_and_after_a_push(
     live_node: LiveNode,
     references: tuple[Reference, Reference],

@@ -24,6 +24,7 @@ from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import PromptTask
 from shared.weights import Manifest
+from tests.format_files import IMAGES, digit, write_features, write_json
 from tests.scripted_sampler import ScriptedSampler, demo_config
 
 pytestmark = pytest.mark.anyio
@@ -45,11 +46,21 @@ def files(tmp_path_factory):
 class Run:
     """One trainer process and the scripted sampler that answers it."""
 
-    def __init__(self, folder: Path, redis_url: str, files: Path, **trainer: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        redis_url: str,
+        files: Path,
+        train: list[dict] | None = None,
+        **trainer: object,
+    ) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.redis_url = redis_url
         self.config_file = folder / "config.yaml"
         settings = demo_config(files, redis_url, **{"steps": STEPS, **trainer})
+        if train is not None:
+            settings["data"]["train"] = train
         self.config_file.write_text(yaml.safe_dump(settings))
         self.config = load_config(self.config_file)
         self.sampler = ScriptedSampler(self.config)
@@ -127,6 +138,57 @@ async def test_two_ranks_train_as_one_does(stage, undisturbed, files, tmp_path, 
         assert ours == pytest.approx([line[key] for line in expected], rel=1e-3, abs=1e-4)
     counts = await (await run.ledger()).counts()
     assert counts.trained == counts.issued == STEPS * 4
+
+
+@pytest.fixture(scope="module")
+def mixed(files):
+    """Three sources: text only, one picture inside parquet, and the several of the demo."""
+    sums = [
+        {
+            "data_source": "sums",
+            "prompt": [{"role": "user", "content": f"What is {number} + 1?"}],
+            "reward_model": {"ground_truth": str(number + 1)},
+        }
+        for number in range(5)
+    ]
+    write_json(files / "text" / "train.jsonl", sums)
+    single = [
+        {"images": [digit(number)], "problem": "<image>Which digit?", "answer": str(number)}
+        for number in range(5)
+    ]
+    write_features(files / "single" / "train-0.parquet", single, images=IMAGES)
+    return [
+        {"path": str(files / "text"), "format": "verl", "weight": 2},
+        {"path": str(files / "single"), "format": "geometry3k"},
+        {"path": str(files / "data" / "train.jsonl"), "name": "digits"},
+    ]
+
+
+async def test_groups_with_no_image_one_and_several_train_together_when_sharded(
+    mixed, files, tmp_path, redis_url
+):
+    alone = Run(tmp_path / "one", redis_url, files, mixed)
+    expected = await alone.to_the_end()
+    await (await connect(redis_url, 10.0)).flushall()
+    # One group a pass: ranks pass groups with and without images at the same time.
+    run = Run(
+        tmp_path / "two", redis_url, files, mixed, ranks=2, zero_stage=3, micro_batch_tokens=1
+    )
+
+    metrics = await run.to_the_end()
+
+    for key in ("loss", "kl", "mean_response_tokens", "grad_norm"):
+        ours = [line[key] for line in metrics]
+        assert ours == pytest.approx([line[key] for line in expected], rel=1e-3, abs=1e-4)
+    counts = await (await run.ledger()).counts()
+    assert counts.trained == counts.issued == STEPS * 4
+    images = {len(task.images) for task in run.sampler.issued}
+    assert {0, 1} < images
+    per_step = [
+        sum(task.source == "sums" for task in run.sampler.issued if task.group_id in step)
+        for step in ({f"g{4 * n + i:08d}" for i in range(4)} for n in range(STEPS))
+    ]
+    assert per_step == [4] * STEPS, "half of each step's four groups, two orders each"
 
 
 async def test_the_published_weights_are_the_saved_policy(undisturbed):

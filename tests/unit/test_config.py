@@ -206,3 +206,54 @@ def _leaves(section: type, prefix: str = "") -> list[str]:
         else:
             names.append(prefix + name)
     return names
+
+
+MIXED = """
+run: test
+model: {path: model}
+data:
+  train:
+    - {path: mantis/nlvr2/*.parquet, format: mantis, weight: 3, subsets: [nlvr2]}
+    - {path: /data/geo, format: easyr1, image_dir: pictures, keys: {prompt: q}, name: geo}
+  heldout: {path: heldout, format: geometry3k, split: test}
+trainer: {}
+"""
+
+
+def test_a_mixture_of_sources_reads_back(file: Path, tmp_path: Path) -> None:
+    file.write_text(MIXED)
+    config = load_config(file)
+    folder = file.parent.resolve()
+    first, second = config.data.train_sources()
+    assert first.path == folder / "mantis" / "nlvr2" / "*.parquet"
+    assert (first.format, first.weight, first.skip_bad_rows) == ("mantis", 3.0, False)
+    assert (second.path, second.image_dir) == (Path("/data/geo"), folder / "pictures")
+    (heldout,) = config.data.heldout_sources()
+    assert (heldout.path, heldout.split) == (folder / "heldout", "test")
+    save_config(config, tmp_path / "copy.yaml")
+    assert load_config(tmp_path / "copy.yaml") == config
+
+
+def test_a_plain_path_is_one_source_of_samples(file: Path) -> None:
+    data = load_config(file).data
+    (source,) = data.train_sources()
+    assert (source.path, source.format, source.weight) == (data.train, "samples", 1.0)
+    assert data.heldout_sources() == ()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.train=[]", "data.train.sources: Tuple should have at least 1 item"),
+        ("data.train=[{format: verl}]", "the key 'data.train.sources.0.path' is missing"),
+        ("data.train=[{path: a, colour: red}]", "unknown key 'data.train.sources.0.colour'"),
+        ("data.train=[{path: a, format: csv}]", "data.train.sources.0.format: Input should be"),
+        ("data.train=[{path: a, weight: 0}]", "data.train.sources.0.weight: Input should be gr"),
+        ("data.train=[{path: a, subsets: [x]}]", "subsets belong to format mantis, not samples"),
+        ("data.heldout={path: a, keys: {answer: x}}", "keys belong to format easyr1"),
+        ("data={train: [{path: a}], prepare: 'a:b'}", "prepare writes the file that train names"),
+        ("data.train=3", "data.train.path: Input is not a valid path"),
+    ],
+)
+def test_what_is_wrong_with_a_source_is_named(file: Path, override: str, message: str) -> None:
+    assert message in refused(file, override)

@@ -1,11 +1,13 @@
 """The shipped configurations are valid, and the page about the keys is true."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scripts.config_reference import FILE, reference
-from shared.config import Config, load_config
+from shared.config import Config, DataConfig, load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,6 +37,14 @@ def test_the_7b_configuration_has_the_papers_values():
     assert (config.reward.accuracy_weight, config.reward.format_weight) == (0.9, 0.1)
     gpus = trainer.ranks + config.rollout.nodes * config.rollout.engine.tensor_parallel_size
     assert gpus == 8
+
+
+def test_the_examples_of_the_page_about_data_are_valid():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        assert DataConfig.model_validate(yaml.safe_load(example)["data"]).train_sources()
 
 
 def test_the_page_about_the_keys_is_up_to_date():

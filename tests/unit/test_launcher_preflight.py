@@ -17,6 +17,7 @@ from shared.config import Config
 from shared.errors import UserError
 from shared.keys import Keys
 from shared.registry import NodeInfo
+from tests.format_files import IMAGES, digit, write_features, write_json
 
 ROW: dict[str, Any] = {
     "id": "one",
@@ -77,7 +78,7 @@ def test_good_input_passes(folder: Path) -> None:
     check_model(config.model)
     check_ports(config)
     check_run_dir(folder / "run", resume=False)
-    assert check_data(config) == (2, 2)
+    assert check_data(config, folder) == (2, 2)
 
 
 def test_a_missing_model_folder(folder: Path) -> None:
@@ -108,24 +109,24 @@ def test_a_model_folder_without_one_of_its_shards(folder: Path) -> None:
 
 def test_a_row_without_the_image_it_names(folder: Path) -> None:
     write_rows(folder, ROW, ROW | {"id": "two", "images": ["a.png", "c.png"]})
-    text = refusal(check_data, make_config(folder))
-    assert re.search(r"train\.jsonl, line 2, field 'images': no file .*c\.png", text)
+    text = refusal(check_data, make_config(folder), folder)
+    assert re.search(r"train\.jsonl, row 2, column 'images': no image file .*c\.png", text)
 
 
 def test_a_picture_that_cannot_be_decoded(folder: Path) -> None:
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:60])
-    text = refusal(check_data, make_config(folder))
-    assert re.search(r"train\.jsonl, sample 'one'.*b\.png.*cannot be decoded", text)
+    text = refusal(check_data, make_config(folder), folder)
+    assert re.search(r"train\.jsonl, row 1, sample 'one'.*b\.png.*cannot be decoded", text)
 
 
 def test_more_images_than_the_engine_takes(folder: Path) -> None:
     config = make_config(folder, rollout={"engine": {"max_images": 1}})
-    assert "more than rollout.engine.max_images (1)" in refusal(check_data, config)
+    assert "more than rollout.engine.max_images (1)" in refusal(check_data, config, folder)
 
 
 def test_a_gold_answer_that_nothing_can_match(folder: Path) -> None:
     write_rows(folder, ROW | {"kind": "letter", "answer": "42", "order": "invariant"})
-    text = refusal(check_data, make_config(folder))
+    text = refusal(check_data, make_config(folder), folder)
     assert re.search(r"sample 'one': the gold answer '42' is not of kind 'letter'", text)
 
 
@@ -191,3 +192,33 @@ def write_config(folder: Path, **sections: Any) -> Path:
     file = folder / "config.json"
     file.write_text(make_config(folder, **sections).model_dump_json())
     return file
+
+
+def mixture(folder: Path, *answers: str, **settings: Any) -> Config:
+    """Questions about one digit each, inside a JSON list, beside the folder's own file."""
+    rows = [{"images": ["a.png"], "problem": "<image>?", "answer": answer} for answer in answers]
+    write_json(folder / "geo" / "train.json", rows)
+    geometry = {"path": folder / "geo", "format": "geometry3k", "image_dir": folder, **settings}
+    return make_config(folder, data={"train": [{"path": folder / "train.jsonl"}, geometry]})
+
+
+def test_a_mixture_passes_and_is_told_about(folder: Path) -> None:
+    notes: list[str] = []
+    config = mixture(folder, "1", "", skip_bad_rows=True)
+    assert check_data(config, folder, note=notes.append) == (2, 2)
+    assert notes == [f"{folder / 'geo'}: 1 samples, 1 rows skipped: answer: is empty (1)"]
+
+
+def test_a_bad_row_of_a_source_is_named_with_file_row_and_column(folder: Path) -> None:
+    text = refusal(check_data, mixture(folder, "1", ""), folder)
+    assert text == f"{folder / 'geo' / 'train.json'}, row 2, column 'answer': is empty"
+
+
+def test_pictures_inside_the_data_are_kept_beside_the_run(folder: Path) -> None:
+    rows = [{"images": [digit(0)], "problem": "<image>?", "answer": "0"}]
+    write_features(folder / "geo.parquet", rows, images=IMAGES)
+    source = {"path": folder / "geo.parquet", "format": "geometry3k"}
+    config = make_config(folder, data={"train": source})
+    assert check_data(config, folder / "run") == (1, 1)
+    assert [file.suffix for file in (folder / "run" / "images").iterdir()] == [".png"]
+    check_run_dir(folder / "run", resume=False)

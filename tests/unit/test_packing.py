@@ -41,7 +41,9 @@ def _group(model, rng, image_counts_and_orders, responses):
             prompt += [image_token] * tokens[image] + list(numbers.integers(20, 90, size=2))
         ids = torch.tensor([prompt])
         positions, _ = model.model.get_rope_index(
-            ids, mm_token_type_ids=(ids == image_token).int(), image_grid_thw=grid[list(order)]
+            ids,
+            mm_token_type_ids=(ids == image_token).int(),
+            image_grid_thw=grid[list(order)] if order else None,
         )
         answers = [numbers.integers(20, 90, size=length).astype(np.int32) for length in responses]
         # A response may contain the image token itself: no image belongs there.
@@ -75,14 +77,24 @@ def groups(model):
     ]
 
 
+@pytest.fixture(scope="module")
+def small_groups(model):
+    """A group of text alone, which carries an image that no prompt shows, and one of one image."""
+    rng = torch.Generator().manual_seed(2)
+    return [
+        _group(model, rng, (1, [(), ()]), responses=[3, 6]),
+        _group(model, rng, (1, [(0,), (0,)]), responses=[4, 1]),
+    ]
+
+
 def _plain(model, group):
     """Log-probabilities of every response, each computed alone with all its images."""
     vision = model.config.vision_config
     patches = torch.split(group.pixel_values, group.grid.prod(-1).tolist())
     results = []
     for order in group.orders:
-        pixels = torch.cat([patches[image] for image in order.images])
-        grid = group.grid[list(order.images)]
+        pixels = torch.cat([patches[image] for image in order.images]) if order.images else None
+        grid = group.grid[list(order.images)] if order.images else None
         for response in order.responses:
             # The model's own forward would take a sampled image token for a picture; nothing
             # follows the last token, so another token in its place changes no log-probability.
@@ -119,9 +131,11 @@ def _gradients(model, logprobs):
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("token_budget", [10_000, 64, 1])
+@pytest.mark.parametrize("which", ["groups", "small_groups"])
 def test_packed_logprobs_and_gradients_equal_the_plain_computation(
-    model, groups, token_budget, attention
+    model, which, token_budget, attention, request
 ):
+    groups = request.getfixturevalue(which)
     model.set_attn_implementation(attention)
     plain = torch.cat([_plain(model, group) for group in groups])
     plain_gradients = _gradients(model, plain)

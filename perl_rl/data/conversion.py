@@ -1,0 +1,83 @@
+"""From data files of any format to JSON lines of samples and a folder of images."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.config.source import SourceConfig
+from shared.errors import UserError
+from shared.formats import ImageFolder, Located, Report, stream
+
+SAID_EVERY_S = 5.0
+
+
+def convert(
+    sources: list[SourceConfig],
+    out: Path,
+    images: Path | None = None,
+    max_pixels: int = 64_000_000,
+) -> Report:
+    """Write the samples of `sources` to `out`; it appears when all of them are written.
+
+    Args:
+        images: keeps the pictures that lie inside the data files; default: ``images`` beside `out`.
+
+    Raises:
+        UserError: naming file, row and column of a row that does not fit and may not be skipped;
+            or when two samples have the same id, or there is none.
+    """
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = ImageFolder((images or out.parent / "images").absolute(), max_pixels)
+    report = Report()
+    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as stream_out:
+            for one in _said(_different(sources, folder, report), report):
+                stream_out.write(_line(one, out.parent) + "\n")
+        if report.samples == 0:
+            raise UserError(f"{sources[0].path}: holds no samples ({report.line()})")
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return report
+
+
+def _different(
+    sources: list[SourceConfig], folder: ImageFolder, report: Report
+) -> Iterator[Located]:
+    seen: dict[str, Path] = {}
+    for source in sources:
+        for one in stream(source, folder, report):
+            other = seen.setdefault(one.sample.id, source.path)
+            if other != source.path:
+                raise UserError(
+                    f"{one.place()}: {other} has a sample with this id; convert it to a file of "
+                    "its own, with another --name"
+                )
+            yield one
+
+
+def _line(one: Located, folder: Path) -> str:
+    """The sample with image paths relative to the output's folder, for those that lie in it."""
+    fields = one.sample.model_dump(mode="json", exclude_defaults=True)
+    files = [Path(image) for image in one.sample.images]
+    fields["images"] = [
+        str(file.relative_to(folder) if file.is_relative_to(folder) else file) for file in files
+    ]
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _said(located: Iterator[Located], report: Report) -> Iterator[Located]:
+    """Passes the samples on, and says now and then on standard error how many there were."""
+    terminal = sys.stderr.isatty()
+    last = time.monotonic()
+    for one in located:
+        if time.monotonic() - last > (0.2 if terminal else SAID_EVERY_S):
+            last = time.monotonic()
+            said = f"{report.samples} samples, {report.skipped.total()} rows skipped"
+            print(said, end="\r" if terminal else "\n", file=sys.stderr, flush=True)
+        yield one

@@ -1,0 +1,69 @@
+"""``perl-rl data convert``: any format on disk becomes our JSON lines and a folder of images."""
+
+import argparse
+from pathlib import Path
+
+
+def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``convert`` to the actions of ``perl-rl data``."""
+    text = "write data of any format as JSON lines of samples and a folder of images"
+    parser = actions.add_parser("convert", help=text, description=text)
+    parser.set_defaults(command=_convert)
+    parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files or folders")
+    parser.add_argument("--format", required=True, metavar="NAME", help="see docs/data.md")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="default: images/ beside the output"
+    )
+    parser.add_argument("--image-dir", type=Path, help="where relative image paths start")
+    parser.add_argument("--split", help="only a folder's shards of this split")
+    parser.add_argument("--subset", action="append", default=[], help="of Mantis, by source")
+    parser.add_argument("--name", help="put before the ids of the samples")
+    parser.add_argument("--prompt-key", help="EasyR1: column of the question")
+    parser.add_argument("--images-key", default="images", help="EasyR1: column of the images")
+    parser.add_argument("--answer-key", default="answer", help="EasyR1: column of the answer")
+    parser.add_argument(
+        "--skip-bad-rows", action="store_true", help="leave out and count rows that do not fit"
+    )
+    parser.add_argument(
+        "--max-image-pixels", type=int, default=64_000_000, help="refuse larger pictures"
+    )
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from pydantic import ValidationError
+
+    from perl_rl.data.conversion import convert
+    from shared.config.source import SourceConfig
+    from shared.errors import UserError
+
+    settings = {
+        "format": options.format,
+        "name": options.name,
+        "split": options.split,
+        "skip_bad_rows": options.skip_bad_rows,
+        "image_dir": options.image_dir and options.image_dir.absolute(),
+        "subsets": options.subset,
+        "keys": {
+            "prompt": options.prompt_key,
+            "images": options.images_key,
+            "answer": options.answer_key,
+        },
+    }
+    try:
+        sources = [
+            SourceConfig.model_validate({"path": path.absolute(), **settings})
+            for path in options.paths
+        ]
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"--{first['loc'][0]}: " if first["loc"] else ""
+        raise UserError(where + first["msg"].removeprefix("Value error, ")) from None
+    report = convert(sources, options.out, options.images, options.max_image_pixels)
+    print(f"{options.out}: {report.samples} samples, {report.skipped.total()} rows skipped")
+    for reason, count in report.skipped.most_common():
+        print(f"{count:8d}  {reason}   e.g. {report.examples[reason]}")
+    return 0

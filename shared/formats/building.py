@@ -1,0 +1,80 @@
+"""From the parts of a row to its `Sample`: tags, answer, and the order rule where it is known."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from shared.config.source import SourceConfig
+from shared.formats.pictures import ImageFolder
+from shared.formats.rows import Row
+from shared.formats.text import Fallback, gold, option_images, with_tags
+from shared.sample import AnswerKind, OrderRule, Sample
+
+
+class Columns(NamedTuple):
+    """The names of the columns that a question and its answer were taken from."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a format needs beside the row: the source's settings, and where its pictures go."""
+
+    source: SourceConfig
+    pictures: ImageFolder
+
+    def images(self, row: Row, column: str) -> tuple[str, ...]:
+        """The picture files of `column`; none where the row has no such column.
+
+        Raises:
+            BadRow: when one does not exist or does not decode.
+        """
+        base = self.source.image_dir or row.file.parent
+        return self.pictures.files(row.values.get(column), row, column, base)
+
+
+def build(
+    row: Row,
+    question: str,
+    images: tuple[str, ...],
+    answer: str,
+    columns: Columns,
+    source: str,
+    fallback: Fallback = "math",
+) -> Sample:
+    """The sample of one question; its id is left to `stream`.
+
+    Where every option A, B, ... is one of the images, the answer moves with them (order rule
+    ``letter``) and the other images are fixed. Of any other question nobody has judged yet what
+    moving the images does: no order rule.
+
+    Raises:
+        BadRow: when tags and images do not match, or the answer is an option that is not there.
+    """
+    question, images = with_tags(question, images, row, columns.question)
+    text, kind = gold(answer, question, fallback)
+    if not text:
+        raise row.bad(columns.answer, "is empty", "holds nothing in its box")
+    order, fixed = _order(question, text, kind, len(images), row, columns.answer)
+    return Sample(
+        id="",
+        question=question,
+        images=images,
+        answer=text,
+        kind=kind,
+        order=order,
+        fixed=fixed,
+        source=source,
+    )
+
+
+def _order(
+    question: str, answer: str, kind: AnswerKind, images: int, row: Row, column: str
+) -> tuple[OrderRule | None, tuple[int, ...]]:
+    options = option_images(question) if kind == "letter" else None
+    if options is None:
+        return None, ()
+    if ord(answer) - ord("A") >= len(options):
+        raise row.bad(column, "names no option", f"'{answer}' is none of {len(options)} options")
+    return "letter", tuple(index for index in range(images) if index not in options)

@@ -1,0 +1,21 @@
+"""EasyR1: flat rows of a prompt, images and an answer, in columns that the user names."""
+
+from collections.abc import Iterator
+
+from shared.formats.building import Columns, Reading, build
+from shared.formats.rows import Row
+from shared.sample import Sample
+
+
+def read(row: Row, reading: Reading) -> Iterator[Sample]:
+    """The row's one sample."""
+    keys = reading.source.keys
+    prompt = keys.prompt or ("problem" if "problem" in row.values else "prompt")
+    yield build(
+        row,
+        row.text(prompt),
+        reading.images(row, keys.images),
+        row.text(keys.answer),
+        Columns(prompt, keys.answer),
+        source=reading.source.name or "easyr1",
+    )

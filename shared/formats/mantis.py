@@ -1,0 +1,92 @@
+"""Mantis-Instruct: ``id, images, source`` and a conversation, in both published shapes.
+
+``conversation=[{role, content}]`` in parquet, ``conversations=[{from, value}]`` in the raw JSON.
+"""
+
+import re
+from collections.abc import Iterator
+
+from shared.formats.building import Columns, Reading, build
+from shared.formats.rows import Row
+from shared.formats.turns import Turn, turns_of
+from shared.sample import Sample
+
+_TAG = re.compile(r"<\|?\s?(?:image|img)[\s_-]?\d{0,3}\s?\|?>", re.IGNORECASE)
+_SIDE = r"(?:left|right|first|second)(?:[ -]hand)?(?:[ -]most)?"
+_NAMED_IMAGE = re.compile(rf"\b{_SIDE}\s(?:image|picture|photo)s?\b", re.IGNORECASE)
+_OTHER_PLACE = re.compile(
+    r"\b(?:left|right|first|second|former|latter|leftmost|rightmost)\b", re.IGNORECASE
+)
+
+
+def read(row: Row, reading: Reading) -> Iterator[Sample]:
+    """The row's samples: one for each question, when all images belong to the first of them.
+
+    Later questions are then asked on their own, with the images before them. Where later turns
+    bring images, only the first question is taken.
+    """
+    source = row.text("source") if row.values.get("source") is not None else _subset(row, reading)
+    if reading.source.subsets and source not in reading.source.subsets:
+        return
+    column = "conversation" if row.values.get("conversation") is not None else "conversations"
+    turns = [turn for turn in turns_of(row, column) if turn.role != "system"]
+    images = reading.images(row, "images")
+    pairs = _pairs(turns, row, column)
+    shown_later = any(_TAG.search(question) for question, _ in pairs[1:])
+    if shown_later:
+        first = len(_TAG.findall(pairs[0][0]))
+        pairs, images = pairs[:1], images[:first]
+    for question, answer in pairs:
+        columns = Columns(column, column)
+        sample = build(row, question, images, answer, columns, source, fallback="text")
+        yield _with_order(sample)
+
+
+def _subset(row: Row, reading: Reading) -> str:
+    """Raw JSON says the subset by its file: ``nlvr2/train.json``."""
+    return reading.source.name or row.file.parent.name
+
+
+def _pairs(turns: list[Turn], row: Row, column: str) -> list[tuple[str, str]]:
+    """Question and answer of each round."""
+    roles = [turn.role for turn in turns]
+    if not turns or roles != ["user", "assistant"] * (len(turns) // 2):
+        shown = ", ".join(roles[:6]) or "none"
+        raise row.bad(
+            column,
+            "turns do not alternate",
+            f"must alternate between user and assistant; the roles are: {shown}",
+        )
+    return [
+        (question.text, answer.text)
+        for question, answer in zip(turns[::2], turns[1::2], strict=True)
+    ]
+
+
+def _with_order(sample: Sample) -> Sample:
+    """The order rule of the subsets whose images have a known part in the question."""
+    if sample.source == "nlvr2":
+        return _statement_about_two(sample)
+    if sample.source == "dreamsim":
+        return _reference_and_two_options(sample)
+    return sample
+
+
+def _statement_about_two(sample: Sample) -> Sample:
+    """NLVR2: whether a statement holds for a pair stays so when they swap places.
+
+    It has to name them, if at all, as "the left image", which the permutation engine sees. A
+    statement with another "left" or "second" is left without a rule.
+    """
+    rest = _NAMED_IMAGE.sub("", sample.question)
+    if len(sample.images) != 2 or _OTHER_PLACE.search(rest):
+        return sample
+    return sample.model_copy(update={"order": "invariant"})
+
+
+def _reference_and_two_options(sample: Sample) -> Sample:
+    """DreamSim: the reference stands first, the options A and B behind it."""
+    is_letter = sample.kind == "letter" or re.fullmatch(r"[AB]", sample.answer)
+    if len(sample.images) != 3 or not is_letter or sample.answer not in ("A", "B"):
+        return sample
+    return sample.model_copy(update={"kind": "letter", "order": "letter", "fixed": (0,)})

@@ -1,0 +1,106 @@
+"""Pictures of data rows as files: bytes are kept under their SHA-256, paths are looked up.
+
+Wherever samples come from, ``Sample.images`` are paths of files that are known to be pictures.
+"""
+
+import io
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from shared.errors import UserError
+from shared.formats.rows import Row
+from shared.images import FORMATS, decode_image, digest
+
+
+class ImageFolder:
+    """A folder of pictures by content, shared by everybody who reads the same data.
+
+    A file in it has been decoded once, and appears whole or not at all: several processes may fill
+    the folder at the same time, and what is there is not written again.
+    """
+
+    def __init__(self, folder: Path, max_pixels: int) -> None:
+        self._folder = folder
+        self._max_pixels = max_pixels
+
+    def files(self, value: Any, row: Row, column: str, base: Path) -> tuple[str, ...]:
+        """The picture files of a cell: one picture, a list of them, or nothing.
+
+        A picture is bytes, a path (relative to `base`), a mapping with ``bytes``, ``path`` or
+        ``image``, or a Pillow image.
+
+        Raises:
+            BadRow: when one is something else, does not exist or does not decode.
+        """
+        if value is None:
+            return ()
+        cells = value if isinstance(value, list | tuple) else [value]
+        return tuple(self._file(cell, row, column, base) for cell in cells)
+
+    def _file(self, cell: Any, row: Row, column: str, base: Path) -> str:
+        if isinstance(cell, dict):
+            held = [cell[key] for key in ("bytes", "image", "path") if cell.get(key) is not None]
+            if not held:
+                raise row.bad(column, "holds no picture", "has neither bytes, nor image, nor path")
+            cell = held[0]
+        if isinstance(cell, bytes | bytearray):
+            return self._keep(bytes(cell), row, column)
+        if isinstance(cell, Image.Image):
+            stream = io.BytesIO()
+            cell.save(stream, "PNG")
+            return self._keep(stream.getvalue(), row, column)
+        if isinstance(cell, str) and cell:
+            return self._find(cell, row, column, base)
+        raise row.bad(
+            column, "is no picture", f"must be bytes, a path or a picture, not {_kind(cell)}"
+        )
+
+    def _keep(self, data: bytes, row: Row, column: str) -> str:
+        suffix = self._look(io.BytesIO(data), "picture", row, column)
+        file = self._folder / f"{digest(data)}.{suffix}"
+        if not file.exists():
+            try:
+                decode_image(data, "here", self._max_pixels)
+            except UserError as error:
+                raise row.bad(column, "does not decode", str(error)) from None
+            self._folder.mkdir(parents=True, exist_ok=True)
+            partial = file.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex}.partial")
+            partial.write_bytes(data)
+            partial.replace(file)
+        return str(file)
+
+    def _find(self, path: str, row: Row, column: str, base: Path) -> str:
+        file = base / path.removeprefix("file://")
+        if not file.is_file():
+            raise row.bad(column, "has no image file", f"no image file {file}; see image_dir")
+        self._look(file, str(file), row, column)
+        return str(file)
+
+    def _look(self, file: Path | io.BytesIO, name: str, row: Row, column: str) -> str:
+        """The format of a picture whose header can be read and says that it is not too large."""
+        try:
+            with Image.open(file, formats=FORMATS) as picture:
+                width, height = picture.size
+                suffix = (picture.format or "").lower()
+        except UnidentifiedImageError:
+            raise row.bad(
+                column, "is in no known picture format", f"{name} is in no known picture format"
+            ) from None
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise row.bad(column, "does not decode", f"{name} does not decode ({error})") from None
+        if width * height > self._max_pixels:
+            raise row.bad(
+                column,
+                "is too large",
+                f"{name}: {width}x{height} pixels, more than data.max_image_pixels "
+                f"({self._max_pixels}); shrink it or raise the limit",
+            )
+        return suffix
+
+
+def _kind(cell: Any) -> str:
+    return "nothing" if cell is None or cell == "" else type(cell).__name__

@@ -1,0 +1,21 @@
+"""Our own rows: `shared.sample.Sample` as an object, images as paths."""
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from shared.formats.building import Reading
+from shared.formats.rows import Row
+from shared.sample import Sample
+
+
+def read(row: Row, reading: Reading) -> Iterator[Sample]:
+    """The row's one sample, with its own id."""
+    try:
+        sample = Sample.model_validate(row.values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        column = ".".join(str(part) for part in first["loc"]) or "row"
+        message = first["msg"].removeprefix("Value error, ")
+        raise row.bad(column, "does not fit", message) from None
+    yield sample.model_copy(update={"images": reading.images(row, "images")})

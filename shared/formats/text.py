@@ -1,0 +1,103 @@
+r"""What the formats' texts have in common: image tags, ``\boxed{}``, kinds of answers, options."""
+
+import re
+import string
+from typing import Literal
+
+from shared.formats.rows import Row
+from shared.sample import IMAGE_TAG, AnswerKind
+
+Fallback = Literal["math", "text"]
+
+_NUMBERED_TAG = re.compile(r"<\|?\s?(?:image|img)[\s_-]?(\d{1,3})\s?\|?>", re.IGNORECASE)
+_PLAIN_TAG = re.compile(r"<\|?(?:image|img)\|?>", re.IGNORECASE)
+_OTHER_MEDIA = re.compile(r"<(?:video|audio)>")
+_BOX = re.compile(r"\\boxed\s{0,8}\{")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_LETTER = re.compile(r"[(\[]?([A-Z])(?:[)\].:]{1,2}(?:\s.*)?)?", re.DOTALL)
+_BOOLEAN = re.compile(r"(?:true|false|yes|no)\.?", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+", re.ASCII)
+_LABEL = re.compile(r"(?:^|(?<=[\s,;(\[]))([A-Z])\s?[).:\]]")
+_OPTION_IMAGE = re.compile(
+    r"(?:^|(?<=[\s,;(\[]))([A-Z])\s?[).:\]]{1,2}\s{0,3}" + re.escape(IMAGE_TAG)
+)
+
+
+def with_tags(
+    question: str, images: tuple[str, ...], row: Row, column: str
+) -> tuple[str, tuple[str, ...]]:
+    """The question with one `IMAGE_TAG` an image, and the images in the order of the tags.
+
+    Numbered tags (``<image1>``, ``<image_2>``) become plain ones. Where the text has no tag at all,
+    the images come before it.
+
+    Raises:
+        BadRow: when tags and images do not match one to one.
+    """
+    if media := _OTHER_MEDIA.search(question):
+        raise row.bad(column, f"holds a {media[0]} tag", f"holds {media[0]}; only images are shown")
+    numbers = [int(number) for number in _NUMBERED_TAG.findall(question)]
+    question = _PLAIN_TAG.sub(IMAGE_TAG, question)
+    if numbers:
+        if IMAGE_TAG in question or sorted(numbers) != list(range(1, len(images) + 1)):
+            shown = ", ".join(str(number) for number in numbers[:12])
+            raise row.bad(
+                column,
+                "tags and images do not match",
+                f"has image tags numbered {shown} for {len(images)} images; each once is needed",
+            )
+        return _NUMBERED_TAG.sub(IMAGE_TAG, question), tuple(images[n - 1] for n in numbers)
+    tags = question.count(IMAGE_TAG)
+    if tags == 0 and images:
+        return IMAGE_TAG * len(images) + "\n" + question, images
+    if tags != len(images):
+        raise row.bad(
+            column,
+            "tags and images do not match",
+            f"has {tags} image tags for {len(images)} images",
+        )
+    return question, images
+
+
+def unboxed(answer: str) -> str:
+    r"""The content of the last balanced ``\boxed{...}``; the answer itself where there is none."""
+    for box in reversed(list(_BOX.finditer(answer))):
+        depth = 1
+        for token in _BRACE.finditer(answer, box.end()):
+            depth += {"{": 1, "}": -1}.get(token.group(), 0)
+            if depth == 0:
+                return answer[box.end() : token.start()].strip()
+    return answer.strip()
+
+
+def gold(answer: str, question: str, fallback: Fallback) -> tuple[str, AnswerKind]:
+    """The gold answer in its plain form, and how to grade it, by its looks.
+
+    A capital letter is an option where the question labels that option; true, false, yes and no are
+    ``boolean``; digits with sign, separators and point a ``number``; the rest is `fallback`.
+    """
+    answer = unboxed(answer)
+    letter = _LETTER.fullmatch(answer)
+    if letter and {"A", "B", letter[1]} <= set(_LABEL.findall(question)):
+        return letter[1], "letter"
+    if _BOOLEAN.fullmatch(answer):
+        return answer.rstrip("."), "boolean"
+    if _NUMBER.fullmatch(answer):
+        return answer, "number"
+    return answer, fallback
+
+
+def option_images(question: str) -> tuple[int, ...] | None:
+    """Indices of the images that stand directly behind the option labels A, B, ...; else None.
+
+    None also when only some options are images.
+    """
+    labels = _OPTION_IMAGE.findall(question)
+    if len(labels) < 2 or labels != list(string.ascii_uppercase[: len(labels)]):
+        return None
+    if sorted(set(_LABEL.findall(question))) != labels:
+        return None
+    # The tags in front of an option's own tag are those of the images before it.
+    return tuple(
+        question.count(IMAGE_TAG, 0, match.end()) - 1 for match in _OPTION_IMAGE.finditer(question)
+    )

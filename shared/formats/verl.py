@@ -1,0 +1,36 @@
+"""veRL: ``data_source, prompt=[{role, content}], images, reward_model={ground_truth}``."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from shared.formats.building import Columns, Reading, build
+from shared.formats.rows import Row
+from shared.formats.turns import turns_of
+from shared.sample import Sample
+
+
+def read(row: Row, reading: Reading) -> Iterator[Sample]:
+    """The row's one sample: the user's turn; the run has its own system prompt and instruction."""
+    turns = [turn for turn in turns_of(row, "prompt") if turn.role != "system"]
+    if [turn.role for turn in turns] != ["user"]:
+        roles = ", ".join(turn.role for turn in turns) or "none"
+        raise row.bad("prompt", "is not one user turn", f"must hold one user turn, not: {roles}")
+    source = row.values.get("data_source")
+    yield build(
+        row,
+        turns[0].text,
+        reading.images(row, "images"),
+        _ground_truth(row),
+        Columns("prompt", "reward_model.ground_truth"),
+        source=source if isinstance(source, str) and source else "verl",
+    )
+
+
+def _ground_truth(row: Row) -> str:
+    column = "reward_model.ground_truth"
+    model: Any = row.value("reward_model")
+    if not isinstance(model, dict):
+        raise row.bad("reward_model", "is no object", "must be an object with ground_truth")
+    if model.get("ground_truth") is None:
+        raise row.bad(column, "is missing")
+    return row.as_text(model["ground_truth"], column)
