@@ -6,6 +6,7 @@ alone. Groups are admitted by capacity, so that a group waits at most ``max_stal
 
 import asyncio
 import logging
+import math
 from itertools import count, islice
 from pathlib import Path
 
@@ -16,7 +17,14 @@ from shared.images import digest, read_image_file
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import PolicyVersion, PromptTask, SamplingSettings
-from shared.permutation import Permutation, apply_order, draw_orders, identity, refusal
+from shared.permutation import (
+    Permutation,
+    apply_order,
+    count_refusals,
+    draw_orders,
+    identity,
+    refusal,
+)
 from shared.policy import PolicyBoard
 from shared.sample import Sample
 from shared.seeds import derive, generator
@@ -63,8 +71,10 @@ class GroupPlan:
         settings, trainer = self._config.permutation, self._config.trainer
         if settings.schedule == "constant":
             return settings.alpha
-        progress = index // trainer.groups_per_step / trainer.steps
-        return settings.alpha * max(0.0, 1.0 - progress)
+        progress = min(1.0, index // trainer.groups_per_step / trainer.steps)
+        if settings.schedule == "cosine":
+            return settings.alpha * (1.0 + math.cos(math.pi * progress)) / 2
+        return settings.alpha * (1.0 - progress)
 
     def tasks(
         self, index: int, image_names: dict[str, str], issued_at: PolicyVersion
@@ -123,6 +133,7 @@ class Feeder:
         self._client = client
         self._keys = keys
         self._config = config
+        self._samples = samples
         self._plan = GroupPlan(config, samples)
         self._ledger = Ledger(client, keys)
         self._board = PolicyBoard(client, keys)
@@ -130,6 +141,7 @@ class Feeder:
 
     async def run(self, incarnation: int, stop: asyncio.Event) -> None:
         """Issue the groups of one incarnation until `stop`, from the first that is not settled."""
+        await self._report_refused()
         settled = await self._ledger.settled()
         indices = (index for index in count() if group_id(index) not in settled)
         last_event = "0"
@@ -147,6 +159,15 @@ class Feeder:
             if room == 0:
                 block_ms = int(_BLOCK_S * 1000)
                 await self._client.xread({self._keys.events: last_event}, block=block_ms)
+
+    async def _report_refused(self) -> None:
+        """Log how many samples keep their order, by reason."""
+        if self._config.permutation.n_s > 0:
+            reasons = await asyncio.to_thread(count_refusals, self._samples)
+            for reason, count in reasons.items():
+                logger.info(
+                    "%d of %d samples are not permuted: %s", count, len(self._samples), reason
+                )
 
     async def _room(self) -> int:
         """How many groups may be issued now.
