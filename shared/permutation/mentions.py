@@ -25,7 +25,18 @@ _JOIN = rf"(?:{_G}*,{_G}*(?:(?:and|or){_G}+)?|{_G}+(?:and|or|&|versus|vs\.?){_G}
 # What may follow a pronoun ("than the second", "the first is") but not an adjective.
 _PRONOUN_ENDS = (
     rf"(?={_G}*(?:[.,;:?!)\n]|$)|{_G}+(?:is|are|was|were|does|do|has|have|had|shows?|contains?|and|or"
-    r"|but|than|with|in|from|to|by|as|when|while|if|that|which|depicts?|can|will|should|may)\b)"
+    r"|but|than|with|in|from|to|by|as|when|while|if|that|which|depicts?|can|will|should|may|more|less|not|also|looks?|appears?|seems?)\b"
+    rf"|{_G}+\w+er{_G}+than\b)"
+)
+# Before "the second red" these make a question of it, in which "the second" may be an image.
+_ASKED = re.compile(
+    rf"(?:^|[.?!:,;\n]{_G}*|\b(?:or|and){_G}+)(?:is|are|was|were|does|do|did|has|have|can|could){_G}+$",
+    re.I,
+)
+# Nouns that an ordinal counts inside images or time.
+_COUNTED = re.compile(
+    rf"{_G}+(?:times?|place|half|row|column|line|floor|day|week|month|year|step|digit|letter|word)\b",
+    re.I,
 )
 _NOT_A_NUMBER = rf"(?!\w|[%°]|{_G}*(?:x|×|times|percent|%|cm|mm|px|pixels|points)\b)"
 
@@ -68,6 +79,11 @@ _ON_THE_SIDE = re.compile(
 _SIDE_WORD = re.compile(
     rf"(?P<lead>(?:\b(?:one|ones|that|those){_G}+)?\b(?:on|at|to|from|in|toward|towards|of){_G}+)?"
     rf"\bthe{_G}+(?P<a>left|right)(?![\w-])(?P<one>{_G}+ones?\b)?",
+    re.I,
+)
+_EITHER_SIDE = re.compile(
+    rf"\bthe{_G}+(?:left|right)(?:{_G}+ones?)?,?{_G}+(?:or|and|versus|vs\.?){_G}+(?:the{_G}+)?"
+    r"(?:left|right)\b",
     re.I,
 )
 _CORRECT = re.compile(
@@ -209,7 +225,7 @@ def _places(text: str, slots: Slots, ordering: bool) -> Iterator[Atom]:
     pronouns, sentences = [], set()
     for match in _ORDINALS.finditer(text):
         kind = _tail(text, match, slots)
-        if kind in ("pronoun", "unclear"):
+        if kind in ("pronoun", "unclear", "word"):
             pronouns.append((match, kind))
         elif kind == "image":
             atoms = _ordinal_atoms(match, slots)
@@ -224,13 +240,19 @@ def _places(text: str, slots: Slots, ordering: bool) -> Iterator[Atom]:
         inside = {slot for slot in named if slot is not None}
         if len(inside) < len(tokens) or slots.names.stable(inside):
             continue
-        if kind == "unclear" or _sentence(text, match.start()) not in sentences:
+        asked = _ASKED.search(text[: match.start()]) is not None
+        if kind == "word" and not sentences and not asked:
+            continue
+        if kind != "pronoun" or _sentence(text, match.start()) not in sentences:
             raise Refused("unclear_place", match.group())
         yield from _ordinal_atoms(match, slots)
 
 
 def _tail(text: str, match: re.Match[str], slots: Slots) -> str:
-    """What the ordinals of `match` stand for: "image", "pronoun", "unclear" or "" (none)."""
+    """What the ordinals of `match` stand for: "image", "pronoun", "" (no image).
+
+    Or "unclear" (a list), or "word" (something that the next word says, which may be no noun).
+    """
     after, found = text[match.end() :], match.group()
     phrase = found + after[:40].split("\n")[0]
     if noun := re.match(rf"{_G}+(?:{_ADJECTIVE}{_G}+)?(?P<noun>{_NOUN})", after, re.I):
@@ -257,7 +279,10 @@ def _tail(text: str, match: re.Match[str], slots: Slots) -> str:
     several = len(_ONE_ORDINAL.findall(found)) > 1
     if ((match["det"] or "").lower() == "the" or several) and re.match(_PRONOUN_ENDS, after, re.I):
         return "pronoun"
-    return "unclear" if several else ""
+    if several:
+        return "unclear"
+    the = (match["det"] or "").lower() == "the"
+    return "word" if the and not _COUNTED.match(after) else ""
 
 
 def _ordinal_atoms(match: re.Match[str], slots: Slots) -> list[Atom]:
@@ -287,11 +312,11 @@ def _sides(text: str, slots: Slots) -> Iterator[Atom]:
     if correct and not re.search(r"\bleft\b", text, re.I):
         raise Refused("right_may_mean_correct", correct.group())
     pronouns = [one for one in words if _stands_alone(text, one)]
-    both = {one["a"].lower() for one in pronouns} == {"left", "right"} and not nouned
+    both = [one.span() for one in _EITHER_SIDE.finditer(text)]
     for match in pronouns:
         if _sentence(text, match.start()) in sentences:
             yield from _side_atoms(match, slots)
-        elif slots.names.slots["side"] and not both:
+        elif slots.names.slots["side"] and not _within(match.start("a"), both):
             raise Refused("side_of_or_inside_an_image", match.group())
     for match in words:
         inside = re.match(

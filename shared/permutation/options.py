@@ -19,9 +19,8 @@ _ORDERING = re.compile(
     r"\b(?:order|sequence|arrange|arrangement|chronolog\w+|sort|rank|ranking)\b|顺序|排序|排列|次序",
     re.I,
 )
-_PLACE = re.compile(
-    rf"(?:the )?(?:{'|'.join(ORDINALS)}|last|\d(?:st|nd|rd|th)|left|right)(?: one)?\.?", re.I
-)
+_PLACE = re.compile(rf"(?:the )?(?:{'|'.join(ORDINALS)}|last|\d(?:st|nd|rd|th))(?: one)?\.?", re.I)
+_SIDE = re.compile(r"(?:the )?(?:left|right)(?: one)?\.?", re.I)
 _NUMBERS = re.compile(r"\(?\d{1,2}\)?(?:\s*(?:,|and|or|&|、|和)\s*\d{1,2})*\.?", re.I)
 _BARE = re.compile(r"(?<![\w'’.\-])[A-Z](?![\w'’])")
 _BARE_LIST = re.compile(
@@ -88,7 +87,9 @@ def option_atoms(text: str, options: list[Option], slots: Slots, rule: OrderRule
                 yield from (_moved(atom, option.start) for atom in atoms)
             elif _WHICH.search(question):
                 raise Refused("option_may_name_an_image", words)
-        elif _PLACE.fullmatch(words) or (_NUMBERS.fullmatch(words) and _WHICH.search(question)):
+        elif _PLACE.fullmatch(words) or (
+            _WHICH.search(question) and (_NUMBERS.fullmatch(words) or _SIDE.fullmatch(words))
+        ):
             raise Refused("option_may_name_an_image", words)
 
 

@@ -133,6 +133,7 @@ UNTOUCHED = [
     "Answer with A, B or C.",
     "Does the dog look to the right?",
     "Is vitamin C shown?",
+    "Does the camera move left or right? (A) left (B) right",
     "如图所示，求面积。",
     "两张图一样吗？",
     "左边的狗是什么颜色？",
@@ -156,6 +157,9 @@ REFUSED = [
     ("Is the top image red?", "place_of_another_layout"),
     ("Is the second one red?", "unclear_place"),
     ("Is the first or the second red?", "unclear_place"),
+    ("Is the second red?", "unclear_place"),
+    ("Look at the first image. Is the second red?", "unclear_place"),
+    ("The first image is from the second shelf.", "unclear_place"),
     ("Is a second image needed?", "unclear_place"),
     ("Is the second candidate image red?", "unclear_place"),
     ("Is the second image from the left red?", "unclear_place"),
@@ -184,6 +188,8 @@ REFUSED_PAIRS = [
     ("Choose the right picture.", "right_may_mean_correct"),
     ("The left image shows a cat on the right.", "side_of_or_inside_an_image"),
     ("Is the left one red?", "side_of_or_inside_an_image"),
+    ("Is it so? (A) The left one is red. (B) The right one is.", "side_of_or_inside_an_image"),
+    ("Which image is red? (A) left (B) right", "option_may_name_an_image"),
 ]
 
 
