@@ -1,45 +1,57 @@
 """``perl-rl permute``: orders of each sample's images, with the answer as it is in that order.
 
 One line for each order, the original one first, or one line with the reason why a sample must not
-be permuted. These are the orders that an evaluation with the same seed asks.
+be permuted, and the words that stand in the way. These are the orders that an evaluation with the
+same seed asks. The totals, with the reasons, go to standard error.
 """
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from perl_rl.evaluation import orders_to_ask
 from shared.errors import UserError
-from shared.permutation import apply_order, refusal
+from shared.permutation import apply_order, read
 from shared.sample import Sample, read_samples
 
 
 def main(file: Path, orders: int, seed: int) -> int:
     """Write the orders of all samples in `file` to standard output; returns the exit status."""
-    permute_file(file, orders, seed, sys.stdout)
+    permute_file(file, orders, seed, sys.stdout, sys.stderr)
     return 0
 
 
-def permute_file(file: Path, orders: int, seed: int, out: TextIO) -> None:
-    """Write up to `orders` distinct orders of each sample to `out`, all where there are fewer.
+def permute_file(file: Path, orders: int, seed: int, out: TextIO, totals: TextIO) -> None:
+    """Write up to `orders` distinct orders of each sample to `out`, all where there are fewer, and
+    the counts by reason to `totals`.
 
     Raises:
         UserError: naming file, line and field of a row that is no sample.
     """
     if orders < 1:
         raise UserError(f"--orders {orders}: must be at least 1 (the original order is one)")
-    for sample in read_samples(file):
-        out.writelines(
-            json.dumps(line, ensure_ascii=False) + "\n" for line in _lines(sample, orders, seed)
-        )
+    samples, written, refused = read_samples(file), 0, Counter[str]()
+    for sample in samples:
+        for line in _lines(sample, orders, seed):
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+            if "refused" in line:
+                refused[line["refused"]] += 1
+            else:
+                written += 1
+    kept = len(samples) - refused.total()
+    print(f"{len(samples)} samples: {kept} permuted, {written} orders", file=totals)
+    for reason, count in refused.most_common():
+        print(f"  not permuted: {count} {reason}", file=totals)
 
 
 def _lines(sample: Sample, orders: int, seed: int) -> Iterator[dict[str, Any]]:
-    reason = refusal(sample)
-    if reason is not None:
-        yield {"id": sample.id, "refused": reason}
+    reading = read(sample)
+    if reading.reason is not None:
+        words = {"text": reading.text} if reading.text else {}
+        yield {"id": sample.id, "refused": reading.reason, **words}
         return
     for index, permutation in enumerate(orders_to_ask(sample, orders, seed)):
         rendered = apply_order(sample, permutation)

@@ -7,6 +7,7 @@ alone. Groups are admitted by capacity, so that a group waits at most ``max_stal
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -24,7 +25,14 @@ from shared.images import digest, read_image_file
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import PolicyVersion, PromptTask, SamplingSettings
-from shared.permutation import Permutation, apply_order, draw_orders, identity, refusal
+from shared.permutation import (
+    Permutation,
+    apply_order,
+    count_refusals,
+    draw_orders,
+    identity,
+    refusal,
+)
 from shared.policy import Announcement, PolicyBoard
 from shared.registry import Registry
 from shared.sample import Sample
@@ -77,8 +85,10 @@ class GroupPlan:
         settings, trainer = self._config.permutation, self._config.trainer
         if settings.schedule == "constant":
             return settings.alpha
-        progress = index // trainer.groups_per_step / trainer.steps
-        return settings.alpha * max(0.0, 1.0 - progress)
+        progress = min(1.0, index // trainer.groups_per_step / trainer.steps)
+        if settings.schedule == "cosine":
+            return settings.alpha * (1.0 + math.cos(math.pi * progress)) / 2
+        return settings.alpha * (1.0 - progress)
 
     def tasks(
         self, index: int, image_names: dict[str, str], issued_at: PolicyVersion
@@ -134,6 +144,7 @@ class Feeder:
         self._client = client
         self._keys = keys
         self._config = config
+        self._samples = samples
         self._plan = GroupPlan(config, samples, shares)
         self._ledger = Ledger(client, keys)
         self._board = PolicyBoard(client, keys)
@@ -147,6 +158,7 @@ class Feeder:
         Raises:
             WaitTimeout: when too few rollout nodes become ready (``trainer.start_nodes``).
         """
+        await self._report_refused()
         await self._patient(partial(self._nodes, stop))
         settled = await self._patient(self._ledger.settled)
         indices = (index for index in count() if group_id(index) not in settled)
@@ -187,6 +199,15 @@ class Feeder:
     async def _ready_nodes(self) -> int:
         alive, _ = await self._registry.nodes()
         return sum(node.kind == "rollout" and node.state == "ready" for node in alive)
+
+    async def _report_refused(self) -> None:
+        """Log how many samples keep their order, by reason."""
+        if self._config.permutation.n_s > 0:
+            reasons = await asyncio.to_thread(count_refusals, self._samples)
+            for reason, count in reasons.items():
+                logger.info(
+                    "%d of %d samples are not permuted: %s", count, len(self._samples), reason
+                )
 
     async def _room(self) -> int:
         """How many groups may be issued now.

@@ -87,8 +87,9 @@ class PermutationConfig(Section):
 
     n_s: int = Field(default=1, ge=0)
     """Permuted copies beside the original order; 0 is plain GRPO."""
-    schedule: Literal["constant", "linear"] = "linear"
-    """How the probability of permuting changes over training; linear: ``1 - t/T``."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How the probability of permuting falls over training; linear: ``1 - t/T``, cosine:
+    ``(1 + cos(pi t/T)) / 2``."""
     alpha: Fraction = 1.0
     """The probability of permuting at the start."""
 

@@ -117,3 +117,14 @@ def test_permuting_becomes_rarer_over_the_run():
     assert plan.permute_probability(20) == 0.5
     assert plan.permute_probability(40) == 0.0
     assert plan.permute_probability(99) == 0.0
+
+
+def test_a_cosine_falls_slowly_at_both_ends():
+    schedule = {"n_s": 1, "schedule": "cosine", "alpha": 0.8}
+    plan = GroupPlan(_config(permutation=schedule), _samples())
+
+    assert plan.permute_probability(0) == 0.8
+    assert plan.permute_probability(4) == pytest.approx(0.8 * 0.975528, abs=1e-6)
+    assert plan.permute_probability(20) == pytest.approx(0.4)
+    assert plan.permute_probability(40) == pytest.approx(0.0)
+    assert plan.permute_probability(99) == pytest.approx(0.0)

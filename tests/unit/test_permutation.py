@@ -324,26 +324,6 @@ def test_refusals(changes: dict[str, object], reason: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Is the second image brighter?",
-        "What is in Image 2?",
-        "Compare the first picture with the others.",
-        "Describe fig. 3.",
-        "What does the left image show?",
-        "What is in image B?",
-        "Look at the last two photos.",
-        "Figure (1) shows a cat.",
-        "Are the FIRST IMAGE and picture #3 alike?",
-        "What is in panel A?",
-    ],
-)
-def test_an_invariant_question_that_names_a_place_is_refused(text: str) -> None:
-    sample = sum_sample((1, 2)).model_copy(update={"question": f"{IMAGE_TAG * 2} {text}"})
-    assert refusal(sample) == "text_names_an_image_by_place"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
         "What is the sum of the digits?",
         "How many images show a cat?",
         "Which image is the first choice of most people?",

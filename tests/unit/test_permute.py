@@ -71,3 +71,23 @@ def test_bad_input_is_one_line(file: Path, capsys: pytest.CaptureFixture[str]) -
     streams = capsys.readouterr()
     assert streams.out == ""
     assert streams.err == f"perl-rl: error: {file}, line 3, field 'question': Field required\n"
+
+
+def test_text_follows_the_images_and_refusals_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"answer": "no", "kind": "text", "order": "invariant", "images": ["a.png", "b.png"]}
+    texts = ("Is image 1 darker?", "Is the next image darker?", "Is the previous picture darker?")
+    rows = [{**asked, "id": text, "question": f"<image><image> {text}"} for text in texts]
+    file = tmp_path / "samples.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["permute", str(file), "--orders", "2"]) == 0
+    streams = capsys.readouterr()
+    first, second, *refused = [json.loads(line) for line in streams.out.splitlines()]
+    assert first["question"].endswith("Is image 1 darker?") and first["permutation"] == [0, 1]
+    assert second["question"].endswith("Is image 2 darker?") and second["permutation"] == [1, 0]
+    assert [line["text"] for line in refused] == ["next image", "previous picture"]
+    assert streams.err.splitlines() == [
+        "3 samples: 1 permuted, 2 orders",
+        "  not permuted: 2 place_relative_to_another_image",
+    ]

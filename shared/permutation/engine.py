@@ -1,0 +1,168 @@
+"""One engine of rules: rewrites a sample for another order of its images, or says why it cannot.
+
+Images move; tags and the labels beside them stay; every other name of an image, in the text, in the
+options and in the answer, follows the image to its new slot and is spelled as it was.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.permutation.answers import answer_atoms
+from shared.permutation.chinese import chinese_atoms
+from shared.permutation.mentions import english_atoms
+from shared.permutation.names import Atom, Names, Refused, spell
+from shared.permutation.options import (
+    blank_labels,
+    option_atoms,
+    refuse_bare_letters,
+    text_options,
+)
+from shared.permutation.orders import Permutation, identity
+from shared.permutation.slots import read_slots
+from shared.sample import Sample
+
+# A group asks for the same sample several times in a row.
+_REMEMBERED = 1024
+
+_NAMED_ANSWER = re.compile(
+    r"\s*(?:the\s+)?(?:(?:image|picture|photo|figure)\s*[#(]?(?:\d+|(?-i:[A-H]))\)?"
+    r"|(?:first|second|third|fourth|fifth|last|left|right)\s+(?:image|picture|photo|figure)"
+    r"|图\s*\d+|第[一二三四五]张图?片?)\.?\s*",
+    re.I,
+)
+
+
+class RenderedOrder(BaseModel):
+    """A sample in one order of its images: what the model is asked and what is right there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    question: str
+    images: tuple[str, ...]
+    answer: str
+    permutation: Permutation
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the engine found in a sample: names and places in its text, or why it is refused."""
+
+    names: Names | None
+    atoms: tuple[Atom, ...] = ()
+    reason: str | None = None
+    text: str = ""
+    """The words that stand in the way; empty when it is not about words."""
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def read(sample: Sample) -> Reading:
+    """Read the sample once for all its orders."""
+    try:
+        return _read(sample)
+    except Refused as refused:
+        return Reading(None, reason=refused.reason, text=refused.text)
+
+
+def refusal(sample: Sample) -> str | None:
+    """Why `sample` must not be permuted, or None when it may be (see ``docs/permutation.md``)."""
+    return read(sample).reason
+
+
+def count_refusals(samples: Iterable[Sample]) -> dict[str, int]:
+    """How many samples must not be permuted, by reason, the most frequent first."""
+    reasons = Counter(refusal(sample) for sample in samples)
+    return {reason: count for reason, count in reasons.most_common() if reason is not None}
+
+
+def apply_order(sample: Sample, permutation: Permutation) -> RenderedOrder:
+    """The sample as asked in the order `permutation`.
+
+    Raises:
+        ValueError: when images would move although the sample must not be permuted.
+    """
+    reading, question, answer = read(sample), sample.question, sample.answer
+    if permutation != identity(len(sample.images)):
+        if reading.names is None:
+            raise ValueError(f"sample '{sample.id}' must not be permuted: {reading.reason}")
+        question = _rewrite(question, reading.atoms, reading.names, permutation.index)
+        answer = answer_under(answer, sample, permutation)
+    return RenderedOrder(
+        question=question,
+        images=tuple(sample.images[index] for index in permutation),
+        answer=answer,
+        permutation=permutation,
+    )
+
+
+def answer_under(answer: str, sample: Sample, permutation: Permutation) -> str:
+    """Re-index an answer given in the original order (the paper's Lambda(answer, sigma))."""
+    return _renamed(answer, sample, permutation.index)
+
+
+def answer_in_original(answer: str, sample: Sample, permutation: Permutation) -> str:
+    """Map an answer given under `permutation` back to the names of the original order."""
+    return _renamed(answer, sample, permutation.__getitem__)
+
+
+def gold_slot(sample: Sample, permutation: Permutation) -> int | None:
+    """The slot that shows the gold image under `permutation`; None when no one image is it."""
+    names = _names(sample)
+    if names is None or sample.order not in ("letter", "position"):
+        return None
+    atoms = answer_atoms(sample.answer, names, sample.order)
+    return permutation.index(atoms[0].slot) if atoms else None
+
+
+def _read(sample: Sample) -> Reading:
+    if sample.order is None:
+        raise Refused("no_order_rule")
+    if len(sample.images) - len(set(sample.fixed)) < 2:
+        raise Refused("fewer_than_two_movable_images")
+    slots = read_slots(sample.question, sample.fixed, sample.order)
+    if sample.order != "invariant" and not answer_atoms(sample.answer, slots.names, sample.order):
+        raise Refused("answer_names_no_slot", sample.answer)
+    if sample.order == "invariant" and _NAMED_ANSWER.fullmatch(sample.answer):
+        raise Refused("answer_names_an_image", sample.answer)
+    options = text_options(slots.text)
+    text = blank_labels(slots.text, options)
+    ordering = sample.order == "order"
+    atoms = [*english_atoms(text, slots, ordering), *chinese_atoms(text, slots, ordering)]
+    listed = option_atoms(slots.text, options, slots, sample.order)
+    starts = {atom.start for atom in atoms}
+    atoms += [atom for atom in listed if atom.start not in starts]
+    atoms.sort(key=lambda atom: atom.start)
+    refuse_bare_letters(text, slots, atoms)
+    return Reading(slots.names, tuple(atoms))
+
+
+def _names(sample: Sample) -> Names | None:
+    """The names of the slots, for answers: they are known even where the text stands in the way."""
+    if sample.order is None:
+        return None
+    try:
+        return read_slots(sample.question, sample.fixed, sample.order).names
+    except Refused:
+        return None
+
+
+def _renamed(answer: str, sample: Sample, moved: Callable[[int], int]) -> str:
+    names = _names(sample)
+    if names is None or sample.order is None:
+        return answer
+    return _rewrite(answer, answer_atoms(answer, names, sample.order), names, moved)
+
+
+def _rewrite(text: str, atoms: Iterable[Atom], names: Names, moved: Callable[[int], int]) -> str:
+    """`text` with every atom spelled for the slot that `moved` gives for its own."""
+    pieces, done = [], 0
+    for atom in atoms:
+        token = text[atom.start : atom.end]
+        value = names.value(moved(atom.slot), atom.name.family)
+        pieces += [text[done : atom.start], spell(value, atom.name, token)]
+        done = atom.end
+    return "".join([*pieces, text[done:]])

@@ -1,0 +1,121 @@
+"""Options written as text, and letters that stand alone: where a name may hide without a noun."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shared.permutation.answers import order_atoms
+from shared.permutation.names import ORDINALS, Atom, Refused
+from shared.permutation.slots import Slots
+from shared.sample import OrderRule
+
+_LABEL = re.compile(r"(?:(?<=\s)|^)(?:[(（](?P<a>[A-Z])[)）]|(?P<b>[A-Z])[.．:：、)])[ \t]*(?=\S)")
+_WHICH = re.compile(
+    r"\b(?:which|what)\b[^.?!\n]{0,40}\b(?:images?|pictures?|photos?|photographs?|figures?|one)\b"
+    r"|哪[一几]?[张幅]|哪个图",
+    re.I,
+)
+_ORDERING = re.compile(
+    r"\b(?:order|sequence|arrange|arrangement|chronolog\w+|sort|rank|ranking)\b|顺序|排序|排列|次序",
+    re.I,
+)
+_PLACE = re.compile(rf"(?:the )?(?:{'|'.join(ORDINALS)}|last|\d(?:st|nd|rd|th))(?: one)?\.?", re.I)
+_SIDE = re.compile(r"(?:the )?(?:left|right)(?: one)?\.?", re.I)
+_NUMBERS = re.compile(r"\(?\d{1,2}\)?(?:\s*(?:,|and|or|&|、|和)\s*\d{1,2})*\.?", re.I)
+_BARE = re.compile(r"(?<![\w'’.\-])[A-Z](?![\w'’])")
+_BARE_LIST = re.compile(
+    r"(?<![\w'’.\-])[A-Z](?:\s*(?:,\s*(?:or|and)?|/|\||、|和|或|\bor\b|\band\b)\s*[(]?[A-Z](?![\w'’]))*"
+    r"(?![\w'’])"
+)
+_LETTER_RANGE = re.compile(r"(?<![\w'’.\-])([A-Z])\s*(?:-|–|to|through)\s*([A-Z])(?![\w'’])")
+_ARTICLE = re.compile(
+    r"A[ \t]+(?!(?:is|has|shows?|was|or|and|than|contains?|does|with|in|to|from|on|by)\b)[a-z]"
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A text option: where its label begins, and the span of its text without outer blanks."""
+
+    label: int
+    start: int
+    end: int
+
+
+def text_options(text: str) -> list[Option]:
+    """The options A, B, ... of `text` (tags and labels blanked); none where there are no two."""
+    labels: list[re.Match[str]] = []
+    for match in _LABEL.finditer(text):
+        letter = match["a"] or match["b"]
+        if letter == "A":
+            labels = [match]
+        elif labels and letter == chr(ord("A") + len(labels)):
+            labels.append(match)
+    if len(labels) < 2:
+        return []
+    stops = [one.start() for one in labels[1:]]
+    line = text.find("\n", labels[-1].end())
+    stops.append(len(text) if line < 0 else line)
+    return [
+        Option(one.start(), one.end(), one.end() + len(text[one.end() : stop].rstrip()))
+        for one, stop in zip(labels, stops, strict=True)
+    ]
+
+
+def blank_labels(text: str, options: list[Option]) -> str:
+    """`text` with the letters of `options` blanked: no mention ends in one."""
+    for option in options:
+        blank = "\n" * (option.start - option.label)
+        text = text[: option.label] + blank + text[option.start :]
+    return text
+
+
+def option_atoms(text: str, options: list[Option], slots: Slots, rule: OrderRule) -> Iterator[Atom]:
+    """The names in options that are nothing but a list of them: orders to choose from.
+
+    Raises:
+        Refused: where an option may name images and does not say so.
+    """
+    if rule == "letter" and options:
+        raise Refused("options_are_text_not_images", text[options[0].start : options[0].end])
+    question = text[: options[0].label] if options else ""
+    for option in options:
+        words = text[option.start : option.end]
+        atoms = order_atoms(words, slots.names)
+        if atoms and slots.names.stable({atom.slot for atom in atoms}):
+            if _ORDERING.search(question):
+                yield from (_moved(atom, option.start) for atom in atoms)
+            elif _WHICH.search(question):
+                raise Refused("option_may_name_an_image", words)
+        elif _PLACE.fullmatch(words) or (
+            _WHICH.search(question) and (_NUMBERS.fullmatch(words) or _SIDE.fullmatch(words))
+        ):
+            raise Refused("option_may_name_an_image", words)
+
+
+def refuse_bare_letters(text: str, slots: Slots, atoms: list[Atom]) -> None:
+    """Refuse letters that stand alone where letters name images, but for a list of all of them.
+
+    Raises:
+        Refused: naming the letters.
+    """
+    if not slots.lettered:
+        return
+    for atom in atoms:
+        text = text[: atom.start] + "_" * (atom.end - atom.start) + text[atom.end :]
+    letters = slots.names.slots["letter"]
+    for match in _LETTER_RANGE.finditer(text):
+        ends = [ord(letter) - 64 for letter in match.groups()]
+        within = {letters[value] for value in range(ends[0], ends[1] + 1) if value in letters}
+        if slots.names.stable(within):
+            text = text[: match.start()] + "_" * len(match.group()) + text[match.end() :]
+    for match in _BARE_LIST.finditer(text):
+        named = {ord(letter) - 64 for letter in _BARE.findall(match.group())}
+        meant = {letters[value] for value in named if value in letters}
+        article = match.group() == "A" and _ARTICLE.match(text, match.start())
+        if meant and not article and not slots.names.stable(meant):
+            raise Refused("letter_may_name_an_image", match.group())
+
+
+def _moved(atom: Atom, offset: int) -> Atom:
+    return Atom(atom.start + offset, atom.end + offset, atom.name, atom.slot)

@@ -1,0 +1,64 @@
+"""Orders of a sample's images: which there are, and drawing distinct ones.
+
+A permutation is a tuple `p` with `p[slot] = index of the image, in the original order, that the
+slot shows now`. The image that was at `j` is found at `p.index(j)`.
+"""
+
+import itertools
+import math
+import random
+
+Permutation = tuple[int, ...]
+
+# Up to this many orders all of them are listed and a sample drawn without replacement; beyond it
+# repeated draws hardly ever collide.
+_LIST_ALL_UP_TO = 5040
+
+
+def identity(count: int) -> Permutation:
+    """The original order of `count` images."""
+    return tuple(range(count))
+
+
+def number_of_orders(count: int, fixed: tuple[int, ...] = ()) -> int:
+    """How many orders `count` images have when those at the indices `fixed` do not move."""
+    return math.factorial(count - len(set(fixed)))
+
+
+def draw_orders(
+    count: int, wanted: int, rng: random.Random, fixed: tuple[int, ...] = ()
+) -> list[Permutation]:
+    """Draw `wanted` different orders other than the original one, uniformly.
+
+    Returns all of them, in random order, where there are fewer than `wanted`.
+    """
+    available = number_of_orders(count, fixed) - 1
+    wanted = min(wanted, available)
+    if available < _LIST_ALL_UP_TO:
+        return rng.sample(all_orders(count, fixed)[1:], wanted)
+    drawn: dict[Permutation, None] = {}
+    while len(drawn) < wanted:
+        order = _random_order(count, rng, fixed)
+        if order != identity(count):
+            drawn[order] = None
+    return list(drawn)
+
+
+def all_orders(count: int, fixed: tuple[int, ...] = ()) -> list[Permutation]:
+    """Every order, the original one first."""
+    movable = [index for index in range(count) if index not in fixed]
+    return [_place(count, movable, moved) for moved in itertools.permutations(movable)]
+
+
+def _place(count: int, movable: list[int], moved: tuple[int, ...]) -> Permutation:
+    order = list(range(count))
+    for slot, image in zip(movable, moved, strict=True):
+        order[slot] = image
+    return tuple(order)
+
+
+def _random_order(count: int, rng: random.Random, fixed: tuple[int, ...]) -> Permutation:
+    movable = [index for index in range(count) if index not in fixed]
+    moved = movable.copy()
+    rng.shuffle(moved)
+    return _place(count, movable, tuple(moved))
