@@ -1,0 +1,23 @@
+"""Answers in several numbered steps: ``(1) 3; (2) x = 4``."""
+
+import re
+
+_MARK = re.compile(r"[(（](\d{1,2})[)）]")
+_SEPARATORS = " \t\r\n;；,，.。"
+
+
+def split_steps(answer: str) -> dict[int, str]:
+    """The answer to each numbered step, empty when there is no number in it.
+
+    Only a number that continues the count opens a step: ``(1) f(2) = 3`` is one step.
+    """
+    starts: list[tuple[int, int]] = []
+    for match in _MARK.finditer(answer):
+        attached = match.start() > 0 and answer[match.start() - 1].isalnum()
+        if int(match[1]) == len(starts) + 1 and not attached:
+            starts.append((match.start(), match.end()))
+    ends = [start for start, _ in starts[1:]] + [len(answer)]
+    return {
+        number: answer[begin:end].strip(_SEPARATORS)
+        for number, ((_, begin), end) in enumerate(zip(starts, ends, strict=True), start=1)
+    }
