@@ -165,7 +165,8 @@ async def _score_steps(
     item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
 ) -> Verdict:
     """Right only when every step is; a gold step that the answer lacks is wrong."""
-    wanted, given = split_steps(gold), split_steps(unwrap(answer or ""))
+    wanted = split_steps(gold)
+    given = _steps_in(unwrap(answer or ""), len(wanted))
     if not wanted:
         raise UngradableGold(f"the gold answer {gold[:80]!r} has no numbered steps")
     rights = await asyncio.gather(
@@ -173,6 +174,15 @@ async def _score_steps(
     )
     form = "; ".join(f"({number}) {read_text(step) or ''}" for number, step in given.items())
     return Verdict(answer, form or None, all(rights), sum(rights) / len(rights))
+
+
+def _steps_in(answer: str, wanted: int) -> dict[int, str]:
+    """The numbered steps, or as many parts between semicolons as there should be."""
+    parts = answer.split(";")
+    numbered = split_steps(answer)
+    if not numbered and len(parts) == wanted:
+        return {place: part.strip() for place, part in enumerate(parts, start=1)}
+    return numbered
 
 
 _SCORES = {

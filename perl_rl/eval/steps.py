@@ -11,13 +11,14 @@ def split_steps(answer: str) -> dict[int, str]:
 
     Only a number that continues the count opens a step: ``(1) f(2) = 3`` is one step.
     """
-    starts: list[tuple[int, int]] = []
+    marks: list[tuple[int, int]] = []
     for match in _MARK.finditer(answer):
         attached = match.start() > 0 and answer[match.start() - 1].isalnum()
-        if int(match[1]) == len(starts) + 1 and not attached:
-            starts.append((match.start(), match.end()))
-    ends = [start for start, _ in starts[1:]] + [len(answer)]
+        if int(match[1]) == len(marks) + 1 and not attached:
+            marks.append((match.start(), match.end()))
+    # Each step runs up to the next one's mark.
+    ends = [begin for begin, _ in marks[1:]] + [len(answer)]
     return {
         number: answer[begin:end].strip(_SEPARATORS)
-        for number, ((_, begin), end) in enumerate(zip(starts, ends, strict=True), start=1)
+        for number, ((_, begin), end) in enumerate(zip(marks, ends, strict=False), start=1)
     }
