@@ -199,8 +199,6 @@ def remi(folder: Path, count: int, rng: random.Random) -> None:
     parquet(rows[:3], folder / "train.parquet")
 
 
-
-
 def mv_math(folder: Path, count: int, rng: random.Random) -> None:
     rows = []
     for number in range(count):

@@ -4,6 +4,7 @@ They see what a model sees, text and pictures, and never the gold answer. Pictur
 their bytes: `tests/benchmark_files.py` remembers which digits each one shows.
 """
 
+import asyncio
 import base64
 import hashlib
 import random
@@ -23,6 +24,8 @@ from starlette.routing import Route
 from perl_rl.eval.models import Prompt
 from shared.service import bind
 from tests.benchmark_files import SHOWN
+
+_HOLD_S = 60.0
 
 Answerer = Callable[[str, list[tuple[int, ...]], random.Random], str]
 """From the question, the digits in each picture and a generator to the final answer."""
@@ -116,11 +119,20 @@ class ScriptedModel:
 
 
 class ScriptedEndpoint:
-    """An OpenAI-compatible server over an answerer."""
+    """An OpenAI-compatible server over an answerer.
 
-    def __init__(self, answerer: Answerer, fail_first: int = 0) -> None:
+    Args:
+        fail_first: so many requests are refused as if it were busy.
+        hold_after: so many are answered, others wait for `release`; `held` says that one does.
+    """
+
+    def __init__(
+        self, answerer: Answerer, fail_first: int = 0, hold_after: int | None = None
+    ) -> None:
         self._answerer = answerer
         self._failures_left = fail_first
+        self._hold_after = hold_after
+        self.held, self.release = threading.Event(), threading.Event()
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self.url = ""
@@ -132,6 +144,9 @@ class ScriptedEndpoint:
             return JSONResponse({"error": {"message": "busy"}}, status_code=503)
         body = await request.json()
         self.requests.append(body)
+        if self._hold_after is not None and len(self.requests) > self._hold_after:
+            self.held.set()
+            await asyncio.to_thread(self.release.wait, _HOLD_S)
         self.keys.add(request.headers["authorization"])
         question, pictures = _seen(body["messages"][0]["content"])
         answer = self._answerer(question, pictures, random.Random(body["seed"]))
@@ -166,5 +181,6 @@ def serving(endpoint: ScriptedEndpoint) -> Iterator[ScriptedEndpoint]:
     try:
         yield endpoint
     finally:
+        endpoint.release.set()
         server.should_exit = True
         thread.join(10)

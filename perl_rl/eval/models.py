@@ -1,6 +1,7 @@
 """Who answers: a model folder through vLLM in this process, or an OpenAI-compatible endpoint."""
 
 import asyncio
+import gc
 import io
 import os
 import uuid
@@ -165,6 +166,9 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
 
     async def __aexit__(self, *_: object) -> None:
         self._engine.shutdown()
+        # Collected now: at the interpreter's end its destructor would find modules gone, and say so.
+        del self._engine
+        gc.collect()
 
     async def ask(self, prompt: Prompt) -> str:
         """The response; the engine joins it with the others that are under way."""

@@ -59,9 +59,7 @@ def test_an_oracle_is_always_right_and_chance_is_chance(name: str, tmp_path: Pat
 
 def within_chance(result: Result) -> None:
     """Items of the same chance together, and the benchmark's own score."""
-    chances = {
-        item.id: 1 / len(candidates(item.answers[0].prompt)) for item in result.items
-    }
+    chances = {item.id: 1 / len(candidates(item.answers[0].prompt)) for item in result.items}
     alike: dict[float, list[bool]] = defaultdict(list)
     by_task: dict[str, list[float]] = defaultdict(list)
     for item in result.items:

@@ -1,4 +1,4 @@
-"""Order robustness end to end: flip rates of models whose behaviour is known are what arithmetic says."""
+"""Flip rates of models whose behaviour is known are what arithmetic says, end to end."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -109,9 +109,7 @@ def test_the_floor_of_a_position_only_model_is_zero(
     assert asked == [(0, 0), (1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (0, 3)]
 
 
-def test_the_score_counts_the_original_order_alone(
-    four_images: list[Item], tmp_path: Path
-) -> None:
+def test_the_score_counts_the_original_order_alone(four_images: list[Item], tmp_path: Path) -> None:
     result = run("mantis-eval", four_images, by_position, tmp_path, orders=2)
     golds = [item.sample.answer for item in four_images]
     assert result.summary.right == golds.count("A")
