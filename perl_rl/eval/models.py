@@ -166,7 +166,7 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
 
     async def __aexit__(self, *_: object) -> None:
         self._engine.shutdown()
-        # Collected now: at the interpreter's end its destructor would find modules gone, and say so.
+        # Collected now: at the interpreter's end its destructor finds modules gone, and says so.
         del self._engine
         gc.collect()
 
