@@ -54,6 +54,7 @@ class Benchmark:
     compares: str
     """In words, what counts as right."""
     to_item: Callable[[Row, Pictures], Item]
+    answer_column: str = "answer"
 
 
 _LABELLED = re.compile(r"\s*\(?([A-Z])\s?[).:]\s*", re.ASCII)

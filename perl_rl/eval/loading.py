@@ -8,7 +8,9 @@ from pathlib import Path
 
 from perl_rl.eval.items import Benchmark, Item
 from perl_rl.eval.pictures import Pictures
+from perl_rl.eval.progress import progress
 from perl_rl.eval.rows import Row, find_files, read_rows
+from services.reward.grading import UngradableGold, check_gold
 from shared.errors import UserError
 
 
@@ -30,10 +32,25 @@ def load_items(
     """
     files = find_files(data, split or benchmark.split)
     rows = itertools.islice(_rows(files, in_turn=limit is not None), limit)
-    items = [benchmark.to_item(row, pictures) for row in rows]
+    items = []
+    with progress("read", limit) as advance:
+        for row in rows:
+            items.append(_item(benchmark, row, pictures))
+            advance()
     if not items:
         raise UserError(f"{data}: holds no rows")
     return _with_unique_ids(items)
+
+
+def _item(benchmark: Benchmark, row: Row, pictures: Pictures) -> Item:
+    item = benchmark.to_item(row, pictures)
+    if item.rule == "kind":
+        # Now, not after hours of asking.
+        try:
+            check_gold(item.sample.answer, item.sample.kind)
+        except UngradableGold as error:
+            raise row.refusal(benchmark.answer_column, str(error)) from None
+    return item
 
 
 def _rows(files: Sequence[Path], in_turn: bool) -> Iterator[Row]:

@@ -21,8 +21,10 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(what: str, total: int, done: int = 0, out: TextIO | None = None) -> Iterator[Advance]:
-    """Show how many of `total` are done on `out` (default: standard error)."""
+def progress(
+    what: str, total: int | None, done: int = 0, out: TextIO | None = None
+) -> Iterator[Advance]:
+    """Show how many of `total`, if that is known, are done on `out` (default: standard error)."""
     out = out or sys.stderr
     if out.isatty():
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -36,8 +38,9 @@ def progress(what: str, total: int, done: int = 0, out: TextIO | None = None) ->
 
 
 class _Lines:
-    def __init__(self, what: str, total: int, done: int, out: TextIO) -> None:
-        self._what, self._total, self._done, self._out = what, total, done, out
+    def __init__(self, what: str, total: int | None, done: int, out: TextIO) -> None:
+        self._what, self._done, self._out = what, done, out
+        self._of = "" if total is None else f" of {total}"
         self._written_at = time.monotonic()
 
     def advance(self) -> None:
@@ -47,4 +50,4 @@ class _Lines:
 
     def write(self) -> None:
         self._written_at = time.monotonic()
-        print(f"{self._what}: {self._done} of {self._total}", file=self._out, flush=True)
+        print(f"{self._what}: {self._done}{self._of}", file=self._out, flush=True)

@@ -177,6 +177,15 @@ def test_mmiu_counts_gold_letters_that_are_not_listed(tmp_path: Path) -> None:
     assert items[1].groups == {}
 
 
+def test_a_gold_answer_that_no_response_could_match_is_refused_at_once(tmp_path: Path) -> None:
+    file = first_file("remi", tmp_path / "data")
+    rows = pyarrow.parquet.read_table(file).to_pylist()
+    rows[1]["label"] = "x" * 3000
+    parquet(rows, file)
+    with pytest.raises(UserError, match="row 2, column 'label': the gold answer"):
+        load_items(BENCHMARKS["remi"], file, Pictures(tmp_path / "images"))
+
+
 def test_text_only_questions_of_mathverse_show_no_image(tmp_path: Path) -> None:
     file = first_file("mathverse", tmp_path / "data")
     row = dict(next(read_rows(file)).values) | {"problem_version": "Text Only", "image": ""}

@@ -66,4 +66,5 @@ BENCHMARK = Benchmark(
     average="macro",
     compares="letters",
     to_item=to_item,
+    answer_column="output",
 )

@@ -35,4 +35,5 @@ BENCHMARK = Benchmark(
     average="macro",
     compares="numbers within 1 %; texts but for case, spacing and punctuation",
     to_item=to_item,
+    answer_column="label",
 )
