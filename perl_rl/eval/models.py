@@ -1,7 +1,6 @@
 """Who answers: a model folder through vLLM in this process, or an OpenAI-compatible endpoint."""
 
 import asyncio
-import gc
 import io
 import os
 import uuid
@@ -166,9 +165,7 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
 
     async def __aexit__(self, *_: object) -> None:
         self._engine.shutdown()
-        # Collected now: at the interpreter's end its destructor finds modules gone, and says so.
         del self._engine
-        gc.collect()
 
     async def ask(self, prompt: Prompt) -> str:
         """The response; the engine joins it with the others that are under way."""

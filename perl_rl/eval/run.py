@@ -1,6 +1,7 @@
 """One evaluation: plan the questions, collect the responses, grade them, summarise."""
 
 import asyncio
+import gc
 import hashlib
 import json
 from collections.abc import Sequence
@@ -63,6 +64,8 @@ def evaluate(
     settings = {**_settings(benchmark, name, questions, asking), **more_settings}
     with Journal(journal, settings) as responses:
         asyncio.run(_collect(questions, model, responses, asking.seed))
+        # An engine that is collected at the interpreter's end finds modules gone, and complains.
+        gc.collect()
         results = asyncio.run(_grade(questions, responses.responses, asking.orders))
     samples = [item.sample for item in items]
     return Result(

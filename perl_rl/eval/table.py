@@ -97,5 +97,6 @@ def comparison_table(comparison: Comparison) -> str:
 def _compared(name: str, one: Difference) -> tuple[str, ...]:
     discordant = "" if one.only_a is None else f"{one.only_a}/{one.only_b}"
     a, b = (f"{100 * value:.1f}" for value in (one.a, one.b))
-    difference, p_value = percent(one.difference), f"{one.p_value:.4f}"
+    difference = percent(one.difference)
+    p_value = "<0.0001" if one.p_value < 1e-4 else f"{one.p_value:.4f}"
     return (name, str(one.items), a, b, difference, p_value, discordant, one.test)
