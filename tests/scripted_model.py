@@ -123,13 +123,19 @@ class ScriptedEndpoint:
 
     Args:
         fail_first: so many requests are refused as if it were busy.
+        form: of a response, with ``{}`` for the answer.
         hold_after: so many are answered, others wait for `release`; `held` says that one does.
     """
 
     def __init__(
-        self, answerer: Answerer, fail_first: int = 0, hold_after: int | None = None
+        self,
+        answerer: Answerer,
+        fail_first: int = 0,
+        hold_after: int | None = None,
+        form: str = "\\boxed{{{}}}",
     ) -> None:
         self._answerer = answerer
+        self._form = form
         self._failures_left = fail_first
         self._hold_after = hold_after
         self.held, self.release = threading.Event(), threading.Event()
@@ -149,8 +155,8 @@ class ScriptedEndpoint:
             await asyncio.to_thread(self.release.wait, _HOLD_S)
         self.keys.add(request.headers["authorization"])
         question, pictures = _seen(body["messages"][0]["content"])
-        answer = self._answerer(question, pictures, random.Random(body["seed"]))
-        message = {"role": "assistant", "content": f"\\boxed{{{answer}}}"}
+        answer = self._answerer(question, pictures, random.Random(body.get("seed")))
+        message = {"role": "assistant", "content": self._form.format(answer)}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         whole = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"]}
         return JSONResponse({**whole, "choices": [choice]})

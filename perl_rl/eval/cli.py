@@ -11,7 +11,9 @@ from shared.errors import UserError
 
 if TYPE_CHECKING:
     from perl_rl.eval.items import Benchmark
+    from perl_rl.eval.judge import Judge
     from perl_rl.eval.models import Decoding, Model
+    from shared.config.endpoint import EndpointConfig
 
 
 def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,6 +24,7 @@ def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     _add_debug(parser)
     _add_questions(parser)
     _add_model(parser)
+    _add_judge(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the result goes")
     actions = parser.add_subparsers(metavar="[compare]")
     text = "compare two results on the same benchmark, item by item"
@@ -73,6 +76,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help=text)
 
 
+def _add_judge(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    text = "a second opinion on open answers that the rules find wrong: an endpoint's address"
+    add("--judge", metavar="URL", help=text)
+    add("--judge-model", metavar="NAME", help="the judge's name there")
+    add("--judge-key-env", metavar="VARIABLE", help="environment variable that holds its key")
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -105,6 +116,7 @@ def _eval(options: argparse.Namespace) -> int:
         Asking(decoding, options.orders, options.floor, options.seed),
         work / "journal.jsonl",
         model_settings,
+        _judge(options, work / "judge"),
     )
     write_result(result, options.out)
     print(table(benchmark, result))
@@ -121,6 +133,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("eval: --endpoint needs --model-name, the model's name there")
     if options.endpoint is not None and options.overrides:
         raise UserError("eval: --set is for --model; an endpoint has its own settings")
+    if (options.judge is None) != (options.judge_model is None):
+        raise UserError("eval: --judge URL and --judge-model NAME go together")
     if options.temperature < 0:
         raise UserError(f"eval: --temperature {options.temperature}: must not be negative")
     if options.floor and options.orders < 2:
@@ -141,36 +155,54 @@ def _model(
     options: argparse.Namespace, decoding: "Decoding"
 ) -> "tuple[str, AbstractAsyncContextManager[Model], dict[str, Any]]":
     """Name and model, and what of it must not change when a journal goes on."""
-    from pydantic import ValidationError
-
     from perl_rl.eval.models import EndpointModel, VllmModel, engine_config
-    from shared.config.endpoint import EndpointConfig
-    from shared.config.load import first_problem
 
     if options.model is not None:
         model = VllmModel(engine_config(options.model, options.overrides), decoding)
         # How the engine batches may change between two runs; how it sees images may not.
         kept = sorted(one for one in options.overrides if one.startswith("model."))
         return str(options.model), model, {"weights": _weights(options.model), "set": kept}
+    config = _endpoint(
+        url=options.endpoint,
+        model=options.model_name,
+        api_key=_key(options.api_key_env),
+        timeout_s=options.timeout_s,
+        retries=options.retries,
+        concurrency=options.concurrency,
+    )
+    return options.model_name, EndpointModel(config, decoding), {}
+
+
+def _judge(options: argparse.Namespace, cache: Path) -> "Judge | None":
+    from perl_rl.eval.judge import Judge
+
+    if options.judge is None:
+        return None
+    config = _endpoint(
+        url=options.judge, model=options.judge_model, api_key=_key(options.judge_key_env)
+    )
+    return Judge(config, cache)
+
+
+def _endpoint(**fields: Any) -> "EndpointConfig":
+    from pydantic import ValidationError
+
+    from shared.config.endpoint import EndpointConfig
+    from shared.config.load import first_problem
+
     try:
-        config = EndpointConfig(
-            url=options.endpoint,
-            model=options.model_name,
-            api_key=_key(options.api_key_env),
-            timeout_s=options.timeout_s,
-            retries=options.retries,
-            concurrency=options.concurrency,
-        )
+        return EndpointConfig(**fields)
     except ValidationError as error:
         raise UserError(f"eval: {first_problem(error)}") from None
-    return options.model_name, EndpointModel(config, decoding), {}
 
 
 def _key(variable: str | None) -> str | None:
     if variable is None:
         return None
     if not os.environ.get(variable):
-        raise UserError(f"eval: --api-key-env {variable}: that environment variable is not set")
+        raise UserError(
+            f"eval: the environment variable {variable} should hold a key; it is not set"
+        )
     return os.environ[variable]
 
 

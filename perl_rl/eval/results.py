@@ -39,6 +39,8 @@ class AnswerResult(_Part):
     right: bool
     steps_right: float | None = None
     """Share of right steps, of an answer in several."""
+    judged: bool = False
+    """Whether it is right by the judge's word, against the rules."""
 
 
 class ItemResult(_Part):
@@ -93,7 +95,10 @@ class Summary(_Part):
     average: Literal["micro", "macro"]
     score: Estimate
     interval: Literal["Wilson", "bootstrap"]
-    graded_by: Literal["rules"]
+    graded_by: str
+    """"rules", or the rules and a judge by name."""
+    judged_right: int
+    """Answers that are right by the judge's word alone."""
     compares: str
     tasks: dict[str, Share]
     groups: dict[str, dict[str, Share]]

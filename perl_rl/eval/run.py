@@ -1,6 +1,7 @@
 """One evaluation: plan the questions, collect the responses, grade them, summarise."""
 
 import asyncio
+import contextlib
 import gc
 import hashlib
 import json
@@ -12,11 +13,12 @@ from typing import Any
 
 from perl_rl.eval.items import Benchmark, Item
 from perl_rl.eval.journal import Journal
+from perl_rl.eval.judge import Judge
 from perl_rl.eval.models import Decoding, Model
 from perl_rl.eval.plan import Question, by_item, plan
 from perl_rl.eval.progress import progress
 from perl_rl.eval.results import AnswerResult, ItemResult, Result
-from perl_rl.eval.scoring import same_answers, score
+from perl_rl.eval.scoring import same_answers, score_and_judge
 from perl_rl.eval.summarise import robustness, summarise
 from services.reward.grading import ExpressionGrader
 from services.reward.workers import GraderPool
@@ -49,6 +51,7 @@ def evaluate(
     asking: Asking,
     journal: Path,
     more_settings: dict[str, Any],
+    judge: Judge | None = None,
 ) -> Result:
     """Ask `model` all items and grade what it says; responses in `journal` are not asked again.
 
@@ -56,9 +59,10 @@ def evaluate(
         name: of the model, for the result.
         model: opened only when something is left to ask.
         more_settings: what else must be the same for the journal to go on.
+        judge: has the last word on open answers that the rules find wrong.
 
     Raises:
-        UserError: when the model gives no answer, or the journal belongs to other settings.
+        UserError: when model or judge gives no answer, or the journal belongs to other settings.
     """
     questions = plan(items, asking.orders, asking.floor, asking.seed)
     settings = {**_settings(benchmark, name, questions, asking), **more_settings}
@@ -66,13 +70,13 @@ def evaluate(
         asyncio.run(_collect(questions, model, responses, asking.seed))
         # An engine that is collected at the interpreter's end finds modules gone, and complains.
         gc.collect()
-        results = asyncio.run(_grade(questions, responses.responses, asking.orders))
+        results = asyncio.run(_grade(questions, responses.responses, asking.orders, judge))
     samples = [item.sample for item in items]
     return Result(
         benchmark=benchmark.name,
         model=name,
         settings=settings,
-        summary=summarise(benchmark, results),
+        summary=summarise(benchmark, results, judge.name if judge else None),
         robustness=robustness(samples, results, asking.seed),
         items=tuple(results),
     )
@@ -138,16 +142,16 @@ async def _collect(
 
 
 async def _grade(
-    questions: Sequence[Question], responses: dict[str, str], orders: int
+    questions: Sequence[Question], responses: dict[str, str], orders: int, judge: Judge | None
 ) -> list[ItemResult]:
     groups = by_item(questions)
     results: list[ItemResult] = []
-    async with GraderPool(RewardConfig()) as pool:
+    async with GraderPool(RewardConfig()) as pool, judge or contextlib.nullcontext():
         with progress("graded", len(groups)) as advance:
             for start in range(0, len(groups), _GRADED_AT_ONCE):
                 chunk = groups[start : start + _GRADED_AT_ONCE]
                 results += await asyncio.gather(
-                    *(_item_result(group, responses, orders, pool) for group in chunk)
+                    *(_item_result(group, responses, orders, pool, judge) for group in chunk)
                 )
                 for _ in chunk:
                     advance()
@@ -159,10 +163,12 @@ async def _item_result(
     responses: dict[str, str],
     orders: int,
     expressions: ExpressionGrader,
+    judge: Judge | None,
 ) -> ItemResult:
     item = questions[0].item
     verdicts = [
-        await score(item, one.rendered.answer, responses[one.key], expressions) for one in questions
+        await score_and_judge(item, one.rendered.answer, responses[one.key], expressions, judge)
+        for one in questions
     ]
     given = await same_answers(item, [verdict.given for verdict in verdicts], expressions)
     answers = [
@@ -179,6 +185,7 @@ async def _item_result(
             in_original=_in_original(item.sample, alike, question.rendered.permutation),
             right=verdict.right,
             steps_right=verdict.steps_right,
+            judged=verdict.judged,
         )
         for question, verdict, alike in zip(questions, verdicts, given, strict=True)
     ]

@@ -1,11 +1,12 @@
-"""Compares responses with gold answers, each benchmark's way; by rules, with no model as judge."""
+"""Compares responses with gold answers, each benchmark's way: by rules, then by a judge if any."""
 
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perl_rl.eval.items import Item
+from perl_rl.eval.judge import Judge, is_open
 from perl_rl.eval.steps import split_steps
 from services.reward.extract import final_answer
 from services.reward.graders.letter import read_letter
@@ -28,6 +29,8 @@ class Verdict:
     right: bool
     steps_right: float | None = None
     """Share of the steps that are right, of an answer in several."""
+    judged: bool = False
+    """Whether it is right by a judge's word, against the rules."""
 
 
 def extracted(response: str, kind: AnswerKind) -> str | None:
@@ -46,6 +49,23 @@ async def score(item: Item, gold: str, response: str, expressions: ExpressionGra
         return await _SCORES[item.rule](item, gold, answer, expressions)
     except UngradableGold as error:
         raise UserError(f"question {item.sample.id}: {error}") from None
+
+
+async def score_and_judge(
+    item: Item, gold: str, response: str, expressions: ExpressionGrader, judge: Judge | None
+) -> Verdict:
+    """As `score`; of an open answer that is wrong by the rules, the judge has the last word.
+
+    Raises:
+        UserError: when the judge gives none.
+    """
+    verdict = await score(item, gold, response, expressions)
+    if judge is None or verdict.right or not response.strip() or not is_open(item):
+        return verdict
+    if not await judge.agrees(item, gold, response):
+        return verdict
+    steps_right = None if verdict.steps_right is None else 1.0
+    return replace(verdict, given=read_text(gold), right=True, steps_right=steps_right, judged=True)
 
 
 async def same_answers(

@@ -12,7 +12,9 @@ from perl_rl.eval.robustness import ItemAnswers, OrderAnswer, OrderReport, repor
 from shared.sample import Sample
 
 
-def summarise(benchmark: Benchmark, items: Sequence[ItemResult]) -> Summary:
+def summarise(
+    benchmark: Benchmark, items: Sequence[ItemResult], judge: str | None = None
+) -> Summary:
     """The benchmark's score over the answers in the original order."""
     tasks = _shares((item.task, item.right) for item in items)
     macro = benchmark.average == "macro"
@@ -29,7 +31,8 @@ def summarise(benchmark: Benchmark, items: Sequence[ItemResult]) -> Summary:
         average=benchmark.average,
         score=macro_mean(items) if macro else wilson(right, len(items)),
         interval="bootstrap" if macro else "Wilson",
-        graded_by="rules",
+        graded_by="rules" if judge is None else f"rules, then the judge {judge}",
+        judged_right=sum(item.answers[0].judged for item in items),
         compares=benchmark.compares,
         tasks=tasks,
         groups={name: _shares(groups[name]) for name in sorted(groups)},

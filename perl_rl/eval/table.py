@@ -23,6 +23,8 @@ def table(benchmark: Benchmark, result: Result) -> str:
     ]
     if summary.step_accuracy is not None:
         lines.append(f"step accuracy: {percent(summary.step_accuracy)} (bootstrap)")
+    if summary.judged_right:
+        lines.append(f"right by the judge's word alone: {summary.judged_right}")
     if summary.no_answer:
         lines.append(f"without a final answer: {summary.no_answer}")
     for heading, shares in [("task", summary.tasks), *summary.groups.items()]:
