@@ -5,11 +5,11 @@ import contextlib
 import gc
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from perl_rl.eval.items import Benchmark, Item
 from perl_rl.eval.journal import Journal
@@ -25,6 +25,8 @@ from services.reward.workers import GraderPool
 from shared.config import RewardConfig
 from shared.permutation import Permutation, answer_in_original, refusal
 from shared.sample import Sample
+
+T = TypeVar("T")
 
 _GRADED_AT_ONCE = 64
 
@@ -132,13 +134,17 @@ async def _collect(
                     journal.add(question.key, await open_model.ask(question.prompt(seed)))
                     advance()
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(open_model.concurrency, len(missing))):
-                        group.create_task(work())
-            except BaseExceptionGroup as several:
-                # The others were cancelled for the first one's sake.
-                raise several.exceptions[0] from None
+            await _together(work() for _ in range(min(open_model.concurrency, len(missing))))
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Results in order; when one fails, the others are cancelled and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 async def _grade(
@@ -150,8 +156,8 @@ async def _grade(
         with progress("graded", len(groups)) as advance:
             for start in range(0, len(groups), _GRADED_AT_ONCE):
                 chunk = groups[start : start + _GRADED_AT_ONCE]
-                results += await asyncio.gather(
-                    *(_item_result(group, responses, orders, pool, judge) for group in chunk)
+                results += await _together(
+                    _item_result(group, responses, orders, pool, judge) for group in chunk
                 )
                 for _ in chunk:
                     advance()

@@ -15,15 +15,15 @@ NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 
 
 def in_words(question: str, pictures: list[tuple[int, ...]], rng: Random) -> str:
-    """Numbers as words that the rules do not know; letters as they are."""
+    """Letters in a box; numbers as words without one, which the rules do not find."""
     answer = by_content(question, pictures, rng)
-    return NUMBERS[int(answer)] if answer.isdecimal() else answer
+    return f"It is {NUMBERS[int(answer)]}." if answer.isdecimal() else f"\\boxed{{{answer}}}"
 
 
 def reads_words(prompt: str, pictures: list[tuple[int, ...]], rng: Random) -> str:
     """The judge: knows numbers in words, but takes no seven for an answer."""
     gold = re.search(r"<<<right answer\n(.*)\n>>>", prompt)
-    said = re.search(r"\\boxed\{(.*)\}", prompt)
+    said = re.search(r"It is (\w+)\.", prompt)
     assert gold and said
     right = said[1] == NUMBERS[int(gold[1])] and gold[1] != "7"
     return "Yes." if right else "no"
@@ -39,7 +39,7 @@ def test_the_judge_decides_open_answers_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
-        serving(ScriptedEndpoint(in_words)) as model,
+        serving(ScriptedEndpoint(in_words, form="{}")) as model,
         serving(ScriptedEndpoint(reads_words, form="{}")) as judge,
     ):
         assert main(command(model, tmp_path)) == 0
@@ -69,7 +69,7 @@ def test_a_judge_that_does_not_answer_ends_the_grading_not_the_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
-        serving(ScriptedEndpoint(in_words)) as model,
+        serving(ScriptedEndpoint(in_words, form="{}")) as model,
         serving(ScriptedEndpoint(lambda *_: "perhaps", form="{}")) as judge,
     ):
         words = command(model, tmp_path, "--judge", judge.url, "--judge-model", "j")
