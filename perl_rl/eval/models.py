@@ -165,7 +165,6 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
 
     async def __aexit__(self, *_: object) -> None:
         self._engine.shutdown()
-        del self._engine
 
     async def ask(self, prompt: Prompt) -> str:
         """The response; the engine joins it with the others that are under way."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import hashlib
 import json
 from collections.abc import Coroutine, Iterable, Sequence
@@ -70,8 +69,6 @@ def evaluate(
     settings = {**_settings(benchmark, name, questions, asking), **more_settings}
     with Journal(journal, settings) as responses:
         asyncio.run(_collect(questions, model, responses, asking.seed))
-        # An engine that is collected at the interpreter's end finds modules gone, and complains.
-        gc.collect()
         results = asyncio.run(_grade(questions, responses.responses, asking.orders, judge))
     samples = [item.sample for item in items]
     return Result(
