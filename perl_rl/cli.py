@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from perl_rl.eval.cli import add_eval
 from shared.errors import UserError
 
 Command = Callable[[argparse.Namespace], int]
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_tools(commands)
     _add_data(commands)
+    add_eval(commands)
     return parser
 
 

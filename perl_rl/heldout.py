@@ -39,7 +39,7 @@ def evaluate(config_file: Path, model: Path, out: Path) -> None:
     Raises:
         UserError: when the configuration names no held-out data.
     """
-    from perl_rl.greedy import evaluate_folder
+    from perl_rl.eval.greedy import evaluate_folder
 
     config = load_config(config_file)
     if config.data.heldout is None:

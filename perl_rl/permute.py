@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from perl_rl.evaluation import orders_to_ask
+from perl_rl.eval.robustness import orders_to_ask
 from shared.errors import UserError
 from shared.permutation import apply_order, read
 from shared.sample import Sample, read_samples

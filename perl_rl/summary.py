@@ -96,7 +96,7 @@ def plain_report(report: dict[str, Any]) -> dict[str, Any]:
     """An order report with each estimate as its value, and the intervals under a key of their own.
 
     Args:
-        report: `perl_rl.evaluation.OrderReport` as JSON.
+        report: `perl_rl.eval.robustness.OrderReport` as JSON.
     """
     estimates = {name: value for name, value in report.items() if _is_estimate(value)}
     values = {name: estimate["value"] for name, estimate in estimates.items()}

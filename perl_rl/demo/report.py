@@ -11,7 +11,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from perl_rl.evaluation import Estimate, OrderReport
+from perl_rl.eval.bootstrap import Estimate
+from perl_rl.eval.robustness import OrderReport
 from perl_rl.summary import read_metrics
 
 _BEFORE, _AFTER = "#9aa5b1", "#1f6feb"

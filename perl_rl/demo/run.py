@@ -5,7 +5,7 @@ from itertools import count
 from pathlib import Path
 
 from perl_rl.demo.report import write_report
-from perl_rl.evaluation import OrderReport
+from perl_rl.eval.robustness import OrderReport
 from perl_rl.launcher import launch
 from shared.errors import UserError
 

@@ -31,12 +31,12 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must hold a mapping of settings")
     for override in overrides or []:
-        _apply_override(raw, override)
+        apply_override(raw, override)
     raw = _expand(raw, path)
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{path}: {_first_problem(error)}") from None
+        raise UserError(f"{path}: {first_problem(error)}") from None
     return _resolve_paths(config, path.parent.resolve())
 
 
@@ -51,7 +51,12 @@ def save_config(config: Config, path: Path) -> None:
         yaml.safe_dump(config.model_dump(mode="json"), stream, sort_keys=False)
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set ``key.path=value`` in a configuration that is not checked yet.
+
+    Raises:
+        UserError: when it is not of that form.
+    """
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise UserError(f"--set {override}: write it as key.path=value")
@@ -91,7 +96,8 @@ def _expand(value: Any, path: Path) -> Any:
     return _VARIABLE.sub(variable, value) or None
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with a configuration, in one line that names the key."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

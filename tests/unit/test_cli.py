@@ -29,7 +29,14 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["perl_rl.launcher", "perl_rl.session", "perl_rl.status", "perl_rl.score", "perl_rl.heldout"],
+    [
+        "perl_rl.launcher",
+        "perl_rl.session",
+        "perl_rl.status",
+        "perl_rl.score",
+        "perl_rl.heldout",
+        "perl_rl.eval.run",
+    ],
 )
 def test_the_launcher_and_its_tools_load_no_model_library(module: str) -> None:
     code = (

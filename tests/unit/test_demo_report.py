@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from perl_rl.demo.report import write_report
-from perl_rl.evaluation import OrderReport, judge, report
+from perl_rl.eval.robustness import OrderReport, judge, report
 from shared.permutation import all_orders, answer_under
 from shared.sample import Sample
 

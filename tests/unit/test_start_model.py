@@ -8,8 +8,8 @@ from transformers import AutoProcessor
 from perl_rl import demo
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import INSTRUCTION, build_processor
-from perl_rl.evaluation import OrderReport
-from perl_rl.greedy import evaluate_folder
+from perl_rl.eval.greedy import evaluate_folder
+from perl_rl.eval.robustness import OrderReport
 from shared.sample import load_samples
 
 FOLDER = Path(demo.__file__).parent / "start_model"

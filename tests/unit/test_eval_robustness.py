@@ -2,7 +2,7 @@
 
 import pytest
 
-from perl_rl.evaluation import (
+from perl_rl.eval.robustness import (
     ItemAnswers,
     judge,
     orders_to_ask,

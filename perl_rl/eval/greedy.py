@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from perl_rl.evaluation import OrderReport, judge, orders_to_ask, permutable, report
+from perl_rl.eval.robustness import OrderReport, judge, orders_to_ask, permutable, report
 from shared.errors import UserError
 from shared.permutation import RenderedOrder, apply_order
 from shared.prompting import messages

@@ -5,12 +5,12 @@ Pure functions over answers already given; the metrics are those of the project'
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from perl_rl.eval.bootstrap import RESAMPLES, Bootstrap, Estimate
 from services.reward.extract import final_answer
 from services.reward.grading import canonical
 from shared.permutation import (
@@ -65,16 +65,6 @@ class ItemAnswers:
         return answer_in_original(answer.given, self.sample, answer.permutation)
 
 
-class Estimate(BaseModel):
-    """A mean over items with its 95 % bootstrap confidence interval."""
-
-    model_config = ConfigDict(frozen=True)
-
-    value: float
-    low: float
-    high: float
-
-
 class OrderReport(BaseModel):
     """Order robustness of a model on a set of samples; shares are between 0 and 1."""
 
@@ -90,8 +80,13 @@ class OrderReport(BaseModel):
     """Share of items right under all their orders."""
     flip_rate: Estimate
     """Share of items whose answer changes with the order."""
+    floor: Estimate | None = None
+    """Share of items whose answer changes when one order is asked as many times: what of the flip
+    rate is not the order's doing. None when it was not measured."""
     accuracy_by_slot: dict[int, float]
     """Accuracy by the slot of the gold image, over items whose answer is an image."""
+    interval_by_slot: dict[int, tuple[float, float]] = {}
+    """Its 95 % bootstrap confidence interval."""
     by_source: dict[str, "SourceReport"]
     excluded: dict[str, int]
     """Samples that must not be permuted, by reason."""
@@ -151,50 +146,48 @@ def judge(
 def report(
     items: Sequence[ItemAnswers],
     excluded: dict[str, int],
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
+    repeated: Sequence[ItemAnswers] = (),
 ) -> OrderReport:
     """Summarise the answers to all items.
+
+    Args:
+        repeated: the same items with answers to one order, asked again and again: the floor.
 
     Raises:
         ValueError: when there is no item.
     """
     if not items:
         raise ValueError("no items to report on")
-    estimate = _bootstrap(len(items), resamples, seed)
+    bootstrap = Bootstrap(len(items), resamples, seed)
+    slots = _by_slot(items, bootstrap)
     return OrderReport(
         items=len(items),
         answers=sum(len(item.answers) for item in items),
         most_orders=max(len(item.answers) for item in items),
-        accuracy=estimate([item.accuracy for item in items]),
-        worst_case=estimate([float(item.always_right) for item in items]),
-        flip_rate=estimate([float(item.flips) for item in items]),
-        accuracy_by_slot=_accuracy_by_slot(items),
+        accuracy=bootstrap.mean([item.accuracy for item in items]),
+        worst_case=bootstrap.mean([float(item.always_right) for item in items]),
+        flip_rate=bootstrap.mean([float(item.flips) for item in items]),
+        floor=bootstrap.mean([float(item.flips) for item in repeated]) if repeated else None,
+        accuracy_by_slot={slot: slots[slot].value for slot in slots},
+        interval_by_slot={slot: (slots[slot].low, slots[slot].high) for slot in slots},
         by_source=_by_source(items),
         excluded=excluded,
     )
 
 
-def _bootstrap(items: int, resamples: int, seed: int) -> Callable[[list[float]], Estimate]:
-    """Percentile bootstrap over items: orders of one item are not independent of each other."""
-    drawn = np.random.default_rng(seed).integers(0, items, size=(resamples, items))
-
-    def estimate(values: list[float]) -> Estimate:
-        array = np.asarray(values)
-        low, high = np.quantile(array[drawn].mean(axis=1), (0.025, 0.975))
-        return Estimate(value=float(array.mean()), low=float(low), high=float(high))
-
-    return estimate
-
-
-def _accuracy_by_slot(items: Iterable[ItemAnswers]) -> dict[int, float]:
-    rights: dict[int, list[bool]] = defaultdict(list)
-    for item in items:
+def _by_slot(items: Sequence[ItemAnswers], bootstrap: Bootstrap) -> dict[int, Estimate]:
+    """Accuracy by the slot that shows the gold image."""
+    rights: dict[int, list[float]] = defaultdict(lambda: [0.0] * len(items))
+    asked: dict[int, list[float]] = defaultdict(lambda: [0.0] * len(items))
+    for index, item in enumerate(items):
         for answer in item.answers:
             slot = gold_slot(item.sample, answer.permutation)
             if slot is not None:
-                rights[slot].append(answer.right)
-    return {slot: sum(rights[slot]) / len(rights[slot]) for slot in sorted(rights)}
+                rights[slot][index] += answer.right
+                asked[slot][index] += 1
+    return {slot: bootstrap.ratio(rights[slot], asked[slot]) for slot in sorted(asked)}
 
 
 def _by_source(items: Iterable[ItemAnswers]) -> dict[str, SourceReport]:

@@ -1,0 +1,1 @@
+"""Evaluation: the eight benchmarks, order robustness, and the comparison of two results."""

@@ -1,0 +1,18 @@
+"""The eight benchmarks: one file each turns its rows into items."""
+
+from perl_rl.eval.benchmarks import (
+    blink,
+    mantis,
+    mathverse,
+    mathvision,
+    mathvista,
+    mmiu,
+    mv_math,
+    remi,
+)
+from perl_rl.eval.items import Benchmark
+
+BENCHMARKS: dict[str, Benchmark] = {
+    module.BENCHMARK.name: module.BENCHMARK
+    for module in (mantis, blink, mmiu, remi, mv_math, mathvista, mathverse, mathvision)
+}

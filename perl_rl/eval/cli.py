@@ -1,0 +1,226 @@
+"""``perl-rl eval``: the benchmarks, and the comparison of two results."""
+
+import argparse
+import hashlib
+import os
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import UserError
+
+if TYPE_CHECKING:
+    from perl_rl.eval.items import Benchmark
+    from perl_rl.eval.judge import Judge
+    from perl_rl.eval.models import Decoding, Model
+    from shared.config.endpoint import EndpointConfig
+
+
+def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``eval`` and, below it, ``eval compare``."""
+    text = "score a model on a benchmark, and under other orders of the images"
+    parser = commands.add_parser("eval", help=text, description=text)
+    parser.set_defaults(command=_eval)
+    _add_debug(parser)
+    _add_questions(parser)
+    _add_model(parser)
+    _add_judge(parser)
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the result goes")
+    actions = parser.add_subparsers(metavar="[compare]")
+    text = "compare two results on the same benchmark, item by item"
+    compare = actions.add_parser("compare", help=text, description=text)
+    compare.set_defaults(command=_compare)
+    _add_debug(compare)
+    compare.add_argument("a", type=Path, metavar="A.json")
+    compare.add_argument("b", type=Path, metavar="B.json")
+    compare.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="also write the comparison there"
+    )
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    # Also after the command's name; without a default, so that it does not undo the one before it.
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    names = "mantis-eval, blink, mmiu, remi, mv-math, mathvista, mathverse or mathvision"
+    add("--benchmark", metavar="NAME", help=names)
+    add("--data", type=Path, metavar="PATH", help="its file, or the folder of its files")
+    add("--images", type=Path, metavar="DIR", help="folder of the images that the data names")
+    add("--split", help="instead of the split that published numbers are on")
+    add("--limit", type=_count, metavar="N", help="only N rows, for a trial")
+    add("--orders", type=_count, default=1, metavar="K", help="orders of each question's images")
+    text = "ask the original order K times too: how often answers change without another order"
+    add("--floor", action="store_true", help=text)
+    add("--seed", type=int, default=0, help="of the orders and of sampling")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", type=Path, metavar="PATH", help="model folder, run by vLLM in this process")
+    add("--endpoint", metavar="URL", help="instead: an OpenAI-compatible address, http://../v1")
+    add("--model-name", metavar="NAME", help="the model's name at the endpoint")
+    add("--api-key-env", metavar="VARIABLE", help="environment variable that holds the key")
+    add("--concurrency", type=_count, default=16, metavar="N", help="requests at a time")
+    add("--timeout-s", type=float, default=600.0, metavar="S", help="for one request")
+    add("--retries", type=int, default=3, metavar="N", help="tries after a request that failed")
+    add("--max-tokens", type=_count, default=2048, metavar="N", help="the longest response")
+    add("--temperature", type=float, default=0.0, help="0, the default, is greedy")
+    text = "text after every question (default: as in training)"
+    add("--instruction", metavar="TEXT", help=text)
+    text = "of the engine for --model, e.g. rollout.engine.max_model_len=16384"
+    add("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help=text)
+
+
+def _add_judge(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    text = "a second opinion on open answers that the rules find wrong: an endpoint's address"
+    add("--judge", metavar="URL", help=text)
+    add("--judge-model", metavar="NAME", help="the judge's name there")
+    add("--judge-key-env", metavar="VARIABLE", help="environment variable that holds its key")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _eval(options: argparse.Namespace) -> int:
+    _check(options)
+    from perl_rl.eval.loading import load_items
+    from perl_rl.eval.models import Decoding
+    from perl_rl.eval.pictures import Pictures
+    from perl_rl.eval.results import write_result
+    from perl_rl.eval.run import Asking, evaluate
+    from perl_rl.eval.table import table
+    from shared.prompting import DEFAULT_INSTRUCTION
+
+    benchmark = _benchmark(options.benchmark)
+    instruction = DEFAULT_INSTRUCTION if options.instruction is None else options.instruction
+    decoding = Decoding(instruction, options.max_tokens, options.temperature)
+    name, model, model_settings = _model(options, decoding)
+    work = options.out.with_suffix(".work")
+    pictures = Pictures(work / "images", [options.images] if options.images else [])
+    items = load_items(benchmark, options.data, pictures, options.split, options.limit)
+    result = evaluate(
+        benchmark,
+        items,
+        name,
+        model,
+        Asking(decoding, options.orders, options.floor, options.seed),
+        work / "journal.jsonl",
+        model_settings,
+        _judge(options, work / "judge"),
+    )
+    write_result(result, options.out)
+    print(table(benchmark, result))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("benchmark", "data", "out"):
+        if getattr(options, name) is None:
+            raise UserError(f"eval: --{name} is missing; see perl-rl eval --help")
+    if (options.model is None) == (options.endpoint is None):
+        raise UserError("eval: name either --model PATH or --endpoint URL")
+    if options.endpoint is not None and options.model_name is None:
+        raise UserError("eval: --endpoint needs --model-name, the model's name there")
+    if options.endpoint is not None and options.overrides:
+        raise UserError("eval: --set is for --model; an endpoint has its own settings")
+    if (options.judge is None) != (options.judge_model is None):
+        raise UserError("eval: --judge URL and --judge-model NAME go together")
+    if options.temperature < 0:
+        raise UserError(f"eval: --temperature {options.temperature}: must not be negative")
+    if options.floor and options.orders < 2:
+        raise UserError("eval: --floor repeats as often as there are orders; give --orders K")
+    if options.out.suffix != ".json":
+        raise UserError(f"eval: --out {options.out}: must end in .json")
+
+
+def _benchmark(name: str) -> "Benchmark":
+    from perl_rl.eval.benchmarks import BENCHMARKS
+
+    if name not in BENCHMARKS:
+        raise UserError(f"eval: --benchmark {name}: is none of {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]
+
+
+def _model(
+    options: argparse.Namespace, decoding: "Decoding"
+) -> "tuple[str, AbstractAsyncContextManager[Model], dict[str, Any]]":
+    """Name and model, and what of it must not change when a journal goes on."""
+    from perl_rl.eval.models import EndpointModel, VllmModel, engine_config
+
+    if options.model is not None:
+        model = VllmModel(engine_config(options.model, options.overrides), decoding)
+        # How the engine batches may change between two runs; how it sees images may not.
+        kept = sorted(one for one in options.overrides if one.startswith("model."))
+        return str(options.model), model, {"weights": _weights(options.model), "set": kept}
+    config = _endpoint(
+        url=options.endpoint,
+        model=options.model_name,
+        api_key=_key(options.api_key_env),
+        timeout_s=options.timeout_s,
+        retries=options.retries,
+        concurrency=options.concurrency,
+    )
+    return options.model_name, EndpointModel(config, decoding), {}
+
+
+def _judge(options: argparse.Namespace, cache: Path) -> "Judge | None":
+    from perl_rl.eval.judge import Judge
+
+    if options.judge is None:
+        return None
+    config = _endpoint(
+        url=options.judge, model=options.judge_model, api_key=_key(options.judge_key_env)
+    )
+    return Judge(config, cache)
+
+
+def _endpoint(**fields: Any) -> "EndpointConfig":
+    from pydantic import ValidationError
+
+    from shared.config.endpoint import EndpointConfig
+    from shared.config.load import first_problem
+
+    try:
+        return EndpointConfig(**fields)
+    except ValidationError as error:
+        raise UserError(f"eval: {first_problem(error)}") from None
+
+
+def _key(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    if not os.environ.get(variable):
+        raise UserError(
+            f"eval: the environment variable {variable} should hold a key; it is not set"
+        )
+    return os.environ[variable]
+
+
+def _weights(folder: Path) -> str:
+    """Tells the weights of one training step from the next, without reading them all."""
+    files = sorted(folder.glob("*.safetensors"))
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from perl_rl.eval.compare import compare
+    from perl_rl.eval.results import read_result
+    from perl_rl.eval.table import comparison_table
+    from perl_rl.summary import write_json
+
+    comparison = compare(read_result(options.a), read_result(options.b))
+    if options.out is not None:
+        write_json(options.out, comparison.model_dump(mode="json"))
+    print(comparison_table(comparison))
+    return 0

@@ -1,0 +1,191 @@
+"""A benchmark's question with what its score needs, and how rows are worded as questions."""
+
+import re
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from perl_rl.eval.pictures import Pictures
+from perl_rl.eval.rows import Row
+from services.reward.graders.letter import read_letter
+from services.reward.graders.number import read_number
+from shared.permutation import ORDINALS
+from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
+
+ScoreRule = Literal["kind", "choice", "rounded", "list", "steps"]
+"""How an answer is compared with the gold answer (``scoring.py``).
+
+``kind``: as the reward service does for the sample's kind. ``choice``: a letter, else the nearest
+choice. ``rounded``: numbers, after rounding to the asked precision. ``list``: item by item, in
+order. ``steps``: every numbered part.
+"""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of a benchmark. Its task is ``sample.source``."""
+
+    sample: Sample
+    rule: ScoreRule = "kind"
+    tolerance: float | None = None
+    """For numbers and rule "kind": relative; None is exact but for binary rounding."""
+    absolute: float | None = None
+    """For kind "math": two plain numbers that differ by no more are equal."""
+    precision: int = 0
+    """Decimals that rule "rounded" keeps."""
+    choices: tuple[str, ...] = ()
+    groups: dict[str, str] = field(default_factory=dict)
+    """What the summary is broken down by beside the task: column to value."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """How one benchmark is read and scored."""
+
+    name: str
+    title: str
+    split: str
+    """The split that published numbers are on."""
+    published: int
+    """Questions in that split."""
+    average: Literal["micro", "macro"]
+    """Over all questions, or the mean of the tasks' accuracies."""
+    compares: str
+    """In words, what counts as right."""
+    to_item: Callable[[Row, Pictures], Item]
+    answer_column: str = "answer"
+
+
+_LABELLED = re.compile(r"\s*\(?([A-Z])\s?[).:]\s*", re.ASCII)
+
+
+def letters(count: int, row: Row, column: str) -> str:
+    """The letters of `count` options.
+
+    Raises:
+        UserError: when there are fewer than two, or more than letters.
+    """
+    if not 2 <= count <= 26:
+        raise row.refusal(column, f"{count} options; there must be 2 to 26")
+    return string.ascii_uppercase[:count]
+
+
+def without_labels(choices: Sequence[str]) -> list[str]:
+    """The choices without ``(A)``, ``B.`` or ``C:`` in front, where all of them are so labelled."""
+    found = [_LABELLED.match(choice) for choice in choices]
+    labels = "".join(match[1] if match else "-" for match in found)
+    if labels != string.ascii_uppercase[: len(choices)]:
+        return list(choices)
+    return [_LABELLED.sub("", choice, count=1) for choice in choices]
+
+
+def lettered(choices: Sequence[str]) -> str:
+    """The options as lines ``A. ...``, each after a line break."""
+    pairs = zip(string.ascii_uppercase, choices, strict=False)
+    return "".join(f"\n{letter}. {choice}" for letter, choice in pairs)
+
+
+def gold_letter(row: Row, column: str, choices: Sequence[str]) -> str:
+    """The letter in `column` of one of the choices.
+
+    Raises:
+        UserError: when it is none.
+    """
+    listed = letters(len(choices), row, "choices")
+    letter = read_letter(row.text(column))
+    if letter is None or letter not in listed:
+        raise row.refusal(column, f"'{row.text(column)[:40]}' is none of {', '.join(listed)}")
+    return letter
+
+
+def padded_left(text: str, images: int, row: Row, column: str) -> str:
+    """`text` with one image tag for each of `images`: those that it lacks come before it.
+
+    Raises:
+        UserError: when it has more tags than there are images.
+    """
+    missing = images - text.count(IMAGE_TAG)
+    if missing < 0:
+        raise row.refusal(column, f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {images} images")
+    return IMAGE_TAG * missing + ("\n" if missing and text else "") + text
+
+
+_NUMBERED = re.compile(r"<image[ _]?(\d{1,2})>")
+
+
+def interleaved(text: str, images: int, row: Row, column: str) -> tuple[str, list[int]]:
+    """Replace ``<image1>`` or ``<image_1>`` in `text` by image tags.
+
+    An image is shown where it is named first; further mentions read "image k", k being its place
+    in the prompt. Images that are never named come first.
+
+    Returns the text, and the images' indices in the order in which the text now shows them.
+
+    Raises:
+        UserError: when the text names an image that there is not, or has a tag without a number.
+    """
+    if IMAGE_TAG in text:
+        raise row.refusal(column, f"has a tag {IMAGE_TAG} that names no image")
+    named = list(dict.fromkeys(int(number) - 1 for number in _NUMBERED.findall(text)))
+    for index in named:
+        if not 0 <= index < images:
+            raise row.refusal(column, f"names image {index + 1} of {images}")
+    shown = [index for index in range(images) if index not in named] + named
+    seen: set[int] = set()
+
+    def tag(match: re.Match[str]) -> str:
+        index = int(match[1]) - 1
+        if index in seen:
+            return f"image {shown.index(index) + 1}"
+        seen.add(index)
+        return IMAGE_TAG
+
+    return padded_left(_NUMBERED.sub(tag, text), images, row, column), shown
+
+
+def one_image(text: str, row: Row, column: str) -> str:
+    """As `interleaved` for a single picture that several tags name parts of: MathVision's."""
+    if IMAGE_TAG in text:
+        raise row.refusal(column, f"has a tag {IMAGE_TAG} that names no image")
+    named = list(dict.fromkeys(_NUMBERED.findall(text)))
+    if len(named) == 1:
+        first, _, rest = _NUMBERED.sub(IMAGE_TAG, text).partition(IMAGE_TAG)
+        return first + IMAGE_TAG + rest.replace(IMAGE_TAG, "image 1")
+    # Two or more parts of one picture: each is called by its number, the picture comes first.
+    return IMAGE_TAG + "\n" + _NUMBERED.sub(lambda match: f"image {match[1]}", text)
+
+
+_PLACE_NAME = re.compile(
+    rf"(?:the\s)?(?:(?P<word>{'|'.join(ORDINALS)})\s(?:image|picture|photo|figure)"
+    r"|(?:image|picture|photo|figure)\s?#?(?P<number>\d))\.?",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def image_options(choices: Sequence[str], images: int) -> tuple[OrderRule | None, tuple[int, ...]]:
+    """The order rule of a question whose choices are its images, and which images stay.
+
+    Choices such as "the second image" and "the third image" of three make the letter follow the
+    image, while the first one, which no choice names, is a reference that stays in its place. So
+    do choices that are image tags, the last of the question. Known only where the choices name
+    different images in their order; else the rule is None.
+    """
+    if len(choices) > 1 and all(choice.strip() == IMAGE_TAG for choice in choices):
+        return "letter", tuple(range(images - len(choices)))
+    slots = []
+    for choice in choices:
+        match = _PLACE_NAME.fullmatch(choice.strip())
+        if match is None:
+            return None, ()
+        slots.append(
+            ORDINALS.index(match["word"].lower()) if match["word"] else int(match["number"]) - 1
+        )
+    if len(slots) < 2 or slots != sorted(set(slots)) or not 0 <= slots[0] <= slots[-1] < images:
+        return None, ()
+    return "letter", tuple(slot for slot in range(images) if slot not in slots)
+
+
+def open_kind(answer: str) -> AnswerKind:
+    """The kind of an open question's gold answer: a number where it reads as one, else text."""
+    return "number" if read_number(answer) is not None else "text"

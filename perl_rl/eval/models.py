@@ -1,0 +1,206 @@
+"""Who answers: a model folder through vLLM in this process, or an OpenAI-compatible endpoint."""
+
+import asyncio
+import io
+import os
+import uuid
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+from pydantic import ValidationError
+
+from shared.chat import ChatEndpoint, image_part
+from shared.config import Config
+from shared.config.endpoint import EndpointConfig
+from shared.errors import UserError
+from shared.prompting import messages
+
+# What endpoints are known to read; other pictures are sent as PNG.
+_SENT_AS_IS = {".png": "image/png", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+_CACHED_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question as it is asked once."""
+
+    key: str
+    """Names the question, its order and its repetition."""
+    question: str
+    """With one image tag for each image."""
+    images: tuple[str, ...]
+    """Files, in the order of the tags."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How answers are drawn; a temperature of 0 is greedy."""
+
+    instruction: str
+    max_tokens: int
+    temperature: float = 0.0
+
+
+class Model(Protocol):
+    """Answers prompts; many may be asked at a time."""
+
+    concurrency: int
+    """Prompts worth having under way."""
+
+    async def ask(self, prompt: Prompt) -> str:
+        """The response.
+
+        Raises:
+            UserError: when there is none; says why.
+        """
+        ...
+
+
+class EndpointModel(AbstractAsyncContextManager["EndpointModel"]):
+    """A model behind an OpenAI-compatible endpoint; images go as ``data:`` addresses."""
+
+    def __init__(self, config: EndpointConfig, decoding: Decoding) -> None:
+        self._endpoint = ChatEndpoint(config)
+        self._decoding = decoding
+        self.concurrency = config.concurrency
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._endpoint.__aexit__(*exception)
+
+    async def ask(self, prompt: Prompt) -> str:
+        """The response; requests that fail are sent again as the configuration says."""
+        images = iter(prompt.images)
+        turns = messages(prompt.question, self._decoding.instruction)
+        for turn in turns:
+            turn["content"] = [
+                await asyncio.to_thread(_sent, next(images)) if part["type"] == "image" else part
+                for part in turn["content"]
+            ]
+        return await self._endpoint.ask(
+            turns,
+            max_tokens=self._decoding.max_tokens,
+            temperature=self._decoding.temperature,
+            seed=prompt.seed,
+        )
+
+
+@lru_cache(maxsize=_CACHED_IMAGES)
+def _sent(file: str) -> dict[str, Any]:
+    """The part of a message that shows the image in `file`."""
+    path = Path(file)
+    if path.suffix in _SENT_AS_IS:
+        return image_part(path.read_bytes(), _SENT_AS_IS[path.suffix])
+    stream = io.BytesIO()
+    with Image.open(path) as picture:
+        picture.convert("RGB").save(stream, "PNG")
+    return image_part(stream.getvalue())
+
+
+def engine_config(model: Path, overrides: list[str]) -> Config:
+    """The engine's configuration, as a run's: ``rollout.engine.*`` and ``model.*`` may be set.
+
+    Raises:
+        UserError: when the folder holds no model, or a setting does not fit.
+    """
+    from shared.config.load import apply_override, first_problem
+
+    if not (model / "config.json").is_file():
+        raise UserError(f"--model {model}: holds no config.json; name a model folder")
+    # A run's configuration must name training data; nothing reads it here.
+    raw: dict[str, Any] = {
+        "run": "eval",
+        "model": {"path": str(model.resolve())},
+        "data": {"train": "none"},
+        "trainer": {},
+    }
+    for override in overrides:
+        if not override.startswith(("rollout.", "model.")):
+            raise UserError(f"--set {override}: only model.* and rollout.* matter here")
+        apply_override(raw, override)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"--set: {first_problem(error)}") from None
+
+
+class VllmModel(AbstractAsyncContextManager["VllmModel"]):
+    """A model folder in an engine with the rollout service's settings."""
+
+    def __init__(self, config: Config, decoding: Decoding) -> None:
+        self._config = config
+        self._decoding = decoding
+        # The engine batches by itself; a queue of as many again keeps it full.
+        self.concurrency = 2 * config.rollout.engine.max_num_seqs
+
+    async def __aenter__(self) -> "VllmModel":
+        # As a rollout node sets them, before vLLM is imported.
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+        from transformers import AutoProcessor
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        from services.rollout.engine import EngineFailed, start_engine
+
+        model, decoding = self._config.model, self._decoding
+        self._processor = AutoProcessor.from_pretrained(
+            model.path, trust_remote_code=model.trust_remote_code
+        )
+        self._parameters = SamplingParams(
+            temperature=decoding.temperature,
+            max_tokens=decoding.max_tokens,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        try:
+            engine = await start_engine(self._config, asyncio.Event())
+        except EngineFailed as error:
+            raise UserError(f"--model {model.path}: {error}") from error
+        assert engine is not None, "nothing stops the start"
+        self._engine = engine
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._engine.shutdown()
+
+    async def ask(self, prompt: Prompt) -> str:
+        """The response; the engine joins it with the others that are under way."""
+        from vllm.exceptions import VLLMClientError
+        from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+        parameters = self._parameters.clone()
+        parameters.seed = prompt.seed
+        asked: dict[str, Any] = {"prompt": self._render(prompt.question)}
+        if prompt.images:
+            pictures = [_opened(file) for file in prompt.images]
+            asked["multi_modal_data"] = {"image": pictures}
+            # Files are named by their content.
+            asked["multi_modal_uuids"] = {"image": [Path(file).stem for file in prompt.images]}
+        final = None
+        try:
+            parsed = parse_model_prompt(self._engine.model_config, asked)
+            [rendered] = await self._engine.renderer.render_cmpl_async([parsed])
+            async for output in self._engine.generate(rendered, parameters, uuid.uuid4().hex):
+                final = output
+        except VLLMClientError as error:
+            raise UserError(f"question {prompt.key}: the engine refuses it ({error})") from None
+        if final is None or not final.finished:
+            raise UserError(f"question {prompt.key}: the engine gave no answer; start again")
+        return final.outputs[0].text
+
+    def _render(self, question: str) -> str:
+        text: str = self._processor.apply_chat_template(
+            messages(question, self._decoding.instruction),
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        return text
+
+
+@lru_cache(maxsize=_CACHED_IMAGES)
+def _opened(file: str) -> Image.Image:
+    with Image.open(file) as picture:
+        return picture.convert("RGB")

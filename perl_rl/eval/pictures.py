@@ -1,0 +1,92 @@
+"""Images of benchmark rows, kept as files named by the SHA-256 of their bytes."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from perl_rl.eval.rows import Row
+from shared.errors import UserError
+from shared.images import FORMATS, decode_image, digest
+
+MAX_PIXELS = 178_956_970
+"""Pictures with more pixels are refused: Pillow's own guard against decompression bombs."""
+
+
+class Pictures:
+    """A folder of images by content; what comes from outside is decoded once before it is kept.
+
+    Args:
+        folder: where they are kept.
+        bases: folders that relative paths are looked up in, the first that has the file wins; the
+            folder of the row's own file, and `images` in it, come after them.
+    """
+
+    def __init__(self, folder: Path, bases: Sequence[Path] = ()) -> None:
+        self._folder = folder
+        self._bases = tuple(bases)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def keep(self, cell: Any, row: Row, column: str) -> str:
+        """The kept file of the image in a cell.
+
+        A cell holds bytes, a path, a mapping with ``bytes`` or ``path`` (an image feature of the
+        `datasets` library as it lies in parquet), or a Pillow image.
+
+        Raises:
+            UserError: naming file, row and column, when there is no image that decodes.
+        """
+        data = self._bytes(cell, row, column)
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                suffix = (picture.format or "").lower()
+            file = self._folder / f"{digest(data)}.{suffix}"
+            if not file.exists():
+                decode_image(data, "here", MAX_PIXELS)
+        except UnidentifiedImageError:
+            raise row.refusal(
+                column, f"is no picture in a known format ({len(data)} bytes)"
+            ) from None
+        except (UserError, OSError, ValueError, SyntaxError) as error:
+            raise row.refusal(column, f"cannot be decoded ({error})") from None
+        if not file.exists():
+            _write(file, data)
+        return str(file)
+
+    def _bytes(self, cell: Any, row: Row, column: str) -> bytes:
+        if isinstance(cell, bytes | bytearray):
+            return bytes(cell)
+        if isinstance(cell, dict) and cell.get("bytes") is not None:
+            return self._bytes(cell["bytes"], row, column)
+        if isinstance(cell, dict) and cell.get("path"):
+            return self._bytes(cell["path"], row, column)
+        if isinstance(cell, Image.Image):
+            stream = io.BytesIO()
+            cell.save(stream, "PNG")
+            return stream.getvalue()
+        if isinstance(cell, str) and cell:
+            return self._read(cell, row, column)
+        raise row.refusal(column, f"must be an image (bytes or a path), not {_kind(cell)}")
+
+    def _read(self, path: str, row: Row, column: str) -> bytes:
+        beside = row.file.parent
+        for base in (*self._bases, beside, beside / "images"):
+            file = base / path
+            if file.is_file():
+                return file.read_bytes()
+        raise row.refusal(column, f"no image file '{path}' beside the data; see --images")
+
+
+def _kind(cell: Any) -> str:
+    if isinstance(cell, dict):
+        return f"a mapping of {', '.join(cell) or 'nothing'}"
+    return "nothing" if cell is None or cell == "" else type(cell).__name__
+
+
+def _write(file: Path, data: bytes) -> None:
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    partial.write_bytes(data)
+    partial.replace(file)

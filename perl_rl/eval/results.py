@@ -1,0 +1,141 @@
+"""The result file: settings, summary, robustness, and every question with its answer."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from perl_rl.eval.bootstrap import Estimate
+from perl_rl.eval.robustness import OrderReport
+from perl_rl.summary import write_json
+from shared.errors import UserError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AnswerResult(_Part):
+    """One question and what came of it."""
+
+    order: int
+    """0 is the original order."""
+    repeat: int
+    """Above 0: the same order again, for the floor of the flip rate."""
+    permutation: tuple[int, ...]
+    """``permutation[slot]`` is the original index of the image that is shown there."""
+    prompt: str
+    images: tuple[str, ...]
+    """SHA-256 of the images, in the order shown."""
+    gold: str
+    response: str
+    extracted: str | None
+    """The final answer as the response gives it."""
+    given: str | None
+    """The final answer in canonical form; equal answers of one item read alike."""
+    in_original: str | None
+    """``given`` in the labels of the original order: where these differ, the answer flips."""
+    right: bool
+    steps_right: float | None = None
+    """Share of right steps, of an answer in several."""
+    judged: bool = False
+    """Whether it is right by the judge's word, against the rules."""
+
+
+class ItemResult(_Part):
+    """One item of the benchmark."""
+
+    id: str
+    task: str
+    kind: str
+    groups: dict[str, str]
+    excluded: str | None
+    """Why it was asked in its own order only."""
+    answers: tuple[AnswerResult, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer in the original order is right: what the benchmark's score counts."""
+        return self.answers[0].right
+
+    @property
+    def in_orders(self) -> tuple[AnswerResult, ...]:
+        """One answer for each order."""
+        return tuple(answer for answer in self.answers if not answer.repeat)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the orders under which the answer is right."""
+        return sum(answer.right for answer in self.in_orders) / len(self.in_orders)
+
+    @property
+    def flips(self) -> bool:
+        """Whether the answers are not the same under all orders."""
+        return len({answer.in_original for answer in self.in_orders}) > 1
+
+
+class Share(_Part):
+    """Accuracy over some items, with Wilson's 95 % interval."""
+
+    items: int
+    right: int
+    accuracy: Estimate
+
+
+class Summary(_Part):
+    """The benchmark's own score, in the original order."""
+
+    items: int
+    published_items: int
+    """Questions in the published split."""
+    right: int
+    no_answer: int
+    """Responses without a final answer; they are wrong."""
+    average: Literal["micro", "macro"]
+    score: Estimate
+    interval: Literal["Wilson", "bootstrap"]
+    graded_by: str
+    """"rules", or the rules and a judge by name."""
+    judged_right: int
+    """Answers that are right by the judge's word alone."""
+    compares: str
+    tasks: dict[str, Share]
+    groups: dict[str, dict[str, Share]]
+    step_accuracy: Estimate | None = None
+    """Mean share of right steps over the items in several steps."""
+
+
+class Result(_Part):
+    """All that one evaluation gave."""
+
+    schema_version: Literal[1] = 1
+    benchmark: str
+    model: str
+    settings: dict[str, Any]
+    summary: Summary
+    robustness: OrderReport | None
+    items: tuple[ItemResult, ...]
+
+
+def write_result(result: Result, file: Path) -> None:
+    """Write at once: a reader sees the old file or the new one."""
+    write_json(file, result.model_dump(mode="json"))
+
+
+def read_result(file: Path) -> Result:
+    """Read what `write_result` wrote.
+
+    Raises:
+        UserError: when the file is no result of an evaluation.
+    """
+    try:
+        return Result.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the result ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        problem = "not JSON"
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            problem = f"field '{'.'.join(map(str, first['loc']))}': {first['msg']}"
+        raise UserError(f"{file}: is no result of perl-rl eval ({problem})") from None

@@ -1,0 +1,206 @@
+"""One evaluation: plan the questions, collect the responses, grade them, summarise."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from perl_rl.eval.items import Benchmark, Item
+from perl_rl.eval.journal import Journal
+from perl_rl.eval.judge import Judge
+from perl_rl.eval.models import Decoding, Model
+from perl_rl.eval.plan import Question, by_item, plan
+from perl_rl.eval.progress import progress
+from perl_rl.eval.results import AnswerResult, ItemResult, Result
+from perl_rl.eval.scoring import same_answers, score_and_judge
+from perl_rl.eval.summarise import robustness, summarise
+from services.reward.grading import ExpressionGrader
+from services.reward.workers import GraderPool
+from shared.config import RewardConfig
+from shared.permutation import Permutation, answer_in_original, refusal
+from shared.sample import Sample
+
+T = TypeVar("T")
+
+_GRADED_AT_ONCE = 64
+
+ONE_ORDER = "only one order was asked"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What is asked of each item."""
+
+    decoding: Decoding
+    orders: int = 1
+    """Of each item that may be permuted, the original one among them."""
+    floor: bool = False
+    """Ask the original order as often as there are orders, too."""
+    seed: int = 0
+
+
+def evaluate(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    name: str,
+    model: AbstractAsyncContextManager[Model],
+    asking: Asking,
+    journal: Path,
+    more_settings: dict[str, Any],
+    judge: Judge | None = None,
+) -> Result:
+    """Ask `model` all items and grade what it says; responses in `journal` are not asked again.
+
+    Args:
+        name: of the model, for the result.
+        model: opened only when something is left to ask.
+        more_settings: what else must be the same for the journal to go on.
+        judge: has the last word on open answers that the rules find wrong.
+
+    Raises:
+        UserError: when model or judge gives no answer, or the journal belongs to other settings.
+    """
+    questions = plan(items, asking.orders, asking.floor, asking.seed)
+    settings = {**_settings(benchmark, name, questions, asking), **more_settings}
+    with Journal(journal, settings) as responses:
+        asyncio.run(_collect(questions, model, responses, asking.seed))
+        results = asyncio.run(_grade(questions, responses.responses, asking.orders, judge))
+    samples = [item.sample for item in items]
+    return Result(
+        benchmark=benchmark.name,
+        model=name,
+        settings=settings,
+        summary=summarise(benchmark, results, judge.name if judge else None),
+        robustness=robustness(samples, results, asking.seed),
+        items=tuple(results),
+    )
+
+
+def _settings(
+    benchmark: Benchmark, name: str, questions: Sequence[Question], asking: Asking
+) -> dict[str, Any]:
+    return {
+        "benchmark": benchmark.name,
+        "model": name,
+        "questions": len(questions),
+        "questions_sha256": _digest(questions),
+        "orders": asking.orders,
+        "floor": asking.floor,
+        "seed": asking.seed,
+        "instruction": asking.decoding.instruction,
+        "max_tokens": asking.decoding.max_tokens,
+        "temperature": asking.decoding.temperature,
+    }
+
+
+def _digest(questions: Sequence[Question]) -> str:
+    """Of all texts, images and answers."""
+    whole = hashlib.sha256()
+    for question in questions:
+        rendered = question.rendered
+        parts = [question.key, rendered.question, hashes(rendered.images), rendered.answer]
+        whole.update(json.dumps(parts).encode())
+    return whole.hexdigest()
+
+
+def hashes(files: Sequence[str]) -> tuple[str, ...]:
+    """SHA-256 of kept images, which is what their files are called."""
+    return tuple(Path(file).stem for file in files)
+
+
+async def _collect(
+    questions: Sequence[Question],
+    model: AbstractAsyncContextManager[Model],
+    journal: Journal,
+    seed: int,
+) -> None:
+    missing = [question for question in questions if question.key not in journal.responses]
+    if not missing:
+        return
+    waiting = iter(missing)
+    async with model as open_model:
+        with progress("answered", len(questions), len(questions) - len(missing)) as advance:
+
+            async def work() -> None:
+                for question in waiting:
+                    journal.add(question.key, await open_model.ask(question.prompt(seed)))
+                    advance()
+
+            await _together(work() for _ in range(min(open_model.concurrency, len(missing))))
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Results in order; when one fails, the others are cancelled and its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _grade(
+    questions: Sequence[Question], responses: dict[str, str], orders: int, judge: Judge | None
+) -> list[ItemResult]:
+    groups = by_item(questions)
+    results: list[ItemResult] = []
+    async with GraderPool(RewardConfig()) as pool, judge or contextlib.nullcontext():
+        with progress("graded", len(groups)) as advance:
+            for start in range(0, len(groups), _GRADED_AT_ONCE):
+                chunk = groups[start : start + _GRADED_AT_ONCE]
+                results += await _together(
+                    _item_result(group, responses, orders, pool, judge) for group in chunk
+                )
+                for _ in chunk:
+                    advance()
+    return results
+
+
+async def _item_result(
+    questions: Sequence[Question],
+    responses: dict[str, str],
+    orders: int,
+    expressions: ExpressionGrader,
+    judge: Judge | None,
+) -> ItemResult:
+    item = questions[0].item
+    verdicts = [
+        await score_and_judge(item, one.rendered.answer, responses[one.key], expressions, judge)
+        for one in questions
+    ]
+    given = await same_answers(item, [verdict.given for verdict in verdicts], expressions)
+    answers = [
+        AnswerResult(
+            order=question.order,
+            repeat=question.repeat,
+            permutation=question.rendered.permutation,
+            prompt=question.rendered.question,
+            images=hashes(question.rendered.images),
+            gold=question.rendered.answer,
+            response=responses[question.key],
+            extracted=verdict.extracted,
+            given=alike,
+            in_original=_in_original(item.sample, alike, question.rendered.permutation),
+            right=verdict.right,
+            steps_right=verdict.steps_right,
+            judged=verdict.judged,
+        )
+        for question, verdict, alike in zip(questions, verdicts, given, strict=True)
+    ]
+    return ItemResult(
+        id=item.sample.id,
+        task=item.sample.source,
+        kind=item.sample.kind,
+        groups=item.groups,
+        excluded=refusal(item.sample) if orders > 1 else ONE_ORDER,
+        answers=tuple(answers),
+    )
+
+
+def _in_original(sample: Sample, given: str | None, permutation: Permutation) -> str | None:
+    return None if given is None else answer_in_original(given, sample, permutation)

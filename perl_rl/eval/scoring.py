@@ -1,0 +1,214 @@
+"""Compares responses with gold answers, each benchmark's way: by rules, then by a judge if any."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from perl_rl.eval.items import Item
+from perl_rl.eval.judge import Judge, is_open
+from perl_rl.eval.steps import split_steps
+from services.reward.extract import final_answer
+from services.reward.graders.letter import read_letter
+from services.reward.graders.number import DEFAULT_TOLERANCE, read_number
+from services.reward.graders.text import read_text
+from services.reward.graders.wrapping import unwrap
+from services.reward.grading import ExpressionGrader, UngradableGold, canonical, grade
+from shared.errors import UserError
+from shared.sample import AnswerKind
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one response."""
+
+    extracted: str | None
+    """The final answer as the response gives it."""
+    given: str | None
+    """The final answer in canonical form; None when it cannot be read."""
+    right: bool
+    steps_right: float | None = None
+    """Share of the steps that are right, of an answer in several."""
+    judged: bool = False
+    """Whether it is right by a judge's word, against the rules."""
+
+
+def extracted(response: str, kind: AnswerKind) -> str | None:
+    """The final answer in a response; None without one."""
+    return final_answer(response)
+
+
+async def score(item: Item, gold: str, response: str, expressions: ExpressionGrader) -> Verdict:
+    """Compare a response with `gold`, the item's answer in the order that was asked.
+
+    Raises:
+        UserError: when the gold answer is not of the item's kind.
+    """
+    answer = extracted(response, item.sample.kind)
+    try:
+        return await _SCORES[item.rule](item, gold, answer, expressions)
+    except UngradableGold as error:
+        raise UserError(f"question {item.sample.id}: {error}") from None
+
+
+async def score_and_judge(
+    item: Item, gold: str, response: str, expressions: ExpressionGrader, judge: Judge | None
+) -> Verdict:
+    """As `score`; of an open answer that is wrong by the rules, the judge has the last word.
+
+    Raises:
+        UserError: when the judge gives none.
+    """
+    verdict = await score(item, gold, response, expressions)
+    if judge is None or verdict.right or not response.strip() or not is_open(item):
+        return verdict
+    if not await judge.agrees(item, gold, response):
+        return verdict
+    steps_right = None if verdict.steps_right is None else 1.0
+    return replace(verdict, given=read_text(gold), right=True, steps_right=steps_right, judged=True)
+
+
+async def same_answers(
+    item: Item, given: Sequence[str | None], expressions: ExpressionGrader
+) -> list[str | None]:
+    """Replace each expression by the first one that equals it, so that equal answers read alike.
+
+    Answers of other kinds are in a form already that equal answers share.
+    """
+    if item.sample.kind != "math":
+        return list(given)
+    distinct: list[str] = []
+    unified: list[str | None] = []
+    for answer in given:
+        alike = None
+        for known in distinct if answer is not None else ():
+            if await _same_expression(item, known, answer or "", expressions):
+                alike = known
+                break
+        if answer is not None and alike is None:
+            distinct.append(answer)
+        unified.append(alike or answer)
+    return unified
+
+
+async def _score_kind(
+    item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
+) -> Verdict:
+    kind = item.sample.kind
+    given = None if answer is None else canonical(answer, kind)
+    if kind == "math":
+        right = answer is not None and await _same_expression(item, gold, answer, expressions)
+    else:
+        tolerance = DEFAULT_TOLERANCE if item.tolerance is None else item.tolerance
+        right = await grade(answer, gold, kind, expressions, tolerance)
+    return Verdict(answer, given, right)
+
+
+async def _same_expression(
+    item: Item, gold: str, answer: str, expressions: ExpressionGrader
+) -> bool:
+    if item.absolute is not None:
+        right, given = read_number(gold), read_number(answer)
+        if right is not None and given is not None and abs(right - given) <= item.absolute:
+            return True
+    return await grade(answer, gold, "math", expressions)
+
+
+async def _score_choice(
+    item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
+) -> Verdict:
+    """By the letter, else by the choice that is the fewest edits away, as MathVista does."""
+    letter = None if answer is None else _chosen(answer, item.choices)
+    return Verdict(answer, letter, letter == gold)
+
+
+def _chosen(answer: str, choices: Sequence[str]) -> str | None:
+    letters = [chr(ord("A") + place) for place in range(len(choices))]
+    letter = read_letter(answer)
+    if letter in letters:
+        return letter
+    text = read_text(answer)
+    if text is None:
+        return None
+    edits = [_edits(text, read_text(choice) or "") for choice in choices]
+    return letters[edits.index(min(edits))]
+
+
+_MOST_COMPARED = 400
+
+
+def _edits(one: str, other: str) -> int:
+    """Levenshtein's distance, of the first characters of long texts."""
+    one, other = one[:_MOST_COMPARED], other[:_MOST_COMPARED]
+    row = list(range(len(other) + 1))
+    for count, left in enumerate(one, start=1):
+        before, row = row, [count]
+        for place, right in enumerate(other):
+            row.append(min(before[place] + (left != right), before[place + 1] + 1, row[place] + 1))
+    return row[-1]
+
+
+async def _score_rounded(
+    item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
+) -> Verdict:
+    """Numbers, rounded to the decimals that the question asks for."""
+    right, given = read_number(gold), None if answer is None else _number_in(answer)
+    if right is None:
+        raise UngradableGold(f"the gold answer {gold[:80]!r} is no number")
+    if given is None:
+        return Verdict(answer, None, False)
+    rounded = f"{round(given, item.precision):.{item.precision}f}"
+    return Verdict(answer, rounded, rounded == f"{round(right, item.precision):.{item.precision}f}")
+
+
+_UNIT = re.compile(r"(?<=\d)\s*(?:\\?[a-zA-Z°²³/^{}%$]+\s*)+$")
+
+
+def _number_in(answer: str) -> float | None:
+    """The number that an answer is, a unit behind it or none."""
+    number = read_number(answer)
+    return read_number(_UNIT.sub("", unwrap(answer))) if number is None else number
+
+
+async def _score_list(
+    item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
+) -> Verdict:
+    """Item by item, in order; brackets around the list do not count."""
+    if answer is None:
+        return Verdict(None, None, False)
+    bare = unwrap(answer).strip().strip("[]()").strip()
+    right = await grade(bare, gold.strip().strip("[]()"), "math", expressions)
+    return Verdict(answer, read_text(bare), right)
+
+
+async def _score_steps(
+    item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
+) -> Verdict:
+    """Right only when every step is; a gold step that the answer lacks is wrong."""
+    wanted = split_steps(gold)
+    given = _steps_in(unwrap(answer or ""), len(wanted))
+    if not wanted:
+        raise UngradableGold(f"the gold answer {gold[:80]!r} has no numbered steps")
+    rights = await asyncio.gather(
+        *(grade(given.get(number), step, "math", expressions) for number, step in wanted.items())
+    )
+    form = "; ".join(f"({number}) {read_text(step) or ''}" for number, step in given.items())
+    return Verdict(answer, form or None, all(rights), sum(rights) / len(rights))
+
+
+def _steps_in(answer: str, wanted: int) -> dict[int, str]:
+    """The numbered steps, or as many parts between semicolons as there should be."""
+    parts = answer.split(";")
+    numbered = split_steps(answer)
+    if not numbered and len(parts) == wanted:
+        return {place: part.strip() for place, part in enumerate(parts, start=1)}
+    return numbered
+
+
+_SCORES = {
+    "kind": _score_kind,
+    "choice": _score_choice,
+    "rounded": _score_rounded,
+    "list": _score_list,
+    "steps": _score_steps,
+}

@@ -1,0 +1,24 @@
+"""Answers in several numbered steps: ``(1) 3; (2) x = 4``."""
+
+import re
+
+_MARK = re.compile(r"[(（](\d{1,2})[)）]")
+_SEPARATORS = " \t\r\n;；,，.。"
+
+
+def split_steps(answer: str) -> dict[int, str]:
+    """The answer to each numbered step, empty when there is no number in it.
+
+    Only a number that continues the count opens a step: ``(1) f(2) = 3`` is one step.
+    """
+    marks: list[tuple[int, int]] = []
+    for match in _MARK.finditer(answer):
+        attached = match.start() > 0 and answer[match.start() - 1].isalnum()
+        if int(match[1]) == len(marks) + 1 and not attached:
+            marks.append((match.start(), match.end()))
+    # Each step runs up to the next one's mark.
+    ends = [begin for begin, _ in marks[1:]] + [len(answer)]
+    return {
+        number: answer[begin:end].strip(_SEPARATORS)
+        for number, ((_, begin), end) in enumerate(zip(marks, ends, strict=False), start=1)
+    }
