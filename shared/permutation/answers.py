@@ -24,7 +24,11 @@ _ELEMENT = (
     rf"(?:(?:the\s+)?(?:{_NOUN}|图片?)\s*)?[#(]?(?P<token>\d{{1,2}}(?:st|nd|rd|th)?|[A-Za-z]"
     rf"|{'|'.join(ORDINALS)}|[一二三四五六七八九十])\)?(?:\s+{_NOUN})?"
 )
-_SEPARATOR = r"\s*(?:,\s*(?:and|then)?|;|->|→|=>|[<>]|[-–—/、，；]|\band\b|\bthen\b|\s)\s*"
+# Each blank can be read in one way only: answers of models are matched as well.
+_SEPARATOR = (
+    r"(?:\s*(?:,(?:\s*\b(?:and|then)\b)?|;|->|→|=>|[<>]|[-–—/、，；])\s*"
+    r"|\s+(?:and|then)\s+|\s+(?![-–—/、，；<>→=]))"
+)
 _ELEMENTS = re.compile(rf"(?<![A-Za-z0-9]){_ELEMENT}(?![A-Za-z0-9])", re.I)
 _NAMELESS = re.sub(r"\?P<token>", "?:", _ELEMENT)
 _LIST = re.compile(

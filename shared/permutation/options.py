@@ -99,7 +99,7 @@ def refuse_bare_letters(text: str, slots: Slots, atoms: list[Atom]) -> None:
     Raises:
         Refused: naming the letters.
     """
-    if not slots.lettered:
+    if not slots.lettered and all(atom.name.family != "letter" for atom in atoms):
         return
     for atom in atoms:
         text = text[: atom.start] + "_" * (atom.end - atom.start) + text[atom.end :]

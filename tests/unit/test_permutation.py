@@ -6,7 +6,7 @@ from collections import Counter
 from math import factorial
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
@@ -239,6 +239,7 @@ def test_fixed_images_stay_in_every_order() -> None:
 
 
 @given(st.integers(1, 9), st.integers(0, 12), st.integers(0, 10**9))
+@settings(deadline=None)
 def test_drawn_orders_differ_from_each_other_and_from_the_original(
     count: int, wanted: int, seed: int
 ) -> None:

@@ -175,6 +175,7 @@ REFUSED = [
     ("Which image shows a cat?\nA. 1\nB. 2", "option_may_name_an_image"),
     ("<image> shows f, <image> shows g. What is f + g?", "text_beside_an_image"),
     ("A. <image>\nB. <image>\nC. <image>\nIs it B?", "letter_may_name_an_image"),
+    ("Is image A red, or is B?", "letter_may_name_an_image"),
     ("A. <image>\nA. <image>\nB. <image>\nIs it?", "two_images_with_one_label"),
     ("前两张图一样吗？", "set_of_images"),
     ("上一张图是什么？", "place_relative_to_another_image"),
@@ -280,6 +281,13 @@ def test_the_answer_follows_in_its_own_style(rule: str, answer: str, expected: s
 )
 def test_an_order_that_names_no_images_is_refused(answer: str) -> None:
     assert refusal(sample("Arrange them.", answer=answer, order="order")) == "answer_names_no_slot"
+
+
+@pytest.mark.timeout(20)
+def test_long_answers_and_questions_are_read_in_no_time() -> None:
+    for part in ("1, ", "1  ", "A ", "the first, ", "image 1 ", "1 and "):
+        asked = sample(part * 500, images=2, answer=part * 500, order="order")
+        assert refusal(asked) is not None
 
 
 def test_rules_that_contradict_the_sample_are_refused() -> None:
