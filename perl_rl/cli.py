@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from perl_rl.data.cli import add_data_commands
 from shared.errors import UserError
 
 Command = Callable[[argparse.Namespace], int]
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_status(commands)
     _add_tools(commands)
+    add_data_commands(commands)
     return parser
 
 

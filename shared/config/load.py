@@ -21,6 +21,20 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     Raises:
         UserError: naming the file and the key.
     """
+    raw = read_settings(path, overrides)
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_problem(error)}") from None
+    return _resolve_paths(config, path.parent.resolve())
+
+
+def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """The mapping in a YAML file, overrides applied and variables filled in, not checked yet.
+
+    Raises:
+        UserError: naming the file.
+    """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -30,13 +44,9 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must hold a mapping of settings")
     for override in overrides or []:
-        _apply_override(raw, override)
-    raw = _expand(raw, path)
-    try:
-        config = Config.model_validate(raw)
-    except ValidationError as error:
-        raise UserError(f"{path}: {_first_problem(error)}") from None
-    return _resolve_paths(config, path.parent.resolve())
+        apply_override(raw, override)
+    expanded: dict[str, Any] = _expand(raw, path)
+    return expanded
 
 
 def save_config(config: Config, path: Path) -> None:
@@ -50,7 +60,12 @@ def save_config(config: Config, path: Path) -> None:
         yaml.safe_dump(config.model_dump(mode="json"), stream, sort_keys=False)
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set ``key.path=value`` in a configuration that is not checked yet.
+
+    Raises:
+        UserError: when it is not of that form.
+    """
     key, separator, value = override.partition("=")
     if not separator or not key:
         raise UserError(f"--set {override}: write it as key.path=value")
@@ -90,11 +105,12 @@ def _expand(value: Any, path: Path) -> Any:
     return _VARIABLE.sub(variable, value) or None
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError, keys: str = "docs/configuration.md") -> str:
+    """What is wrong with a configuration, in one line that names the key; `keys` lists them all."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'; see docs/configuration.md for the keys there are"
+        return f"unknown key '{key}'; see {keys} for the keys there are"
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
