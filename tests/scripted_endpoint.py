@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server with scripted answers, in a process or thread of the test's own.
+"""An OpenAI-compatible server with scripted answers, in a thread of the test's own.
 
 Real HTTP; a function of the request gives the answer: text, or a status to fail with.
 """
@@ -6,7 +6,6 @@ Real HTTP; a function of the request gives the answer: text, or a status to fail
 import asyncio
 import hashlib
 import json
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from shared.service import bind
 
@@ -37,7 +37,11 @@ class ScriptedEndpoint:
         self.app.post("/v1/chat/completions")(self._answer)
 
     async def _answer(self, request: Request) -> JSONResponse:
-        body = await request.json()
+        try:
+            body = await request.json()
+        except ClientDisconnect:
+            # The test has killed whoever was asking.
+            return JSONResponse(None)
         self.requests.append(body)
         self.in_work += 1
         self.most_in_work = max(self.most_in_work, self.in_work)
@@ -95,11 +99,3 @@ def all_stages(body: Body) -> str:
         return json.dumps({"should_change": luck > 0.6, "is_multichoice_images": False})
     question, _, gold = text_of(body).removeprefix("Question:\n").rpartition("\n\nRight answer: ")
     return json.dumps({"question": question, "options": ["wrong", gold, "worse"]})
-
-
-if __name__ == "__main__":
-    endpoint = ScriptedEndpoint(all_stages, delay_s=float(sys.argv[1]))
-    with endpoint.serving():
-        print(endpoint.url, flush=True)
-        # Until the test closes our input.
-        sys.stdin.read()
