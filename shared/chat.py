@@ -108,7 +108,16 @@ class ChatEndpoint:
                     f"endpoint {config.url}: no answer after {config.retries + 1} tries of "
                     f"{config.timeout_s:g} s at most ({_short(error.message)})"
                 ) from None
-        return answer.choices[0].message.content or ""
+            except ValueError:
+                # A body that is said to be JSON and is not.
+                answer = None
+        choices = getattr(answer, "choices", None)
+        if not choices:
+            raise EndpointFailed(
+                f"endpoint {config.url}, model {config.model}: its answer is no chat completion; "
+                "check the address (most end in /v1)"
+            )
+        return choices[0].message.content or ""
 
     def _cached_file(self, request: dict[str, Any]) -> Path | None:
         if self._cache is None:

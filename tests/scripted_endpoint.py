@@ -1,6 +1,6 @@
 """An OpenAI-compatible server with scripted answers, in a thread of the test's own.
 
-Real HTTP; a function of the request gives the answer: text, or a status to fail with.
+Real HTTP; a function of the request gives the answer: text, a status to fail with, or a response.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
 from shared.service import bind
 
 Body = dict[str, Any]
-Script = Callable[[Body], str | int]
+Script = Callable[[Body], str | int | Response]
 PATIENCE_S = 30.0
 
 
@@ -36,7 +36,7 @@ class ScriptedEndpoint:
         self.app = FastAPI()
         self.app.post("/v1/chat/completions")(self._answer)
 
-    async def _answer(self, request: Request) -> JSONResponse:
+    async def _answer(self, request: Request) -> Response:
         try:
             body = await request.json()
         except ClientDisconnect:
@@ -48,6 +48,8 @@ class ScriptedEndpoint:
         await asyncio.sleep(self._delay_s)
         self.in_work -= 1
         said = self.script(body)
+        if isinstance(said, Response):
+            return said
         if isinstance(said, int):
             return JSONResponse({"error": {"message": "scripted failure"}}, status_code=said)
         return JSONResponse(completion(body, said))

@@ -46,7 +46,7 @@ async def run(samples: Sequence[Sample], context: Context) -> Result:
     settings, config = context.config.difficulty, context.config.endpoint_of("difficulty")
     version = await policy_version(config) if config else None
     # Another policy behind the same name answers differently: its answers are kept apart.
-    cache = context.cache / f"rollouts-{version}"
+    cache = context.cache / (f"rollouts-{version}" if version else "rollouts")
     grading = RewardConfig(workers=context.config.workers)
     async with context.endpoint(config, cache) as endpoint, GraderPool(grading) as expressions:
 

@@ -15,7 +15,7 @@ from perl_rl.data.journal import Entry
 from perl_rl.data.stage import Context, Result
 from services.reward.grading import UngradableGold, check_gold
 from shared.errors import UserError
-from shared.images import decode_image, digest
+from shared.images import ImageTooLarge, decode_image, digest
 from shared.sample import IMAGE_TAG, Sample
 
 
@@ -63,8 +63,10 @@ def _look(sample: Sample, settings: FilterSettings) -> Entry:
         try:
             data = Path(image).read_bytes()
             picture = decode_image(data, image, settings.max_image_pixels)
+        except ImageTooLarge:
+            return {"dropped": "image_too_large"}
         except (OSError, UserError):
-            return {"dropped": "image_not_decodable_or_too_large"}
+            return {"dropped": "image_not_decodable"}
         if max(picture.size) > settings.max_aspect_ratio * min(picture.size):
             return {"dropped": "image_too_long_and_thin"}
         images.append(digest(data))

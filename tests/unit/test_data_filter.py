@@ -56,9 +56,9 @@ def filtered(folder: Path, rows: list[dict[str, Any]], *words: str) -> tuple[lis
         (row("x", "1.png"), ["filter.max_question_chars=5"], "question_too_long"),
         (row("x", "1.png", answer=" "), [], "no_answer"),
         (row("x", "1.png", answer="17"), [], "answer_not_of_its_kind"),
-        (row("x", "broken.png"), [], "image_not_decodable_or_too_large"),
-        (row("x", "text.png"), [], "image_not_decodable_or_too_large"),
-        (row("x", "1.png"), ["filter.max_image_pixels=99"], "image_not_decodable_or_too_large"),
+        (row("x", "broken.png"), [], "image_not_decodable"),
+        (row("x", "text.png"), [], "image_not_decodable"),
+        (row("x", "1.png"), ["filter.max_image_pixels=99"], "image_too_large"),
         (row("x", "thin.png"), [], "image_too_long_and_thin"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from perl_rl.cli import main
 from perl_rl.demo.digits import write_data
@@ -173,6 +174,16 @@ def test_a_failing_endpoint_ends_in_one_line_and_keeps_what_was_done(
         assert len(endpoint.requests) - before < 36 * 4 + 36
 
 
+@pytest.mark.parametrize("status", [500, 429])
+def test_a_fault_that_passes_is_asked_again(tmp_path: Path, data: Path, status: int) -> None:
+    def script(body: Body) -> str | int:
+        return status if len(endpoint.requests) in (1, 40) else all_stages(body)
+
+    with ScriptedEndpoint(script).serving() as endpoint:
+        config = write_config(tmp_path, data, endpoint.url)
+        assert main(["data", "prepare", str(config), "--set", "endpoint.retries=2"]) == 0
+
+
 def test_an_endpoint_that_hangs_ends_in_one_line(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +191,25 @@ def test_an_endpoint_that_hangs_ends_in_one_line(
         config = write_config(tmp_path, data, endpoint.url)
         assert main(["data", "prepare", str(config), "--set", "endpoint.timeout_s=0.2"]) == 2
     assert "no answer after 1 tries of 0.2 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HTMLResponse("<p>a web page"),
+        JSONResponse({"choices": []}),
+        JSONResponse([1]),
+        Response("{", media_type="application/json"),
+    ],
+    ids=["page", "no choice", "list", "torn"],
+)
+def test_an_answer_that_is_no_completion_ends_in_one_line(
+    tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], answer: Response
+) -> None:
+    with ScriptedEndpoint(lambda body: answer).serving() as endpoint:
+        config = write_config(tmp_path, data, endpoint.url)
+        assert main(["data", "prepare", str(config)]) == 2
+    assert "is no chat completion; check the address" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_refused_request_stops_or_drops_its_sample_as_set(
