@@ -20,7 +20,7 @@ from shared.service import bind
 
 Body = dict[str, Any]
 Script = Callable[[Body], str | int | Response]
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 class ScriptedEndpoint:
