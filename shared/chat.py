@@ -108,7 +108,7 @@ class ChatEndpoint:
                     f"endpoint {config.url}: no answer after {config.retries + 1} tries of "
                     f"{config.timeout_s:g} s at most ({_short(error.message)})"
                 ) from None
-            except ValueError:
+            except (json.JSONDecodeError, UnicodeDecodeError):
                 # A body that is said to be JSON and is not.
                 answer = None
         choices = getattr(answer, "choices", None)

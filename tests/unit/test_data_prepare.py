@@ -14,6 +14,7 @@ import yaml
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from perl_rl.cli import main
+from perl_rl.data.files import alone_in
 from perl_rl.demo.digits import write_data
 from shared.sample import load_samples
 from tests.scripted_endpoint import PATIENCE_S, Body, ScriptedEndpoint, all_stages
@@ -275,8 +276,6 @@ def test_one_stage_alone_goes_into_a_folder_of_its_own(tmp_path: Path, data: Pat
 def test_two_processes_do_not_share_a_folder(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from perl_rl.data.files import alone_in
-
     with alone_in(tmp_path / "work"):
         config = write_config(tmp_path, data, "http://127.0.0.1:9/v1")
         assert main(["data", "prepare", str(config)]) == 2
