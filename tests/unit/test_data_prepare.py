@@ -14,8 +14,10 @@ import yaml
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from perl_rl.cli import main
+from perl_rl.data.config import PrepareConfig
 from perl_rl.data.files import alone_in
 from perl_rl.demo.digits import write_data
+from shared.config.load import read_settings
 from shared.sample import load_samples
 from tests.scripted_endpoint import PATIENCE_S, Body, ScriptedEndpoint, all_stages
 
@@ -280,3 +282,13 @@ def test_two_processes_do_not_share_a_folder(
         config = write_config(tmp_path, data, "http://127.0.0.1:9/v1")
         assert main(["data", "prepare", str(config)]) == 2
     assert "another process works in this folder" in capsys.readouterr().err
+
+
+def test_the_example_in_the_docs_is_a_configuration(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "prepare.md"
+    file = tmp_path / "prepare.yaml"
+    file.write_text(page.read_text().partition("```yaml\n")[2].partition("```")[0])
+    config = PrepareConfig.model_validate(read_settings(file))
+    assert config.endpoint_of("label") == config.endpoint
+    own = config.endpoint_of("difficulty")
+    assert own is not None and (own.model, own.api_key) == ("base", None)
