@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from perl_rl.data.cli import add_data_commands
 from perl_rl.eval.cli import add_eval
 from shared.errors import UserError
 
@@ -49,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_status(commands)
     _add_tools(commands)
-    _add_data(commands)
+    add_data_commands(commands)
     add_eval(commands)
     return parser
 
@@ -170,13 +171,6 @@ def _add_tools(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     permute.add_argument("file", type=Path, metavar="FILE.jsonl")
     permute.add_argument("--orders", type=int, required=True, metavar="K")
     permute.add_argument("--seed", type=int, default=0, metavar="S")
-
-
-def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    from perl_rl.data.convert import add_convert
-
-    parser = commands.add_parser("data", help="prepare training data")
-    add_convert(parser.add_subparsers(metavar="ACTION", required=True))
 
 
 def _doctor(options: argparse.Namespace) -> int:

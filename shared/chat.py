@@ -27,6 +27,14 @@ class BudgetSpent(EndpointFailed):
     """All requests that the configuration allows have been made."""
 
 
+class RequestRefused(EndpointFailed):
+    """The endpoint is there but will not answer this one request (too long, too many images)."""
+
+
+# Statuses that speak of the request, not of the endpoint, its address or its key.
+_REFUSALS = (400, 413, 422)
+
+
 class ChatEndpoint:
     """One endpoint; use it as an asynchronous context manager."""
 
@@ -61,6 +69,7 @@ class ChatEndpoint:
 
         Raises:
             EndpointFailed: when the endpoint cannot be reached, refuses, or keeps failing.
+            RequestRefused: when it refuses this request by its contents.
             BudgetSpent: when ``budget`` requests have been made.
         """
         request = {
@@ -89,7 +98,8 @@ class ChatEndpoint:
             try:
                 answer = await self._client.chat.completions.create(**request)
             except APIStatusError as error:
-                raise EndpointFailed(
+                failure = RequestRefused if error.status_code in _REFUSALS else EndpointFailed
+                raise failure(
                     f"endpoint {config.url}, model {config.model}: answered {error.status_code} "
                     f"({_short(error.message)})"
                 ) from None
@@ -98,7 +108,16 @@ class ChatEndpoint:
                     f"endpoint {config.url}: no answer after {config.retries + 1} tries of "
                     f"{config.timeout_s:g} s at most ({_short(error.message)})"
                 ) from None
-        return answer.choices[0].message.content or ""
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                # A body that is said to be JSON and is not.
+                answer = None
+        choices = getattr(answer, "choices", None)
+        if not choices:
+            raise EndpointFailed(
+                f"endpoint {config.url}, model {config.model}: its answer is no chat completion; "
+                "check the address (most end in /v1)"
+            )
+        return choices[0].message.content or ""
 
     def _cached_file(self, request: dict[str, Any]) -> Path | None:
         if self._cache is None:

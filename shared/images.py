@@ -37,17 +37,21 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+class ImageTooLarge(UserError):
+    """A picture with more pixels than are allowed."""
+
+
 def decode_image(data: bytes, name: str, max_pixels: int) -> Image.Image:
     """Decode to an RGB picture of at most `max_pixels` pixels.
 
     Raises:
-        UserError: naming `name`, when the bytes are no picture or the picture is too large.
+        UserError: naming `name`, when the bytes are no picture or (`ImageTooLarge`) one too large.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > max_pixels:
-                raise UserError(
+                raise ImageTooLarge(
                     f"image {name}: {width}x{height} pixels, more than data.max_image_pixels "
                     f"({max_pixels}); shrink it or raise the limit"
                 )

@@ -6,7 +6,7 @@ Every data format is turned into `Sample` once, at the edge; nothing behind it k
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import UserError
 from shared.jsonlines import read_json_lines
@@ -54,6 +54,8 @@ class Sample(BaseModel):
     """Indices of images that keep their place under every order (a reference image)."""
     source: str = ""
     """The question kind or data set, for metrics by source."""
+    pass_rate: float | None = Field(default=None, ge=0, le=1)
+    """Share of right answers among a model's rollouts, when it has been measured."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Sample":

@@ -22,6 +22,20 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     Raises:
         UserError: naming the file and the key.
     """
+    raw = read_settings(path, overrides)
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_problem(error)}") from None
+    return _resolve_paths(config, path.parent.resolve())
+
+
+def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """The mapping in a YAML file, overrides applied and variables filled in, not checked yet.
+
+    Raises:
+        UserError: naming the file.
+    """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -32,12 +46,8 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
         raise UserError(f"{path}: must hold a mapping of settings")
     for override in overrides or []:
         apply_override(raw, override)
-    raw = _expand(raw, path)
-    try:
-        config = Config.model_validate(raw)
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_problem(error)}") from None
-    return _resolve_paths(config, path.parent.resolve())
+    expanded: dict[str, Any] = _expand(raw, path)
+    return expanded
 
 
 def save_config(config: Config, path: Path) -> None:
@@ -96,12 +106,12 @@ def _expand(value: Any, path: Path) -> Any:
     return _VARIABLE.sub(variable, value) or None
 
 
-def first_problem(error: ValidationError) -> str:
-    """What is wrong with a configuration, in one line that names the key."""
+def first_problem(error: ValidationError, keys: str = "docs/configuration.md") -> str:
+    """What is wrong with a configuration, in one line that names the key; `keys` lists them all."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'; see docs/configuration.md for the keys there are"
+        return f"unknown key '{key}'; see {keys} for the keys there are"
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")

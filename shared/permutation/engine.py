@@ -18,6 +18,7 @@ from shared.permutation.mentions import english_atoms
 from shared.permutation.names import Atom, Names, Refused, spell
 from shared.permutation.options import (
     blank_labels,
+    name_their_slots,
     option_atoms,
     refuse_bare_letters,
     text_options,
@@ -128,11 +129,15 @@ def _read(sample: Sample) -> Reading:
         raise Refused("answer_names_no_slot", sample.answer)
     if sample.order == "invariant" and _NAMED_ANSWER.fullmatch(sample.answer):
         raise Refused("answer_names_an_image", sample.answer)
-    options = text_options(slots.text)
-    text = blank_labels(slots.text, options)
+    options, whole = text_options(slots.text), slots.text
+    if sample.order == "letter" and name_their_slots(options, slots):
+        # "A. the first image": the letter follows the image, the options stay as they are.
+        blank = "\n" * (options[-1].end - options[0].label)
+        whole, options = whole[: options[0].label] + blank + whole[options[-1].end :], []
+    text = blank_labels(whole, options)
     ordering = sample.order == "order"
     atoms = [*english_atoms(text, slots, ordering), *chinese_atoms(text, slots, ordering)]
-    listed = option_atoms(slots.text, options, slots, sample.order)
+    listed = option_atoms(whole, options, slots, sample.order)
     starts = {atom.start for atom in atoms}
     atoms += [atom for atom in listed if atom.start not in starts]
     atoms.sort(key=lambda atom: atom.start)

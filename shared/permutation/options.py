@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.permutation.answers import order_atoms
+from shared.permutation.answers import answer_atoms, order_atoms
 from shared.permutation.names import ORDINALS, Atom, Refused
 from shared.permutation.slots import Slots
 from shared.sample import OrderRule
@@ -68,6 +68,19 @@ def blank_labels(text: str, options: list[Option]) -> str:
         blank = "\n" * (option.start - option.label)
         text = text[: option.label] + blank + text[option.start :]
     return text
+
+
+def name_their_slots(options: list[Option], slots: Slots) -> bool:
+    """Whether each option is only the name of the image that its letter stands for."""
+    letters = slots.names.slots["letter"]
+    named = [
+        [
+            atom.slot
+            for atom in answer_atoms(slots.text[one.start : one.end], slots.names, "position")
+        ]
+        for one in options
+    ]
+    return len(options) == len(letters) and named == [[slot] for slot in letters.values()]
 
 
 def option_atoms(text: str, options: list[Option], slots: Slots, rule: OrderRule) -> Iterator[Atom]:

@@ -1,0 +1,73 @@
+"""The commands ``perl-rl data ...``; what a command needs is imported when it runs."""
+
+import argparse
+from pathlib import Path
+
+from perl_rl.data.convert import add_convert
+
+_STAGES = {
+    "filter": "drop samples by rules: kind, images, length, source, duplicates",
+    "rephrase": "turn open questions into letter questions, by a language model",
+    "difficulty": "measure pass rates: K rollouts of each question",
+    "balance": "draw samples to a target histogram of pass rates",
+    "label": "say what moving the images does to the answer",
+}
+
+
+def add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``data`` with its actions."""
+    text = "prepare training data"
+    data = commands.add_parser("data", help=text, description=text)
+    actions = data.add_subparsers(metavar="ACTION", required=True)
+    add_convert(actions)
+    _add_prepare(actions)
+    for name, help_ in _STAGES.items():
+        _add_stage(actions, name, help_)
+
+
+def _add_prepare(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "run all stages of a configuration file; goes on where it stopped"
+    parser = actions.add_parser("prepare", help=text, description=text)
+    parser.add_argument("config", type=Path, metavar="FILE.yaml")
+    _add_common(parser)
+    parser.set_defaults(command=_prepare)
+
+
+def _add_stage(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> None:
+    parser = actions.add_parser(name, help=text, description=f"{text}; goes on where it stopped")
+    parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="samples")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of samples.jsonl and report"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings, as for prepare")
+    _add_common(parser)
+    parser.set_defaults(command=_stage, stage=name)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override settings, e.g. difficulty.rollouts=4",
+    )
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from perl_rl.data.prepare import prepare
+
+    return prepare(options.config, options.overrides)
+
+
+def _stage(options: argparse.Namespace) -> int:
+    from perl_rl.data.prepare import run_one
+
+    return run_one(options.stage, options.file, options.out, options.config, options.overrides)

@@ -1,0 +1,103 @@
+"""Samples in and out of the folders of the preparation, and digests of what is in them."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from typing import Any
+
+from shared.errors import UserError
+from shared.images import digest
+from shared.sample import Sample, load_samples
+
+SAMPLES_FILE = "samples.jsonl"
+
+
+def load(path: Path) -> list[Sample]:
+    """The samples of the input, their images as paths that exist."""
+    return load_samples(path.resolve())
+
+
+def load_output(file: Path) -> list[Sample]:
+    """The samples that a stage has kept: none is an answer, too."""
+    return load(file) if file.stat().st_size else []
+
+
+def save(samples: Iterable[Sample], file: Path) -> None:
+    """Write samples with their images named relative to the file; it appears when complete."""
+
+    def relative(image: str) -> str:
+        return os.path.relpath(image, file.parent.resolve())
+
+    _write(samples, relative, file)
+
+
+def save_with_images(samples: Iterable[Sample], file: Path) -> None:
+    """As `save`, with the images copied to ``images/`` beside the file, named by their content."""
+    folder = file.parent / "images"
+    folder.mkdir(exist_ok=True)
+    names: dict[str, str] = {}
+
+    def copied(image: str) -> str:
+        if image not in names:
+            source = Path(image)
+            names[image] = f"images/{digest(source.read_bytes())}{source.suffix.lower()}"
+            target = file.parent / names[image]
+            if not target.is_file():
+                partial = target.with_suffix(".partial")
+                shutil.copyfile(source, partial)
+                partial.replace(target)
+        return names[image]
+
+    _write(samples, copied, file)
+
+
+def work_digest(samples: Sequence[Sample], settings: dict[str, Any], folder: Path) -> str:
+    """Names the work of a stage: the samples, the sizes of their images, and the settings."""
+    whole = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for sample in samples:
+        images = [
+            (os.path.relpath(image, folder), os.stat(image).st_size) for image in sample.images
+        ]
+        row = sample.model_dump(mode="json") | {"images": images}
+        whole.update(json.dumps(row, sort_keys=True).encode() + b"\n")
+    return whole.hexdigest()
+
+
+def write_text(text: str, file: Path) -> None:
+    """Write a file that appears under its name only when it is complete."""
+    partial = file.with_suffix(file.suffix + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder, so that no two processes work in it at a time.
+
+    Raises:
+        UserError: when another process does; the lock of a killed one is gone with it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as stream:
+        try:
+            flock(stream, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another process works in this folder; wait for it or name another"
+            ) from None
+        yield
+
+
+def _write(samples: Iterable[Sample], named: Callable[[str], str], file: Path) -> None:
+    partial = file.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        for sample in samples:
+            images = tuple(named(image) for image in sample.images)
+            row = sample.model_copy(update={"images": images})
+            stream.write(json.dumps(row.model_dump(mode="json", exclude_defaults=True)) + "\n")
+    partial.replace(file)

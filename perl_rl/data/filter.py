@@ -1,0 +1,92 @@
+"""Stage ``filter``: rules on the kind of question, its images, length and source; duplicates.
+
+Images are decoded here, in threads and a few at a time, so that later stages meet none that is
+broken.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from perl_rl.data.config import FilterSettings
+from perl_rl.data.journal import Entry
+from perl_rl.data.stage import Context, Result
+from services.reward.grading import UngradableGold, check_gold
+from shared.errors import UserError
+from shared.images import ImageTooLarge, decode_image, digest
+from shared.sample import IMAGE_TAG, Sample
+
+
+async def run(samples: Sequence[Sample], context: Context) -> Result:
+    """Drop what breaks a rule; of samples that ask the same, the first stays."""
+    settings = context.config.filter
+
+    async def work(sample: Sample) -> Entry:
+        reason = broken_rule(sample, settings)
+        if reason is not None:
+            return {"dropped": reason}
+        return await asyncio.to_thread(_look, sample, settings)
+
+    entries = await context.each(samples, work, at_once=context.config.workers)
+    return _assemble(samples, entries, settings)
+
+
+def broken_rule(sample: Sample, settings: FilterSettings) -> str | None:
+    """The first rule that `sample` breaks without a look at its images."""
+    length = len(sample.question.replace(IMAGE_TAG, "").strip())
+    rules = {
+        "kind_not_wanted": settings.kinds is not None and sample.kind not in settings.kinds,
+        "source_not_wanted": settings.sources is not None and sample.source not in settings.sources,
+        "source_excluded": sample.source in settings.exclude_sources,
+        "too_few_images": len(sample.images) < settings.min_images,
+        "too_many_images": len(sample.images) > settings.max_images,
+        "question_too_short": length < settings.min_question_chars,
+        "question_too_long": length > settings.max_question_chars,
+        "no_answer": not sample.answer.strip(),
+    }
+    for reason, broken in rules.items():
+        if broken:
+            return reason
+    try:
+        check_gold(sample.answer, sample.kind)
+    except UngradableGold:
+        return "answer_not_of_its_kind"
+    return None
+
+
+def _look(sample: Sample, settings: FilterSettings) -> Entry:
+    """Decode the images; the entry holds the digest of question and images."""
+    images = []
+    for image in sample.images:
+        try:
+            data = Path(image).read_bytes()
+            picture = decode_image(data, image, settings.max_image_pixels)
+        except ImageTooLarge:
+            return {"dropped": "image_too_large"}
+        except (OSError, UserError):
+            return {"dropped": "image_not_decodable"}
+        if max(picture.size) > settings.max_aspect_ratio * min(picture.size):
+            return {"dropped": "image_too_long_and_thin"}
+        images.append(digest(data))
+    # Letters and spaces as they are: two questions that differ in them may ask different things.
+    asked = json.dumps([sample.question, images])
+    return {"asks": hashlib.sha256(asked.encode()).hexdigest()}
+
+
+def _assemble(
+    samples: Sequence[Sample], entries: dict[str, Entry], settings: FilterSettings
+) -> Result:
+    result, seen = Result(), set[str]()
+    for sample in samples:
+        entry = entries[sample.id]
+        reason = entry.get("dropped")
+        if reason is None and not settings.duplicates and entry["asks"] in seen:
+            reason = "duplicate"
+        if reason is None:
+            seen.add(entry["asks"])
+            result.kept.append(sample)
+        else:
+            result.dropped[reason] += 1
+    return result

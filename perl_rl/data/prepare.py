@@ -1,0 +1,94 @@
+"""Runs the stages: one of them in a folder of its own, or all of a configuration, one by one.
+
+The folder of ``prepare``::
+
+    filter/ rephrase/ difficulty/ balance/ label/   each with samples.jsonl, report.json,
+                                                    journal.jsonl and, when finished, stamp.json
+    cache/                                          answers of the endpoints
+    train.jsonl  images/  report.json               the result
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from perl_rl.data import balance, difficulty, filter, label, rephrase
+from perl_rl.data.config import PrepareConfig, StageName
+from perl_rl.data.files import alone_in, load, save, save_with_images, write_text
+from perl_rl.data.report import Report, print_report
+from perl_rl.data.stage import Stage, run_stage
+from shared.config.load import apply_override, first_problem, read_settings
+from shared.errors import UserError
+
+RESULT_FILE, REPORT_FILE = "train.jsonl", "report.json"
+
+_STAGES: dict[StageName, Stage] = {
+    "filter": filter.run,
+    "rephrase": rephrase.run,
+    "difficulty": difficulty.run,
+    "balance": balance.run,
+    "label": label.run,
+}
+
+
+def prepare(file: Path, overrides: Sequence[str]) -> int:
+    """Run all stages of a configuration file; returns the exit status.
+
+    Raises:
+        UserError: when a stage cannot go on; the same command goes on where it stopped.
+    """
+    config = _checked(read_settings(file, list(overrides)), file)
+    folder = file.parent.resolve()
+    config = config.model_copy(
+        update={"input": folder / config.input, "work": folder / config.work}
+    )
+    console = Console()
+    with alone_in(config.work):
+        samples, reports = load(config.input), list[Report]()
+        for name in config.stages:
+            samples, report = run_stage(name, _STAGES[name], samples, config, config.work / name)
+            reports.append(report)
+            print_report(report, console)
+            if not samples:
+                raise UserError(f"{name}: no sample is left; see {config.work / name}/report.json")
+        write = save_with_images if config.images == "copy" else save
+        write(samples, config.work / RESULT_FILE)
+        rows = [report.model_dump() for report in reports]
+        write_text(json.dumps(rows, indent=1) + "\n", config.work / REPORT_FILE)
+    console.print(f"{len(samples)} samples: {config.work / RESULT_FILE}", soft_wrap=True)
+    return 0
+
+
+def run_one(
+    name: StageName, file: Path, out: Path, config_file: Path | None, overrides: Sequence[str]
+) -> int:
+    """Run one stage on `file`, in the folder `out`; returns the exit status.
+
+    Raises:
+        UserError: when the stage cannot go on; the same command goes on where it stopped.
+    """
+    raw: dict[str, Any] = {}
+    if config_file is not None:
+        raw = read_settings(config_file)
+    for override in overrides:
+        apply_override(raw, override)
+    # What the command line names, so that the file may be that of `prepare`.
+    raw |= {"input": str(file.resolve()), "work": str(out.resolve())}
+    config = _checked(raw, config_file or Path("--set"))
+    console = Console()
+    with alone_in(config.work):
+        samples, report = run_stage(name, _STAGES[name], load(file), config, config.work)
+    print_report(report, console)
+    console.print(f"{len(samples)} samples: {out}/samples.jsonl", soft_wrap=True)
+    return 0
+
+
+def _checked(raw: dict[str, Any], file: Path) -> PrepareConfig:
+    try:
+        return PrepareConfig.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{file}: {first_problem(error, 'docs/prepare.md')}") from None

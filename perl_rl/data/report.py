@@ -1,0 +1,53 @@
+"""What a stage kept, changed and dropped, and why: JSON beside its output, and a printed table."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+
+class Report(BaseModel):
+    """Of one stage; ``taken = kept + sum(dropped)``.
+
+    Holds no times, so that a repeated run says the same.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stage: str
+    taken: int
+    kept: int
+    dropped: dict[str, int]
+    """Samples by the reason why they were dropped."""
+    details: dict[str, Any]
+    """What else the stage has to say; counts and shares by name, nested."""
+
+
+def counted(reasons: "Counter[str]") -> dict[str, int]:
+    """Counts, the most frequent first, then by name."""
+    return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print a report as a table of two columns."""
+    table = Table(title=report.stage, title_justify="left", show_header=False)
+    table.add_row("taken", str(report.taken))
+    table.add_row("kept", str(report.kept))
+    for reason, count in report.dropped.items():
+        table.add_row(f"dropped: {reason}", str(count))
+    for name, value in _flat(report.details, ""):
+        table.add_row(name, value)
+    console.print(table)
+
+
+def _flat(details: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, value in details.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}: ")
+        elif isinstance(value, float):
+            yield f"{prefix}{name}", f"{value:.4g}"
+        else:
+            yield f"{prefix}{name}", "-" if value is None else str(value)

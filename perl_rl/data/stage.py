@@ -1,0 +1,170 @@
+"""What every stage is run by: finished ones are skipped, half-done ones go on item by item.
+
+A stage is a pure function of the journal's entries and the samples: the order in which items were
+finished, and how often the process was killed, leave no trace in its output.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perl_rl.data.config import PrepareConfig, StageName
+from perl_rl.data.files import SAMPLES_FILE, load_output, save, work_digest, write_text
+from perl_rl.data.journal import Entry, Journal
+from perl_rl.data.progress import StageProgress
+from perl_rl.data.report import Report, counted
+from shared.chat import ChatEndpoint, RequestRefused
+from shared.config.endpoint import EndpointConfig
+from shared.errors import UserError
+from shared.sample import Sample
+
+REPORT_FILE, STAMP_FILE, JOURNAL_FILE = "report.json", "stamp.json", "journal.jsonl"
+
+Work = Callable[[Sample], Awaitable[Entry]]
+
+
+@dataclass
+class Result:
+    """What a stage makes of its samples, in their order."""
+
+    kept: list[Sample] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+    details: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+    """Further files by name: each is written by its function."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may use while it runs."""
+
+    stage: StageName
+    config: PrepareConfig
+    cache: Path
+    """Answers of endpoints."""
+    journal: Journal
+
+    async def each(self, samples: Sequence[Sample], work: Work, at_once: int) -> dict[str, Entry]:
+        """The entries of `samples` by id; what the journal lacks is worked on, `at_once` a time.
+
+        An entry with ``dropped`` tells why a sample goes.
+
+        Raises:
+            UserError: the first that any of the work raised; finished items are in the journal.
+        """
+        entries = self.journal.entries
+        waiting = iter([sample for sample in samples if sample.id not in entries])
+        done = sum(sample.id in entries for sample in samples)
+        with StageProgress(self.stage, len(samples), done) as progress:
+
+            async def take_turns() -> None:
+                for sample in waiting:
+                    self.journal.add(sample.id, await self._entry(work, sample))
+                    progress.advance()
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(at_once):
+                        group.create_task(take_turns())
+            except BaseExceptionGroup as several:
+                raise first_error(several) from None
+        return entries
+
+    async def _entry(self, work: Work, sample: Sample) -> Entry:
+        try:
+            return await work(sample)
+        except RequestRefused as refused:
+            if self.config.refused == "drop":
+                return {"dropped": "endpoint_refused_the_request"}
+            raise RequestRefused(
+                f"sample '{sample.id}': {refused}; mend it, or set refused: drop to go on without"
+            ) from None
+
+    @asynccontextmanager
+    async def endpoint(
+        self, config: EndpointConfig | None, cache: Path | None = None
+    ) -> AsyncIterator[ChatEndpoint]:
+        """The endpoint of this stage, its answers cached on disk.
+
+        Raises:
+            UserError: when the configuration names none.
+        """
+        if config is None:
+            raise UserError(
+                f"{self.stage}: no endpoint to ask; set endpoint or {self.stage}.endpoint"
+            )
+        async with ChatEndpoint(config, cache or self.cache) as endpoint:
+            yield endpoint
+
+
+Stage = Callable[[Sequence[Sample], Context], Coroutine[Any, Any, Result]]
+
+
+def run_stage(
+    name: StageName,
+    stage: Stage,
+    samples: Sequence[Sample],
+    config: PrepareConfig,
+    folder: Path,
+) -> tuple[list[Sample], Report]:
+    """Run one stage in its `folder`, or read what it did when nothing has changed since.
+
+    Raises:
+        UserError: when the stage cannot go on; what it did is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    work = work_digest(samples, _decisive(name, config), folder.resolve())
+    output, stamp = folder / SAMPLES_FILE, folder / STAMP_FILE
+    if not _finished(stamp, work):
+        stamp.unlink(missing_ok=True)
+        with Journal(folder / JOURNAL_FILE, work) as journal:
+            context = Context(name, config, config.work / "cache", journal)
+            result = asyncio.run(stage(samples, context))
+        _write(name, result, len(samples), folder)
+        write_text(json.dumps({"work": work}), stamp)
+    report = Report.model_validate_json((folder / REPORT_FILE).read_text(encoding="utf-8"))
+    return load_output(output), report
+
+
+def _write(name: StageName, result: Result, taken: int, folder: Path) -> None:
+    for file, write in result.files.items():
+        write(folder / file)
+    save(result.kept, folder / SAMPLES_FILE)
+    report = Report(
+        stage=name,
+        taken=taken,
+        kept=len(result.kept),
+        dropped=counted(result.dropped),
+        details=result.details,
+    )
+    write_text(report.model_dump_json(indent=1) + "\n", folder / REPORT_FILE)
+
+
+def _finished(stamp: Path, work: str) -> bool:
+    try:
+        return bool(json.loads(stamp.read_text(encoding="utf-8")) == {"work": work})
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _decisive(name: StageName, config: PrepareConfig) -> dict[str, Any]:
+    """The settings that a stage's output depends on: not where a model is served, nor how fast."""
+    settings = getattr(config, name).model_dump(mode="json", exclude={"endpoint"})
+    model = None
+    if name == "rephrase" or name == "difficulty" or name == "label":
+        endpoint = config.endpoint_of(name)
+        model = endpoint and endpoint.model
+    common = {"seed": config.seed, "refused": config.refused, "model": model}
+    return {"stage": name, "settings": settings, **common}
+
+
+def first_error(several: BaseException) -> BaseException:
+    """Of work done at the same time: the error that ended the others."""
+    while isinstance(several, BaseExceptionGroup):
+        several = several.exceptions[0]
+    return several
