@@ -1,5 +1,6 @@
 """The trainer's HTTP routes: status, control, and the weights that rollout nodes fetch."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,6 +39,14 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
     guarded = [Depends(token_check(token))]
     registry = CollectorRegistry()
     step = Gauge("perl_trainer_step", "Policy version trained last", registry=registry)
+    guards = {
+        name: Gauge(f"perl_trainer_{name}", text, registry=registry)
+        for name, text in (
+            ("logprob_mismatch", "Mean absolute difference to the sampler's log-probabilities"),
+            ("canary_change", "Mean absolute change of log-probabilities with other pictures"),
+            ("guard_alarms", "Alarms of the guards since the ranks started"),
+        )
+    }
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
 
     stalled = Gauge(
@@ -83,7 +92,11 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
     async def refresh() -> None:
         for stage, seconds in plane.watchdog.seconds().items():
             stalled.labels(stage).set(seconds)
-        step.set((await plane.state.get()).step)
+        state = await plane.state.get()
+        step.set(state.step)
+        for name, gauge in guards.items():
+            value = getattr(state, name)
+            gauge.set(math.nan if value is None else value)
         counts = await plane.ledger.counts()
         groups.labels("issued").set(counts.issued)
         groups.labels("trained").set(counts.trained)

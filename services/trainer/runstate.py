@@ -41,7 +41,7 @@ class RunState:
         self._client = client
         self._keys = keys
 
-    async def update(self, **fields: int | str) -> None:
+    async def update(self, **fields: int | float | str) -> None:
         """Change some fields; a new phase is stamped with the time."""
         if "phase" in fields:
             fields = {"detail": "", **fields, "since": str(time.time())}
