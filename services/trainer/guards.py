@@ -9,7 +9,6 @@ import math
 from collections import deque
 
 import numpy as np
-from transformers import PretrainedConfig
 
 from shared.config.guard import GuardConfig
 from shared.errors import UserError
@@ -44,13 +43,12 @@ def admitted(group: ScoredGroup) -> ScoredGroup:
     return group
 
 
-def check_vocabulary(order: ScoredOrder, model: PretrainedConfig) -> None:
-    """Refuse sampled tokens that the trainer's model does not have.
+def check_vocabulary(order: ScoredOrder, size: int) -> None:
+    """Refuse sampled tokens that the trainer's model, of `size` tokens, does not have.
 
     Raises:
         GuardStop: naming group, node and token.
     """
-    size = model.get_text_config().vocab_size
     for response in order.batch.responses:
         strange = response.token_ids[(response.token_ids < 0) | (response.token_ids >= size)]
         if len(strange):

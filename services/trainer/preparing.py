@@ -41,7 +41,7 @@ class GroupPreparer:
             config.model.path, trust_remote_code=config.model.trust_remote_code, **bounds
         )
         self._rope_index = model.model.get_rope_index
-        self._model_config = model.config
+        self._vocabulary = model.config.get_text_config().vocab_size
         self._image_token = model.config.image_token_id
         self._merge = model.config.vision_config.spatial_merge_size**2
         self._instruction = config.data.instruction
@@ -67,7 +67,7 @@ class GroupPreparer:
         advantages = iter(pooled_advantages(group.rewards(), self._advantage_eps))
         orders = []
         for order in group.orders:
-            check_vocabulary(order, self._model_config)
+            check_vocabulary(order, self._vocabulary)
             images = tuple(names.index(name) for name in order.batch.task.images)
             prompt_ids = self._prompt_ids(order, [tokens[image] for image in images])
             orders.append(

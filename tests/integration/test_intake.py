@@ -114,12 +114,13 @@ async def test_rubbish_is_kept_as_a_dead_letter(client, intake, payload):
 async def test_a_group_that_comes_twice_is_trained_once(client, intake):
     await issue(client, "first")
     await issue(client, "second")
-    for name in ("first", "first", "second"):
-        await put(client, good(name))
+    await put(client, good("first"))
+    await put(client, good("first"))
 
     batch = await intake.batch(VERSION)
     await intake.trained(batch, 6)
     await put(client, good("first"))
+    await put(client, good("second"))
     batch += await intake.batch(VERSION)
 
     assert [held.group.group_id for held in batch] == ["first", "second"]
