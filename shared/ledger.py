@@ -283,6 +283,10 @@ class Ledger:
         )
         return bool(done)
 
+    async def groups(self) -> list[str]:
+        """Ids of all groups that were ever issued in this history."""
+        return [group.decode() for group in await self._client.hkeys(self._keys.ledger)]
+
     async def is_in_flight(self, group_id: str, issued_at: PolicyVersion) -> bool:
         """Whether the group is still to be trained or dropped, in this incarnation."""
         state = await self._client.hget(self._keys.ledger, group_id)

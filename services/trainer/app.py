@@ -14,8 +14,12 @@ from services.trainer.control_plane import ControlPlane
 from services.trainer.runstate import TrainerState
 from services.trainer.spool import DATA_FILE, MANIFEST_FILE
 from shared.auth import token_check
+from shared.body_limit import BodyLimit
 from shared.ledger import Counts
 from shared.service import metrics_route
+
+_MAX_BODY = 64 * 1024
+"""Bytes; no route reads a body."""
 
 Version = Annotated[str, PathParameter(pattern=r"^\d{1,9}\.\d{1,9}$")]
 
@@ -36,6 +40,7 @@ class Status(BaseModel):
 def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> FastAPI:
     """The control plane's routes; all but health want the token when one is configured."""
     app = FastAPI(title="PeRL trainer")
+    app.add_middleware(BodyLimit, max_bytes=_MAX_BODY, setting="the trainer")
     guarded = [Depends(token_check(token))]
     registry = CollectorRegistry()
     step = Gauge("perl_trainer_step", "Policy version trained last", registry=registry)

@@ -73,7 +73,11 @@ class Rank:
         self._runner = asyncio.Runner()
         self._is_main = collective.rank() == 0
         assert config.redis.url is not None
-        client = self._runner.run(connect(config.redis.url, config.redis.timeout_s, wait=True))
+        client = self._runner.run(
+            connect(
+                config.redis.url, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file
+            )
+        )
         self._patient = Patience(client, "trainer", config.redis.timeout_s)
         self._keys = Keys(config.run)
         self._client = client

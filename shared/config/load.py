@@ -98,7 +98,7 @@ def _first_problem(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
-    if not key or key.startswith("security."):
+    if not key or key.startswith(("security.", "redis.")):
         return f"{key}: {message}" if key else message
     return f"{key}: {message} (got {textwrap.shorten(repr(first['input']), 80)})"
 
