@@ -3,7 +3,7 @@ PYTHON ?= python3
 SETUP_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo test unit integration lint format docs lock clean
+.PHONY: setup demo test unit integration lint format docs lock audit clean
 .NOTPARALLEL:
 
 setup:
@@ -38,6 +38,11 @@ lock: setup
 	@{ echo "# The CPU set's whole closure as installed and tested (Python 3.11, x86-64). Made by: make lock"; \
 	$(BIN)/python -m pip list --format=freeze | grep -v -E '^(pip|perl-rl|perl_rl|torch|torchvision)=='; } > requirements/cpu.lock.new
 	@mv requirements/cpu.lock.new requirements/cpu.lock
+
+# Known vulnerabilities of the locked versions; needs the network, so it is no part of make test.
+audit: setup
+	@command -v pip-audit >/dev/null 2>&1 || { echo "audit: missing: pip-audit: install it, e.g. pipx install pip-audit" >&2; exit 2; }
+	pip-audit --disable-pip --no-deps -r requirements/cpu.lock
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

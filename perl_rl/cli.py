@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_service(commands, kind)
     _add_demo(commands)
     _add_status(commands)
+    _add_dead_letters(commands)
     _add_tools(commands)
     add_data_commands(commands)
     add_eval(commands)
@@ -160,6 +161,30 @@ def _status(options: argparse.Namespace) -> int:
     from perl_rl.status import status
 
     print(status(options.redis, options.run, options.run_dir))
+    return 0
+
+
+def _add_dead_letters(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "messages that no service could process"
+    actions = commands.add_parser("dead-letters", help=text, description=text).add_subparsers(
+        metavar="ACTION", required=True
+    )
+    shown = _add(actions, "list", _dead_letters, "the run's dead letters, one a line")
+    again = _add(actions, "replay", _dead_letters, "ask the groups of dead letters again")
+    for parser in (shown, again):
+        parser.add_argument("config", type=Path, metavar="CONFIG", help="the run's YAML file")
+        parser.set_defaults(ids=None)
+    again.add_argument("ids", nargs="*", metavar="ID", help="which (default: all)")
+
+
+def _dead_letters(options: argparse.Namespace) -> int:
+    from perl_rl.dead_letters import list_letters, replay_letters
+
+    replayed = options.ids is not None
+    lines = (
+        replay_letters(options.config, options.ids) if replayed else list_letters(options.config)
+    )
+    print("\n".join(lines) if lines else "no dead letters")
     return 0
 
 

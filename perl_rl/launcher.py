@@ -196,7 +196,7 @@ def _redis(config: Config, folder: Path, resume: bool) -> Iterator[EmbeddedRedis
 
 
 async def _check_redis(config: Config, url: str, resume: bool) -> None:
-    client = await connect(url, config.redis.timeout_s)
+    client = await connect(url, config.redis.timeout_s, ca_file=config.redis.ca_file)
     try:
         alive, _ = await Registry(client, Keys(config.run)).nodes()
     finally:

@@ -89,7 +89,9 @@ class Session:
         """
         url = self._config.redis.url
         assert url is not None, "the launcher fills it in"
-        client = await connect(url, self._config.redis.timeout_s)
+        client = await connect(
+            url, self._config.redis.timeout_s, ca_file=self._config.redis.ca_file
+        )
         outcome = "interrupted"
         try:
             await self._forget_last_state(client)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import redis.asyncio
@@ -23,16 +24,26 @@ OUTAGE = (RedisConnectionError, RedisTimeoutError)
 _PAUSE_S = 0.2
 
 
-async def connect(url: str, timeout_s: float, *, wait: bool = False) -> redis.asyncio.Redis:
+async def connect(
+    url: str, timeout_s: float, *, wait: bool = False, ca_file: str | None = None
+) -> redis.asyncio.Redis:
     """A client whose every command gives up after `timeout_s`, checked with a ping.
 
     Args:
         wait: for up to `timeout_s`, for a server that is starting; a service does, since its
             orchestrator starts them in any order.
+        ca_file: ``redis.ca_file``, for ``rediss://``; the server's name is checked in any case.
 
     Raises:
         UserError: when the server cannot be reached or refuses the password.
     """
+    tls: dict[str, object] = {}
+    if url.startswith("rediss://"):
+        if ca_file is not None and not Path(ca_file).is_file():
+            raise UserError(f"redis.ca_file {ca_file}: there is no such file")
+        tls = {"ssl_ca_certs": ca_file, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    elif ca_file is not None:
+        raise UserError("redis.ca_file: needs an address that begins with rediss:// in redis.url")
     try:
         client = redis.asyncio.Redis.from_url(
             # RESP 2: streams answer with lists of entries, which is what the queues read.
@@ -40,6 +51,7 @@ async def connect(url: str, timeout_s: float, *, wait: bool = False) -> redis.as
             protocol=2,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
+            **tls,
         )
     except ValueError as error:
         raise UserError(f"redis.url '{without_password(url)}': {error}") from None

@@ -5,7 +5,7 @@ script in Redis together with the queue operation that causes it. A group leaves
 whoever comes second is told so and changes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import redis.asyncio
 from pydantic import BaseModel
@@ -42,14 +42,30 @@ local function release(images_key, refs_key, image_prefix, group)
 end
 """
 
-# KEYS: ledger, counts, prompts, refs, group-images. ARGV: group, state, images, tasks...
+# KEYS: ledger, counts, prompts, refs, group-images, dead letters. ARGV: group, state, image prefix,
+# image names, letter ids, then the images' bytes and the tasks. A replay names
+# the dead letters it answers; when they are gone, another replay was first. Images go in with the
+# group or not at all: nobody would ever delete those of a group that was refused.
 _ISSUE = """
-if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 0 end
+if ARGV[5] ~= '' then
+  local removed = 0
+  for letter in string.gmatch(ARGV[5], '[^,]+') do
+    removed = removed + redis.call('XDEL', KEYS[6], letter)
+  end
+  if removed == 0 then return 0 end
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('HINCRBY', KEYS[2], 'issued', 1)
 redis.call('HINCRBY', KEYS[2], 'in_flight', 1)
-redis.call('HSET', KEYS[5], ARGV[1], ARGV[3])
-for name in string.gmatch(ARGV[3], '[^,]+') do redis.call('HINCRBY', KEYS[4], name, 1) end
-for i = 4, #ARGV do redis.call('XADD', KEYS[3], '*', 'm', ARGV[i]) end
+redis.call('HSET', KEYS[5], ARGV[1], ARGV[4])
+local at = 6
+for name in string.gmatch(ARGV[4], '[^,]+') do
+  redis.call('HINCRBY', KEYS[4], name, 1)
+  redis.call('SET', ARGV[3] .. name, ARGV[at], 'NX')
+  at = at + 1
+end
+for i = at, #ARGV do redis.call('XADD', KEYS[3], '*', 'm', ARGV[i]) end
 return 1
 """
 
@@ -136,29 +152,41 @@ class Ledger:
         self._collect = client.register_script(_COLLECT)
         self._forward = client.register_script(_FORWARD)
 
-    async def issue(self, tasks: list[PromptTask], images: Mapping[str, bytes]) -> bool:
+    async def issue(
+        self,
+        tasks: list[PromptTask],
+        images: Mapping[str, bytes],
+        letters: Sequence[str] = (),
+    ) -> bool:
         """Enter a group as in flight and queue its orders; False when it was issued before.
 
         Args:
             tasks: one for each order of the group.
             images: SHA-256 to bytes, for every image of the group.
+            letters: ids of dead letters that this group answers; they are removed with it, and it
+                is not issued when none of them is there any more.
         """
         keys, first = self._keys, tasks[0]
-        async with self._client.pipeline(transaction=True) as pipe:
-            for name, data in images.items():
-                pipe.set(keys.image_prefix + name, data, nx=True)
-            await self._issue(
-                keys=[keys.ledger, keys.counts, keys.prompts, keys.image_refs, keys.group_images],
-                args=[
-                    first.group_id,
-                    _in_flight(first.issued_at),
-                    ",".join(images),
-                    *(encode(task) for task in tasks),
-                ],
-                client=pipe,
-            )
-            answers = await pipe.execute()
-        return bool(answers[-1])
+        done = await self._issue(
+            keys=[
+                keys.ledger,
+                keys.counts,
+                keys.prompts,
+                keys.image_refs,
+                keys.group_images,
+                keys.dead_letters,
+            ],
+            args=[
+                first.group_id,
+                _in_flight(first.issued_at),
+                keys.image_prefix,
+                ",".join(images),
+                ",".join(letters),
+                *images.values(),
+                *(encode(task) for task in tasks),
+            ],
+        )
+        return bool(done)
 
     async def collect(self, entry: Entry, order: ScoredOrder, scored: bytes) -> list[bytes] | None:
         """Add one scored order to its group; all scored orders when the group is complete.
@@ -254,6 +282,15 @@ class Ledger:
             ],
         )
         return bool(done)
+
+    async def groups(self) -> list[str]:
+        """Ids of all groups that were ever issued in this history."""
+        return [group.decode() for group in await self._client.hkeys(self._keys.ledger)]
+
+    async def is_in_flight(self, group_id: str, issued_at: PolicyVersion) -> bool:
+        """Whether the group is still to be trained or dropped, in this incarnation."""
+        state = await self._client.hget(self._keys.ledger, group_id)
+        return state is not None and state.decode() == _in_flight(issued_at)
 
     async def counts(self) -> Counts:
         """The totals now."""

@@ -252,11 +252,20 @@ def decode(kind: type[M], data: bytes) -> M:
 def group_identity(data: bytes) -> tuple[str, PolicyVersion] | None:
     """Group id and policy version at issue from a message that does not decode; None if lost.
 
-    Reads tasks, and trajectories with their task, of any schema version.
+    Reads tasks, trajectories and scored groups, of any schema version.
     """
     try:
         _, _, fields = msgpack.unpackb(data)
+        if "orders" in fields and "group_id" in fields and "issued_at" not in fields:
+            fields = fields["orders"][0]["batch"]
         task = fields.get("task", fields)
         return str(task["group_id"]), PolicyVersion.model_validate(task["issued_at"])
-    except (ValueError, TypeError, LookupError, AttributeError, msgpack.UnpackException):
+    except (
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        msgpack.UnpackException,
+    ):
         return None

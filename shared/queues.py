@@ -117,6 +117,13 @@ class WorkStream:
         )
         return bool(done)
 
+    async def finish(self, entry: Entry) -> None:
+        """Finish an entry that has no result: what it asks for is done or given up already."""
+        async with self.client.pipeline(transaction=True) as pipe:
+            pipe.xack(self.name, CONSUMER_GROUP, entry.id)
+            pipe.xdel(self.name, entry.id)
+            await pipe.execute()
+
     async def deliveries(self, entry: Entry) -> int:
         """How often the entry has been handed out so far."""
         pending = await self.client.xpending_range(

@@ -45,6 +45,17 @@ def bind(service: str, host: str, port: int) -> socket.socket:
     return listener
 
 
+def warn_if_open(service: str, host: str, token: str | None) -> None:
+    """Say so when others than this machine reach the service and no token keeps them out."""
+    loopback = host == "localhost" or host.startswith("127.") or host == "::1"
+    if token is None and not loopback:
+        logger.warning(
+            "%s listens on %s without a token: whoever reaches it may use it; set security.token",
+            service,
+            host,
+        )
+
+
 def metrics_route(
     app: FastAPI,
     registry: CollectorRegistry,

@@ -11,7 +11,8 @@ from services.reward.workers import GraderPool
 from shared.config import Config
 from shared.connection import connect
 from shared.errors import UserError
-from shared.service import bind, run_service
+from shared.rate_limit import RateLimit
+from shared.service import bind, run_service, warn_if_open
 
 
 def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None = None) -> int:
@@ -33,9 +34,12 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
 async def _serve(config: Config, redis_url: str, name: str, port: int) -> None:
     reward = config.reward
     metrics = Metrics()
+    warn_if_open("reward", reward.host, config.security.token)
     listener = bind("reward", reward.host, port)
     url = f"http://{reward.host}:{listener.getsockname()[1]}"
-    client = await connect(redis_url, config.redis.timeout_s, wait=True)
+    client = await connect(
+        redis_url, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file
+    )
     try:
         async with GraderPool(reward, lambda one: metrics.expressions.labels(one).inc()) as pool:
             scorer = Scorer(reward, pool)
@@ -49,6 +53,7 @@ async def _serve(config: Config, redis_url: str, name: str, port: int) -> None:
                 ready=lambda: consumer.state == "ready",
                 refresh_metrics=consumer.refresh_metrics,
             )
+            app.add_middleware(RateLimit, per_s=config.security.max_requests_per_s)
             await run_service("reward", app, listener, consumer.run, reward.drain_timeout_s)
     finally:
         await client.aclose()

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import Depends, FastAPI, HTTPException
 
-from services.reward.body_limit import BodyLimit
 from services.reward.grading import UngradableGold
 from services.reward.metrics import Metrics
 from services.reward.schemas import Health, Score, ScoreRequest
 from services.reward.scoring import Scorer
 from shared.auth import token_check
+from shared.body_limit import BodyLimit
 from shared.config import RewardConfig
 from shared.service import metrics_route
 

@@ -7,6 +7,7 @@ pool stays as large as it was. Processes start when they are first needed.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from typing import Any, Literal
 from services.reward.frames import LENGTH, frame
 from shared.config import RewardConfig
 from shared.errors import UserError, WaitTimeout
+
+logger = logging.getLogger(__name__)
 
 Outcome = Literal["equal", "different", "timeout", "crashed"]
 
@@ -79,6 +82,7 @@ class _Worker:
     def __init__(self, config: RewardConfig) -> None:
         self._config = config
         self._process: asyncio.subprocess.Process | None = None
+        self._warned = False
 
     @property
     def pid(self) -> int | None:
@@ -118,8 +122,14 @@ class _Worker:
         ready = False
         try:
             async with asyncio.timeout(config.grader_start_timeout_s):
-                await _read(process)
+                greeting = await _read(process)
             ready = True
+            if greeting["network"] and not self._warned:
+                self._warned = True
+                logger.warning(
+                    "this kernel forbids user namespaces: graders run with a network; run the "
+                    "reward service where it has none but to Redis"
+                )
         except TimeoutError:
             raise WaitTimeout(
                 "reward",

@@ -9,7 +9,8 @@ from services.rollout.node import Node
 from shared.config import Config
 from shared.connection import connect
 from shared.errors import UserError
-from shared.service import bind, run_service
+from shared.rate_limit import RateLimit
+from shared.service import bind, run_service, warn_if_open
 
 _ENGINE_STOP_S = 15.0
 """What ending the engine may take after the drain; it is killed before that."""
@@ -42,14 +43,18 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) 
 
 async def _serve(config: Config, redis_url: str, name: str, port: int | None) -> None:
     settings = config.rollout
+    warn_if_open("rollout", settings.host, config.security.token)
     listener = bind("rollout", settings.host, settings.port if port is None else port)
-    client = await connect(redis_url, config.redis.timeout_s, wait=True)
+    client = await connect(
+        redis_url, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file
+    )
     # vLLM takes seconds to import; what can be wrong by then should not wait for it.
     from services.rollout.app import create_app
     from services.rollout.service import RolloutService
 
     node = Node(name, _url(settings.host, listener.getsockname()[1]))
     app = create_app(node, config)
+    app.add_middleware(RateLimit, per_s=config.security.max_requests_per_s)
     service = RolloutService(client, config, node, app)
     try:
         # The work bounds its own drain, so that an answer that takes long is no failure.

@@ -21,6 +21,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.node import Node
 from shared.auth import token_check
+from shared.body_limit import BodyLimit
 from shared.config import Config
 from shared.registry import NodeState
 from shared.service import metrics_route
@@ -45,6 +46,11 @@ def create_app(node: Node, config: Config) -> FastAPI:
     The OpenAI routes answer 503 until `open_api` has been called and the node is ready.
     """
     app = FastAPI(title="PeRL rollout", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=config.rollout.max_request_mib * 2**20,
+        setting="rollout.max_request_mib",
+    )
     guarded = [Depends(token_check(config.security.token))]
 
     async def ready() -> None:

@@ -8,7 +8,8 @@ from services.trainer.control_plane import ControlPlane
 from shared.config import Config, save_config
 from shared.connection import connect
 from shared.errors import UserError
-from shared.service import bind, run_service
+from shared.rate_limit import RateLimit
+from shared.service import bind, run_service, warn_if_open
 
 CONFIG_FILE = "trainer-config.yaml"
 """In the run folder: the configuration as the ranks read it, overrides applied."""
@@ -35,14 +36,18 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
 
 
 async def _serve(config: Config, redis_url: str, run_dir: Path, port: int) -> None:
+    warn_if_open("trainer", config.trainer.host, config.security.token)
     listener = bind("trainer", config.trainer.host, port)
-    client = await connect(redis_url, config.redis.timeout_s, wait=True)
+    client = await connect(
+        redis_url, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file
+    )
     # Port 0 leaves the choice to the system.
     port = listener.getsockname()[1]
     url = config.trainer.public_url or f"http://{config.trainer.host}:{port}"
     try:
         plane = ControlPlane(client, config, run_dir / CONFIG_FILE, run_dir, url)
         app = create_app(plane, run_dir / "weights", config.security.token)
+        app.add_middleware(RateLimit, per_s=config.security.max_requests_per_s)
         await run_service("trainer", app, listener, plane.run, config.trainer.drain_timeout_s)
     finally:
         await client.aclose()

@@ -1,5 +1,6 @@
 """The trainer's HTTP routes: status, control, and the weights that rollout nodes fetch."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,8 +14,12 @@ from services.trainer.control_plane import ControlPlane
 from services.trainer.runstate import TrainerState
 from services.trainer.spool import DATA_FILE, MANIFEST_FILE
 from shared.auth import token_check
+from shared.body_limit import BodyLimit
 from shared.ledger import Counts
 from shared.service import metrics_route
+
+_MAX_BODY = 64 * 1024
+"""Bytes; no route reads a body."""
 
 Version = Annotated[str, PathParameter(pattern=r"^\d{1,9}\.\d{1,9}$")]
 
@@ -35,9 +40,18 @@ class Status(BaseModel):
 def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> FastAPI:
     """The control plane's routes; all but health want the token when one is configured."""
     app = FastAPI(title="PeRL trainer")
+    app.add_middleware(BodyLimit, max_bytes=_MAX_BODY, setting="the trainer")
     guarded = [Depends(token_check(token))]
     registry = CollectorRegistry()
     step = Gauge("perl_trainer_step", "Policy version trained last", registry=registry)
+    guards = {
+        name: Gauge(f"perl_trainer_{name}", text, registry=registry)
+        for name, text in (
+            ("logprob_mismatch", "Mean absolute difference to the sampler's log-probabilities"),
+            ("canary_change", "Mean absolute change of log-probabilities with other pictures"),
+            ("guard_alarms", "Alarms of the guards since the ranks started"),
+        )
+    }
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
 
     stalled = Gauge(
@@ -83,7 +97,11 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
     async def refresh() -> None:
         for stage, seconds in plane.watchdog.seconds().items():
             stalled.labels(stage).set(seconds)
-        step.set((await plane.state.get()).step)
+        state = await plane.state.get()
+        step.set(state.step)
+        for name, gauge in guards.items():
+            value = getattr(state, name)
+            gauge.set(math.nan if value is None else value)
         counts = await plane.ledger.counts()
         groups.labels("issued").set(counts.issued)
         groups.labels("trained").set(counts.trained)

@@ -34,9 +34,15 @@ def largest(values: list[int], device: torch.device) -> list[int]:
     return tensor.tolist()
 
 
+def added(values: list[float], device: torch.device) -> list[float]:
+    """Element by element, the sum over all ranks."""
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(tensor)
+    return tensor.tolist()
+
+
 def total(sums: LossSums, device: torch.device) -> LossSums:
     """The sums over all ranks."""
     names = list(vars(sums))
-    tensor = torch.tensor([vars(sums)[name] for name in names], dtype=torch.float64, device=device)
-    distributed.all_reduce(tensor)
-    return LossSums(**dict(zip(names, tensor.tolist(), strict=True)))
+    values = added([vars(sums)[name] for name in names], device)
+    return LossSums(**dict(zip(names, values, strict=True)))

@@ -1,17 +1,21 @@
 """Where scored groups enter the trainer: a full batch of groups that are fresh enough."""
 
+import logging
 import time
 from dataclasses import dataclass
 
 import redis.asyncio
 
+from services.trainer.guards import admitted
 from services.trainer.runstate import RunState
 from shared.config import Config
 from shared.errors import UserError, WaitTimeout
 from shared.keys import Keys
 from shared.ledger import Ledger
-from shared.messages import PolicyVersion, ScoredGroup, decode
+from shared.messages import MalformedMessage, PolicyVersion, ScoredGroup, decode
 from shared.queues import Entry, WorkStream
+
+logger = logging.getLogger(__name__)
 
 _BLOCK_S = 1.0
 # Groups that another trainer has read and not settled: it was killed, and the ledger has been
@@ -72,16 +76,33 @@ class Intake:
                     "trainer.groups_timeout_s",
                 )
             missing = wanted - len(self._held)
-            self._hold(
+            await self._hold(
                 await self._stream.read(missing, _BLOCK_S)
                 or await self._stream.claim_abandoned(_ABANDONED_S, wanted)
             )
 
-    def _hold(self, entries: list[Entry]) -> None:
+    async def _hold(self, entries: list[Entry]) -> None:
         known = {held.entry.id for held in self._held}
         for entry in entries:
-            if entry.id not in known:
-                self._held.append(HeldGroup(entry, decode(ScoredGroup, entry.payload)))
+            if entry.id in known:
+                continue
+            try:
+                held = HeldGroup(entry, admitted(decode(ScoredGroup, entry.payload)))
+            except MalformedMessage as error:
+                logger.error("group entry %s goes to the dead letters: %s", entry.id, error)
+                await self._ledger.drop_dead_letter(self._stream, entry, str(error))
+                continue
+            await self._hold_once(held)
+
+    async def _hold_once(self, held: HeldGroup) -> None:
+        """Hold the group unless it is settled or held already: nothing is trained twice."""
+        group_id = held.group.group_id
+        twice = any(other.group.group_id == group_id for other in self._held)
+        if twice or not await self._ledger.is_in_flight(group_id, held.issued_at):
+            logger.warning("group %s came once more or too late; discarded", group_id)
+            await self._stream.finish(held.entry)
+            return
+        self._held.append(held)
 
     async def _check_not_superseded(self) -> None:
         newest = (await self._state.get()).incarnation

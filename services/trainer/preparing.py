@@ -13,6 +13,7 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from services.trainer.advantages import pooled_advantages
+from services.trainer.guards import check_features, check_vocabulary
 from services.trainer.packing import PackedResponse, PreparedGroup, PreparedOrder
 from shared.config import Config
 from shared.errors import UserError
@@ -40,6 +41,7 @@ class GroupPreparer:
             config.model.path, trust_remote_code=config.model.trust_remote_code, **bounds
         )
         self._rope_index = model.model.get_rope_index
+        self._vocabulary = model.config.get_text_config().vocab_size
         self._image_token = model.config.image_token_id
         self._merge = model.config.vision_config.spatial_merge_size**2
         self._instruction = config.data.instruction
@@ -61,9 +63,11 @@ class GroupPreparer:
         names = list(pictures)
         pixel_values, grid = self._pixels([pictures[name] for name in names])
         tokens = (grid.prod(-1) // self._merge).tolist()
+        check_features(group.group_id, grid.prod(-1).tolist(), len(pixel_values))
         advantages = iter(pooled_advantages(group.rewards(), self._advantage_eps))
         orders = []
         for order in group.orders:
+            check_vocabulary(order, self._vocabulary)
             images = tuple(names.index(name) for name in order.batch.task.images)
             prompt_ids = self._prompt_ids(order, [tokens[image] for image in images])
             orders.append(

@@ -32,6 +32,13 @@ class TrainerState(BaseModel):
     detail: str = ""
     stalled: str = ""
     """Which stages have stood still for ``trainer.stall_after_s``, in words."""
+    logprob_mismatch: float | None = None
+    """Mean absolute difference between trainer and sampler a token, at the last step that had
+    tokens of its own version."""
+    canary_change: float | None = None
+    """Mean absolute change of log-probabilities with other pictures, when last looked at."""
+    guard_alarms: int = 0
+    """Alarms of the guards since the ranks started."""
 
 
 class RunState:
@@ -41,7 +48,7 @@ class RunState:
         self._client = client
         self._keys = keys
 
-    async def update(self, **fields: int | str) -> None:
+    async def update(self, **fields: int | float | str) -> None:
         """Change some fields; a new phase is stamped with the time."""
         if "phase" in fields:
             fields = {"detail": "", **fields, "since": str(time.time())}

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from services.trainer import collective
+from services.trainer.canary import exchanged, has_pictures, reaction
 from services.trainer.loss import LossSums, policy_loss
 from services.trainer.packing import PackedBatch, PreparedGroup, pack
 from shared.config import Config
@@ -42,6 +43,24 @@ class Stepper:
             self._engine.step()
         norm = self._engine.get_global_grad_norm()
         return collective.total(sums, self._device), None if norm is None else float(norm)
+
+    def canary(self, group: PreparedGroup) -> float | None:
+        """How much log-probabilities react to other pictures: mean absolute change of a token.
+
+        Every rank calls it with a group of its own; all make the same passes. None when no rank's
+        group has pictures.
+        """
+        budget = self._config.trainer.micro_batch_tokens
+        pair = [
+            [batch.to(self._device) for batch, _ in self._same_everywhere(pack([one], budget))]
+            for one in (group, exchanged(group))
+        ]
+        self._engine.eval()
+        change, tokens = reaction(self._engine, *pair)
+        self._engine.train()
+        counts = [change, float(tokens)] if has_pictures(group) else [0.0, 0.0]
+        change, seen = collective.added(counts, self._device)
+        return change / seen if seen else None
 
     def _backward(
         self, batch: PackedBatch, groups: int, real: bool, first_update: bool

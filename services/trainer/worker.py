@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from services.trainer import collective
+from services.trainer.canary import judge
 from services.trainer.checkpoint import CheckpointFolder, CheckpointState
 from services.trainer.deepspeed_engine import (
     checkpoint_bytes,
@@ -30,6 +31,7 @@ from services.trainer.deepspeed_engine import (
     start_policy,
     start_reference,
 )
+from services.trainer.guards import MismatchGuard
 from services.trainer.intake import HeldGroup, Intake
 from services.trainer.loss import LossSums
 from services.trainer.model import GroupModel, load_model
@@ -71,7 +73,11 @@ class Rank:
         self._runner = asyncio.Runner()
         self._is_main = collective.rank() == 0
         assert config.redis.url is not None
-        client = self._runner.run(connect(config.redis.url, config.redis.timeout_s, wait=True))
+        client = self._runner.run(
+            connect(
+                config.redis.url, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file
+            )
+        )
         self._patient = Patience(client, "trainer", config.redis.timeout_s)
         self._keys = Keys(config.run)
         self._client = client
@@ -89,6 +95,8 @@ class Rank:
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
         )
+        self._mismatch_guard = MismatchGuard(config.trainer.guard)
+        self._alarms = 0
         self.version = PolicyVersion(incarnation=incarnation, step=0)
         self._load()
 
@@ -184,18 +192,42 @@ class Rank:
         self._phase("training")
         mine = self._my_groups(batch)
         minibatches = [[self._prepare(group) for group in groups] for groups in mine]
+        canary = self._canary(minibatches[0][0])
         sums, grad_norm = self._stepper.train(minibatches)
         times.trained()
+        guards = self._watch(sums, canary)
         sampled_at = self.version
         self.version = PolicyVersion(incarnation=sampled_at.incarnation, step=sampled_at.step + 1)
         self.publish()
         times.published()
         if self._is_main:
             self._do(lambda: self._intake.trained(batch, self.version.step))
-            self._report(batch, sums, grad_norm, times, sampled_at)
+            self._report(batch, sums, grad_norm, times, sampled_at, guards)
         every = self._config.trainer.checkpoint.every_steps
         if self.version.step % every == 0 and self.version.step < self._config.trainer.steps:
             self.checkpoint()
+
+    def _canary(self, group: PreparedGroup) -> float | None:
+        every = self._config.trainer.guard.canary_every_steps
+        due = every > 0 and (self.version.step + 1) % every == 0
+        return self._stepper.canary(group) if due else None
+
+    def _watch(self, sums: LossSums, canary: float | None) -> dict[str, float | None]:
+        """Judge the step's figures, equal on every rank, before its weights are published.
+
+        Raises:
+            GuardStop: on every rank.
+        """
+        step = self.version.step + 1
+        mismatch = sums.mismatch_abs / sums.mismatch_tokens if sums.mismatch_tokens else None
+        self._alarms += int(self._mismatch_guard.watch(step, mismatch))
+        if canary is not None:
+            self._alarms += int(judge(step, canary, self._config.trainer.guard))
+        if self._is_main:
+            found = {"logprob_mismatch": mismatch, "canary_change": canary}
+            known = {name: value for name, value in found.items() if value is not None}
+            self._do(lambda: self._state.update(guard_alarms=self._alarms, **known))
+        return {"canary_change": canary, "guard_alarms": self._alarms}
 
     def _my_groups(self, batch: list[HeldGroup]) -> list[list[ScoredGroup]]:
         """This rank's groups of each minibatch; rank 0 shares them out by stream entry."""
@@ -237,9 +269,11 @@ class Rank:
         grad_norm: float | None,
         times: StepTimes,
         sampled_at: PolicyVersion,
+        guards: dict[str, float | None],
     ) -> None:
         groups = [held.group for held in batch]
         report = step_report(self.version.step, groups, sums, grad_norm, times, sampled_at)
+        report |= guards
         # So far, by reason: reward and accuracy above are of the groups that were kept.
         report["groups_dropped"] = self._do(self._ledger.counts).dropped
         with (self._run_dir / "metrics.jsonl").open("a") as stream:

@@ -10,8 +10,12 @@ from shared.config.section import Count, Positive, Section
 class RedisConfig(Section):
     """Where the queues are."""
 
-    url: str | None = None
-    """``redis://[:password@]host:port/db``; empty: the launcher starts one of its own."""
+    url: str | None = Field(default=None, repr=False)
+    """``redis://[[user]:password@]host:port/db``, ``rediss://`` for TLS; empty: the launcher starts
+    one of its own."""
+    ca_file: str | None = None
+    """With ``rediss://``: the PEM file of the authorities that may have signed the server's
+    certificate; default: the system's."""
     timeout_s: Positive = 30.0
     """How long one Redis command may take."""
 
@@ -21,6 +25,8 @@ class SecurityConfig(Section):
 
     token: str | None = Field(default=None, repr=False)
     """When set, every route but health wants it as a bearer token."""
+    max_requests_per_s: Positive = 200.0
+    """Requests a second that a service takes from one client address; health is not counted."""
 
 
 class WeightsConfig(Section):

@@ -115,7 +115,7 @@ def first_problem(error: ValidationError, keys: str = "docs/configuration.md") -
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
-    if not key or key.startswith("security."):
+    if not key or key.startswith(("security.", "redis.")):
         return f"{key}: {message}" if key else message
     return f"{key}: {message} (got {textwrap.shorten(repr(first['input']), 80)})"
 

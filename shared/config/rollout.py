@@ -53,4 +53,6 @@ class RolloutConfig(Section):
     """How long a node may finish work in hand when it is told to stop."""
     max_attempts: Count = 3
     """A prompt task handed out this often without a result is dropped as a dead letter."""
+    max_request_mib: Count = 64
+    """Larger requests to the OpenAI routes are refused."""
     engine: EngineConfig = EngineConfig()

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from shared.config.guard import GuardConfig
 from shared.config.section import Count, Fraction, Positive, Section
 
 
@@ -97,3 +98,4 @@ class TrainerConfig(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    guard: GuardConfig = GuardConfig()

@@ -1,0 +1,127 @@
+"""What reaches the trainer on `groups` and is no group of the run: it must not end the trainer."""
+
+import msgpack
+import pytest
+
+from services.trainer.intake import Intake
+from services.trainer.runstate import RunState
+from shared.config import Config
+from shared.connection import connect
+from shared.keys import Keys
+from shared.ledger import Ledger
+from shared.messages import PolicyVersion, ScoredGroup, encode
+from shared.queues import WorkStream
+from tests.builders import group, task
+from tests.scripted_sampler import demo_config
+
+pytestmark = pytest.mark.anyio
+
+VERSION = PolicyVersion(incarnation=2, step=5)
+KEYS = Keys("test")
+
+
+@pytest.fixture
+async def client(redis_url):
+    client = await connect(redis_url, 10.0)
+    await RunState(client, KEYS).update(incarnation=2)
+    await WorkStream(client, KEYS.groups, "test").create()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def intake(client, redis_url, tmp_path):
+    settings = demo_config(tmp_path, redis_url, groups_per_step=1, max_staleness=1)
+    return Intake(client, KEYS, Config.model_validate(settings), incarnation=2)
+
+
+async def issue(client, name: str) -> None:
+    tasks = [task(group_id=name, order_index=index) for index in range(2)]
+    assert await Ledger(client, KEYS).issue(tasks, {})
+
+
+async def put(client, payload: bytes) -> None:
+    await client.xadd(KEYS.groups, {"m": payload})
+
+
+def fields(name: str) -> dict:
+    """A good group of this name, as it travels."""
+    orders = [order.model_dump() for order in group().orders]
+    for order in orders:
+        order["batch"]["task"]["group_id"] = name
+    return {"group_id": name, "orders": orders}
+
+
+def good(name: str) -> bytes:
+    return encode(ScoredGroup.model_validate(fields(name)))
+
+
+def without_finite_rewards(name: str) -> bytes:
+    broken = fields(name)
+    broken["orders"][1]["rewards"][0]["total"] = float("nan")
+    return msgpack.packb(["ScoredGroup", 1, broken])
+
+
+def of_another_schema(name: str) -> bytes:
+    return msgpack.packb(["ScoredGroup", 99, fields(name)])
+
+
+def without_responses(name: str) -> bytes:
+    broken = fields(name)
+    for order in broken["orders"]:
+        order["batch"]["responses"] = order["rewards"] = []
+    return msgpack.packb(["ScoredGroup", 1, broken])
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        (of_another_schema, "schema version 99"),
+        (without_finite_rewards, "order 1, response 0: its reward is not finite"),
+        (without_responses, "order 0: it has no responses"),
+    ],
+)
+async def test_a_broken_group_is_dropped_with_the_reason(client, intake, broken, why, caplog):
+    await issue(client, "broken")
+    await issue(client, "good")
+    await put(client, broken("broken"))
+    await put(client, good("good"))
+
+    (held,) = await intake.batch(VERSION)
+
+    assert held.group.group_id == "good"
+    counts = await Ledger(client, KEYS).counts()
+    assert counts.dropped == {"dead_letter": 1}
+    assert (counts.issued, counts.in_flight) == (2, 1)
+    ((_, letter),) = await client.xrange(KEYS.dead_letters)
+    assert why in letter[b"reason"].decode()
+    assert why in caplog.text
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1rubbish", good("good")[:200]])
+async def test_rubbish_is_kept_as_a_dead_letter(client, intake, payload):
+    await issue(client, "good")
+    await put(client, payload)
+    await put(client, good("good"))
+
+    (held,) = await intake.batch(VERSION)
+
+    assert held.group.group_id == "good"
+    assert await client.xlen(KEYS.dead_letters) == 1
+    assert (await Ledger(client, KEYS).counts()).balanced()
+
+
+async def test_a_group_that_comes_twice_is_trained_once(client, intake):
+    await issue(client, "first")
+    await issue(client, "second")
+    await put(client, good("first"))
+    await put(client, good("first"))
+
+    batch = await intake.batch(VERSION)
+    await intake.trained(batch, 6)
+    await put(client, good("first"))
+    await put(client, good("second"))
+    batch += await intake.batch(VERSION)
+
+    assert [held.group.group_id for held in batch] == ["first", "second"]
+    assert await client.xlen(KEYS.groups) == 1
