@@ -19,12 +19,12 @@ from services.trainer.runstate import RunState
 from shared.config import Config, load_config
 from shared.connection import connect
 from shared.errors import UserError
+from shared.formats import load
 from shared.images import digest, read_image_file
 from shared.keys import Keys
 from shared.ledger import DEAD_LETTER, DROPPED, Ledger
 from shared.messages import PolicyVersion, PromptTask, group_identity
 from shared.policy import PolicyBoard
-from shared.sample import load_samples
 
 T = TypeVar("T")
 
@@ -61,7 +61,9 @@ def replay_letters(config_file: Path, ids: list[str]) -> list[str]:
         UserError: when there is no such letter, or nobody would train the groups.
     """
     config = load_config(config_file)
-    return asyncio.run(_with_redis(config, lambda client: replay(client, config, ids)))
+    # Where the trainer of the run keeps pictures that lie inside data files.
+    images = config_file.parent / "images"
+    return asyncio.run(_with_redis(config, lambda client: replay(client, config, images, ids)))
 
 
 async def _with_redis(
@@ -95,7 +97,9 @@ async def letters(client: redis.asyncio.Redis, keys: Keys) -> list[Letter]:
     return found
 
 
-async def replay(client: redis.asyncio.Redis, config: Config, ids: list[str]) -> list[str]:
+async def replay(
+    client: redis.asyncio.Redis, config: Config, images: Path, ids: list[str]
+) -> list[str]:
     """See `replay_letters`."""
     keys = Keys(config.run)
     state = await RunState(client, keys).get()
@@ -115,7 +119,8 @@ async def replay(client: redis.asyncio.Redis, config: Config, ids: list[str]) ->
         for letter in found
         if letter.group_id is None and (letter.id in ids or not ids)
     ]
-    plan = GroupPlan(config, load_samples(config.data.train))
+    data = load(config.data, config.data.train_sources(), images)
+    plan = GroupPlan(config, data.samples, data.shares)
     for group_id, of_group in by_group.items():
         if not ids or set(ids) & set(of_group):
             done.append(await _again(client, config, plan, group_id, of_group, current.version))

@@ -26,14 +26,16 @@ def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: fl
         run: its name; not needed when there is one only.
         run_dir: folder of a run that ``perl-rl launch`` started.
     """
+    ca_file = None
     if run_dir is not None:
         config = load_config(run_dir / "config.yaml")
-        url, run = url or config.redis.url, run or config.run
-    return asyncio.run(_status(url or os.environ.get(URL_VARIABLE, DEFAULT_URL), run, timeout_s))
+        url, run, ca_file = url or config.redis.url, run or config.run, config.redis.ca_file
+    url = url or os.environ.get(URL_VARIABLE, DEFAULT_URL)
+    return asyncio.run(_status(url, run, timeout_s, ca_file))
 
 
-async def _status(url: str, run: str | None, timeout_s: float) -> str:
-    client = await connect(url, timeout_s)
+async def _status(url: str, run: str | None, timeout_s: float, ca_file: str | None) -> str:
+    client = await connect(url, timeout_s, ca_file=ca_file)
     try:
         name = await _choose(client, without_password(url), run)
         return describe(name, await look(client, Keys(name)))

@@ -76,6 +76,8 @@ def settings(seed: int) -> dict[str, Any]:
             "max_restarts": 20,
             "groups_timeout_s": 300.0,
             "drain_timeout_s": 10.0,
+            # The simulated engine's log-probabilities are made up.
+            "guard": {"mismatch_stop_above": None},
         },
     }
 
