@@ -3,7 +3,7 @@ PYTHON ?= python3
 SETUP_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo test unit integration lint format docs lock clean
+.PHONY: setup demo test unit integration lint k8s-test format docs lock clean
 .NOTPARALLEL:
 
 setup:
@@ -20,6 +20,10 @@ unit: setup
 
 integration: setup
 	$(BIN)/python -m pytest tests/integration
+
+# Needs kubectl; the tests say how to get it.
+k8s-test: setup
+	$(BIN)/python -m pytest tests/k8s
 
 lint: setup
 	$(BIN)/ruff check .

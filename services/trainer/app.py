@@ -39,6 +39,7 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
     registry = CollectorRegistry()
     step = Gauge("perl_trainer_step", "Policy version trained last", registry=registry)
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
+    entries = Gauge("perl_stream_entries", "Entries queued", ["stream"], registry=registry)
 
     @app.get("/healthz")
     async def healthz() -> Health:
@@ -79,6 +80,8 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
         groups.labels("issued").set(counts.issued)
         groups.labels("trained").set(counts.trained)
         groups.labels("in_flight").set(counts.in_flight)
+        for stream, length in (await plane.queued()).items():
+            entries.labels(stream).set(length)
         for reason, number in counts.dropped.items():
             groups.labels(f"dropped:{reason}").set(number)
 

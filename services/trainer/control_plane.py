@@ -36,6 +36,8 @@ class ControlPlane:
         self._run_dir = run_dir
         self._url = url
         keys = Keys(config.run)
+        self._client = client
+        self._keys = keys
         self.state = RunState(client, keys)
         self.ledger = Ledger(client, keys)
         self._feeder = Feeder(client, keys, config, load_samples(config.data.train))
@@ -64,6 +66,16 @@ class ControlPlane:
             f"trainer: the ranks failed {restarts + 1} times (trainer.max_restarts); "
             "the log above says why"
         )
+
+    async def queued(self) -> dict[str, int]:
+        """Entries in each stream, those being worked on among them."""
+        keys = self._keys
+        streams = {
+            "prompts": keys.prompts,
+            "trajectories": keys.trajectories,
+            "groups": keys.groups,
+        }
+        return {name: int(await self._client.xlen(stream)) for name, stream in streams.items()}
 
     async def _attempt(self, stop: asyncio.Event) -> None:
         incarnation = await self._begin()
