@@ -120,6 +120,11 @@ async def corrupt_weights(system: System, rng: random.Random) -> None:
 
 async def corrupt_checkpoint(system: System, rng: random.Random) -> None:
     """A file of the newest checkpoint changes on the disk, and the trainer's host dies."""
+
+    async def has_one_to_go_back_to() -> bool:
+        return len(list(system.checkpoints.glob("step-*"))) > 1
+
+    await system.until(has_one_to_go_back_to, "second checkpoint", APPEARS_S)
     process = system.process("trainer")
     below = [] if process is None else process.children(recursive=True)
     await _kill_when_there(system, "trainer")
