@@ -118,6 +118,26 @@ def _add_service(
     serve.add_argument("--name", help=f"name of this service (default: {kind}-<host>-<process>)")
     serve.add_argument("--port", type=int, help=f"HTTP port (default: {kind}.port)")
     serve.add_argument("--run-dir", type=Path, help="folder of the run's files")
+    if kind == "trainer":
+        _add_join(actions)
+
+
+def _add_join(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "run the trainer's ranks of a further host (trainer.hosts)"
+    parser = _add(actions, "join", _join, text)
+    _add_config(parser)
+    parser.add_argument("--run-dir", type=Path, help="the run's folder, shared by all hosts")
+    parser.add_argument("--host", type=int, required=True, metavar="K", help="1, 2, ...")
+
+
+def _join(options: argparse.Namespace) -> int:
+    from services.trainer.join import join
+    from shared.config import load_config
+    from shared.logs import configure
+
+    config = load_config(options.config, options.overrides)
+    configure(f"trainer-host-{options.host}", options.debug)
+    return join(config, options.run_dir, options.host)
 
 
 def _serve(options: argparse.Namespace) -> int:

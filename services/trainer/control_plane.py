@@ -10,7 +10,7 @@ import redis.asyncio
 
 from services.trainer.checkpoint import CheckpointFolder
 from services.trainer.feeder import Feeder
-from services.trainer.ranks import RanksFailed, run_ranks
+from services.trainer.ranks import HostRanks, RanksFailed, run_ranks
 from services.trainer.runstate import RunState
 from services.trainer.watchdog import Watchdog
 from shared.config import Config
@@ -109,12 +109,10 @@ class ControlPlane:
         stop_feeding = asyncio.Event()
         ranks = asyncio.create_task(
             run_ranks(
-                self._config_file,
-                self._run_dir,
-                self._config.trainer.ranks,
+                HostRanks(
+                    self._config.trainer, self._config_file, self._run_dir, f"{self._url}/weights"
+                ),
                 incarnation,
-                f"{self._url}/weights",
-                self._config.trainer.drain_timeout_s / 2,
             )
         )
         feeding = asyncio.create_task(self._feeder.run(incarnation, stop_feeding))

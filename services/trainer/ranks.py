@@ -2,8 +2,10 @@
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+from shared.config.trainer import TrainerConfig
 from shared.errors import UserError
 from shared.guard import guarded
 
@@ -17,26 +19,48 @@ class RanksFailed(RuntimeError):
     """A rank ended without a message: a crash, or a kill from outside."""
 
 
-async def run_ranks(
-    config_file: Path,
-    run_dir: Path,
-    ranks: int,
-    incarnation: int,
-    weights_url: str,
-    end_timeout_s: float,
-) -> None:
-    """Run the ranks until they end in good order; ends them when this task is cancelled.
+@dataclass(frozen=True)
+class HostRanks:
+    """The ranks of one host."""
+
+    config: TrainerConfig
+    config_file: Path
+    run_dir: Path
+    weights_url: str = ""
+    """Where rank 0's weights are served; the other ranks need none."""
+    host: int = 0
+    """The host's number; 0 has the control plane and rank 0."""
+
+    def command(self, incarnation: int) -> list[str]:
+        """How torchrun starts them."""
+        trainer = self.config
+        if trainer.hosts == 1:
+            meeting = ["--standalone"]
+        else:
+            address, _, port = trainer.rendezvous.rpartition(":")
+            meeting = [
+                *(f"--nnodes={trainer.hosts}", f"--node-rank={self.host}"),
+                *(f"--master-addr={address}", f"--master-port={port}"),
+                # Hosts of different incarnations do not meet.
+                *(f"--rdzv-id={incarnation}", f"--rdzv-conf=timeout={trainer.start_timeout_s:.0f}"),
+            ]
+        return [
+            *(sys.executable, "-m", "torch.distributed.run"),
+            *(*meeting, f"--nproc-per-node={trainer.ranks}", "-m", "services.trainer.worker"),
+            *("--config", str(self.config_file), "--run-dir", str(self.run_dir)),
+            *("--incarnation", str(incarnation), "--weights-url", self.weights_url),
+        ]
+
+
+async def run_ranks(host: HostRanks, incarnation: int) -> None:
+    """Run a host's ranks until they end in good order; ends them when this task is cancelled.
 
     Raises:
         UserError: the message that a rank left.
         RanksFailed: when they ended otherwise than in good order.
     """
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run"),
-        *("--standalone", f"--nproc-per-node={ranks}", "-m", "services.trainer.worker"),
-        *("--config", str(config_file), "--run-dir", str(run_dir)),
-        *("--incarnation", str(incarnation), "--weights-url", weights_url),
-    ]
+    end_timeout_s = host.config.drain_timeout_s / 2
+    command = host.command(incarnation)
     # torchrun gives each rank a session of its own; the guard ends them when this process dies.
     process = await asyncio.create_subprocess_exec(*guarded(command, grace_s=end_timeout_s / 2))
     try:
@@ -44,7 +68,7 @@ async def run_ranks(
     except asyncio.CancelledError:
         await _end(process, end_timeout_s)
         raise
-    message = error_file(run_dir, incarnation)
+    message = error_file(host.run_dir, incarnation)
     if message.exists():
         raise UserError(message.read_text().strip())
     if code != 0:

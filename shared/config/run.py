@@ -59,9 +59,10 @@ class Config(Section):
                 f"trainer.groups_per_step ({trainer.groups_per_step}) must be a multiple of "
                 f"trainer.minibatch_groups ({minibatch})"
             )
-        if minibatch % trainer.ranks:
+        ranks = trainer.ranks * trainer.hosts
+        if minibatch % ranks:
             raise ValueError(
-                f"a minibatch of {minibatch} groups cannot be shared evenly by trainer.ranks "
-                f"({trainer.ranks})"
+                f"a minibatch of {minibatch} groups cannot be shared evenly by {ranks} ranks "
+                "(trainer.ranks times trainer.hosts)"
             )
         return self

@@ -59,7 +59,12 @@ class TrainerConfig(Section):
     public_url: str | None = None
     """Where rollout nodes reach the trainer; default: ``http://host:port``."""
     ranks: Count = 1
-    """DeepSpeed processes on this host."""
+    """DeepSpeed processes on each host."""
+    hosts: Count = 1
+    """Hosts with ranks; beside the trainer's own, each runs ``perl-rl trainer join`` and sees the
+    same run folder."""
+    rendezvous: str = Field(default="127.0.0.1:29400", pattern=r"^[^:\s]+:\d{1,5}$")
+    """Address on the trainer's host where the ranks of several hosts find each other."""
     steps: Count = 100
     """Policy versions to train; each uses ``groups_per_step`` groups."""
     groups_per_step: Count = 128
