@@ -1,7 +1,7 @@
 """``perl-rl launch`` with everything real: two vLLM engines, Redis, reward node, DeepSpeed.
 
-One run of a tiny, untrained model on two engines: a node, Redis and the trainer are killed, then
-the launcher is interrupted, and the run resumed to its end.
+One run of a tiny, untrained model: Redis and the trainer are killed, then the launcher is
+interrupted, and the run resumed to its end on two engines.
 """
 
 import json
@@ -150,11 +150,9 @@ def start(config_file: Path, tmp_path: Path):
 
 
 def test_a_run_survives_dead_services_and_an_interruption(start: Callable[..., Launch]) -> None:
-    first = start("--set", "rollout.nodes=2")
+    first = start()
     first.until(lambda: first.steps() >= 2, "two steps")
-    assert len(first.processes()) > 8, "launcher, Redis, three nodes, engines, trainer and rank"
-    first.service("rollout-1").kill()
-    first.until(lambda: "starting rollout-1 again (1)" in first.said(), "restart of the node")
+    assert len(first.processes()) > 6, "launcher, Redis, two nodes, engine, trainer and rank"
     first.redis().kill()
     first.until(lambda: "Redis has ended; starting it again" in first.said(), "restart of Redis")
     steps = first.steps()
