@@ -3,7 +3,7 @@ PYTHON ?= python3
 SETUP_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo test unit integration lint k8s-test faults format docs lock audit clean
+.PHONY: setup demo test unit integration lint format docs lock audit clean
 .NOTPARALLEL:
 
 setup:
@@ -20,14 +20,6 @@ unit: setup
 
 integration: setup
 	$(BIN)/python -m pytest tests/integration
-
-# A hundred faults in half an hour; as root, for a disk that can be filled.
-faults: setup
-	$(BIN)/python -m tests.faults.suite $(FAULTS_FLAGS)
-
-# Needs kubectl; the tests say how to get it.
-k8s-test: setup
-	$(BIN)/python -m pytest tests/k8s
 
 lint: setup
 	$(BIN)/ruff check .

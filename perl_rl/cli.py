@@ -209,8 +209,6 @@ def _dead_letters(options: argparse.Namespace) -> int:
 
 
 def _add_tools(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    prepare = _add(commands, "prepare", _prepare, "write the data that data.prepare names, once")
-    _add_config(prepare)
     _add(commands, "doctor", _doctor, "what this machine can run, and what is missing")
     score = _add(commands, "score", _score, "grade responses: one JSON object a line")
     score.add_argument("file", type=Path, metavar="FILE.jsonl")
@@ -218,14 +216,6 @@ def _add_tools(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     permute.add_argument("file", type=Path, metavar="FILE.jsonl")
     permute.add_argument("--orders", type=int, required=True, metavar="K")
     permute.add_argument("--seed", type=int, default=0, metavar="S")
-
-
-def _prepare(options: argparse.Namespace) -> int:
-    from perl_rl.launcher import prepare_data
-    from shared.config import load_config
-
-    prepare_data(load_config(options.config, options.overrides), print)
-    return 0
 
 
 def _doctor(options: argparse.Namespace) -> int:

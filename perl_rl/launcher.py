@@ -11,7 +11,7 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def launch(
     )
     progress = open_progress()
     try:
-        prepare_data(config, progress.note)
+        _prepare_data(config, progress)
         _check_data(config, folder, progress)
         with _own(folder), _log_to(folder / "logs"), _redis(config, folder, resume) as server:
             config = _complete(config, server)
@@ -123,7 +123,7 @@ def _has_ended(folder: Path, steps: int) -> bool:
     return bool(content["outcome"] == DONE and content["steps"] >= steps)
 
 
-def prepare_data(config: Config, note: Callable[[str], None]) -> None:
+def _prepare_data(config: Config, progress: Progress) -> None:
     """Have the data written that the configuration knows how to write, unless it is there.
 
     Raises:
@@ -139,7 +139,7 @@ def prepare_data(config: Config, note: Callable[[str], None]) -> None:
         raise UserError(
             f"data.prepare '{path}': {error}; write it as package.module:function"
         ) from None
-    note(f"writing the data to {train.parent}")
+    progress.note(f"writing the data to {train.parent}")
     prepare(train.parent, config.seed)
 
 

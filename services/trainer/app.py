@@ -53,7 +53,6 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
         )
     }
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
-    entries = Gauge("perl_stream_entries", "Entries queued", ["stream"], registry=registry)
 
     stalled = Gauge(
         "perl_stalled_seconds",
@@ -107,8 +106,6 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
         groups.labels("issued").set(counts.issued)
         groups.labels("trained").set(counts.trained)
         groups.labels("in_flight").set(counts.in_flight)
-        for stream, length in (await plane.queued()).items():
-            entries.labels(stream).set(length)
         for reason, number in counts.dropped.items():
             groups.labels(f"dropped:{reason}").set(number)
 

@@ -40,8 +40,6 @@ class ControlPlane:
         self._patient = Patience(client, "trainer", config.redis.timeout_s)
         self._url = url
         keys = Keys(config.run)
-        self._client = client
-        self._keys = keys
         self.state = RunState(client, keys)
         self.ledger = Ledger(client, keys)
         self.watchdog = Watchdog(client, keys, config.trainer.stall_after_s)
@@ -61,9 +59,6 @@ class ControlPlane:
         watching = asyncio.create_task(self.watchdog.run())
         try:
             await self._run(stop)
-            if self._config.trainer.stay_when_done:
-                logger.info("done; answering until told to stop (trainer.stay_when_done)")
-                await stop.wait()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -91,16 +86,6 @@ class ControlPlane:
 
     async def _failed(self, error: Exception) -> None:
         await self._patient(partial(self.state.update, phase="failed", detail=str(error)))
-
-    async def queued(self) -> dict[str, int]:
-        """Entries in each stream, those being worked on among them."""
-        keys = self._keys
-        streams = {
-            "prompts": keys.prompts,
-            "trajectories": keys.trajectories,
-            "groups": keys.groups,
-        }
-        return {name: int(await self._client.xlen(stream)) for name, stream in streams.items()}
 
     async def _attempt(self, stop: asyncio.Event) -> None:
         for damage in await asyncio.to_thread(self._checkpoints.set_damaged_aside):

@@ -96,9 +96,6 @@ class TrainerConfig(Section):
     ``status`` and in the metrics."""
     drain_timeout_s: Positive = 60.0
     """How long the ranks may take to end when they are told to stop."""
-    stay_when_done: bool = False
-    """Go on answering after the last step until told to stop, for an orchestrator that would start
-    an ended trainer again."""
     max_restarts: int = Field(default=3, ge=0)
     """How often failed ranks are started again from the same checkpoint."""
     collective_timeout_s: Positive = 1800.0

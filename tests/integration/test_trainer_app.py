@@ -11,7 +11,6 @@ from services.trainer.spool import WeightSpool
 from shared.auth import bearer
 from shared.config import load_config
 from shared.connection import connect
-from shared.keys import Keys
 from shared.messages import PolicyVersion
 from shared.weights import Manifest, verify
 from tests.scripted_sampler import demo_config
@@ -107,15 +106,3 @@ async def test_weights_are_served_by_range(http, tmp_path):
 @pytest.mark.parametrize("version", ["9.9", "..", "1.4%2f..%2f..", "latest"])
 async def test_other_paths_are_no_weights(http, version):
     assert (await http.get(f"/weights/{version}/data")).status_code in (404, 422)
-
-
-async def test_metrics_tell_how_many_entries_wait_in_each_stream(http, plane, redis_url):
-    client = await connect(redis_url, 10.0)
-    for _ in range(3):
-        await client.xadd(Keys("test").prompts, {"m": b""})
-    await client.aclose()
-
-    text = (await http.get("/metrics")).text
-
-    assert 'perl_stream_entries{stream="prompts"} 3.0' in text
-    assert 'perl_stream_entries{stream="groups"} 0.0' in text
