@@ -23,7 +23,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Build]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip(
-            "kubectl is not installed, so k8s/ cannot be built: put version 1.27 or newer on the PATH"
+            "kubectl is not there, so k8s/ cannot be built: put version 1.27 or newer on the PATH"
             " (https://kubernetes.io/docs/tasks/tools/); it needs no cluster"
         )
     tree = tmp_path_factory.mktemp("tree")
