@@ -40,8 +40,11 @@ RUN python scripts/setup_env.py --profile "${PROFILE}" \
 
 
 FROM base AS reward-libraries
-COPY requirements/ requirements/
-RUN python -m venv .venv && .venv/bin/pip install -r requirements/common.txt -c requirements/cpu.lock
+COPY requirements/cpu.lock requirements/
+# What the reward service imports; all of requirements/common.txt would bring torch in.
+RUN python -m venv .venv && .venv/bin/pip install -c requirements/cpu.lock \
+    anyio fastapi httpx 'math-verify[antlr4-13-2]' msgpack numpy openai pillow prometheus_client psutil \
+    pydantic PyYAML redis rich uvicorn
 
 
 FROM base AS reward

@@ -127,9 +127,19 @@ def test_images_are_built_by_targets_of_the_dockerfile(services):
             assert included(path), f"{path} is not let in by .dockerignore"
 
 
+def test_the_reward_image_has_pinned_libraries_and_no_torch():
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    names = re.search(r"-c requirements/cpu\.lock \\\n(.*?)\n\n", dockerfile, re.DOTALL)[1]
+    common = (ROOT / "requirements/common.txt").read_text(encoding="utf-8")
+    pinned = {line.split("==")[0] for line in common.splitlines() if "==" in line}
+    assert set(names.replace("\\", " ").replace("'", "").split()) <= pinned
+    assert not {"torch", "accelerate"} & set(names.split())
+
+
 def included(path: str) -> bool:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    return f"!{path.rstrip('/')}" in lines
+    wanted = Path(path)
+    return any(f"!{one}" in lines for one in (wanted, *wanted.parents))
 
 
 @pytest.fixture
