@@ -3,7 +3,7 @@ PYTHON ?= python3
 SETUP_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo test unit integration lint format docs lock audit clean
+.PHONY: setup demo test unit integration k8s-test faults lint format docs lock audit clean
 .NOTPARALLEL:
 
 setup:
@@ -13,13 +13,22 @@ setup:
 demo: setup
 	@$(BIN)/perl-rl demo $(DEMO_FLAGS)
 
-test: lint unit integration
+test: lint unit k8s-test integration
 
 unit: setup
 	$(BIN)/python -m pytest tests/unit
 
+# Builds the manifests in k8s/ and checks them; needs no cluster.
+k8s-test: setup
+	@if command -v kubectl >/dev/null 2>&1; then $(BIN)/python -m pytest tests/k8s; \
+	else echo "k8s-test: skipped: kubectl is not installed; put version 1.27 or newer on the PATH (https://kubernetes.io/docs/tasks/tools/)"; fi
+
 integration: setup
 	$(BIN)/python -m pytest tests/integration
+
+# A hundred faults in half an hour; as root, for a disk that can be filled.
+faults: setup
+	$(BIN)/python -m tests.faults.suite $(FAULTS_FLAGS)
 
 lint: setup
 	$(BIN)/ruff check .

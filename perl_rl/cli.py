@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug records")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_launch(commands)
+    _add_check(commands)
+    _add_report(commands)
     for kind in ("rollout", "reward", "trainer"):
         _add_service(commands, kind)
     _add_demo(commands)
@@ -105,6 +107,32 @@ def _launch(options: argparse.Namespace) -> int:
         resume=options.resume,
         debug=options.debug,
     )
+
+
+def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "before services that start one by one: write data.prepare's data, check data and model"
+    parser = _add(commands, "check", _check, text)
+    _add_config(parser)
+    parser.add_argument("--run-dir", type=Path, help="folder of the run (default: runs/<run>)")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from perl_rl.check import main as check
+
+    return check(options.config, options.run_dir, options.overrides)
+
+
+def _add_report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "after services that started one by one: wait for the run's end, evaluate, summarise"
+    parser = _add(commands, "report", _report, text)
+    _add_config(parser)
+    parser.add_argument("--run-dir", type=Path, required=True, help="folder of the run")
+
+
+def _report(options: argparse.Namespace) -> int:
+    from perl_rl.report import main as report
+
+    return report(options.config, options.run_dir, options.overrides)
 
 
 def _add_service(

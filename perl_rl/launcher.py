@@ -6,7 +6,6 @@ The services themselves are started and watched by `perl_rl.session`.
 import asyncio
 import contextlib
 import fcntl
-import importlib
 import json
 import logging
 import signal
@@ -15,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from perl_rl.check import checked_data, prepare_data
 from perl_rl.cores import divide_machine
 from perl_rl.embedded_redis import EmbeddedRedis, embedded_redis
-from perl_rl.preflight import check_data, check_model, check_ports, check_run_dir, free_port
+from perl_rl.preflight import check_model, check_ports, check_run_dir, free_port
 from perl_rl.processes import Supervisor
-from perl_rl.progress import Progress, open_progress
+from perl_rl.progress import open_progress
 from perl_rl.session import DONE, RunFailed, Session
 from shared.config import Config, load_config, save_config
 from shared.connection import connect
@@ -69,8 +69,8 @@ def launch(
     )
     progress = open_progress()
     try:
-        _prepare_data(config, progress)
-        _check_data(config, folder, progress)
+        prepare_data(config, progress.note)
+        checked_data(config, folder, progress)
         with _own(folder), _log_to(folder / "logs"), _redis(config, folder, resume) as server:
             config = _complete(config, server)
             file = folder / "config.yaml"
@@ -121,34 +121,6 @@ def _has_ended(folder: Path, steps: int) -> bool:
         return False
     content = json.loads(summary.read_text(encoding="utf-8"))
     return bool(content["outcome"] == DONE and content["steps"] >= steps)
-
-
-def _prepare_data(config: Config, progress: Progress) -> None:
-    """Have the data written that the configuration knows how to write, unless it is there.
-
-    Raises:
-        UserError: when `data.prepare` names no function.
-    """
-    path, train = config.data.prepare, config.data.train
-    if path is None or not isinstance(train, Path) or train.exists():
-        return
-    module, _, name = path.partition(":")
-    try:
-        prepare = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"data.prepare '{path}': {error}; write it as package.module:function"
-        ) from None
-    progress.note(f"writing the data to {train.parent}")
-    prepare(train.parent, config.seed)
-
-
-def _check_data(config: Config, folder: Path, progress: Progress) -> None:
-    checked, total = check_data(
-        config, folder, lambda doing: progress.state(doing, None), progress.note
-    )
-    rest = "" if checked == total else f" of {total}; the others are checked as they come up"
-    progress.note(f"data: {checked} pictures checked{rest}")
 
 
 @contextlib.contextmanager

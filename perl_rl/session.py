@@ -132,7 +132,9 @@ class Session:
         self.progress.state("stopping the services", None)
         await supervisor.stop(supervisor.running())
         logger.info("all services have ended")
-        self._check_account()
+        assert self._view is not None, "the launcher has looked at least once"
+        log = self._folder / "logs" / "trainer.log"
+        check_account(self._view, self._config.trainer.steps, self._folder, f"see {log}")
 
     async def _let_nodes_catch_up(
         self, supervisor: Supervisor, client: redis.asyncio.Redis
@@ -279,21 +281,6 @@ class Session:
         if child.status != 0:
             raise RunFailed(_obituary(child))
 
-    def _check_account(self) -> None:
-        """The trainer said that it is done; the account has to agree."""
-        view, steps = self._view, self._config.trainer.steps
-        assert view is not None, "the launcher has looked at least once"
-        state = view.trainer
-        if state.phase != "done" or state.step < steps:
-            raise RunFailed(
-                f"the trainer ended at step {state.step} of {steps}, {state.phase} {state.detail}; "
-                f"see {self._folder / 'logs' / 'trainer.log'}"
-            )
-        if not view.counts.balanced():
-            raise RunFailed(f"the ledger does not balance: {view.counts}")
-        if not (self._folder / "policy").is_dir():
-            raise RunFailed(f"the trainer left no model in {self._folder / 'policy'}")
-
     def _write_summary(self, outcome: str) -> None:
         if self._view is None or self._started is None:
             return
@@ -311,6 +298,24 @@ class Session:
     def _note(self, text: str) -> None:
         self.progress.note(text)
         logger.info(text)
+
+
+def check_account(view: RunView, steps: int, folder: Path, hint: str) -> None:
+    """The trainer said that it is done; the account has to agree.
+
+    Raises:
+        RunFailed: when steps are missing, groups are not accounted for, or there is no model.
+    """
+    state = view.trainer
+    if state.phase != "done" or state.step < steps:
+        raise RunFailed(
+            f"the trainer ended at step {state.step} of {steps}, {state.phase} {state.detail}; "
+            f"{hint}"
+        )
+    if not view.counts.balanced():
+        raise RunFailed(f"the ledger does not balance: {view.counts}")
+    if not (folder / "policy").is_dir():
+        raise RunFailed(f"the trainer left no model in {folder / 'policy'}")
 
 
 def _obituary(child: Child) -> str:

@@ -31,7 +31,13 @@ _HEADLINES = (
 )
 
 
-def write_report(folder: Path, before: OrderReport, after: OrderReport, metrics: Path) -> str:
+def write_report(
+    folder: Path,
+    before: OrderReport,
+    after: OrderReport,
+    metrics: Path,
+    title: str = "PeRL on handwritten digits",
+) -> str:
     """Write `report.md` and `report.png` into `folder` and return the table as plain text.
 
     Args:
@@ -41,7 +47,7 @@ def write_report(folder: Path, before: OrderReport, after: OrderReport, metrics:
     table = _table(before, after)
     _draw(folder / "report.png", before, after, read_metrics(metrics))
     text = (
-        f"# PeRL on handwritten digits\n\n{after.items} held-out questions, {after.answers} prompts"
+        f"# {title}\n\n{after.items} held-out questions, {after.answers} prompts"
         f" (every question in up to {after.most_orders} orders of its images), greedy decoding;"
         " 95 % bootstrap intervals in brackets.\n\n"
         f"{_markdown(table)}\n\n![before and after](report.png)\n"

@@ -50,8 +50,10 @@ class ControlPlane:
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Train to the end; failed ranks are started again, ``trainer.max_restarts`` times for each
-        checkpoint they get to.
+        """Train to the end, and with ``trainer.serve_after_end`` stay until `stop`.
+
+        Failed ranks are started again, ``trainer.max_restarts`` times for each checkpoint they
+        get to.
 
         Raises:
             UserError: when the ranks cannot go on.
@@ -59,6 +61,9 @@ class ControlPlane:
         watching = asyncio.create_task(self.watchdog.run())
         try:
             await self._run(stop)
+            if self._config.trainer.serve_after_end:
+                logger.info("the run has ended; serving its last weights until told to stop")
+                await stop.wait()
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

@@ -52,8 +52,8 @@ class DataConfig(Section):
     """Keeps the pictures that lie inside data files, named by their SHA-256; default: `images` in
     the run's folder."""
     prepare: str | None = None
-    """``module:function`` that the launcher calls with the folder of `train`, and the run's seed,
-    when `train` does not exist: it writes the data there."""
+    """``module:function`` that `launch` and `check` call with the folder of `train`, and the run's
+    seed, when `train` does not exist: it writes the data there."""
     instruction: str = DEFAULT_INSTRUCTION
     """Text after every question."""
     max_image_pixels: Count = 64_000_000

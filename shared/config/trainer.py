@@ -96,6 +96,9 @@ class TrainerConfig(Section):
     ``status`` and in the metrics."""
     drain_timeout_s: Positive = 60.0
     """How long the ranks may take to end when they are told to stop."""
+    serve_after_end: bool = False
+    """After the last step, go on serving status and the final weights until told to stop: for an
+    orchestrator that starts whatever ends again."""
     max_restarts: int = Field(default=3, ge=0)
     """How often failed ranks are started again from the same checkpoint."""
     collective_timeout_s: Positive = 1800.0

@@ -101,7 +101,7 @@ def test_an_override_opens_an_empty_section(file: Path) -> None:
             "trainer.minibatch_groups=100",
             "trainer.groups_per_step (128) must be a multiple of trainer.minibatch_groups (100)",
         ),
-        ("trainer.ranks=3", "cannot be shared evenly by trainer.ranks (3)"),
+        ("trainer.ranks=3", "cannot be shared evenly by 3 ranks"),
     ],
 )
 def test_what_is_wrong_is_named(file: Path, override: str, message: str) -> None:

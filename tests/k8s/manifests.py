@@ -1,0 +1,60 @@
+"""Looking into built manifests."""
+
+from dataclasses import dataclass
+from typing import Any
+
+Manifest = dict[str, Any]
+
+NAME = "app.kubernetes.io/name"
+
+
+@dataclass(frozen=True)
+class Build:
+    """All objects of one overlay."""
+
+    overlay: str
+    objects: list[Manifest]
+
+    def of(self, *kinds: str) -> list[Manifest]:
+        """Those of some kinds."""
+        return [one for one in self.objects if one["kind"] in kinds]
+
+    def names(self, kind: str) -> set[str]:
+        """The names of one kind."""
+        return {one["metadata"]["name"] for one in self.of(kind)}
+
+    def workloads(self) -> list[Manifest]:
+        """What makes pods."""
+        return self.of("Deployment", "StatefulSet", "Job")
+
+    def workload(self, name: str) -> Manifest:
+        """The one of that name."""
+        (found,) = (one for one in self.workloads() if one["metadata"]["name"] == name)
+        return found
+
+
+def pod(workload: Manifest) -> Manifest:
+    """The specification of its pods."""
+    return workload["spec"]["template"]["spec"]
+
+
+def pod_labels(workload: Manifest) -> dict[str, str]:
+    """The labels of its pods."""
+    return workload["spec"]["template"]["metadata"]["labels"]
+
+
+def containers(workload: Manifest) -> list[Manifest]:
+    """All containers of its pods, those that run first included."""
+    return [*pod(workload).get("initContainers", []), *pod(workload)["containers"]]
+
+
+def selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Whether a label selector selects these labels; an empty one selects everything."""
+    for key, value in selector.get("matchLabels", {}).items():
+        if labels.get(key) != value:
+            return False
+    for one in selector.get("matchExpressions", []):
+        assert one["operator"] == "In", "the only operator used here"
+        if labels.get(one["key"]) not in one["values"]:
+            return False
+    return True

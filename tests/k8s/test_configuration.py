@@ -1,0 +1,209 @@
+"""The pods run the shipped configurations, as the services read them, and no setting besides."""
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from perl_rl.cli import _parser
+from perl_rl.cores import Share
+from services.rollout.__main__ import _ENGINE_STOP_S
+from shared.config import Config, load_config
+from shared.keys import Keys
+from shared.queues import CONSUMER_GROUP
+from tests.k8s.manifests import Build, Manifest, containers, pod
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ("trainer", "rollout", "reward")
+SECRET = "s3cret"
+ENGINE_VARIABLES = set(
+    Share(1, frozenset({0}), gpus=("0",)).engine_environment()  # what the launcher sets, too
+)
+
+
+@pytest.fixture
+def configs(build: Build, tmp_path: Path) -> Path:
+    """The ConfigMap, as a folder that is mounted where the pods have it."""
+    (found,) = build.of("ConfigMap")
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    for name, text in found["data"].items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def loaded(build: Build, configs: Path, monkeypatch) -> dict[str, Config]:
+    """By service: the configuration as that service's process would load it."""
+    found = {}
+    for service in SERVICES:
+        container = pod(build.workload(service))["containers"][0]
+        with monkeypatch.context() as environment:
+            for name, value in variables(container).items():
+                environment.setenv(name, value)
+            options = _parser().parse_args(arguments(container))
+            file = configs / options.config.name
+            found[service] = load_config(file, options.overrides)
+    return found
+
+
+def test_the_files_are_those_of_the_repository(configs):
+    for file in configs.iterdir():
+        assert file.read_bytes() == (ROOT / "configs" / file.name).read_bytes()
+
+
+def test_every_command_is_one_of_the_command_line(build: Build):
+    for workload in build.workloads():
+        for container in containers(workload):
+            if not container["image"].startswith("redis:"):
+                assert "command" not in container, "the image's own entry point"
+                assert callable(_parser().parse_args(arguments(container)).command)
+
+
+def test_a_services_pods_mount_the_configuration_it_is_told_to_read(build: Build, configs):
+    for service in SERVICES:
+        for container in containers(build.workload(service)):
+            (file,) = (one for one in arguments(container) if one.endswith(".yaml"))
+            assert (configs.parent / file).is_file()
+            mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+            # Relative to the image's folder: what the file calls ../runs is then /app/runs.
+            assert mounts["configs"] == "/app/configs"
+
+
+def test_all_services_read_one_configuration(build: Build, loaded):
+    assert len({config.run for config in loaded.values()}) == 1
+    trainer = build.workload("trainer")
+    files = {one for c in containers(trainer) for one in arguments(c) if one.endswith(".yaml")}
+    assert len(files) == 1, "the check reads what the trainer reads"
+
+
+def test_services_listen_and_find_each_other(build: Build, loaded):
+    for service, config in loaded.items():
+        redis = urlsplit(config.redis.url)
+        assert (redis.hostname, redis.port) == ("redis", port(build, "redis"))
+        assert redis.password == SECRET
+        assert config.security.token == SECRET
+        listening = getattr(config, service)
+        assert (listening.host, listening.port) == ("0.0.0.0", port(build, service))
+    trainer = loaded["trainer"].trainer
+    assert trainer.public_url == f"http://trainer-0.trainer:{port(build, 'trainer')}"
+    assert trainer.serve_after_end
+
+
+def test_every_variable_is_one_that_something_reads(build: Build, configs):
+    read = {name for file in configs.iterdir() for name in expanded(file.read_text())}
+    for workload in build.workloads():
+        for container in containers(workload):
+            if container["image"].startswith("redis:"):
+                continue
+            given = container.get("env", [])
+            texts = [*arguments(container), *(one.get("value", "") for one in given)]
+            used = {name for text in texts for name in re.findall(r"\$\((\w+)\)", text)}
+            names = [one["name"] for one in given]
+            assert len(names) == len(set(names))
+            assert set(names) <= read | used | ENGINE_VARIABLES, workload["metadata"]["name"]
+            assert used <= set(names)
+
+
+def test_pods_have_the_gpus_that_the_configuration_uses(build: Build, loaded):
+    gpus = {
+        service: pod(build.workload(service))["containers"][0]["resources"]["limits"].get(
+            "nvidia.com/gpu"
+        )
+        for service in ("trainer", "rollout")
+    }
+    if build.overlay == "cpu-demo":
+        assert gpus == {"trainer": None, "rollout": None}
+        return
+    config = loaded["trainer"]
+    assert gpus == {
+        "trainer": str(config.trainer.ranks),
+        "rollout": str(config.rollout.engine.tensor_parallel_size),
+    }
+    for name in ("trainer", "rollout", "evaluate"):
+        found = pod(build.workload(name))
+        assert found["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+        assert found["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+def test_pods_have_the_time_that_a_drain_takes(build: Build, loaded):
+    rollout, reward, trainer = (loaded[kind] for kind in ("rollout", "reward", "trainer"))
+    drains = {
+        "rollout": rollout.rollout.drain_timeout_s + rollout.rollout.heartbeat_s + _ENGINE_STOP_S,
+        "reward": reward.reward.drain_timeout_s,
+        "trainer": trainer.trainer.drain_timeout_s,
+    }
+    for service, drain_s in drains.items():
+        found = pod(build.workload(service))
+        before = found["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        assert before[0] == "sleep"
+        assert found["terminationGracePeriodSeconds"] > int(before[1]) + drain_s
+
+
+def test_rollout_nodes_are_scaled_on_the_stream_that_they_read(build: Build, loaded):
+    config = loaded["rollout"]
+    for one in build.of("ScaledObject"):
+        metadata = one["spec"]["triggers"][0]["metadata"]
+        assert metadata["stream"] == Keys(config.run).prompts
+        assert metadata["consumerGroup"] == CONSUMER_GROUP
+        assert metadata["streamLength"] == str(config.rollout.concurrent_tasks)
+        assert metadata["address"] == f"redis.perl.svc.cluster.local:{port(build, 'redis')}"
+    for one in build.of("HorizontalPodAutoscaler"):
+        if one["metadata"]["name"] == "rollout":
+            target = one["spec"]["metrics"][0]["external"]["target"]
+            assert target["averageValue"] == str(config.rollout.concurrent_tasks)
+
+
+def test_pods_want_no_privilege(build: Build):
+    for workload in build.workloads():
+        context = pod(workload)["securityContext"]
+        assert context["runAsNonRoot"] and context["runAsUser"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod(workload)["automountServiceAccountToken"] is False
+        for container in containers(workload):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            mounts = {one["mountPath"] for one in container["volumeMounts"]}
+            assert "/tmp" in mounts
+            assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
+            assert "memory" in container["resources"]["limits"]
+            assert re.search(r":[\w.-]+$", container["image"]), "a tag"
+
+
+def test_no_secret_is_committed():
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert {"/.env", "/k8s/base/secrets.env"} <= set(ignored)
+    example = (ROOT / "k8s/base/secrets.env.example").read_text(encoding="utf-8")
+    assert all(
+        "replace-me" in line for line in example.splitlines() if line and not line.startswith("#")
+    )
+
+
+def variables(container: Manifest) -> dict[str, str]:
+    """The container's environment as the kubelet makes it, every secret being `SECRET`."""
+    found: dict[str, str] = {}
+    for one in container["env"]:
+        value = one.get("value", SECRET if "secretKeyRef" in one.get("valueFrom", {}) else "pod-0")
+        # Only what stands above it in the list is there to be put in.
+        found[one["name"]] = re.sub(r"\$\((\w+)\)", lambda m: found.get(m[1], m[0]), value)
+    return found
+
+
+def arguments(container: Manifest) -> list[str]:
+    """What its command line reads."""
+    return list(container["args"])
+
+
+def expanded(text: str) -> set[str]:
+    """The variables that a configuration takes values from."""
+    return set(re.findall(r"\$\{(\w+)", text))
+
+
+def port(build: Build, service: str) -> int:
+    (found,) = (one for one in build.of("Service") if one["metadata"]["name"] == service)
+    number: int = found["spec"]["ports"][0]["port"]
+    return number
