@@ -202,6 +202,10 @@ class ScoredGroup(Message):
         """(orders * n,) float64 total rewards, order by order."""
         return np.array([one.total for order in self.orders for one in order.rewards])
 
+    def rewards_by_order(self) -> list[np.ndarray]:
+        """For each order, (n,) float64 total rewards."""
+        return [np.array([one.total for one in order.rewards]) for order in self.orders]
+
     def oldest_version(self) -> PolicyVersion:
         """The oldest policy that sampled a token of this group."""
         return min(

@@ -1,18 +1,45 @@
-"""Advantages of a group's responses (PeRL, arXiv 2506.14907, section 3)."""
+"""Advantages of a group's responses: which rewards one is compared with, and how it is scaled.
+
+Pooled over all orders of a group, with the population deviation, is PeRL (arXiv 2506.14907, section
+3); docs/objectives.md has the others.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
+from shared.config import ObjectiveConfig
 
-def pooled_advantages(rewards: np.ndarray, eps: float) -> np.ndarray:
-    """Normalise rewards by one mean and one population standard deviation over all orders.
 
-    ``A = (r - mean(r)) / (std(r) + eps)``, both over all ``(n_s + 1) * n`` responses of the group:
-    an answer is compared with the answers to every order of the same images.
+def group_advantages(rewards: Sequence[np.ndarray], objective: ObjectiveConfig) -> np.ndarray:
+    """Advantages of all responses of a group.
 
     Args:
-        rewards: (S,) total reward of each response of the group, all orders together.
+        rewards: for each order, (n,) total reward of each response.
 
     Returns:
-        (S,) float64.
+        (S,) float64, order by order.
     """
-    return (rewards - rewards.mean()) / (rewards.std() + eps)
+    pooled = _compared(np.concatenate(rewards), objective)
+    if objective.advantage == "pooled":
+        return pooled
+    own = np.concatenate([_compared(one, objective) for one in rewards])
+    if objective.advantage == "per_order":
+        return own
+    weight = objective.per_order_weight
+    return weight * own + (1 - weight) * pooled
+
+
+def _compared(rewards: np.ndarray, objective: ObjectiveConfig) -> np.ndarray:
+    """``(r - baseline) / (std + eps)`` among these rewards; a reward alone has nothing to say."""
+    count = len(rewards)
+    if count < 2:
+        return np.zeros(count)
+    centred = rewards - rewards.mean()
+    if objective.baseline == "leave_one_out":
+        # r - mean of the others
+        centred = centred * count / (count - 1)
+    if objective.normalise == "none":
+        return centred
+    deviation = rewards.std(ddof=1 if objective.normalise == "sample" else 0)
+    return centred / (deviation + objective.advantage_eps)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor
 
-from services.trainer.advantages import pooled_advantages
+from services.trainer.advantages import group_advantages
 from services.trainer.guards import check_features, check_vocabulary
 from services.trainer.packing import PackedResponse, PreparedGroup, PreparedOrder
 from shared.config import Config
@@ -45,7 +45,7 @@ class GroupPreparer:
         self._image_token = model.config.image_token_id
         self._merge = model.config.vision_config.spatial_merge_size**2
         self._instruction = config.data.instruction
-        self._advantage_eps = config.trainer.objective.advantage_eps
+        self._objective = config.trainer.objective
         self._unexpanded: dict[str, list[int]] = {}
 
     def prepare(
@@ -64,7 +64,7 @@ class GroupPreparer:
         pixel_values, grid = self._pixels([pictures[name] for name in names])
         tokens = (grid.prod(-1) // self._merge).tolist()
         check_features(group.group_id, grid.prod(-1).tolist(), len(pixel_values))
-        advantages = iter(pooled_advantages(group.rewards(), self._advantage_eps))
+        advantages = iter(group_advantages(group.rewards_by_order(), self._objective))
         orders = []
         for order in group.orders:
             check_vocabulary(order, self._vocabulary)

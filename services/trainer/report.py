@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from services.trainer.loss import LossSums
+from services.trainer.loss import LossSums, normaliser
+from shared.config import ObjectiveConfig
 from shared.messages import PolicyVersion, ScoredGroup
 
 
@@ -41,6 +42,7 @@ def step_report(
     grad_norm: float | None,
     times: StepTimes,
     trained_at: PolicyVersion,
+    objective: ObjectiveConfig,
 ) -> dict[str, Any]:
     """Figures of one step.
 
@@ -62,7 +64,7 @@ def step_report(
         "reward": float(np.mean([reward.total for reward in rewards])),
         "accuracy": float(np.mean([reward.accuracy for reward in rewards])),
         "format": float(np.mean([reward.format for reward in rewards])),
-        "loss": sums.loss / max(sums.responses, 1.0),
+        "loss": sums.loss / max(normaliser(sums.responses, sums.tokens, objective), 1.0),
         "kl": sums.kl / updated_tokens,
         "clip_fraction": sums.clipped / updated_tokens,
         "entropy": sums.surprise / updated_tokens,

@@ -1,5 +1,7 @@
 """One training step: this rank's share of the groups, from tensors to optimizer updates."""
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -7,7 +9,7 @@ from torch import nn
 
 from services.trainer import collective
 from services.trainer.canary import exchanged, has_pictures, reaction
-from services.trainer.loss import LossSums, policy_loss
+from services.trainer.loss import LossSums, normaliser, policy_loss
 from services.trainer.packing import PackedBatch, PreparedGroup, pack
 from shared.config import Config
 
@@ -21,6 +23,8 @@ class Stepper:
         self._engine = engine
         self._reference = reference
         self._config = config
+        self._objective = config.trainer.objective
+        self._max_tokens = config.sampling.max_tokens
         self._device = device
 
     def train(self, minibatches: list[list[PreparedGroup]]) -> tuple[LossSums, float | None]:
@@ -33,16 +37,44 @@ class Stepper:
             tells it (not under ZeRO stage 0 in fp32).
         """
         sums = LossSums()
-        for number, groups in enumerate(minibatches):
-            batches = self._same_everywhere(pack(groups, self._config.trainer.micro_batch_tokens))
+        budget = self._config.trainer.micro_batch_tokens
+        updates: Iterable[list[tuple[PackedBatch, bool]]] = (
+            self._same_everywhere(pack(groups, budget)) for groups in minibatches
+        )
+        proximal: list[list[torch.Tensor]] = []
+        if self._objective.old_logprobs == "trainer":
+            # Before anything changes: what the ratios of the later updates start from.
+            first, *later = updates
+            proximal = [self._proximal(batches) for batches in later]
+            updates = chain([first], later)
+        for number, batches in enumerate(updates):
+            divisor = self._divisor(batches)
             for index, (batch, real) in enumerate(batches):
                 self._engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
-                batch_sums = self._backward(batch, len(groups), real, first_update=number == 0)
+                old = proximal[number - 1][index] if proximal and number > 0 else None
+                batch_sums = self._backward(batch, divisor, real, number == 0, old)
                 if real:
                     sums.add(batch_sums)
             self._engine.step()
         norm = self._engine.get_global_grad_norm()
         return collective.total(sums, self._device), None if norm is None else float(norm)
+
+    def _proximal(self, batches: list[tuple[PackedBatch, bool]]) -> list[torch.Tensor]:
+        """The policy's log-probabilities of each batch, as it is now."""
+        self._engine.eval()
+        with torch.no_grad():
+            found = [self._engine(batch.to(self._device)) for batch, _ in batches]
+        self._engine.train()
+        return found
+
+    def _divisor(self, batches: list[tuple[PackedBatch, bool]]) -> float:
+        """What this rank's summed loss is divided by, so that DeepSpeed's mean of the ranks'
+        gradients is that of one rank with all responses."""
+        own = [batch for batch, real in batches if real]
+        counts = [float(sum(len(one.lengths) for one in own))]
+        counts.append(float(sum(len(one.response) for one in own)))
+        responses, tokens = collective.added(counts, self._device)
+        return normaliser(responses, tokens, self._objective) / collective.world()
 
     def canary(self, group: PreparedGroup) -> float | None:
         """How much log-probabilities react to other pictures: mean absolute change of a token.
@@ -63,7 +95,12 @@ class Stepper:
         return change / seen if seen else None
 
     def _backward(
-        self, batch: PackedBatch, groups: int, real: bool, first_update: bool
+        self,
+        batch: PackedBatch,
+        divisor: float,
+        real: bool,
+        first_update: bool,
+        proximal: torch.Tensor | None,
     ) -> LossSums:
         batch = batch.to(self._device)
         if not first_update:
@@ -73,11 +110,12 @@ class Stepper:
             with torch.no_grad():
                 reference = self._reference(batch)
         logprobs = self._engine(batch)
-        loss, sums = policy_loss(logprobs, reference, batch, self._config.trainer.objective)
-        # DeepSpeed averages gradients over ranks; each has `groups` groups of equally many answers.
-        orders = self._config.permutation.n_s + 1
-        responses = groups * orders * self._config.sampling.n
-        self._engine.backward(loss / responses if real else loss * 0.0)
+        if first_update and self._objective.old_logprobs == "trainer":
+            proximal = logprobs.detach()
+        loss, sums = policy_loss(
+            logprobs, reference, batch, self._objective, self._max_tokens, proximal
+        )
+        self._engine.backward(loss / divisor if real else loss * 0.0)
         return sums
 
     def _same_everywhere(self, batches: list[PackedBatch]) -> list[tuple[PackedBatch, bool]]:

@@ -272,7 +272,10 @@ class Rank:
         guards: dict[str, float | None],
     ) -> None:
         groups = [held.group for held in batch]
-        report = step_report(self.version.step, groups, sums, grad_norm, times, sampled_at)
+        objective = self._config.trainer.objective
+        report = step_report(
+            self.version.step, groups, sums, grad_norm, times, sampled_at, objective
+        )
         report |= guards
         # So far, by reason: reward and accuracy above are of the groups that were kept.
         report["groups_dropped"] = self._do(self._ledger.counts).dropped

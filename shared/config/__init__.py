@@ -6,11 +6,11 @@ environment, which is how secrets get in. Times end in ``_s`` and are seconds. O
 """
 
 from shared.config.load import load_config, save_config
+from shared.config.objective import ObjectiveConfig
 from shared.config.questions import DataConfig, ModelConfig
 from shared.config.reward import FilterConfig, RewardConfig
 from shared.config.run import Config
 from shared.config.section import Section
-from shared.config.trainer import ObjectiveConfig
 
 __all__ = [
     "Config",

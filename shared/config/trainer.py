@@ -1,24 +1,12 @@
-"""The trainer: objective, optimizer, checkpoints, ranks."""
+"""The trainer: optimizer, checkpoints, ranks."""
 
 from typing import Literal
 
 from pydantic import Field
 
 from shared.config.guard import GuardConfig
+from shared.config.objective import ObjectiveConfig
 from shared.config.section import Count, Fraction, Positive, Section
-
-
-class ObjectiveConfig(Section):
-    """PeRL's objective (PERL.md section 2)."""
-
-    clip_low: Positive = 0.2
-    """The importance ratio is clipped below at ``1 - clip_low``."""
-    clip_high: Positive = 0.2
-    """The importance ratio is clipped above at ``1 + clip_high``."""
-    kl_coef: float = Field(default=0.01, ge=0)
-    """Weight of the k3 estimate of KL(policy || start model)."""
-    advantage_eps: Positive = 1e-6
-    """Added to the standard deviation that advantages are divided by."""
 
 
 class OptimizerConfig(Section):

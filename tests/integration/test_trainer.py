@@ -191,6 +191,38 @@ async def test_groups_with_no_image_one_and_several_train_together_when_sharded(
     assert per_step == [4] * STEPS, "half of each step's four groups, two orders each"
 
 
+OBJECTIVES = (
+    {"preset": "dapo", "kl_coef": 0.01},
+    {"preset": "perl", "old_logprobs": "trainer", "importance_cap": 2.0},
+)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda switches: switches["preset"])
+async def test_tokens_count_alike_however_groups_are_shared_out(
+    objective, files, tmp_path, redis_url
+):
+    losses = []
+    # Two updates a step; and so small a budget that a rank computes a group in several passes.
+    for ranks, budget in ((1, 16_384), (2, 400)):
+        folder = tmp_path / str(ranks)
+        folder.mkdir()
+        await (await connect(redis_url, 10.0)).flushall()
+        run = Run(
+            folder,
+            redis_url,
+            files,
+            ranks=ranks,
+            zero_stage=2,
+            steps=2,
+            minibatch_groups=2,
+            micro_batch_tokens=budget,
+            objective=objective,
+        )
+        metrics = await run.to_the_end()
+        losses.append([(row["loss"], row["kl"]) for row in metrics])
+    assert losses[0] == [pytest.approx(pair, rel=1e-3, abs=1e-4) for pair in losses[1]]
+
+
 async def test_the_published_weights_are_the_saved_policy(undisturbed):
     _, _, run = undisturbed
     folder = run.folder / "run"
