@@ -212,12 +212,24 @@ def _add_tools(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     prepare = _add(commands, "prepare", _prepare, "write the data that data.prepare names, once")
     _add_config(prepare)
     _add(commands, "doctor", _doctor, "what this machine can run, and what is missing")
-    score = _add(commands, "score", _score, "grade responses: one JSON object a line")
-    score.add_argument("file", type=Path, metavar="FILE.jsonl")
+    _add_score(commands)
     permute = _add(commands, "permute", _permute, "other orders of samples, answers re-indexed")
     permute.add_argument("file", type=Path, metavar="FILE.jsonl")
     permute.add_argument("--orders", type=int, required=True, metavar="K")
     permute.add_argument("--seed", type=int, default=0, metavar="S")
+
+
+def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    score = _add(commands, "score", _score, "grade responses: one JSON object a line")
+    add = score.add_argument
+    add("file", type=Path, metavar="FILE.jsonl")
+    add("--config", type=Path, metavar="CONFIG", help="score as this run does (its YAML file)")
+    _add_set(score)
+    text = "a second opinion on answers that the rules do not find right: an endpoint's address"
+    add("--judge", metavar="URL", help=text)
+    add("--judge-model", metavar="NAME", help="the judge's name there")
+    add("--judge-key-env", metavar="VARIABLE", help="environment variable that holds its key")
+    add("--judge-cache", type=Path, metavar="DIR", help="folder where its verdicts are kept")
 
 
 def _prepare(options: argparse.Namespace) -> int:
@@ -235,10 +247,28 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from perl_rl.score import score_file
+    from perl_rl.score import score_file, settings
 
-    score_file(options.file, sys.stdout)
+    how = settings(
+        options.config,
+        options.overrides,
+        judge=options.judge,
+        judge_model=options.judge_model,
+        judge_key=_key(options.judge_key_env),
+        judge_cache=options.judge_cache,
+    )
+    score_file(options.file, sys.stdout, how)
     return 0
+
+
+def _key(variable: str | None) -> str | None:
+    import os
+
+    if variable is not None and not os.environ.get(variable):
+        raise UserError(
+            f"score: the environment variable {variable} should hold a key; it is not set"
+        )
+    return None if variable is None else os.environ[variable]
 
 
 def _permute(options: argparse.Namespace) -> int:

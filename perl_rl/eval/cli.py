@@ -11,8 +11,8 @@ from shared.errors import UserError
 
 if TYPE_CHECKING:
     from perl_rl.eval.items import Benchmark
-    from perl_rl.eval.judge import Judge
     from perl_rl.eval.models import Decoding, Model
+    from services.reward.judge import Judge
     from shared.config.endpoint import EndpointConfig
 
 
@@ -174,14 +174,15 @@ def _model(
 
 
 def _judge(options: argparse.Namespace, cache: Path) -> "Judge | None":
-    from perl_rl.eval.judge import Judge
+    from services.reward.judge import Judge
+    from shared.config.reward import JudgeConfig
 
     if options.judge is None:
         return None
     config = _endpoint(
         url=options.judge, model=options.judge_model, api_key=_key(options.judge_key_env)
     )
-    return Judge(config, cache)
+    return Judge(JudgeConfig(endpoint=config), cache)
 
 
 def _endpoint(**fields: Any) -> "EndpointConfig":

@@ -127,7 +127,7 @@ async def test_a_node_serves_scores_and_stops_in_good_order(
             assert (await http.post("/score", json=items)).status_code == 401
             scores = await http.post("/score", json=items, headers=bearer("s3cret"))
             assert scores.json() == [
-                {"accuracy": 1.0, "format": 0.0, "reward": 0.9, "extracted": "0.5"}
+                {"accuracy": 1.0, "format": 0.0, "penalty": 0.0, "reward": 0.9, "extracted": "0.5"}
             ]
             await issue(client, "g")
             await answer(client, "g", "0.5", "0.6")
