@@ -8,7 +8,7 @@ import asyncio
 import base64
 import hashlib
 import json
-import os
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -155,7 +155,8 @@ def image_part(data: bytes, media_type: str = "image/png") -> dict[str, Any]:
 
 def _keep(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
+    # Two who ask the same at once each write their own.
+    partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
     partial.write_text(json.dumps({"text": text}), encoding="utf-8")
     partial.replace(file)
 
