@@ -225,7 +225,7 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add("file", type=Path, metavar="FILE.jsonl")
     add("--config", type=Path, metavar="CONFIG", help="score as this run does (its YAML file)")
     _add_set(score)
-    text = "a second opinion on answers that the rules do not find right: an endpoint's address"
+    text = "a second opinion on answers, but letters, that rules do not find right: an address"
     add("--judge", metavar="URL", help=text)
     add("--judge-model", metavar="NAME", help="the judge's name there")
     add("--judge-key-env", metavar="VARIABLE", help="environment variable that holds its key")
@@ -248,27 +248,18 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     from perl_rl.score import score_file, settings
+    from shared.config.endpoint import key_from_environment
 
     how = settings(
         options.config,
         options.overrides,
         judge=options.judge,
         judge_model=options.judge_model,
-        judge_key=_key(options.judge_key_env),
+        judge_key=key_from_environment(options.judge_key_env, "score"),
         judge_cache=options.judge_cache,
     )
     score_file(options.file, sys.stdout, how)
     return 0
-
-
-def _key(variable: str | None) -> str | None:
-    import os
-
-    if variable is not None and not os.environ.get(variable):
-        raise UserError(
-            f"score: the environment variable {variable} should hold a key; it is not set"
-        )
-    return None if variable is None else os.environ[variable]
 
 
 def _permute(options: argparse.Namespace) -> int:

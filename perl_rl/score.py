@@ -60,7 +60,7 @@ def settings(
 
     Args:
         config: a run's file, for its ``reward`` section; default: the defaults.
-        judge: address of a judge, for every kind of answer, in place of ``reward.judge``.
+        judge: address of a judge of all kinds but letters, in place of ``reward.judge``.
 
     Raises:
         UserError: when options do not fit together.
@@ -76,7 +76,8 @@ def settings(
             endpoint = EndpointConfig(url=judge, model=str(judge_model), api_key=judge_key)
         except ValidationError as error:
             raise UserError(f"score: {first_problem(error)}") from None
-        named = JudgeConfig(endpoint=endpoint, kinds=get_args(AnswerKind))
+        kinds = tuple(kind for kind in get_args(AnswerKind) if kind != "letter")
+        named = JudgeConfig(endpoint=endpoint, kinds=kinds)
         reward = reward.model_copy(update={"judge": named})
     return Settings(reward, run.sampling.max_tokens if run else None, judge_cache)
 

@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import os
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,13 +197,9 @@ def _endpoint(**fields: Any) -> "EndpointConfig":
 
 
 def _key(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    if not os.environ.get(variable):
-        raise UserError(
-            f"eval: the environment variable {variable} should hold a key; it is not set"
-        )
-    return os.environ[variable]
+    from shared.config.endpoint import key_from_environment
+
+    return key_from_environment(variable, "eval")
 
 
 def _weights(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """The judge over real HTTP: its verdicts, its failures, its cache, and what it is shown."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -124,6 +125,15 @@ async def test_a_verdict_is_read_from_the_cache(endpoint: ScriptedEndpoint, tmp_
         async with Bench(config(endpoint), tmp_path) as bench:
             assert (await bench.score("kitten")).accuracy == 1.0
             assert bench.outcomes == [expected]
+
+
+async def test_the_same_question_many_times_at_once(
+    endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    async with Bench(config(endpoint), tmp_path) as bench:
+        rewards = await asyncio.gather(*(bench.score("kitten") for _ in range(32)))
+        assert {one.accuracy for one in rewards} == {1.0}
+    assert len(list(tmp_path.rglob("*.*"))) == 1
 
 
 async def test_a_busy_judge_is_asked_again(endpoint: ScriptedEndpoint) -> None:
@@ -268,3 +278,16 @@ def test_the_command_asks_the_judge(
     captured = capsys.readouterr()
     assert "line 1: not scored; judge j: said 'maybe'" in captured.err
     assert (captured.out, captured.err.count("\n")) == ("", 1)
+
+
+def test_the_judges_key_is_not_shown_with_a_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge = {"endpoint": {"api_key": "s3cret", "url": "http://h/v1", "model": "j"}}
+    fields = {"run": "r", "model": {"path": "m"}, "data": {"train": "t"}, "trainer": {}}
+    run = tmp_path / "run.yaml"
+    run.write_text(json.dumps(fields | {"reward": {"judge": judge | {"timeout_s": 900}}}))
+    assert main(["score", str(tmp_path / "none.jsonl"), "--config", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "judge.timeout_s (900) must be less than task_timeout_s (600)" in said
+    assert "s3cret" not in said
