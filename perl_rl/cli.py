@@ -238,12 +238,24 @@ def _dead_letters(options: argparse.Namespace) -> int:
 
 def _add_tools(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     _add(commands, "doctor", _doctor, "what this machine can run, and what is missing")
-    score = _add(commands, "score", _score, "grade responses: one JSON object a line")
-    score.add_argument("file", type=Path, metavar="FILE.jsonl")
+    _add_score(commands)
     permute = _add(commands, "permute", _permute, "other orders of samples, answers re-indexed")
     permute.add_argument("file", type=Path, metavar="FILE.jsonl")
     permute.add_argument("--orders", type=int, required=True, metavar="K")
     permute.add_argument("--seed", type=int, default=0, metavar="S")
+
+
+def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    score = _add(commands, "score", _score, "grade responses: one JSON object a line")
+    add = score.add_argument
+    add("file", type=Path, metavar="FILE.jsonl")
+    add("--config", type=Path, metavar="CONFIG", help="score as this run does (its YAML file)")
+    _add_set(score)
+    text = "a second opinion on answers, but letters, that rules do not find right: an address"
+    add("--judge", metavar="URL", help=text)
+    add("--judge-model", metavar="NAME", help="the judge's name there")
+    add("--judge-key-env", metavar="VARIABLE", help="environment variable that holds its key")
+    add("--judge-cache", type=Path, metavar="DIR", help="folder where its verdicts are kept")
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -253,9 +265,18 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from perl_rl.score import score_file
+    from perl_rl.score import score_file, settings
+    from shared.config.endpoint import key_from_environment
 
-    score_file(options.file, sys.stdout)
+    how = settings(
+        options.config,
+        options.overrides,
+        judge=options.judge,
+        judge_model=options.judge_model,
+        judge_key=key_from_environment(options.judge_key_env, "score"),
+        judge_cache=options.judge_cache,
+    )
+    score_file(options.file, sys.stdout, how)
     return 0
 
 

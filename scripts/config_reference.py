@@ -41,14 +41,26 @@ def _section(section: type[Section], prefix: str) -> list[str]:
             if one not in listed:
                 listed.append(one)
                 below += _section(one, f"{prefix}{name}[].")
-        if isinstance(kind, type) and issubclass(kind, Section):
+        optional = _optional(kind)
+        if optional is not None:
+            rows.append(_row(f"{prefix}{name}", field))
+            below += _section(optional, f"{prefix}{name}.")
+        elif isinstance(kind, type) and issubclass(kind, Section):
             below += _section(kind, f"{prefix}{name}.")
         else:
             rows.append(_row(f"{prefix}{name}", field))
     title = prefix.rstrip(".") or "The run"
-    text = " ".join((section.__doc__ or "").split())
+    text = " ".join((section.__doc__ or "").split()).replace("``", "`")
     table = "| key | type | default | meaning |\n|---|---|---|---|\n"
     return [f"\n## {title}\n\n{text}\n\n{table}", *rows, *below]
+
+
+def _optional(kind: Any) -> type[Section] | None:
+    """The section that a key holds or lacks."""
+    section, *others = get_args(kind) or (None,)
+    if others == [NoneType] and isinstance(section, type) and issubclass(section, Section):
+        return section
+    return None
 
 
 def _listed(kind: Any) -> list[type[Section]]:
@@ -69,6 +81,8 @@ def _row(key: str, field: FieldInfo) -> str:
 def _shown(value: Any) -> str:
     if value is None or value == ():
         return "null" if value is None else "[]"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -8,15 +8,18 @@ import asyncio
 import base64
 import hashlib
 import json
-import os
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from openai import APIError, APIStatusError, AsyncOpenAI
 
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
+
+Source = Literal["asked", "cache"]
+"""Where an answer comes from: a request to the endpoint, or the disk."""
 
 
 class EndpointFailed(UserError):
@@ -36,11 +39,22 @@ _REFUSALS = (400, 413, 422)
 
 
 class ChatEndpoint:
-    """One endpoint; use it as an asynchronous context manager."""
+    """One endpoint; use it as an asynchronous context manager.
 
-    def __init__(self, config: EndpointConfig, cache: Path | None = None) -> None:
+    Args:
+        cache: folder of the answers; None keeps none.
+        observe: told of each request and each answer from the cache.
+    """
+
+    def __init__(
+        self,
+        config: EndpointConfig,
+        cache: Path | None = None,
+        observe: Callable[[Source], None] = lambda source: None,
+    ) -> None:
         self._config = config
         self._cache = cache
+        self._observe = observe
         self._client = AsyncOpenAI(
             base_url=config.url,
             api_key=config.api_key or "none",
@@ -64,8 +78,12 @@ class ChatEndpoint:
         max_tokens: int,
         temperature: float = 0.0,
         seed: int | None = None,
+        keep: Callable[[str], bool] = lambda text: True,
     ) -> str:
         """The text of one answer.
+
+        Args:
+            keep: whether an answer is worth keeping in the cache.
 
         Raises:
             EndpointFailed: when the endpoint cannot be reached, refuses, or keeps failing.
@@ -81,9 +99,10 @@ class ChatEndpoint:
         }
         file = self._cached_file(request)
         if file is not None and file.is_file():
+            self._observe("cache")
             return str(json.loads(file.read_text(encoding="utf-8"))["text"])
         text = await self._send(request)
-        if file is not None:
+        if file is not None and keep(text):
             await asyncio.to_thread(_keep, file, text)
         return text
 
@@ -95,6 +114,7 @@ class ChatEndpoint:
                     f"endpoint {config.url}: the budget of {config.budget} requests is spent"
                 )
             self.asked += 1
+            self._observe("asked")
             try:
                 answer = await self._client.chat.completions.create(**request)
             except APIStatusError as error:
@@ -135,7 +155,8 @@ def image_part(data: bytes, media_type: str = "image/png") -> dict[str, Any]:
 
 def _keep(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
+    # Two who ask the same at once each write their own.
+    partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
     partial.write_text(json.dumps({"text": text}), encoding="utf-8")
     partial.replace(file)
 

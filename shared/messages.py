@@ -21,7 +21,7 @@ from pydantic import (
 
 from shared.sample import AnswerKind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class MalformedMessage(ValueError):
@@ -169,8 +169,11 @@ class Reward(Message):
     """One response's reward, by component."""
 
     total: float
+    """The sum that is trained on, `penalty` included."""
     accuracy: float
     format: float
+    penalty: float = 0.0
+    """What its length added to the total: 0 or negative."""
     extracted: str | None
     """The final answer found in the response; None when there is none."""
 

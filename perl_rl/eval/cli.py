@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import os
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,8 @@ from shared.errors import UserError
 
 if TYPE_CHECKING:
     from perl_rl.eval.items import Benchmark
-    from perl_rl.eval.judge import Judge
     from perl_rl.eval.models import Decoding, Model
+    from services.reward.judge import Judge
     from shared.config.endpoint import EndpointConfig
 
 
@@ -174,14 +173,15 @@ def _model(
 
 
 def _judge(options: argparse.Namespace, cache: Path) -> "Judge | None":
-    from perl_rl.eval.judge import Judge
+    from services.reward.judge import Judge
+    from shared.config.reward import JudgeConfig
 
     if options.judge is None:
         return None
     config = _endpoint(
         url=options.judge, model=options.judge_model, api_key=_key(options.judge_key_env)
     )
-    return Judge(config, cache)
+    return Judge(JudgeConfig(endpoint=config), cache)
 
 
 def _endpoint(**fields: Any) -> "EndpointConfig":
@@ -197,13 +197,9 @@ def _endpoint(**fields: Any) -> "EndpointConfig":
 
 
 def _key(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    if not os.environ.get(variable):
-        raise UserError(
-            f"eval: the environment variable {variable} should hold a key; it is not set"
-        )
-    return os.environ[variable]
+    from shared.config.endpoint import key_from_environment
+
+    return key_from_environment(variable, "eval")
 
 
 def _weights(folder: Path) -> str:

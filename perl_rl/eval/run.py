@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from perl_rl.eval.items import Benchmark, Item
 from perl_rl.eval.journal import Journal
-from perl_rl.eval.judge import Judge
 from perl_rl.eval.models import Decoding, Model
 from perl_rl.eval.plan import Question, by_item, plan
 from perl_rl.eval.progress import progress
@@ -20,6 +19,7 @@ from perl_rl.eval.results import AnswerResult, ItemResult, Result
 from perl_rl.eval.scoring import same_answers, score_and_judge
 from perl_rl.eval.summarise import robustness, summarise
 from services.reward.grading import ExpressionGrader
+from services.reward.judge import Judge
 from services.reward.workers import GraderPool
 from shared.config import RewardConfig
 from shared.permutation import Permutation, answer_in_original, refusal

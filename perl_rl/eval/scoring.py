@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from perl_rl.eval.items import Item
-from perl_rl.eval.judge import Judge, is_open
+from perl_rl.eval.judge import agrees, is_open
 from perl_rl.eval.steps import split_steps
 from services.reward.extract import final_answer
 from services.reward.graders.letter import read_letter
@@ -14,6 +14,7 @@ from services.reward.graders.number import DEFAULT_TOLERANCE, read_number
 from services.reward.graders.text import read_text
 from services.reward.graders.wrapping import unwrap
 from services.reward.grading import ExpressionGrader, UngradableGold, canonical, grade
+from services.reward.judge import Judge
 from shared.errors import UserError
 from shared.sample import AnswerKind
 
@@ -62,7 +63,7 @@ async def score_and_judge(
     verdict = await score(item, gold, response, expressions)
     if judge is None or verdict.right or not response.strip() or not is_open(item):
         return verdict
-    if not await judge.agrees(item, gold, response):
+    if not await agrees(judge, item, gold, response):
         return verdict
     steps_right = None if verdict.steps_right is None else 1.0
     return replace(verdict, given=read_text(gold), right=True, steps_right=steps_right, judged=True)

@@ -1,10 +1,12 @@
 """Starts one reward node."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 from services.reward.app import create_app
 from services.reward.consumer import Consumer
+from services.reward.judge import Judge
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from services.reward.workers import GraderPool
@@ -20,18 +22,22 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
 
     Args:
         name: of this node, unique in the run.
-        run_dir: not used; a reward node keeps nothing on disk.
+        run_dir: where the judge's verdicts are kept; None keeps none.
         port: instead of ``reward.port``.
     """
     if config.redis.url is None:
         raise UserError("redis.url: the reward service needs the address of Redis")
     asyncio.run(
-        _serve(config, config.redis.url, name, config.reward.port if port is None else port)
+        _serve(
+            config, config.redis.url, name, run_dir, config.reward.port if port is None else port
+        )
     )
     return 0
 
 
-async def _serve(config: Config, redis_url: str, name: str, port: int) -> None:
+async def _serve(
+    config: Config, redis_url: str, name: str, run_dir: Path | None, port: int
+) -> None:
     reward = config.reward
     metrics = Metrics()
     warn_if_open("reward", reward.host, config.security.token)
@@ -41,8 +47,16 @@ async def _serve(config: Config, redis_url: str, name: str, port: int) -> None:
         redis_url, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file
     )
     try:
-        async with GraderPool(reward, lambda one: metrics.expressions.labels(one).inc()) as pool:
-            scorer = Scorer(reward, pool)
+        async with (
+            GraderPool(reward, lambda one: metrics.expressions.labels(one).inc()) as pool,
+            contextlib.AsyncExitStack() as stack,
+        ):
+            judge = None
+            if reward.judge is not None:
+                cache = run_dir / "judge" if run_dir else None
+                judge = Judge(reward.judge, cache, lambda one: metrics.judge.labels(one).inc())
+                await stack.enter_async_context(judge)
+            scorer = Scorer(reward, pool, judge, config.sampling.max_tokens)
             await pool.start()
             consumer = Consumer(client, config, scorer, metrics, name, url)
             app = create_app(

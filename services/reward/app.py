@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from fastapi import Depends, FastAPI, HTTPException
 
 from services.reward.grading import UngradableGold
+from services.reward.judge import JudgeUnavailable
 from services.reward.metrics import Metrics
+from services.reward.penalties import MissingDetail
 from services.reward.schemas import Health, Score, ScoreRequest
 from services.reward.scoring import Scorer
 from shared.auth import token_check
@@ -66,12 +68,13 @@ def create_app(
 
 async def _score(scorer: Scorer, place: int, request: ScoreRequest) -> Score:
     try:
-        reward = await scorer.score(request.response, request.answer, request.kind)
+        reward = await scorer.score(
+            request.response, request.answer, request.kind, details=request.details()
+        )
     except UngradableGold as error:
         raise HTTPException(422, f"item {place}, field 'answer': {error}") from None
-    return Score(
-        accuracy=reward.accuracy,
-        format=reward.format,
-        reward=reward.total,
-        extracted=reward.extracted,
-    )
+    except MissingDetail as error:
+        raise HTTPException(422, f"item {place}, field '{error.field}': {error}") from None
+    except JudgeUnavailable as error:
+        raise HTTPException(503, f"item {place}: not scored; {error}") from None
+    return Score.of(reward)

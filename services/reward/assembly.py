@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from services.reward.filters import Filter, reason_to_drop
 from services.reward.grading import UngradableGold
 from services.reward.metrics import Metrics
+from services.reward.penalties import Details
 from services.reward.scoring import Scorer
 from shared.ledger import DEAD_LETTER, Ledger
 from shared.messages import (
     MalformedMessage,
+    PromptTask,
+    Response,
     ScoredGroup,
     ScoredOrder,
     TrajectoryBatch,
@@ -69,11 +72,18 @@ class Assembly:
         if await self._ledger.drop_dead_letter(self._stream, entry, why):
             self._metrics.dropped.labels(DEAD_LETTER).inc()
 
+    async def give_up(self, entry: Entry, reason: str) -> None:
+        """Drop the group of a batch that was read but cannot be scored."""
+        await self._drop(decode(TrajectoryBatch, entry.payload), entry, reason)
+
     async def _score(self, batch: TrajectoryBatch) -> ScoredOrder:
         start = time.monotonic()
         task = batch.task
         rewards = await asyncio.gather(
-            *(self._scorer.score(one.text, task.answer, task.kind, task) for one in batch.responses)
+            *(
+                self._scorer.score(one.text, task.answer, task.kind, task, details(task, one))
+                for one in batch.responses
+            )
         )
         order = ScoredOrder(batch=batch, rewards=tuple(rewards), scored_s=time.monotonic() - start)
         self._metrics.scored(order)
@@ -91,6 +101,16 @@ class Assembly:
         task = batch.task
         if await self._ledger.drop(task.group_id, task.issued_at, reason, self._stream.name, entry):
             self._metrics.dropped.labels(reason).inc()
+
+
+def details(task: PromptTask, response: Response) -> Details:
+    """What a batch tells of one of its responses."""
+    return Details(
+        question=task.question,
+        tokens=len(response.token_ids),
+        finish_reason=response.finish_reason,
+        max_tokens=task.sampling.max_tokens,
+    )
 
 
 def assemble(orders: list[bytes]) -> ScoredGroup:

@@ -13,6 +13,7 @@ import redis.asyncio
 
 from services.reward.assembly import Assembly
 from services.reward.filters import build_filters
+from services.reward.judge import JudgeUnavailable
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from shared.config import Config
@@ -24,6 +25,9 @@ from shared.queues import Entry, WorkStream
 from shared.registry import NodeInfo, NodeState, Registry
 
 logger = logging.getLogger(__name__)
+
+JUDGE_FAILED = "judge_failed"
+"""Reason of a group with an order on which the judge gave no verdict."""
 
 # How long one read waits for work: bounds how late a node notices that it is to stop.
 _BLOCK_S = 0.5
@@ -132,8 +136,7 @@ class Consumer:
         """One attempt at an entry; a failure leaves it pending, for whoever claims it."""
         try:
             async with asyncio.timeout(self._config.task_timeout_s):
-                await self._assembly.handle(entry)
-            self._done += 1
+                await self._handle(entry)
         except UserError as error:
             if not self._failed.done():
                 self._failed.set_exception(error)
@@ -152,6 +155,16 @@ class Consumer:
             logger.exception("trajectory entry %s: the attempt to score it failed", entry.id)
         finally:
             del self._working[entry.id]
+
+    async def _handle(self, entry: Entry) -> None:
+        try:
+            await self._assembly.handle(entry)
+            self._done += 1
+        except JudgeUnavailable as error:
+            self._metrics.failures.inc()
+            logger.error("trajectory entry %s: not scored: %s", entry.id, error)
+            if await self._stream.deliveries(entry) >= self._config.max_attempts:
+                await self._assembly.give_up(entry, JUDGE_FAILED)
 
     async def _finish(self) -> None:
         while self._working:

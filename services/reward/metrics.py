@@ -22,12 +22,21 @@ class Metrics:
         self.format = Summary(
             "perl_reward_format", "Form of a response", ["source"], registry=registry
         )
+        self.penalty = Summary(
+            "perl_reward_penalty", "What length added to a reward", ["source"], registry=registry
+        )
         self.seconds = Histogram(
             "perl_reward_batch_seconds", "Scoring one trajectory batch", registry=registry
         )
         self.expressions = Counter(
             "perl_reward_expressions",
             "Expressions graded in worker processes",
+            ["outcome"],
+            registry=registry,
+        )
+        self.judge = Counter(
+            "perl_reward_judge",
+            "Requests to the judge, replies from its cache, verdicts it failed to give",
             ["outcome"],
             registry=registry,
         )
@@ -62,3 +71,4 @@ class Metrics:
             self.reward.labels(source).observe(reward.total)
             self.accuracy.labels(source).observe(reward.accuracy)
             self.format.labels(source).observe(reward.format)
+            self.penalty.labels(source).observe(reward.penalty)

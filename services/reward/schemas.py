@@ -2,8 +2,10 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from services.reward.penalties import Details
+from shared.messages import Reward
 from shared.sample import AnswerKind
 
 
@@ -16,6 +18,23 @@ class ScoreRequest(BaseModel):
     answer: str
     """The gold answer."""
     kind: AnswerKind
+    question: str | None = None
+    """What was asked, for the judge."""
+    tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Relative, for kind `number`."""
+    tokens: int | None = Field(default=None, ge=0)
+    """Length of the response; wanted where penalties are configured."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """The longest response there might have been; default: `sampling.max_tokens`."""
+
+    def details(self) -> Details:
+        """All that is not response, answer or kind."""
+        return Details(
+            question=self.question,
+            tolerance=self.tolerance,
+            tokens=self.tokens,
+            max_tokens=self.max_tokens,
+        )
 
 
 class Score(BaseModel):
@@ -23,9 +42,22 @@ class Score(BaseModel):
 
     accuracy: float
     format: float
+    penalty: float
+    """What its length added to the reward: 0 or negative."""
     reward: float
     extracted: str | None
     """The final answer found in the response; null when there is none."""
+
+    @classmethod
+    def of(cls, reward: Reward) -> "Score":
+        """The score that a reward is shown as."""
+        return cls(
+            accuracy=reward.accuracy,
+            format=reward.format,
+            penalty=reward.penalty,
+            reward=reward.total,
+            extracted=reward.extracted,
+        )
 
 
 class Health(BaseModel):

@@ -7,18 +7,23 @@ A reward function of one's own is ``def function(response, gold, kind, task, con
 - ``gold`` (str) and ``kind`` (``AnswerKind``): the right answer, for the order that was shown.
 - ``task`` (``PromptTask | None``): the question with its images' hashes and permutation; None
   when the score was asked for over HTTP or from a file.
-- ``context`` (``RewardContext``): the configuration, and the grader of expressions.
+- ``context`` (``RewardContext``): the configuration, the grader of expressions, the judge, and what
+  is known of the response beyond its text.
 
-A plain function runs in a thread, so that it may wait for something.
+A plain function runs in a thread, so that it may wait for something. Whatever the function, what
+the length of the response takes off (``penalties.py``) is added to its reward.
 """
 
 import asyncio
 import importlib
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from services.reward.grading import ExpressionGrader
+from services.reward.judge import Judge
+from services.reward.penalties import UNKNOWN, Details, penalty
 from shared.config import RewardConfig
 from shared.errors import UserError
 from shared.messages import PromptTask, Reward
@@ -32,6 +37,10 @@ class RewardContext:
     config: RewardConfig
     expressions: ExpressionGrader
     """Hand it to ``services.reward.grading.grade``."""
+    judge: Judge | None = None
+    """The judge of ``reward.judge``; its ``JudgeUnavailable`` is to be passed on, not caught."""
+    details: Details = UNKNOWN
+    """Of this response: its question, its length in tokens, why it ended."""
 
 
 RewardFunction = Callable[
@@ -40,23 +49,52 @@ RewardFunction = Callable[
 
 
 class Scorer:
-    """Scores single responses with the configured reward function."""
+    """Scores single responses with the configured reward function.
 
-    def __init__(self, config: RewardConfig, expressions: ExpressionGrader) -> None:
+    Args:
+        judge: asked where ``reward.judge`` says so.
+        max_tokens: the longest response, where its details do not tell.
+    """
+
+    def __init__(
+        self,
+        config: RewardConfig,
+        expressions: ExpressionGrader,
+        judge: Judge | None = None,
+        max_tokens: int | None = None,
+    ) -> None:
         self._function = load_function(config.function)
         self._waits = not inspect.iscoroutinefunction(self._function)
-        self._context = RewardContext(config, expressions)
+        self._context = RewardContext(config, expressions, judge)
+        self._max_tokens = max_tokens
 
     async def score(
-        self, response: str, gold: str, kind: AnswerKind, task: PromptTask | None = None
+        self,
+        response: str,
+        gold: str,
+        kind: AnswerKind,
+        task: PromptTask | None = None,
+        details: Details = UNKNOWN,
     ) -> Reward:
         """The reward of one response.
 
         Raises:
             UngradableGold: when `gold` is not of kind `kind`.
+            MissingDetail: when a penalty needs a length that `details` does not tell.
+            JudgeUnavailable: when the judge is asked and gives no verdict.
             TypeError: when the reward function returns something other than a `Reward`.
         """
-        arguments = (response, gold, kind, task, self._context)
+        if details.max_tokens is None:
+            details = replace(details, max_tokens=self._max_tokens)
+        added = penalty(self._context.config, details)
+        context = replace(self._context, details=details)
+        reward = await self._call(response, gold, kind, task, context)
+        if added == 0.0:
+            return reward
+        changes = {"total": reward.total + added, "penalty": reward.penalty + added}
+        return reward.model_copy(update=changes)
+
+    async def _call(self, *arguments: Any) -> Reward:
         if self._waits:
             reward = await asyncio.to_thread(self._function, *arguments)
         else:

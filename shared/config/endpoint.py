@@ -1,8 +1,11 @@
 """A language model that is asked over HTTP: to rephrase, to label, to judge, to be evaluated."""
 
+import os
+
 from pydantic import Field
 
 from shared.config.section import Count, Positive, Section
+from shared.errors import UserError
 
 
 class EndpointConfig(Section):
@@ -22,3 +25,18 @@ class EndpointConfig(Section):
     """Requests under way at a time."""
     budget: Count | None = None
     """The most requests of one process; answers from the cache are free."""
+
+
+def key_from_environment(variable: str | None, command: str) -> str | None:
+    """The key that an environment variable holds; None without a variable.
+
+    Raises:
+        UserError: in the name of `command`, when the variable is not set.
+    """
+    if variable is None:
+        return None
+    if not os.environ.get(variable):
+        raise UserError(
+            f"{command}: the environment variable {variable} should hold a key; it is not set"
+        )
+    return os.environ[variable]

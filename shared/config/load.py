@@ -115,7 +115,9 @@ def first_problem(error: ValidationError, keys: str = "docs/configuration.md") -
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
-    if not key or key.startswith(("security.", "redis.")):
+    secret = key.startswith(("security.", "redis.")) or key.endswith("api_key")
+    # Nor is a whole section shown: a key may be in it.
+    if not key or secret or isinstance(first["input"], dict):
         return f"{key}: {message}" if key else message
     return f"{key}: {message} (got {textwrap.shorten(repr(first['input']), 80)})"
 

@@ -1,8 +1,10 @@
 """The reward service and its filters."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from shared.config.endpoint import EndpointConfig
 from shared.config.section import Count, Fraction, Positive, Section
+from shared.sample import AnswerKind
 
 
 class FilterConfig(Section):
@@ -14,6 +16,56 @@ class FilterConfig(Section):
     """Drop groups whose mean accuracy is lower."""
     max_accuracy: Fraction | None = None
     """Drop groups whose mean accuracy is higher."""
+
+
+class JudgeConfig(Section):
+    """A language model's second opinion on answers that the rules do not find right."""
+
+    endpoint: EndpointConfig
+    kinds: tuple[AnswerKind, ...] = Field(default=("text",), min_length=1)
+    """Kinds of answers that it is asked about."""
+    prompt: str | None = None
+    """What it is asked, with the places `{gold}`, `{response}` and, as you like, `{question}`;
+    default: the prompt in `services/reward/judge.py`."""
+    asks: Count = 3
+    """How often it is asked, each time with another seed, until its reply is a verdict."""
+    max_tokens: Count = 32
+    """The longest reply; a verdict needs few."""
+    shown_chars: Count = 4000
+    """The most characters of a response that it is shown: the last ones."""
+    timeout_s: Positive = 300.0
+    """The longest one verdict may take, with all waiting and asking again; shorter than
+    ``reward.task_timeout_s``."""
+
+    @model_validator(mode="after")
+    def _prompt_shows_both_answers(self) -> "JudgeConfig":
+        for place in ("{gold}", "{response}"):
+            if self.prompt is not None and place not in self.prompt:
+                raise ValueError(f"the prompt has no place {place}")
+        return self
+
+
+class LengthPenaltyConfig(Section):
+    """Takes ``per_token`` off the reward for each token after the first ``start_tokens``."""
+
+    start_tokens: int = Field(ge=0)
+    """Responses up to this length are free."""
+    per_token: Positive
+    """Taken off for each further token."""
+    most: Positive
+    """The most that is taken off."""
+
+
+class OverlongConfig(Section):
+    """DAPO's soft overlong punishment: grows over the last tokens before ``sampling.max_tokens``.
+
+    arXiv 2503.14476, equation 13.
+    """
+
+    buffer_tokens: Count
+    """How many tokens before ``sampling.max_tokens`` it starts."""
+    penalty: Positive = 1.0
+    """What is taken off a response of ``sampling.max_tokens``."""
 
 
 class RewardConfig(Section):
@@ -31,6 +83,12 @@ class RewardConfig(Section):
     """Weight of a right answer in the reward."""
     format_weight: float = 0.1
     """Weight of the asked-for format in the reward."""
+    judge: JudgeConfig | None = None
+    """A language model that is asked where the rules do not find an answer right."""
+    length_penalty: LengthPenaltyConfig | None = None
+    """A price on tokens, whatever the reward function."""
+    overlong: OverlongConfig | None = None
+    """A price on getting close to the longest response, whatever the reward function."""
     workers: Count = 2
     """Processes that grade answers which need a maths library."""
     grade_timeout_s: Positive = 5.0
@@ -52,5 +110,15 @@ class RewardConfig(Section):
     drain_timeout_s: Positive = 10.0
     """How long a node may finish work in hand when it is told to stop."""
     max_attempts: Count = 3
-    """Trajectories handed out this often without a result are dropped as a dead letter."""
+    """Trajectories handed out this often without a result are dropped as a dead letter, or,
+    where the judge gave no verdict, for the reason `judge_failed`."""
     filter: FilterConfig = FilterConfig()
+
+    @model_validator(mode="after")
+    def _judge_ends_first(self) -> "RewardConfig":
+        if self.judge is not None and self.judge.timeout_s >= self.task_timeout_s:
+            raise ValueError(
+                f"judge.timeout_s ({self.judge.timeout_s:g}) must be less than task_timeout_s "
+                f"({self.task_timeout_s:g})"
+            )
+        return self

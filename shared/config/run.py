@@ -66,3 +66,13 @@ class Config(Section):
                 "(trainer.ranks times trainer.hosts)"
             )
         return self
+
+    @model_validator(mode="after")
+    def _overlong_within_a_response(self) -> "Config":
+        overlong, longest = self.reward.overlong, self.sampling.max_tokens
+        if overlong is not None and overlong.buffer_tokens > longest:
+            raise ValueError(
+                f"reward.overlong.buffer_tokens ({overlong.buffer_tokens}) must not be more than "
+                f"sampling.max_tokens ({longest})"
+            )
+        return self

@@ -10,13 +10,16 @@ import pytest
 import redis.asyncio
 
 from services.reward.consumer import Consumer
+from services.reward.judge import Judge
 from services.reward.metrics import Metrics
 from services.reward.scoring import RewardContext, Scorer
 from shared.config import Config
+from shared.config.reward import JudgeConfig, OverlongConfig
 from shared.connection import connect
 from shared.keys import Keys
 from shared.ledger import Counts, Ledger
 from shared.messages import (
+    SCHEMA_VERSION,
     PolicyVersion,
     PromptTask,
     Reward,
@@ -28,6 +31,7 @@ from shared.messages import (
 from shared.queues import WorkStream
 from shared.registry import NodeInfo, Registry
 from tests.builders import batch, response, task
+from tests.scripted_endpoint import ScriptedEndpoint, text_of
 
 WAIT_S = 30.0
 RIGHT, WRONG = r"<think>so</think>\boxed{B}", r"<think>so</think>\boxed{A}"
@@ -74,7 +78,8 @@ class Bench:
         """A running node; leaving the block stops it in good order."""
         reward = self.config.reward.model_copy(update=settings)
         config = self.config.model_copy(update={"reward": reward})
-        scorer = Scorer(reward, NoExpressions())
+        judge = Judge(reward.judge) if reward.judge else None
+        scorer = Scorer(reward, NoExpressions(), judge)
         consumer = Consumer(self.client, config, scorer, self.metrics, name, "http://reward")
         stop = asyncio.Event()
         running = asyncio.create_task(consumer.run(stop))
@@ -83,6 +88,8 @@ class Bench:
         finally:
             stop.set()
             await asyncio.wait_for(running, WAIT_S)
+            if judge is not None:
+                await judge.__aexit__()
 
     async def issue(self, group: str, orders: int = 2, **changes: Any) -> None:
         """What the feeder does."""
@@ -215,7 +222,8 @@ async def test_a_malformed_entry_is_buried_and_the_node_goes_on(bench: Bench) ->
     async with bench.node():
         await bench.client.xadd(bench.keys.trajectories, {"m": b"rubbish"})
         await bench.client.xadd(
-            bench.keys.trajectories, {"m": msgpack.packb(["TrajectoryBatch", 1, fields])}
+            bench.keys.trajectories,
+            {"m": msgpack.packb(["TrajectoryBatch", SCHEMA_VERSION, fields])},
         )
         for index in range(2):
             await bench.answer("good", index, WRONG, RIGHT)
@@ -249,6 +257,65 @@ async def test_a_failing_reward_function_is_tried_again_then_given_up(bench: Ben
     assert len(attempts) == 2
     ((_, letter),) = await bench.client.xrange(bench.keys.dead_letters)
     assert letter[b"reason"] == b"not scored in 2 attempts"
+
+
+def judge_at(url: str) -> JudgeConfig:
+    endpoint = {"url": url, "model": "j", "retries": 0, "timeout_s": 10}
+    return JudgeConfig.model_validate({"endpoint": endpoint, "timeout_s": 10})
+
+
+OPEN = {"answer": "cat", "kind": "text"}
+KITTEN, DOG = r"<think></think>\boxed{kitten}", r"<think></think>\boxed{dog}"
+
+
+@pytest.mark.parametrize("said", [500, "It depends."])
+async def test_a_judge_that_fails_drops_the_group_and_scores_nothing(
+    bench: Bench, said: int | str
+) -> None:
+    await bench.issue("g", **OPEN)
+    with ScriptedEndpoint(lambda body: said).serving() as endpoint:
+        async with bench.node(judge=judge_at(endpoint.url), max_attempts=2) as node:
+            await bench.answer("g", 0, KITTEN, orders=2, **OPEN)
+            counts = await bench.until(lambda counts: counts.in_flight == 0)
+            await bench.answer("g", 1, KITTEN, orders=2, **OPEN)
+            await bench.until_drained()
+            assert node.state == "ready"
+    assert counts.dropped == {"judge_failed": 1}
+    assert await bench.client.xlen(bench.keys.groups) == 0
+    assert await bench.client.xlen(bench.keys.dead_letters) == 0
+    value = bench.metrics.registry.get_sample_value
+    assert value("perl_reward_groups_dropped_total", {"reason": "judge_failed"}) == 1
+    assert value("perl_reward_failures_total") >= 2
+    assert value("perl_reward_responses_total", {"source": "option"}) is None
+
+
+async def test_a_judge_that_comes_back_loses_nothing(bench: Bench) -> None:
+    await bench.issue("g", orders=1, **OPEN)
+
+    def twice_down(body: dict[str, Any]) -> int | str:
+        if len(endpoint.requests) <= 2:
+            return 503
+        return "yes" if "kitten" in text_of(body) else "no"
+
+    endpoint = ScriptedEndpoint(twice_down)
+    with endpoint.serving():
+        async with bench.node(judge=judge_at(endpoint.url), max_attempts=9):
+            await bench.answer("g", 0, KITTEN, DOG, orders=1, **OPEN)
+            (group,) = await bench.groups(1)
+            await bench.until_drained()
+    assert group.rewards().tolist() == [1.0, 0.1]
+    assert (await bench.ledger.counts()).dropped == {}
+
+
+async def test_length_is_shaped_by_the_tasks_own_limit(bench: Bench) -> None:
+    await bench.issue("g", orders=1)
+    # Three tokens each, of sixteen at most.
+    overlong = OverlongConfig(buffer_tokens=14, penalty=0.7)
+    async with bench.node(overlong=overlong):
+        await bench.answer("g", 0, RIGHT, WRONG, orders=1)
+        (group,) = await bench.groups(1)
+    assert [one.penalty for one in group.orders[0].rewards] == [pytest.approx(-0.05)] * 2
+    assert group.rewards().tolist() == pytest.approx([0.95, 0.05])
 
 
 async def test_work_of_a_dead_node_is_taken_over(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """A reward node as a process of its own: started, asked, killed, told to stop, misconfigured."""
 
 import asyncio
+import json
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from shared.ledger import Ledger
 from shared.messages import ScoredGroup, TrajectoryBatch, decode, encode
 from shared.registry import NodeInfo, Registry
 from tests.builders import batch, response, task
+from tests.scripted_endpoint import ScriptedEndpoint
 
 WAIT_S = 60.0
 RUN = "reward-service-test"
@@ -50,11 +52,15 @@ def config_file(tmp_path: Path, redis_url: str) -> Path:
 
 
 @contextmanager
-def node(config_file: Path, *overrides: str, name: str = "reward-0") -> Iterator[subprocess.Popen]:
+def node(
+    config_file: Path, *overrides: str, name: str = "reward-0", run_dir: Path | None = None
+) -> Iterator[subprocess.Popen]:
     """A reward node's process; killed at the end if it still runs."""
     command = [sys.executable, "-m", "perl_rl", "reward", "serve", str(config_file), "--name", name]
     for override in overrides:
         command += ["--set", override]
+    if run_dir is not None:
+        command += ["--run-dir", str(run_dir)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         yield process
@@ -127,7 +133,7 @@ async def test_a_node_serves_scores_and_stops_in_good_order(
             assert (await http.post("/score", json=items)).status_code == 401
             scores = await http.post("/score", json=items, headers=bearer("s3cret"))
             assert scores.json() == [
-                {"accuracy": 1.0, "format": 0.0, "reward": 0.9, "extracted": "0.5"}
+                {"accuracy": 1.0, "format": 0.0, "penalty": 0.0, "reward": 0.9, "extracted": "0.5"}
             ]
             await issue(client, "g")
             await answer(client, "g", "0.5", "0.6")
@@ -139,6 +145,33 @@ async def test_a_node_serves_scores_and_stops_in_good_order(
         assert 'perl_reward_queue_length{queue="groups"} 1.0' in metrics
         stopped(process)
     assert await Registry(client, Keys(RUN)).nodes() == ([], [])
+
+
+async def test_a_node_asks_its_judge_and_keeps_the_verdicts(
+    config_file: Path, client: redis.asyncio.Redis, tmp_path: Path
+) -> None:
+    verdict = '{"correct": true}'
+    item = {"response": "a kitten", "answer": "cat", "kind": "text", "tokens": 2048}
+    with ScriptedEndpoint(lambda body: verdict).serving() as judge:
+        settings = (
+            f"reward.judge.endpoint.url={judge.url}",
+            "reward.judge.endpoint.model=j",
+            "reward.overlong.buffer_tokens=1000",
+        )
+        with node(config_file, *settings, run_dir=tmp_path / "run") as process:
+            url = (await ready_node(client)).url
+            async with httpx.AsyncClient(
+                base_url=url, timeout=WAIT_S, headers=bearer("s3cret")
+            ) as http:
+                for _ in range(2):
+                    (score,) = (await http.post("/score", json=[item])).json()
+                    assert (score["accuracy"], score["penalty"]) == (1.0, -1.0)
+                metrics = (await http.get("/metrics")).text
+            assert 'perl_reward_judge_total{outcome="asked"} 1.0' in metrics
+            assert 'perl_reward_judge_total{outcome="cache"} 1.0' in metrics
+            stopped(process)
+    (kept,) = (tmp_path / "run" / "judge").rglob("*.json")
+    assert json.loads(kept.read_text()) == {"text": verdict}
 
 
 async def test_a_killed_node_leaves_no_process_and_its_work_is_taken_over(

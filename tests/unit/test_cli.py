@@ -102,7 +102,13 @@ def test_score_adds_the_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[st
     file.write_text("\n".join(json.dumps(row) for row in rows))
     assert main(["score", str(file)]) == 0
     first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
-    assert first == rows[0] | {"accuracy": 1.0, "format": 1.0, "reward": 1.0, "extracted": "B"}
+    assert first == rows[0] | {
+        "accuracy": 1.0,
+        "format": 1.0,
+        "penalty": 0.0,
+        "reward": 1.0,
+        "extracted": "B",
+    }
     assert (second["accuracy"], second["format"], second["reward"]) == (0.0, 0.0, 0.0)
     assert (third["accuracy"], third["format"], third["reward"]) == (1.0, 0.0, 0.9)
 

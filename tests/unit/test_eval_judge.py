@@ -74,7 +74,10 @@ def test_a_judge_that_does_not_answer_ends_the_grading_not_the_result(
     ):
         words = command(model, tmp_path, "--judge", judge.url, "--judge-model", "j")
         assert main(words) == 2
-        assert "said 'perhaps', neither yes nor no" in capsys.readouterr().err.splitlines()[-1]
+        assert (
+            "said 'perhaps', which is no verdict, when asked 3 times"
+            in capsys.readouterr().err.splitlines()[-1]
+        )
         assert not (tmp_path / "out.json").exists()
         assert main(command(model, tmp_path)) == 0
         assert len(model.requests) == 40

@@ -51,9 +51,9 @@ async def test_score(client: httpx.AsyncClient) -> None:
     answer = await client.post("/score", json=[item(), item("no"), item(r"\boxed{A}")])
     assert answer.status_code == 200
     assert answer.json() == [
-        {"accuracy": 1.0, "format": 1.0, "reward": 1.0, "extracted": "(B)"},
-        {"accuracy": 0.0, "format": 0.0, "reward": 0.0, "extracted": None},
-        {"accuracy": 0.0, "format": 0.0, "reward": 0.0, "extracted": "A"},
+        {"accuracy": 1.0, "format": 1.0, "penalty": 0.0, "reward": 1.0, "extracted": "(B)"},
+        {"accuracy": 0.0, "format": 0.0, "penalty": 0.0, "reward": 0.0, "extracted": None},
+        {"accuracy": 0.0, "format": 0.0, "penalty": 0.0, "reward": 0.0, "extracted": "A"},
     ]
 
 
