@@ -4,12 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reward.extract import (
-    MAX_ANSWER_CHARS,
-    MAX_RESPONSE_CHARS,
-    final_answer,
-    well_formed,
-)
+from services.reward.extract import final_answer, well_formed
+from services.reward.limits import MAX_ANSWER_CHARS, MAX_RESPONSE_CHARS
 
 
 @pytest.mark.parametrize(

@@ -12,3 +12,8 @@ def read_text(answer: str) -> str | None:
     text = unicodedata.normalize("NFKC", unwrap(answer)).casefold()
     text = " ".join(text.split()).strip(_QUOTES).rstrip(".!").strip(_QUOTES)
     return text.strip() or None
+
+
+def read_exact(answer: str) -> str | None:
+    """The text as it is, but for white space around it; None when it is empty."""
+    return answer.strip() or None
