@@ -18,9 +18,9 @@ _TOKEN = re.compile(r"\\boxed\s{0,8}\{|\\.|[{}]", re.DOTALL)
 
 # What introduces an answer that is in no box. The last one counts.
 _STATED = re.compile(
-    r"(?:\b(?:answer|choice|option)(?:\s(?:to|of|for)\s[^.:\n]{0,80}?)?"
+    r"(?:\b(?:answers?|choice|option|correct order)(?:\s(?:to|of|for)\s[^.:\n]{0,80}?)?"
     r"\*{0,2}\s?(?:is|are|would be|:|：)"
-    r"|####|(?:答案|应?选择?|结果)\*{0,2}\s?(?:应该?)?(?:[是为选]|:|：)|故选)"
+    r"|\b(?:choose|pick|select)(?=\s)|####|(?:答案|应?选择?|结果)\*{0,2}\s?(?:应该?)?(?:[是为选]|:|：)|故选)"
     r"[ \t]*[:：]?[ \t]*(?:\*\*(?=\s))?\s*",
     re.IGNORECASE,
 )
@@ -40,15 +40,16 @@ def extract_answer(response: str, kind: AnswerKind, strict: bool = True) -> str 
 
     Strict: the content of the last balanced ``\boxed{...}`` and nothing else (`final_answer`).
     Not strict: first what follows the reasoning, then the whole response, is searched for a box,
-    for a statement ("The answer is (B).", "**Answer:** 12", "答案是B。") and for a short last line
-    that is an answer of the kind. Letters inside words are never taken for answers.
+    for ``<answer>`` tags, for a statement ("The answer is (B).", "**Answer:** 12", "答案是B。") and
+    for a short last line that is an answer of the kind. Letters inside words never count.
     """
     if strict or len(response) > MAX_RESPONSE_CHARS:
         return final_answer(response)
     _, ended, after = response.rpartition(_END_THINK)
     for text in (after, response) if ended else (response,):
         boxed = final_answer(text)
-        answer = _in_words(text, kind) if boxed is None else boxed
+        tagged = _tagged(text) if boxed is None else boxed
+        answer = _in_words(text, kind) if tagged is None else tagged
         if answer is not None:
             return answer
     return None
@@ -76,6 +77,13 @@ def well_formed(response: str) -> bool:
     if _THINK in thought[len(_THINK) :] or _THINK in after or _END_THINK in after:
         return False
     return _last_box(after) is not None
+
+
+def _tagged(text: str) -> str | None:
+    """The content of the last pair of answer tags."""
+    before, closed, _ = text.rpartition("</answer>")
+    _, opened, content = before.rpartition("<answer>")
+    return content.strip() if closed and opened and len(content) <= MAX_ANSWER_CHARS else None
 
 
 def _in_words(text: str, kind: AnswerKind) -> str | None:

@@ -6,6 +6,7 @@ that look for the first letter find the B of "boxed" or the T of "The".
 
 import re
 
+from services.reward.graders.text import QUOTES
 from services.reward.graders.wrapping import unwrap
 
 _LEAD = (
@@ -25,7 +26,7 @@ _ANOTHER_LABEL = re.compile(r"\([a-z]\)|(?<![\w.])[a-z][.):](?!\w)", re.IGNORECA
 
 def read_letter(answer: str) -> str | None:
     """The one option that the answer names, as a capital letter; None when it names none or two."""
-    text = " ".join(unwrap(unwrap(answer).replace("**", "")).split())
+    text = " ".join(unwrap(unwrap(answer).replace("**", "")).strip(QUOTES).split())
     match = _ANSWER.fullmatch(text) or _ANSWER.fullmatch(text.removesuffix("."))
     if match is None or _ANOTHER_LABEL.search(match["rest"] or ""):
         return None

@@ -24,7 +24,12 @@ _ONLY_NUMBER = re.compile(_NUMBER, re.ASCII)
 # "1 2" are no quantities.
 _UNIT = r"(?:[^\W\d_]|[%°$€£¥℃℉])(?:[^\W\d_]|[/. %°])*(?:\^\s?\{?[23]\}?|[²³])?"
 _QUANTITY = re.compile(rf"(?a:{_NUMBER})\s?({_UNIT})?")
-_NAME = re.compile(r"^[A-Za-z]\s?=\s?|^(?:≈|\\approx(?![a-z]))\s?")
+# A unit that the table does not have: words ("7 apples"), never a symbol such as x or π.
+_COUNTED = re.compile(r"[a-zA-Z]{3,}(?:[ -][a-zA-Z]+)*|[\u4e00-\u9fff]+")
+_NAME = re.compile(
+    r"^[A-Za-z]\s?=\s?|^(?:≈|\\approx(?![a-z])|(?:approximately|about|roughly)(?=\s))\s?",
+    re.IGNORECASE,
+)
 _CURRENCY = re.compile(r"^([+-]?)\s?\\?([$€£¥])\s?")
 _LATEX_SEPARATORS = re.compile(r"(?<=\d)(?:\{,\}|\\[,!;]\s?|~)(?=\d{3}(?!\d))", re.ASCII)
 _LATEX_SPACES = re.compile(r"\\[,;:!\s]|~")
@@ -62,9 +67,12 @@ def read_quantity(answer: str) -> Quantity | None:
         return None
     *number, unit = match.groups()
     value = _value(*number)
+    unit = unit.strip() if unit else None
     if value is None or (currency and unit):
         return None
-    return Quantity(value, currency[2] if currency else unit and unit.strip())
+    if unit and read_unit(unit) is None and not _COUNTED.fullmatch(unit):
+        return None
+    return Quantity(value, currency[2] if currency else unit)
 
 
 def read_number(answer: str) -> float | None:

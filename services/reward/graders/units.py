@@ -34,11 +34,22 @@ _TABLE: dict[str, dict[str, float]] = {
         "day|days|天": 86400.0,
         "week|weeks|周": 604800.0,
     },
+    "N": {"N|newton|newtons|牛": 1.0},
+    "J": {"J|joule|joules|焦": 1.0, "kJ|kilojoule|kilojoules": 1000.0},
+    "W": {"W|watt|watts|瓦": 1.0, "kW|kilowatt|kilowatts": 1000.0},
+    "V": {"V|volt|volts|伏": 1.0},
+    "A": {"A|ampere|amperes|安": 1.0},
+    "Ω": {"Ω|ohm|ohms|欧": 1.0},
+    "Pa": {"Pa|pascal|pascals|帕": 1.0, "kPa": 1000.0},
+    "Hz": {"Hz|hertz|赫兹": 1.0, "kHz": 1000.0},
+    "mol": {"mol|mole|moles|摩尔": 1.0},
     "l": {
         "l|L|liter|liters|litre|litres|升": 1.0,
         "ml|mL|milliliter|milliliters|millilitre|millilitres|毫升": 0.001,
     },
     "m/s": {"m/s|米/秒": 1.0, "km/h|千米/小时": 1 / 3.6, "mph": 0.44704},
+    "m/s^2": {"m/s^2|m/s²": 1.0},
+    "kg/m^3": {"kg/m^3|kg/m³": 1.0, "g/cm^3|g/cm³": 1000.0},
     "°": {"°|degree|degrees|deg|度": 1.0},
     "rad": {"rad|radian|radians|弧度": 1.0},
     "°C": {"°C|℃|摄氏度": 1.0},
@@ -67,14 +78,17 @@ def read_unit(text: str) -> tuple[str, float] | None:
 
     Squares and cubes of lengths are dimensions of their own: ``m^2``, ``m^3``.
     """
-    unit = text.strip().rstrip(".")
+    unit = text.strip().rstrip(".").replace("{", "").replace("}", "")
+    if unit in _KNOWN:
+        return _KNOWN[unit]
     before, after = _BEFORE.fullmatch(unit), _AFTER.fullmatch(unit)
     power = 1
     if before is not None:
         power, unit = _POWERS[before[1]], before[2]
     elif after is not None:
         power, unit = int(after[2] or "  ²³".index(after[3])), after[1]
-    known = _KNOWN.get(unit) or _KNOWN.get(unit.lower())
+    # Not for one letter: M is no metre.
+    known = _KNOWN.get(unit) or (_KNOWN.get(unit.lower()) if len(unit) > 1 else None)
     if known is None or power == 1:
         return known
     return (f"m^{power}", known[1] ** power) if known[0] == "m" else None
