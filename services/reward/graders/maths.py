@@ -17,6 +17,9 @@ _THOUSANDS = re.compile(r"\s*-?\d{1,3}(?:,\s?\d{3})+(?:\.\d+)?\s*", re.ASCII)
 _PERCENT = re.compile(r"\s?(?:\\?%|percent)$")
 _WORDS = re.compile(r"[A-Za-z]{3,}(?:[\s-]+[A-Za-z]+)*")
 _OPENING, _CLOSING = "([{", ")]}"
+_TUPLE = re.compile(r"(?:\\left\s?)?\(([^()\[\]{}]*?)(?:\\right\s?)?\)")
+_LIST = re.compile(r"(?:\\left\s?)?\[([^()\[\]{}]*?)(?:\\right\s?)?\]")
+_NAMED = re.compile(r"\s*([A-Za-z](?:_\{?\w\}?)?)\s*=\s*")
 _OR = re.compile(r"\s*(?:,\s*)?(?:\bor\b|或)\s*")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s?\{")
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -25,6 +28,7 @@ _SPELLINGS = tuple(
     (re.compile(spelling), latex)
     for spelling, latex in (
         (r"√\s?\(([^()]*)\)|√\s?(\d+|[a-z])", r"\\sqrt{\1\2}"),
+        ("∠", r"\\angle "),
         ("²", "^2"),
         ("³", "^3"),
         (r"°|\\degree(?![a-z])", r"^\\circ "),
@@ -63,26 +67,46 @@ def pairs_to_compare(gold: str, given: str) -> list[tuple[str, str]] | bool:
     if len(_OR.split(gold)) > 1 or len(_OR.split(given)) > 1:
         return [(_as_set(gold), _as_set(given))]
     golds, givens = _items(gold), _items(given)
+    # "(2,1)" for "1,2": the library would take the bare list for a set. A gold answer in square
+    # brackets may be an interval.
+    if len(golds) > 1 and (bracketed := _TUPLE.fullmatch(given) or _LIST.fullmatch(given)):
+        givens = _items(bracketed[1])
+    elif len(givens) > 1 and (bracketed := _TUPLE.fullmatch(gold)):
+        golds = _items(bracketed[1])
     if len(golds) > 1 and len(givens) > 1:
-        if len(golds) != len(givens):
-            return False
-        return [_without_percent(*pair) for pair in zip(golds, givens, strict=True)]
+        return _lists_to_compare(golds, givens)
     return [_without_percent(gold, given)]
 
 
+def _lists_to_compare(golds: list[str], givens: list[str]) -> list[tuple[str, str]] | bool:
+    """Item by item; named values ("y=2, x=1") by name, those of one name ("x=2, x=-2") as a set."""
+    if len(golds) != len(givens):
+        return False
+    names = [
+        [match[1] for item in side if (match := _NAMED.match(item))] for side in (golds, givens)
+    ]
+    if len(names[0]) == len(golds) and sorted(names[0]) == sorted(names[1]):
+        if len(set(names[0])) == 1:
+            values = (",".join(_NAMED.sub("", item) for item in side) for side in (golds, givens))
+            gold, given = (f"\\{{{value}\\}}" for value in values)
+            return [(gold, given)]
+        golds, givens = (
+            sorted(side, key=lambda item: item.split("=")[0].strip()) for side in (golds, givens)
+        )
+    return [_without_percent(*pair) for pair in zip(golds, givens, strict=True)]
+
+
 def _with_units(gold: str, given: str) -> tuple[Quantity, Quantity] | None:
-    """Both sides as quantities where one has a unit beyond doubt: one letter may be a variable."""
-    sides = [(read_quantity(side), _TEXT_COMMAND.search(side)) for side in (gold, given)]
-    right, said = sides[0][0], sides[1][0]
+    """Both sides as quantities where one has a unit beyond doubt: one letter alone
+    may be a variable."""
+    right, said = read_quantity(gold), read_quantity(given)
     if right is None or said is None:
         return None
-    for quantity, command in sides:
-        unit = quantity.unit if quantity else None
-        if unit in (None, "%", "percent") or unit is None or read_unit(unit) is None:
-            continue
-        if command or len(unit) > 1 or not unit.isascii():
-            return right, said
-    return None
+    units = [unit for unit in (right.unit, said.unit) if unit and read_unit(unit)]
+    units = [unit for unit in units if unit not in ("%", "percent")]
+    spelled = any(len(unit) > 1 or not unit.isascii() for unit in units)
+    in_command = units and _TEXT_COMMAND.search(gold + given)
+    return (right, said) if spelled or in_command or len(units) == 2 else None
 
 
 def _spelled(text: str) -> str:
