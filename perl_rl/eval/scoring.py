@@ -1,19 +1,22 @@
 """Compares responses with gold answers, each benchmark's way: by rules, then by a judge if any."""
 
-import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from perl_rl.eval.items import Item
 from perl_rl.eval.judge import agrees, is_open
-from perl_rl.eval.steps import split_steps
-from services.reward.extract import final_answer
+from services.reward.extract import extract_answer
 from services.reward.graders.letter import read_letter
-from services.reward.graders.number import DEFAULT_TOLERANCE, read_number
+from services.reward.graders.number import DEFAULT_TOLERANCE, read_number, read_quantity
 from services.reward.graders.text import read_text
 from services.reward.graders.wrapping import unwrap
-from services.reward.grading import ExpressionGrader, UngradableGold, canonical, grade
+from services.reward.grading import (
+    ExpressionGrader,
+    UngradableGold,
+    canonical,
+    grade,
+    step_shares,
+)
 from services.reward.judge import Judge
 from shared.errors import UserError
 from shared.sample import AnswerKind
@@ -35,8 +38,8 @@ class Verdict:
 
 
 def extracted(response: str, kind: AnswerKind) -> str | None:
-    """The final answer in a response; None without one."""
-    return final_answer(response)
+    """The final answer in a response, in a box or stated in words; None without one."""
+    return extract_answer(response, kind, strict=False)
 
 
 async def score(item: Item, gold: str, response: str, expressions: ExpressionGrader) -> Verdict:
@@ -162,13 +165,10 @@ async def _score_rounded(
     return Verdict(answer, rounded, rounded == f"{round(right, item.precision):.{item.precision}f}")
 
 
-_UNIT = re.compile(r"(?<=\d)\s*(?:\\?[a-zA-Z°²³/^{}%$]+\s*)+$")
-
-
 def _number_in(answer: str) -> float | None:
     """The number that an answer is, a unit behind it or none."""
-    number = read_number(answer)
-    return read_number(_UNIT.sub("", unwrap(answer))) if number is None else number
+    quantity = read_quantity(answer)
+    return None if quantity is None else quantity.value
 
 
 async def _score_list(
@@ -186,24 +186,9 @@ async def _score_steps(
     item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
 ) -> Verdict:
     """Right only when every step is; a gold step that the answer lacks is wrong."""
-    wanted = split_steps(gold)
-    given = _steps_in(unwrap(answer or ""), len(wanted))
-    if not wanted:
-        raise UngradableGold(f"the gold answer {gold[:80]!r} has no numbered steps")
-    rights = await asyncio.gather(
-        *(grade(given.get(number), step, "math", expressions) for number, step in wanted.items())
-    )
-    form = "; ".join(f"({number}) {read_text(step) or ''}" for number, step in given.items())
-    return Verdict(answer, form or None, all(rights), sum(rights) / len(rights))
-
-
-def _steps_in(answer: str, wanted: int) -> dict[int, str]:
-    """The numbered steps, or as many parts between semicolons as there should be."""
-    parts = answer.split(";")
-    numbered = split_steps(answer)
-    if not numbered and len(parts) == wanted:
-        return {place: part.strip() for place, part in enumerate(parts, start=1)}
-    return numbered
+    rights = await step_shares(answer, gold, expressions)
+    given = None if answer is None else canonical(answer, "steps")
+    return Verdict(answer, given, all(rights), sum(rights) / len(rights))
 
 
 _SCORES = {

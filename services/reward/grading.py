@@ -1,19 +1,24 @@
 """Compares a final answer with the gold answer by the kind of the answer.
 
 Each kind has a module in ``graders/`` that reads an answer into a form that can be compared. A new
-kind (a list, several steps, a quantity with a unit, a judge) is one more module there, one more
-name in ``shared.sample.AnswerKind`` and one more line here.
+kind is one more module there, one more name in ``shared.sample.AnswerKind`` and one more line here.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from services.reward.extract import MAX_ANSWER_CHARS
+from services.reward.graders.boolean import read_boolean
+from services.reward.graders.items import read_list
 from services.reward.graders.letter import read_letter
 from services.reward.graders.maths import pairs_to_compare
-from services.reward.graders.number import DEFAULT_TOLERANCE, read_number, same_number
+from services.reward.graders.number import DEFAULT_TOLERANCE, read_quantity, same_quantity
+from services.reward.graders.order import read_order
 from services.reward.graders.position import read_position
-from services.reward.graders.text import read_text
+from services.reward.graders.steps import read_steps, split_steps, steps_of
+from services.reward.graders.text import read_exact, read_text
+from services.reward.graders.wrapping import unwrap
+from services.reward.limits import MAX_ANSWER_CHARS
 from shared.sample import AnswerKind
 
 
@@ -30,25 +35,38 @@ class ExpressionGrader(Protocol):
 
 
 def _read_number(answer: str) -> str | None:
-    value = read_number(answer)
-    return None if value is None else f"{value:.12g}"
+    quantity = read_quantity(answer)
+    return None if quantity is None else quantity.canonical()
 
 
 _READERS: dict[AnswerKind, Callable[[str], str | None]] = {
     "letter": read_letter,
     "position": read_position,
+    "order": read_order,
     "number": _read_number,
-    "text": read_text,
     "math": read_text,
+    "boolean": read_boolean,
+    "text": read_text,
+    "exact": read_exact,
+    "list": read_list,
+    "steps": read_steps,
 }
+_MOST_READINGS = 10
 
 
 def canonical(answer: str, kind: AnswerKind) -> str | None:
     """The one form that all answers with the same meaning share; None when it cannot be read.
 
-    Letters become capitals, places digits counted from 1. An expression is only normalised as text.
+    Letters become capitals, places digits counted from 1, quantities their dimension's first unit.
+    An expression is only normalised as text. Reading the form gives the form again.
     """
-    return None if len(answer) > MAX_ANSWER_CHARS else _READERS[kind](answer)
+    form = None if len(answer) > MAX_ANSWER_CHARS else _READERS[kind](answer)
+    for _ in range(_MOST_READINGS):
+        again = None if form is None else _READERS[kind](form)
+        if again == form:
+            return form
+        form = again
+    return None
 
 
 def check_gold(gold: str, kind: AnswerKind) -> None:
@@ -68,7 +86,7 @@ async def grade(
     expressions: ExpressionGrader,
     tolerance: float = DEFAULT_TOLERANCE,
 ) -> bool:
-    """Whether a final answer (see ``extract.final_answer``) is right; no answer is wrong.
+    """Whether a final answer (see ``extract.extract_answer``) is right; no answer is wrong.
 
     Args:
         tolerance: relative, for kind ``number``.
@@ -83,6 +101,24 @@ async def grade(
         pairs = pairs_to_compare(gold, answer)
         return pairs if isinstance(pairs, bool) else await expressions.equal(pairs)
     if kind == "number":
-        right, given = read_number(gold), read_number(answer)
-        return right is not None and given is not None and same_number(right, given, tolerance)
+        right, given = read_quantity(gold), read_quantity(answer)
+        return right is not None and given is not None and same_quantity(right, given, tolerance)
+    if kind == "steps":
+        return all(await step_shares(answer, gold, expressions))
     return canonical(answer, kind) == canonical(gold, kind)
+
+
+async def step_shares(answer: str | None, gold: str, expressions: ExpressionGrader) -> list[bool]:
+    """The verdict on each step of the gold answer (kind ``steps``); a missing step is wrong.
+
+    Steps are compared as expressions. Without numbers in the answer, parts between semicolons
+    count as steps, where there are as many as in the gold answer.
+
+    Raises:
+        UngradableGold: when `gold` has no numbered steps, or an empty one.
+    """
+    check_gold(gold, "steps")
+    wanted = split_steps(unwrap(gold))
+    given = {} if answer is None else steps_of(answer[: MAX_ANSWER_CHARS + 1], len(wanted))
+    verdicts = (grade(given.get(step), wanted[step], "math", expressions) for step in wanted)
+    return list(await asyncio.gather(*verdicts))

@@ -1,15 +1,15 @@
 r"""The final answer of a response, and the check of its form."""
 
+import time
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.reward.extract import (
-    MAX_ANSWER_CHARS,
-    MAX_RESPONSE_CHARS,
-    final_answer,
-    well_formed,
-)
+from services.reward.extract import extract_answer, final_answer, well_formed
+from services.reward.limits import MAX_ANSWER_CHARS, MAX_RESPONSE_CHARS
+from shared.sample import AnswerKind
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,47 @@ def test_well_formed(response: str) -> None:
 )
 def test_malformed(response: str) -> None:
     assert not well_formed(response)
+
+
+@pytest.mark.parametrize(
+    ("response", "kind", "strict", "lenient"),
+    [
+        (r"\boxed{A}. The answer is B.", "letter", "A", "A"),
+        ("The answer is (B).", "letter", None, "(B)."),
+        ("**Answer:** 12", "number", None, "12"),
+        ("答案是B。", "letter", None, "B。"),
+        (r"<think>\boxed{A}</think>The answer is B", "letter", "A", "B"),
+        ("Look.\n(B)", "letter", None, "(B)"),
+        ("A cat is on the left.", "letter", None, None),
+        ("The answer is isosceles.", "letter", None, "isosceles."),
+        ("A dog", "text", None, "A dog"),
+        ("word " * 40, "text", None, None),
+        ("I am not sure about that", "math", None, None),
+        ("", "text", None, None),
+    ],
+)
+def test_answers_in_words_are_found_only_when_asked_for(
+    response: str, kind: AnswerKind, strict: str | None, lenient: str | None
+) -> None:
+    assert extract_answer(response, kind) == strict
+    assert extract_answer(response, kind, strict=False) == lenient
+
+
+@given(st.text(max_size=80), st.sampled_from(get_args(AnswerKind)))
+def test_a_box_behind_the_reasoning_always_counts(text: str, kind: AnswerKind) -> None:
+    text = text.replace("\\", "").replace("{", "").replace("}", "")
+    response = f"<think>{text}</think>{text}\\boxed{{B}}{text}"
+    assert extract_answer(response, kind, strict=False) == "B"
+
+
+@pytest.mark.parametrize(
+    "piece", ["answer is ", "answer of ", "答案", "(1) ", "\n", "**", "$", "a, "]
+)
+@pytest.mark.parametrize("kind", get_args(AnswerKind))
+def test_words_are_searched_in_bounded_time(piece: str, kind: AnswerKind) -> None:
+    longest = (piece * MAX_RESPONSE_CHARS)[: MAX_RESPONSE_CHARS - 20]
+    started = time.process_time()
+    answer = extract_answer(f"{longest}\nanswer is B", kind, strict=False)
+    assert time.process_time() - started < 5.0
+    assert answer is None or len(answer) <= MAX_ANSWER_CHARS
+    assert extract_answer(piece * MAX_RESPONSE_CHARS, kind, strict=False) is None

@@ -1,13 +1,21 @@
-r"""How answers of each kind are read and compared; expressions are in test_reward_workers.py."""
+r"""How answers of each kind are read and compared."""
+
+import random
+from collections.abc import AsyncIterator
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.reward.extract import extract_answer
 from services.reward.graders.maths import pairs_to_compare
 from services.reward.graders.number import read_number, same_number
-from services.reward.grading import UngradableGold, canonical, check_gold, grade
+from services.reward.grading import UngradableGold, canonical, check_gold, grade, step_shares
+from services.reward.workers import GraderPool
+from shared.config import RewardConfig
 from shared.sample import AnswerKind
+from tests.unit.grading_table import ANSWERS, RESPONSES
 
 
 class NoExpressions:
@@ -175,7 +183,7 @@ def test_whole_numbers_read_back(value: int) -> None:
 
 @given(st.text(max_size=40))
 def test_reading_never_crashes(text: str) -> None:
-    for kind in ("letter", "position", "number", "text", "math"):
+    for kind in get_args(AnswerKind):
         form = canonical(text, kind)
         if form is not None:
             assert canonical(form, kind) == form
@@ -232,3 +240,86 @@ def test_what_expressions_leave_to_the_library(
 def test_gold_answers_of_another_kind_are_refused(gold: str, kind: AnswerKind) -> None:
     with pytest.raises(UngradableGold, match=f"is not of kind '{kind}'"):
         check_gold(gold, kind)
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def pool() -> AsyncIterator[GraderPool]:
+    async with GraderPool(RewardConfig(workers=1, grade_timeout_s=20)) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(("answer", "gold", "kind", "verdict"), ANSWERS)
+async def test_answers_get_the_verdict_of_the_table(
+    pool: GraderPool, answer: str, gold: str, kind: AnswerKind, verdict: bool
+) -> None:
+    assert await grade(answer, gold, kind, pool) is verdict
+
+
+@pytest.mark.parametrize(("response", "gold", "kind", "verdict"), RESPONSES)
+async def test_responses_get_the_verdict_of_the_table(
+    pool: GraderPool, response: str, gold: str, kind: AnswerKind, verdict: bool
+) -> None:
+    answer = extract_answer(response, kind, strict=False)
+    assert await grade(answer, gold, kind, pool) is verdict, answer
+
+
+def test_the_tables_hold_two_hundred_cases_of_all_kinds() -> None:
+    rows = [*ANSWERS, *RESPONSES]
+    assert len(set(ANSWERS)) + len(set(RESPONSES)) == len(rows) >= 200
+    for kind in get_args(AnswerKind):
+        assert {verdict for *_, of_kind, verdict in rows if of_kind == kind} == {True, False}
+
+
+@pytest.mark.parametrize("gold", sorted({(gold, kind) for _, gold, kind, _ in ANSWERS}))
+async def test_every_gold_answer_equals_itself(
+    pool: GraderPool, gold: tuple[str, AnswerKind]
+) -> None:
+    check_gold(*gold)
+    assert await grade(gold[0], *gold, pool)
+
+
+async def test_each_step_has_its_own_verdict(pool: GraderPool) -> None:
+    gold = "(1) 3; (2) x=4; (3) 5"
+    assert await step_shares("(1) 3; (2) 5", gold, pool) == [True, False, False]
+    assert await step_shares(None, gold, pool) == [False, False, False]
+
+
+async def test_tolerance_holds_for_quantities(pool: GraderPool) -> None:
+    assert await grade("1.01 m", "100 cm", "number", pool, tolerance=0.02)
+    assert not await grade("1.03 m", "100 cm", "number", pool, tolerance=0.02)
+
+
+@given(
+    st.sampled_from("ABCDEFGH"),
+    st.lists(
+        st.sampled_from(["({})", "${}$", "**{}**", r"\text{{{}}}", " {} ", "{}.", "[{}]"]),
+        max_size=1,
+    ),
+    st.lists(st.sampled_from(["${}$", "**{}**", r"\mathrm{{{}}}", " {} ", "`{}`"]), max_size=3),
+)
+def test_a_letter_is_itself_under_any_wrapping(
+    letter: str, inner: list[str], outer: list[str]
+) -> None:
+    text = letter
+    for wrapping in (*inner, *outer):
+        text = wrapping.format(text)
+    assert canonical(text, "letter") == letter
+    assert canonical(text.lower(), "letter") == letter
+
+
+@given(st.permutations("ABCDE"), st.sampled_from([", ", "-", "→", " > ", "、", " "]))
+def test_a_sequence_is_itself_with_any_separator(order: list[str], separator: str) -> None:
+    assert canonical(separator.join(order), "order") == ",".join(order)
+    places = [str("ABCDE".index(letter) + 1) for letter in order]
+    assert canonical(separator.join(places), "order") == ",".join(places)
+
+
+@given(st.lists(st.sampled_from(["cat", "dog", "3", "x=4", "红"]), min_size=1), st.randoms())
+def test_a_list_is_itself_in_any_order(items: list[str], rng: random.Random) -> None:
+    shuffled = rng.sample(items, len(items))
+    assert canonical(", ".join(shuffled), "list") == canonical("; ".join(items), "list")

@@ -6,16 +6,19 @@ that look for the first letter find the B of "boxed" or the T of "The".
 
 import re
 
+from services.reward.graders.text import QUOTES
 from services.reward.graders.wrapping import unwrap
 
 _LEAD = (
     r"(?:(?:the\s)?(?:(?:final|correct|right|best)\s)?"
-    r"(?:answer|option|choice|image|picture|figure)(?:\sis)?\s?:?\s?)?"
+    r"(?:answer|option|choice|image|picture|figure)(?:\sis)?\s?:?\s?"
+    r"|(?:(?:正确)?答案|选项?|应?选择?)\s?[是为]?\s?:?\s?){0,2}"
 )
 # "(B)", "B." and "B)" mark a letter as a label: text may follow. A bare letter stands alone,
-# because "A cat" may as well begin with an article.
+# because "A cat" may as well begin with an article; at most its text follows in brackets.
 _ANSWER = re.compile(
-    _LEAD + r"(?:[(\[]?(?P<marked>[a-z])[)\].:](?P<rest>.*)|(?P<bare>[a-z]))",
+    _LEAD + r"(?:[(\[{]?(?P<marked>[a-z])(?:[)\]}.:]|、(?!\s?[a-z](?:\W|$)))(?P<rest>.*)"
+    r"|(?P<bare>[a-z])(?:\s?\((?![a-z]\))[^()]*\))?)",
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 _ANOTHER_LABEL = re.compile(r"\([a-z]\)|(?<![\w.])[a-z][.):](?!\w)", re.IGNORECASE | re.ASCII)
@@ -23,7 +26,7 @@ _ANOTHER_LABEL = re.compile(r"\([a-z]\)|(?<![\w.])[a-z][.):](?!\w)", re.IGNORECA
 
 def read_letter(answer: str) -> str | None:
     """The one option that the answer names, as a capital letter; None when it names none or two."""
-    text = " ".join(unwrap(answer).split())
+    text = " ".join(unwrap(unwrap(answer).replace("**", "")).strip(QUOTES).split())
     match = _ANSWER.fullmatch(text) or _ANSWER.fullmatch(text.removesuffix("."))
     if match is None or _ANOTHER_LABEL.search(match["rest"] or ""):
         return None

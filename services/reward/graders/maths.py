@@ -1,19 +1,49 @@
 r"""Mathematical expressions: what is settled before a maths library is asked.
 
-Two rules of ours that the library does not have: a bare list is ordered (``1,2`` is not ``2,1``,
-while ``\{1,2\}`` is ``\{2,1\}``), and a percent sign is a unit (50% is not 0.5). The rest is
-equality of expressions and is decided in a worker process (``math_worker.py``).
+Rules of ours that the library does not have: a bare list is ordered (``1,2`` is not ``2,1``, while
+``\{1,2\}`` is ``\{2,1\}`` and "1 or 2" is "2 or 1"), a percent sign is a unit (50% is not 0.5),
+and quantities are compared with their units (12 cm is not 12 m). The rest is equality of
+expressions and is decided in a worker process (``math_worker.py``).
 """
 
 import re
 
+from services.reward.graders.number import Quantity, read_quantity, same_quantity
 from services.reward.graders.text import read_text
+from services.reward.graders.units import read_unit
 from services.reward.graders.wrapping import unwrap
 
 _THOUSANDS = re.compile(r"\s*-?\d{1,3}(?:,\s?\d{3})+(?:\.\d+)?\s*", re.ASCII)
 _PERCENT = re.compile(r"\s?(?:\\?%|percent)$")
 _WORDS = re.compile(r"[A-Za-z]{3,}(?:[\s-]+[A-Za-z]+)*")
 _OPENING, _CLOSING = "([{", ")]}"
+_TUPLE = re.compile(r"(?:\\left\s?)?\(([^()\[\]{}]*?)(?:\\right\s?)?\)")
+_LIST = re.compile(r"(?:\\left\s?)?\[([^()\[\]{}]*?)(?:\\right\s?)?\]")
+_NAMED = re.compile(r"\s*([A-Za-z](?:_\{?\w\}?)?)\s*=\s*")
+_OR = re.compile(r"\s*(?:,\s*)?(?:\bor\b|或)\s*")
+_TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s?\{")
+_CHINESE = re.compile(r"[\u4e00-\u9fff]")
+# Spellings that the library does not read, in the LaTeX that it does.
+_SPELLINGS = tuple(
+    (re.compile(spelling), latex)
+    for spelling, latex in (
+        (r"√\s?\(([^()]*)\)|√\s?(\d+|[a-z])", r"\\sqrt{\1\2}"),
+        ("∠", r"\\angle "),
+        ("²", "^2"),
+        ("³", "^3"),
+        (r"°|\\degree(?![a-z])", r"^\\circ "),
+        (r"(?<![a-zA-Z\\])pi(?![a-zA-Z])|π", r"\\pi "),
+        (r"∞|(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
+        ("∪|(?<=[)\\]])\\s?U\\s?(?=[(\\[])", r"\\cup "),
+        ("∩", r"\\cap "),
+        (r"∅|\\varnothing(?![a-z])", r"\\emptyset "),
+        ("±", r"\\pm "),
+        ("×", r"\\times "),
+        ("÷", r"\\div "),
+        (r"(?<![\w.])(\d{1,9}) (\d{1,9})/(\d{1,9})(?!\w)", r"(\1+\2/\3)"),
+        (r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?!\w)", r"\1*10^{\2}"),
+    )
+)
 
 
 def pairs_to_compare(gold: str, given: str) -> list[tuple[str, str]] | bool:
@@ -23,20 +53,72 @@ def pairs_to_compare(gold: str, given: str) -> list[tuple[str, str]] | bool:
         gold: the right answer, as LaTeX or plain text.
         given: the answer to grade.
     """
-    gold, given = unwrap(gold).rstrip("."), unwrap(given).rstrip(".")
+    quantities = _with_units(gold, given)
+    if quantities is not None:
+        return same_quantity(*quantities)
+    gold, given = (_spelled(unwrap(side).rstrip(".")) for side in (gold, given))
     if not gold or not given:
         return False
     if gold == given:
         return True
     # A maths library reads a word as a product of letters and finds "yes" equal to "yse".
-    if _WORDS.fullmatch(gold):
+    if _WORDS.fullmatch(gold) or _CHINESE.search(_OR.sub("", gold)):
         return read_text(gold) == read_text(given)
+    if len(_OR.split(gold)) > 1 or len(_OR.split(given)) > 1:
+        return [(_as_set(gold), _as_set(given))]
     golds, givens = _items(gold), _items(given)
+    # "(2,1)" for "1,2": the library would take the bare list for a set. A gold answer in square
+    # brackets may be an interval.
+    if len(golds) > 1 and (bracketed := _TUPLE.fullmatch(given) or _LIST.fullmatch(given)):
+        givens = _items(bracketed[1])
+    elif len(givens) > 1 and (bracketed := _TUPLE.fullmatch(gold)):
+        golds = _items(bracketed[1])
     if len(golds) > 1 and len(givens) > 1:
-        if len(golds) != len(givens):
-            return False
-        return [_without_percent(*pair) for pair in zip(golds, givens, strict=True)]
+        return _lists_to_compare(golds, givens)
     return [_without_percent(gold, given)]
+
+
+def _lists_to_compare(golds: list[str], givens: list[str]) -> list[tuple[str, str]] | bool:
+    """Item by item; named values ("y=2, x=1") by name, those of one name ("x=2, x=-2") as a set."""
+    if len(golds) != len(givens):
+        return False
+    names = [
+        [match[1] for item in side if (match := _NAMED.match(item))] for side in (golds, givens)
+    ]
+    if len(names[0]) == len(golds) and sorted(names[0]) == sorted(names[1]):
+        if len(set(names[0])) == 1:
+            values = (",".join(_NAMED.sub("", item) for item in side) for side in (golds, givens))
+            gold, given = (f"\\{{{value}\\}}" for value in values)
+            return [(gold, given)]
+        golds, givens = (
+            sorted(side, key=lambda item: item.split("=")[0].strip()) for side in (golds, givens)
+        )
+    return [_without_percent(*pair) for pair in zip(golds, givens, strict=True)]
+
+
+def _with_units(gold: str, given: str) -> tuple[Quantity, Quantity] | None:
+    """Both sides as quantities where one has a unit beyond doubt: one letter alone
+    may be a variable."""
+    right, said = read_quantity(gold), read_quantity(given)
+    if right is None or said is None:
+        return None
+    units = [unit for unit in (right.unit, said.unit) if unit and read_unit(unit)]
+    units = [unit for unit in units if unit not in ("%", "percent")]
+    spelled = any(len(unit) > 1 or not unit.isascii() for unit in units)
+    in_command = units and _TEXT_COMMAND.search(gold + given)
+    return (right, said) if spelled or in_command or len(units) == 2 else None
+
+
+def _spelled(text: str) -> str:
+    for spelling, latex in _SPELLINGS:
+        text = spelling.sub(latex, text)
+    return text.strip()
+
+
+def _as_set(text: str) -> str:
+    """ "1 or 2" and "1, 2" as the set of both."""
+    inside = text.removeprefix("\\{").removesuffix("\\}")
+    return "\\{" + ",".join(item for part in _OR.split(inside) for item in _items(part)) + "\\}"
 
 
 def _items(text: str) -> list[str]:
@@ -49,7 +131,7 @@ def _items(text: str) -> list[str]:
             depth += 1
         elif character in _CLOSING:
             depth -= 1
-        elif character in ",;" and depth == 0:
+        elif character in ",;、" and depth == 0:
             items.append(text[start:place].rstrip("\\").strip())
             start = place + 1
     return [*items, text[start:].strip()]

@@ -1,4 +1,4 @@
-"""Places of images: "first", "2", "2nd", "the second image", "image 2"."""
+"""Places of images: "first", "2", "2nd", "the second image", "image 2", "第二张图"."""
 
 import re
 
@@ -7,9 +7,12 @@ from shared.permutation import ORDINALS
 
 _IMAGE = r"(?:image|picture|photo|figure|panel|option|one)"
 _ORDINAL = "|".join(ORDINALS)
+_CHINESE = "一二三四五六七八九十"
 _PLACE = re.compile(
-    rf"(?:the\s)?(?:({_ORDINAL})|(\d{{1,3}})(?:st|nd|rd|th))(?:\s{_IMAGE})?"
-    rf"|(?:{_IMAGE}\s)?(?:\#\s?)?\(?(\d{{1,3}})\)?",
+    rf"(?:the\s)?(?:(?P<word>{_ORDINAL})|(?P<nth>\d{{1,3}})(?:st|nd|rd|th))(?:\s{_IMAGE})?"
+    rf"|(?:(?:the\s)?{_IMAGE}\s)?(?:\#\s?)?\(?(?P<bare>\d{{1,3}})\)?"
+    rf"|(?:第|图片?)\s?(?:(?P<numeral>[{_CHINESE}])|(?P<digits>\d{{1,3}}))\s?"
+    r"[张幅个]?(?:图片?|照片|图像)?",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -20,6 +23,10 @@ def read_position(answer: str) -> str | None:
     match = _PLACE.fullmatch(text)
     if match is None:
         return None
-    word, *numbers = match.groups()
-    place = ORDINALS.index(word.lower()) + 1 if word else int(next(n for n in numbers if n))
+    if match["word"]:
+        place = ORDINALS.index(match["word"].lower()) + 1
+    elif match["numeral"]:
+        place = _CHINESE.index(match["numeral"]) + 1
+    else:
+        place = int(match["nth"] or match["bare"] or match["digits"])
     return str(place) if place >= 1 else None

@@ -1,27 +1,30 @@
 r"""Takes off what surrounds an answer without changing it: ``$..$``, ``\text{..}``, ``**..**``.
 
-Used by every grader before it reads the answer.
+Used by every grader but the exact one before it reads the answer.
 """
 
 import re
 
 # Commands whose argument is the answer itself. Only an argument without braces is unwrapped, so
-# that one pass over the text is enough and cost stays linear.
+# that one pass over the text stays linear.
 _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|boldsymbol|bm|mbox|boxed)\s?"
     r"\{([^{}]*)\}"
 )
 _PAIRS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
-_MOST_LAYERS = 4
+# Full-width letters, digits and signs as Chinese and Japanese keyboards give them. Not NFKC, which
+# would also turn the square in "3 cm²" into a digit.
+_NARROW: dict[int, int | str] = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_NARROW |= {0x3000: " ", 0x00A0: " ", 0x3002: ".", 0x3010: "[", 0x3011: "]", 0x2212: "-"}
 
 
 def unwrap(answer: str) -> str:
-    """The answer without its wrapping and without white space around it."""
-    text = answer.strip()
-    for _ in range(_MOST_LAYERS):
-        inner = _unwrap_once(text)
-        if inner == text:
-            break
+    """The answer without its wrapping and white space around it, in half-width characters.
+
+    Every round takes off two characters at least; answers are short (``limits.py``).
+    """
+    text = answer.translate(_NARROW).strip()
+    while (inner := _unwrap_once(text)) != text:
         text = inner
     return text
 

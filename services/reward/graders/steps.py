@@ -2,6 +2,9 @@
 
 import re
 
+from services.reward.graders.text import read_text
+from services.reward.graders.wrapping import unwrap
+
 _MARK = re.compile(r"[(（](\d{1,2})[)）]")
 _SEPARATORS = " \t\r\n;；,，.。"
 
@@ -22,3 +25,21 @@ def split_steps(answer: str) -> dict[int, str]:
         number: answer[begin:end].strip(_SEPARATORS)
         for number, ((_, begin), end) in enumerate(zip(marks, ends, strict=False), start=1)
     }
+
+
+def steps_of(answer: str, wanted: int) -> dict[int, str]:
+    """The numbered steps, or as many parts between semicolons as there should be."""
+    text = unwrap(answer)
+    numbered = split_steps(text)
+    parts = text.split(";")
+    if not numbered and len(parts) == wanted:
+        return {place: part.strip() for place, part in enumerate(parts, start=1)}
+    return numbered
+
+
+def read_steps(answer: str) -> str | None:
+    """The numbered steps as ``(1) 3; (2) x = 4``; None without any, or with an empty one."""
+    steps = {number: read_text(step) for number, step in split_steps(unwrap(answer)).items()}
+    if not steps or None in steps.values():
+        return None
+    return "; ".join(f"({number}) {step}" for number, step in steps.items())
