@@ -202,6 +202,16 @@ class ScoredGroup(Message):
         """(orders * n,) float64 total rewards, order by order."""
         return np.array([one.total for order in self.orders for one in order.rewards])
 
+    def score_sums(self) -> dict[str, float]:
+        """Sums over all responses: their number, rewards, accuracies and forms."""
+        rewards = [one for order in self.orders for one in order.rewards]
+        return {
+            "responses": len(rewards),
+            "reward": sum(one.total for one in rewards),
+            "accuracy": sum(one.accuracy for one in rewards),
+            "format": sum(one.format for one in rewards),
+        }
+
     def oldest_version(self) -> PolicyVersion:
         """The oldest policy that sampled a token of this group."""
         return min(

@@ -6,7 +6,7 @@ Every step ends in one script of the ledger, so a batch that is handled twice co
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.reward.filters import Filter, reason_to_drop
 from services.reward.grading import UngradableGold
@@ -83,13 +83,19 @@ class Assembly:
         reason = reason_to_drop(group, self._filters)
         batch = group.orders[0].batch
         if reason is not None:
-            await self._drop(batch, entry, reason)
+            await self._drop(batch, entry, reason, group.score_sums())
         elif await self._ledger.forward(entry, group, batch.task.issued_at):
             self._metrics.forwarded.inc()
 
-    async def _drop(self, batch: TrajectoryBatch, entry: Entry, reason: str) -> None:
-        task = batch.task
-        if await self._ledger.drop(task.group_id, task.issued_at, reason, self._stream.name, entry):
+    async def _drop(
+        self,
+        batch: TrajectoryBatch,
+        entry: Entry,
+        reason: str,
+        scores: Mapping[str, float] | None = None,
+    ) -> None:
+        task, stream = batch.task, self._stream.name
+        if await self._ledger.drop(task.group_id, task.issued_at, reason, stream, entry, scores):
             self._metrics.dropped.labels(reason).inc()
 
 

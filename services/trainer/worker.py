@@ -131,6 +131,8 @@ class Rank:
 
     def run(self) -> None:
         """Train until the configured number of steps is reached or the operator says stop."""
+        if self._is_main:
+            self._do(self._intake.tally.begin)
         self.publish()
         steps = self._config.trainer.steps
         while self.version.step < steps and self._go_on():
@@ -240,8 +242,8 @@ class Rank:
     ) -> None:
         groups = [held.group for held in batch]
         report = step_report(self.version.step, groups, sums, grad_norm, times, sampled_at)
-        # So far, by reason: reward and accuracy above are of the groups that were kept.
-        report["groups_dropped"] = self._do(self._ledger.counts).dropped
+        # Reward and accuracy so far are of the groups that were kept; these are of all groups.
+        report |= self._do(lambda: self._intake.tally.close(len(batch)))
         with (self._run_dir / "metrics.jsonl").open("a") as stream:
             stream.write(json.dumps(report) + "\n")
         logger.info(

@@ -10,7 +10,7 @@ from shared.config.questions import DataConfig, ModelConfig
 from shared.config.reward import FilterConfig, RewardConfig
 from shared.config.run import Config
 from shared.config.section import Section
-from shared.config.trainer import ObjectiveConfig
+from shared.config.trainer import ObjectiveConfig, TrainerConfig
 
 __all__ = [
     "Config",
@@ -20,6 +20,7 @@ __all__ = [
     "ObjectiveConfig",
     "RewardConfig",
     "Section",
+    "TrainerConfig",
     "load_config",
     "save_config",
 ]

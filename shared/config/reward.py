@@ -14,6 +14,14 @@ class FilterConfig(Section):
     """Drop groups whose mean accuracy is lower."""
     max_accuracy: Fraction | None = None
     """Drop groups whose mean accuracy is higher."""
+    min_std: Positive | None = None
+    """Drop groups whose rewards have a smaller standard deviation."""
+    max_truncated: Fraction | None = None
+    """Drop groups of whose responses a larger share was cut off at ``sampling.max_tokens``."""
+    min_distinct: Fraction | None = None
+    """Drop groups with a smaller share of distinct texts among their responses."""
+    functions: tuple[str, ...] = ()
+    """Dotted paths ``module:function`` of filters of your own, tried last, in this order."""
 
 
 class RewardConfig(Section):

@@ -67,6 +67,9 @@ class TrainerConfig(Section):
     """Groups for one optimizer update; default: all of a step's."""
     max_staleness: int = Field(default=1, ge=0)
     """A group is trained while ``current step - oldest sampling version`` is at most this."""
+    max_dropped_per_step: Count | None = None
+    """The run ends when more groups are dropped before one step is full; default: 50 times
+    ``groups_per_step``."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What the ranks shard: 1 optimizer state, 2 gradients too, 3 parameters too."""
     micro_batch_tokens: Count = 16_384
