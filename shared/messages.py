@@ -19,9 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from shared.sample import AnswerKind
+from shared.sample import AnswerKind, OrderRule
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class MalformedMessage(ValueError):
@@ -110,6 +110,10 @@ class PromptTask(Message):
     answer: str
     """Gold answer in this order."""
     kind: AnswerKind
+    order: OrderRule | None = None
+    """What moving the images does to the answer; None when nobody has judged it."""
+    fixed: tuple[int, ...] = ()
+    """Indices of images that keep their place under every order."""
     n: int
     sampling: SamplingSettings
     seed: int

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from services.reward.filters import Filter, reason_to_drop
 from services.reward.grading import UngradableGold
+from services.reward.group_rewards import GroupRewards
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from shared.ledger import DEAD_LETTER, Ledger
@@ -37,12 +38,14 @@ class Assembly:
         stream: WorkStream,
         ledger: Ledger,
         scorer: Scorer,
+        group_rewards: GroupRewards,
         filters: Sequence[Filter],
         metrics: Metrics,
     ) -> None:
         self._stream = stream
         self._ledger = ledger
         self._scorer = scorer
+        self._group_rewards = group_rewards
         self._filters = filters
         self._metrics = metrics
 
@@ -61,7 +64,7 @@ class Assembly:
             return
         complete = await self._ledger.collect(entry, order, encode(order))
         if complete is not None:
-            await self._settle(entry, assemble(complete))
+            await self._settle(entry, await self._group_rewards.apply(assemble(complete)))
 
     async def bury(self, entry: Entry, why: str) -> None:
         """Make the entry a dead letter, and drop its group where it still says which."""

@@ -117,6 +117,8 @@ class GroupPlan:
                     images=tuple(image_names[file] for file in rendered.images),
                     answer=rendered.answer,
                     kind=sample.kind,
+                    order=sample.order,
+                    fixed=sample.fixed,
                     n=sampling.n,
                     sampling=SamplingSettings(
                         temperature=sampling.temperature,

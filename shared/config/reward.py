@@ -39,6 +39,10 @@ class RewardConfig(Section):
     """Weight of a right answer in the reward."""
     format_weight: float = 0.1
     """Weight of the asked-for format in the reward."""
+    group_function: str | None = None
+    """Dotted path ``module:function`` of a reward function over a whole group."""
+    consistency_weight: float = Field(default=0.0, ge=0)
+    """Weight of a response's agreement with the group's other orders in its reward."""
     workers: Count = 2
     """Processes that grade answers which need a maths library."""
     grade_timeout_s: Positive = 5.0

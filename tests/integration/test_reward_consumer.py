@@ -17,6 +17,7 @@ from shared.connection import connect
 from shared.keys import Keys
 from shared.ledger import Counts, Ledger
 from shared.messages import (
+    SCHEMA_VERSION,
     PolicyVersion,
     PromptTask,
     Reward,
@@ -215,7 +216,8 @@ async def test_a_malformed_entry_is_buried_and_the_node_goes_on(bench: Bench) ->
     async with bench.node():
         await bench.client.xadd(bench.keys.trajectories, {"m": b"rubbish"})
         await bench.client.xadd(
-            bench.keys.trajectories, {"m": msgpack.packb(["TrajectoryBatch", 1, fields])}
+            bench.keys.trajectories,
+            {"m": msgpack.packb(["TrajectoryBatch", SCHEMA_VERSION, fields])},
         )
         for index in range(2):
             await bench.answer("good", index, WRONG, RIGHT)

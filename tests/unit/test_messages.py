@@ -113,7 +113,7 @@ def test_another_message_is_refused_by_name() -> None:
 
 def test_unknown_schema_version_is_refused_with_the_mend() -> None:
     data = msgpack.packb(["PromptTask", SCHEMA_VERSION + 1, task().model_dump()])
-    with pytest.raises(MalformedMessage, match="schema version 2, this service reads 1; run the"):
+    with pytest.raises(MalformedMessage, match="schema version 3, this service reads 2; run the"):
         decode(PromptTask, data)
 
 
