@@ -14,6 +14,7 @@ from transformers import AutoProcessor
 
 from services.trainer.advantages import pooled_advantages
 from services.trainer.packing import PackedResponse, PreparedGroup, PreparedOrder
+from services.trainer.selection import select
 from shared.config import Config
 from shared.errors import UserError
 from shared.messages import PolicyVersion, Response, ScoredGroup, ScoredOrder
@@ -44,12 +45,13 @@ class GroupPreparer:
         self._merge = model.config.vision_config.spatial_merge_size**2
         self._instruction = config.data.instruction
         self._advantage_eps = config.trainer.objective.advantage_eps
+        self._keep = config.trainer.selection.keep
         self._unexpanded: dict[str, list[int]] = {}
 
     def prepare(
         self, group: ScoredGroup, pictures: dict[str, Image.Image], current: PolicyVersion
     ) -> PreparedGroup:
-        """Prepare one group.
+        """Prepare one group, or the part of it that ``trainer.selection`` keeps.
 
         Args:
             pictures: SHA-256 to decoded picture, for every image of the group.
@@ -58,6 +60,8 @@ class GroupPreparer:
         Raises:
             TokenMismatch: when an order's prompt ids are not those the sampler used.
         """
+        if self._keep is not None:
+            group = select(group, self._keep)
         names = list(pictures)
         pixel_values, grid = self._pixels([pictures[name] for name in names])
         tokens = (grid.prod(-1) // self._merge).tolist()

@@ -57,7 +57,8 @@ class Stepper:
         loss, sums = policy_loss(logprobs, reference, batch, self._config.trainer.objective)
         # DeepSpeed averages gradients over ranks; each has `groups` groups of equally many answers.
         orders = self._config.permutation.n_s + 1
-        responses = groups * orders * self._config.sampling.n
+        whole = orders * self._config.sampling.n
+        responses = groups * (self._config.trainer.selection.keep or whole)
         self._engine.backward(loss / responses if real else loss * 0.0)
         return sums
 

@@ -20,6 +20,14 @@ class ObjectiveConfig(Section):
     """Added to the standard deviation that advantages are divided by."""
 
 
+class SelectionConfig(Section):
+    """Training on a part of each group's responses (PODS, arXiv 2504.13818)."""
+
+    keep: int | None = Field(default=None, ge=2)
+    """So many responses of a group are trained on, those whose rewards vary most; default: all of
+    its ``(n_s + 1) * n``."""
+
+
 class OptimizerConfig(Section):
     """AdamW with a constant learning rate after a linear warm-up."""
 
@@ -98,5 +106,6 @@ class TrainerConfig(Section):
     collective_timeout_s: Positive = 1800.0
     """The longest one rank waits for the others."""
     objective: ObjectiveConfig = ObjectiveConfig()
+    selection: SelectionConfig = SelectionConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
