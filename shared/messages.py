@@ -106,7 +106,9 @@ class PromptTask(Message):
     question: str
     """Question text in this order, with one ``<image>`` tag an image."""
     images: tuple[str, ...]
-    """SHA-256 of each image, in this order."""
+    """SHA-256 of each image, in this order, as the sampler sees it."""
+    clean_images: tuple[str, ...] = ()
+    """SHA-256 of each image as it is trained on, where the sampler sees distorted ones."""
     answer: str
     """Gold answer in this order."""
     kind: AnswerKind
@@ -120,6 +122,10 @@ class PromptTask(Message):
     issued_at: PolicyVersion
     """The policy when the group was issued; no node samples it with an older one."""
     attempt: int = 1
+
+    def trained_images(self) -> tuple[str, ...]:
+        """SHA-256 of each image, in this order, as it is trained on."""
+        return self.clean_images or self.images
 
 
 class VersionSpan(Message):

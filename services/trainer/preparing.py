@@ -68,7 +68,7 @@ class GroupPreparer:
         advantages = iter(pooled_advantages(group.rewards(), self._advantage_eps))
         orders = []
         for order in group.orders:
-            images = tuple(names.index(name) for name in order.batch.task.images)
+            images = tuple(names.index(name) for name in order.batch.task.trained_images())
             prompt_ids = self._prompt_ids(order, [tokens[image] for image in images])
             orders.append(
                 PreparedOrder(

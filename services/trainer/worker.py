@@ -228,7 +228,7 @@ class Rank:
         return decode(ScoredGroup, found[0][1][b"m"])
 
     def _prepare(self, group: ScoredGroup) -> PreparedGroup:
-        names = list(dict.fromkeys(n for o in group.orders for n in o.batch.task.images))
+        names = list(dict.fromkeys(n for o in group.orders for n in o.batch.task.trained_images()))
         pictures: list[Image.Image] = self._do(lambda: self._images.get(names))
         return self._preparer.prepare(group, dict(zip(names, pictures, strict=True)), self.version)
 
