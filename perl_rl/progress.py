@@ -19,6 +19,15 @@ from perl_rl.summary import Metrics
 QUIET_S = 10.0
 """Without a terminal: the longest time without a line."""
 
+# The accuracy over all groups leads: that of the kept ones is what filters make of it.
+_FIGURES = (
+    ("reward", "reward", ".3f"),
+    ("accuracy_all", "accuracy", ".3f"),
+    ("accuracy", "of kept groups", ".3f"),
+    ("dropped_share", "dropped", ".0%"),
+    ("kl", "kl", ".4f"),
+)
+
 
 class Progress(Protocol):
     """Where a launch shows what it does."""
@@ -45,9 +54,9 @@ def open_progress(out: TextIO | None = None) -> Progress:
 def step_line(row: Metrics, steps: int) -> str:
     """One step in one line."""
     words = [f"step {row['step']}/{steps}"]
-    for name, form in (("reward", ".3f"), ("accuracy", ".3f"), ("kl", ".4f")):
+    for name, label, form in _FIGURES:
         if row.get(name) is not None:
-            words.append(f"{name} {row[name]:{form}}")
+            words.append(f"{label} {row[name]:{form}}")
     if row.get("tokens_per_s") is not None:
         words.append(f"tokens/s {row['tokens_per_s']:,.0f}")
     if row.get("staleness_mean") is not None:

@@ -10,6 +10,9 @@ from shared.registry import NodeInfo
 
 STEP_TIMES = ("rollout_s", "reward_s", "train_s", "wait_s", "sync_s")
 
+_ENDS = 10
+"""Steps at the start and at the end of a run whose accuracy over all groups is shown."""
+
 Metrics = dict[str, Any]
 
 
@@ -77,6 +80,11 @@ def summarise(
             "dropped": counts.dropped,
             "in_flight": counts.in_flight,
         },
+        "accuracy_all": {
+            "first": _mean(_values(metrics[:_ENDS], "accuracy_all")),
+            "last": _mean(_values(metrics[-_ENDS:], "accuracy_all")),
+        },
+        "dropped_share": _mean(_values(metrics, "dropped_share")),
         "samples_trained": sum(row.get("samples", 0) for row in metrics),
         "wall_s": wall_s,
         **{name: _median(_values(metrics, name)) for name in STEP_TIMES},

@@ -43,6 +43,11 @@ class Keys:
         return self._name("counts")
 
     @property
+    def scores(self) -> str:
+        """Hash: sums of the scores of all groups that were scored, kept or dropped."""
+        return self._name("scores")
+
+    @property
     def events(self) -> str:
         """Stream that gets an entry whenever a group is settled; wakes the feeder."""
         return self._name("events")

@@ -42,6 +42,14 @@ local function release(images_key, refs_key, image_prefix, group)
 end
 """
 
+# The scores of a group are counted once, by the script that ends its scoring: as ARGV from `first`
+# on, name and value in turn.
+_COUNT_SCORES = """
+local function count_scores(scores_key, first)
+  for i = first, #ARGV, 2 do redis.call('HINCRBYFLOAT', scores_key, ARGV[i], ARGV[i + 1]) end
+end
+"""
+
 # KEYS: ledger, counts, prompts, refs, group-images, dead letters. ARGV: group, state, image prefix,
 # image names, letter ids, then the images' bytes and the tasks. A replay names
 # the dead letters it answers; when they are gone, another replay was first. Images go in with the
@@ -69,17 +77,18 @@ for i = at, #ARGV do redis.call('XADD', KEYS[3], '*', 'm', ARGV[i]) end
 return 1
 """
 
-# KEYS: ledger, counts, events, refs, group-images, stream, assembly, dead letters.
-# ARGV: group, expected state, new state, counter, image prefix, consumer group, entry id, then,
-# for an entry that nobody could process, its payload and why.
+# KEYS: ledger, counts, events, refs, group-images, stream, assembly, dead letters,
+# scores. ARGV: group, expected state, new state, counter, image prefix, consumer group, entry id;
+# the payload of an entry that nobody could process, and why, else empty; scores.
 # Returns 1, or 0 when the entry was finished by another or the group was not in flight in this
 # incarnation.
 _SETTLE = (
     _RELEASE
+    + _COUNT_SCORES
     + """
 if redis.call('XACK', KEYS[6], ARGV[6], ARGV[7]) == 0 then return 0 end
 redis.call('XDEL', KEYS[6], ARGV[7])
-if ARGV[8] then
+if ARGV[8] ~= '' then
   redis.call('XADD', KEYS[8], '*', 'm', ARGV[8], 'stream', KEYS[6], 'reason', ARGV[9])
 end
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
@@ -88,6 +97,7 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
 redis.call('HINCRBY', KEYS[2], 'in_flight', -1)
 redis.call('HINCRBY', KEYS[2], ARGV[4], 1)
 release(KEYS[5], KEYS[4], ARGV[5], ARGV[1])
+count_scores(KEYS[9], 10)
 redis.call('XADD', KEYS[3], 'MAXLEN', '~', '1000', '*', 'group', ARGV[1])
 return 1
 """
@@ -112,11 +122,14 @@ end
 return redis.call('HVALS', KEYS[2])
 """
 
-# KEYS: trajectories, assembly, groups, ledger. ARGV: consumer group, entry id, group, expected
-# state, scored group. The entry that completed the group is acknowledged here, not when it was
-# collected, so that a reward node that dies in between is taken over. The mark `done` stays in the
-# place of the assembly until the group is settled: a second delivery must not assemble it again.
-_FORWARD = """
+# KEYS: trajectories, assembly, groups, ledger, scores. ARGV: consumer group, entry id, group,
+# expected state, scored group, scores. The entry that completed the group is acknowledged here, not
+# when it was collected, so that a reward node that dies in between is taken over. The mark `done`
+# stays in the place of the assembly until the group is settled: a second delivery must not assemble
+# it again.
+_FORWARD = (
+    _COUNT_SCORES
+    + """
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('XDEL', KEYS[1], ARGV[2])
 if redis.call('HGET', KEYS[4], ARGV[3]) ~= ARGV[4] then return 0 end
@@ -124,8 +137,10 @@ if redis.call('HEXISTS', KEYS[2], 'done') == 1 then return 0 end
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'done', 1)
 redis.call('XADD', KEYS[3], '*', 'm', ARGV[5])
+count_scores(KEYS[5], 6)
 return 1
 """
+)
 
 
 class Counts(BaseModel):
@@ -139,6 +154,15 @@ class Counts(BaseModel):
     def balanced(self) -> bool:
         """Invariant 1 of the design: every issued group is accounted for."""
         return self.issued == self.trained + self.in_flight + sum(self.dropped.values())
+
+
+class Scores(BaseModel):
+    """Sums over the responses of all groups that were scored, kept or dropped."""
+
+    responses: float = 0.0
+    reward: float = 0.0
+    accuracy: float = 0.0
+    format: float = 0.0
 
 
 class Ledger:
@@ -212,17 +236,41 @@ class Ledger:
         """Hand a complete group to the trainer and finish `entry`, at once."""
         keys = self._keys
         done = await self._forward(
-            keys=[keys.trajectories, keys.assembly(group.group_id), keys.groups, keys.ledger],
-            args=[CONSUMER_GROUP, entry.id, group.group_id, _in_flight(issued_at), encode(group)],
+            keys=[
+                keys.trajectories,
+                keys.assembly(group.group_id),
+                keys.groups,
+                keys.ledger,
+                keys.scores,
+            ],
+            args=[
+                CONSUMER_GROUP,
+                entry.id,
+                group.group_id,
+                _in_flight(issued_at),
+                encode(group),
+                *_pairs(group.score_sums()),
+            ],
         )
         return bool(done)
 
     async def drop(
-        self, group_id: str, issued_at: PolicyVersion, reason: str, stream: str, entry: Entry
+        self,
+        group_id: str,
+        issued_at: PolicyVersion,
+        reason: str,
+        stream: str,
+        entry: Entry,
+        scores: Mapping[str, float] | None = None,
     ) -> bool:
-        """Drop a group for `reason` and finish the entry of `stream` that carried it, at once."""
+        """Drop a group for `reason` and finish the entry of `stream` that carried it, at once.
+
+        Args:
+            scores: `ScoredGroup.score_sums`, when the group is dropped right after its scoring.
+        """
+        state = f"{DROPPED}:{reason}"
         return await self._settle_one(
-            group_id, issued_at, f"{DROPPED}:{reason}", f"{DROPPED}:{reason}", stream, entry.id
+            group_id, issued_at, state, state, stream, entry.id, scores=scores
         )
 
     async def drop_dead_letter(self, stream: WorkStream, entry: Entry, why: str) -> bool:
@@ -237,7 +285,7 @@ class Ledger:
         state = f"{DROPPED}:{DEAD_LETTER}"
         group_id, issued_at = identity
         return await self._settle_one(
-            group_id, issued_at, state, state, stream.name, entry.id, entry.payload, why
+            group_id, issued_at, state, state, stream.name, entry.id, (entry.payload, why)
         )
 
     async def train(
@@ -256,7 +304,8 @@ class Ledger:
         counter: str,
         stream: str,
         entry_id: str,
-        *dead_letter: bytes | str,
+        dead_letter: tuple[bytes | str, str] = ("", ""),
+        scores: Mapping[str, float] | None = None,
     ) -> bool:
         keys = self._keys
         done = await self._settle(
@@ -269,6 +318,7 @@ class Ledger:
                 stream,
                 keys.assembly(group_id),
                 keys.dead_letters,
+                keys.scores,
             ],
             args=[
                 group_id,
@@ -279,6 +329,7 @@ class Ledger:
                 CONSUMER_GROUP,
                 entry_id,
                 *dead_letter,
+                *_pairs(scores or {}),
             ],
         )
         return bool(done)
@@ -308,6 +359,11 @@ class Ledger:
             dropped=dropped,
         )
 
+    async def scores(self) -> Scores:
+        """The sums of the scores, since the ledger was last restored."""
+        raw = await self._client.hgetall(self._keys.scores)
+        return Scores.model_validate({name.decode(): float(sum) for name, sum in raw.items()})
+
     async def settled(self) -> dict[str, str]:
         """Group id to ``trained:<step>`` or ``dropped:<reason>``, for groups not in flight.
 
@@ -329,6 +385,7 @@ class Ledger:
         stale += [keys.image_prefix + name for name in await self._image_names()]
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.delete(keys.ledger, keys.counts, keys.image_refs, keys.group_images, keys.events)
+            pipe.delete(keys.scores)
             for chunk in _chunks(stale, 500):
                 pipe.delete(*chunk)
             for stream in (keys.prompts, keys.trajectories, keys.groups):
@@ -353,6 +410,10 @@ def _tally(states: Iterable[str]) -> dict[str, int]:
         totals["issued"] += 1
         totals[counter] = totals.get(counter, 0) + 1
     return totals
+
+
+def _pairs(scores: Mapping[str, float]) -> list[str | float]:
+    return [item for pair in scores.items() for item in pair]
 
 
 def _in_flight(issued_at: PolicyVersion) -> str:

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from shared.sample import AnswerKind
+from shared.sample import AnswerKind, OrderRule
 
 SCHEMA_VERSION = 2
 
@@ -106,16 +106,26 @@ class PromptTask(Message):
     question: str
     """Question text in this order, with one ``<image>`` tag an image."""
     images: tuple[str, ...]
-    """SHA-256 of each image, in this order."""
+    """SHA-256 of each image, in this order, as the sampler sees it."""
+    clean_images: tuple[str, ...] = ()
+    """SHA-256 of each image as it is trained on, where the sampler sees distorted ones."""
     answer: str
     """Gold answer in this order."""
     kind: AnswerKind
+    order: OrderRule | None = None
+    """What moving the images does to the answer; None when nobody has judged it."""
+    fixed: tuple[int, ...] = ()
+    """Indices of images that keep their place under every order."""
     n: int
     sampling: SamplingSettings
     seed: int
     issued_at: PolicyVersion
     """The policy when the group was issued; no node samples it with an older one."""
     attempt: int = 1
+
+    def trained_images(self) -> tuple[str, ...]:
+        """SHA-256 of each image, in this order, as it is trained on."""
+        return self.clean_images or self.images
 
 
 class VersionSpan(Message):
@@ -208,6 +218,16 @@ class ScoredGroup(Message):
     def rewards_by_order(self) -> list[np.ndarray]:
         """For each order, (n,) float64 total rewards."""
         return [np.array([one.total for one in order.rewards]) for order in self.orders]
+
+    def score_sums(self) -> dict[str, float]:
+        """Sums over all responses: their number, rewards, accuracies and forms."""
+        rewards = [one for order in self.orders for one in order.rewards]
+        return {
+            "responses": len(rewards),
+            "reward": sum(one.total for one in rewards),
+            "accuracy": sum(one.accuracy for one in rewards),
+            "format": sum(one.format for one in rewards),
+        }
 
     def oldest_version(self) -> PolicyVersion:
         """The oldest policy that sampled a token of this group."""

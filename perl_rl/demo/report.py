@@ -17,7 +17,7 @@ from perl_rl.summary import read_metrics
 
 _BEFORE, _AFTER = "#9aa5b1", "#1f6feb"
 _CURVES = (
-    ("accuracy", "accuracy while training"),
+    ("accuracy_all", "accuracy while training, all groups"),
     ("reward", "mean reward"),
     ("kl", "KL to the start model"),
     ("staleness_mean", "staleness (policy versions)"),

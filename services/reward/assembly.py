@@ -6,10 +6,11 @@ Every step ends in one script of the ledger, so a batch that is handled twice co
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.reward.filters import Filter, reason_to_drop
 from services.reward.grading import UngradableGold
+from services.reward.group_rewards import GroupRewards
 from services.reward.metrics import Metrics
 from services.reward.penalties import Details
 from services.reward.scoring import Scorer
@@ -40,12 +41,14 @@ class Assembly:
         stream: WorkStream,
         ledger: Ledger,
         scorer: Scorer,
+        group_rewards: GroupRewards,
         filters: Sequence[Filter],
         metrics: Metrics,
     ) -> None:
         self._stream = stream
         self._ledger = ledger
         self._scorer = scorer
+        self._group_rewards = group_rewards
         self._filters = filters
         self._metrics = metrics
 
@@ -64,7 +67,7 @@ class Assembly:
             return
         complete = await self._ledger.collect(entry, order, encode(order))
         if complete is not None:
-            await self._settle(entry, assemble(complete))
+            await self._settle(entry, await self._group_rewards.apply(assemble(complete)))
 
     async def bury(self, entry: Entry, why: str) -> None:
         """Make the entry a dead letter, and drop its group where it still says which."""
@@ -93,13 +96,19 @@ class Assembly:
         reason = reason_to_drop(group, self._filters)
         batch = group.orders[0].batch
         if reason is not None:
-            await self._drop(batch, entry, reason)
+            await self._drop(batch, entry, reason, group.score_sums())
         elif await self._ledger.forward(entry, group, batch.task.issued_at):
             self._metrics.forwarded.inc()
 
-    async def _drop(self, batch: TrajectoryBatch, entry: Entry, reason: str) -> None:
-        task = batch.task
-        if await self._ledger.drop(task.group_id, task.issued_at, reason, self._stream.name, entry):
+    async def _drop(
+        self,
+        batch: TrajectoryBatch,
+        entry: Entry,
+        reason: str,
+        scores: Mapping[str, float] | None = None,
+    ) -> None:
+        task, stream = batch.task, self._stream.name
+        if await self._ledger.drop(task.group_id, task.issued_at, reason, stream, entry, scores):
             self._metrics.dropped.labels(reason).inc()
 
 

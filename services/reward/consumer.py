@@ -13,6 +13,7 @@ import redis.asyncio
 
 from services.reward.assembly import Assembly
 from services.reward.filters import build_filters
+from services.reward.group_rewards import GroupRewards
 from services.reward.judge import JudgeUnavailable
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
@@ -56,6 +57,7 @@ class Consumer:
             self._stream,
             Ledger(client, keys),
             scorer,
+            GroupRewards(config.reward),
             build_filters(config.reward.filter),
             metrics,
         )

@@ -109,23 +109,23 @@ class Scorer:
         return reward
 
 
-def load_function(path: str) -> RewardFunction:
-    """The function at ``module:function``.
+def load_function(path: str, key: str = "reward.function") -> Callable[..., Any]:
+    """The function at ``module:function``, which the configuration names under `key`.
 
     Raises:
         UserError: when there is no such module or function.
     """
     module_name, separator, name = path.partition(":")
     if not separator or not module_name or not name:
-        raise UserError(f"reward.function '{path}': write it as package.module:function")
+        raise UserError(f"{key} '{path}': write it as package.module:function")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise UserError(
-            f"reward.function '{path}': cannot import {module_name} ({error}); install it or put "
+            f"{key} '{path}': cannot import {module_name} ({error}); install it or put "
             "its folder on PYTHONPATH"
         ) from None
     function = getattr(module, name, None)
     if not callable(function):
-        raise UserError(f"reward.function '{path}': {module_name} has no function '{name}'")
+        raise UserError(f"{key} '{path}': {module_name} has no function '{name}'")
     return function

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import redis.asyncio
 
+from services.trainer.augmentation import distorted, noisy_orders, strength_at
 from services.trainer.mixture import Mixture
 from shared.config import Config
 from shared.connection import Patience
 from shared.errors import WaitTimeout
 from shared.formats import Share
-from shared.images import digest, read_image_file
+from shared.images import decode_image, digest, read_image_file
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import PolicyVersion, PromptTask, SamplingSettings
@@ -82,13 +83,27 @@ class GroupPlan:
 
     def permute_probability(self, index: int) -> float:
         """``alpha_t``, with t the step that group `index` is meant for (PeRL, section 3.2)."""
-        settings, trainer = self._config.permutation, self._config.trainer
+        settings = self._config.permutation
         if settings.schedule == "constant":
             return settings.alpha
-        progress = min(1.0, index // trainer.groups_per_step / trainer.steps)
+        progress = self.progress(index)
         if settings.schedule == "cosine":
             return settings.alpha * (1.0 + math.cos(math.pi * progress)) / 2
         return settings.alpha * (1.0 - progress)
+
+    def progress(self, index: int) -> float:
+        """The share of training that is done at the step that group `index` is meant for."""
+        trainer = self._config.trainer
+        return min(1.0, index // trainer.groups_per_step / trainer.steps)
+
+    def noise(self, index: int) -> tuple[set[int], float]:
+        """The orders of group `index` that are sampled with noise, and how strong it is."""
+        (sample, epoch), noise = self.sample(index), self._config.permutation.noise
+        strength = strength_at(noise, self.progress(index))
+        if strength == 0.0 or not sample.images:
+            return set(), 0.0
+        orders = self._config.permutation.n_s + 1
+        return noisy_orders(noise, orders, self._config.seed, sample.id, epoch), strength
 
     def tasks(
         self, index: int, image_names: dict[str, str], issued_at: PolicyVersion
@@ -117,6 +132,8 @@ class GroupPlan:
                     images=tuple(image_names[file] for file in rendered.images),
                     answer=rendered.answer,
                     kind=sample.kind,
+                    order=sample.order,
+                    fixed=sample.fixed,
                     n=sampling.n,
                     sampling=SamplingSettings(
                         temperature=sampling.temperature,
@@ -238,5 +255,29 @@ class Feeder:
             self._names[file] = digest(data)
             images[self._names[file]] = data
         tasks = self._plan.tasks(index, self._names, issued_at)
+        noisy, strength = self._plan.noise(index)
+        if noisy:
+            distort = partial(self._distort, images, strength)
+            tasks, images = await asyncio.to_thread(distort, tasks, noisy)
         if not await self._ledger.issue(tasks, images):
             logger.warning("group %s was issued before; skipped", tasks[0].group_id)
+
+    def _distort(
+        self,
+        images: dict[str, bytes],
+        strength: float,
+        tasks: list[PromptTask],
+        noisy: set[int],
+    ) -> tuple[list[PromptTask], dict[str, bytes]]:
+        """The tasks with distorted images in the orders `noisy`, and all images by SHA-256."""
+        limit, everything, changed = self._config.data.max_image_pixels, dict(images), list(tasks)
+        for order in sorted(noisy):
+            task, names = tasks[order], []
+            for name in task.images:
+                picture = decode_image(images[name], name, limit)
+                data = distorted(picture, strength, task.seed, name)
+                names.append(digest(data))
+                everything[names[-1]] = data
+            shown = {"images": tuple(names), "clean_images": task.images}
+            changed[order] = task.model_copy(update=shown)
+        return changed, everything

@@ -8,6 +8,7 @@ import redis.asyncio
 
 from services.trainer.guards import admitted
 from services.trainer.runstate import RunState
+from services.trainer.tally import StepTally
 from shared.config import Config
 from shared.errors import UserError, WaitTimeout
 from shared.keys import Keys
@@ -46,6 +47,7 @@ class Intake:
         self._incarnation = incarnation
         self._state = RunState(client, keys)
         self._ledger = Ledger(client, keys)
+        self.tally = StepTally(self._ledger, config.trainer)
         self._keys = keys
         self._config = config.trainer
         self._held: list[HeldGroup] = []
@@ -56,6 +58,7 @@ class Intake:
         Groups that have become too stale are dropped with the reason ``stale``.
 
         Raises:
+            UserError: when ``trainer.max_dropped_per_step`` groups were dropped on the way.
             WaitTimeout: after ``trainer.groups_timeout_s`` without a full batch.
             UserError: when another trainer has taken the run over.
         """
@@ -68,6 +71,7 @@ class Intake:
                 self._held.sort(key=lambda held: held.group.group_id)
                 batch, self._held = self._held[:wanted], self._held[wanted:]
                 return batch
+            await self.tally.check(current.step + 1)
             if time.monotonic() > deadline:
                 raise WaitTimeout(
                     "trainer",

@@ -15,6 +15,7 @@ from transformers import AutoProcessor
 from services.trainer.advantages import group_advantages
 from services.trainer.guards import check_features, check_vocabulary
 from services.trainer.packing import PackedResponse, PreparedGroup, PreparedOrder
+from services.trainer.selection import select
 from shared.config import Config
 from shared.errors import UserError
 from shared.messages import PolicyVersion, Response, ScoredGroup, ScoredOrder
@@ -46,12 +47,13 @@ class GroupPreparer:
         self._merge = model.config.vision_config.spatial_merge_size**2
         self._instruction = config.data.instruction
         self._objective = config.trainer.objective
+        self._keep = config.trainer.selection.keep
         self._unexpanded: dict[str, list[int]] = {}
 
     def prepare(
         self, group: ScoredGroup, pictures: dict[str, Image.Image], current: PolicyVersion
     ) -> PreparedGroup:
-        """Prepare one group.
+        """Prepare one group, or the part of it that ``trainer.selection`` keeps.
 
         Args:
             pictures: SHA-256 to decoded picture, for every image of the group.
@@ -60,6 +62,8 @@ class GroupPreparer:
         Raises:
             TokenMismatch: when an order's prompt ids are not those the sampler used.
         """
+        if self._keep is not None:
+            group = select(group, self._keep)
         names = list(pictures)
         pixel_values, grid = self._pixels([pictures[name] for name in names])
         tokens = (grid.prod(-1) // self._merge).tolist()
@@ -68,8 +72,10 @@ class GroupPreparer:
         orders = []
         for order in group.orders:
             check_vocabulary(order, self._vocabulary)
-            images = tuple(names.index(name) for name in order.batch.task.images)
+            images = tuple(names.index(name) for name in order.batch.task.trained_images())
             prompt_ids = self._prompt_ids(order, [tokens[image] for image in images])
+            # Sampled from distorted pictures: other log-probabilities there are no mismatch.
+            comparable = None if order.batch.task.clean_images else current
             orders.append(
                 PreparedOrder(
                     prompt_ids=prompt_ids,
@@ -77,7 +83,7 @@ class GroupPreparer:
                     images=images,
                     image_columns=np.flatnonzero(prompt_ids == self._image_token),
                     responses=tuple(
-                        _packed(response, float(next(advantages)), current)
+                        _packed(response, float(next(advantages)), comparable)
                         for response in order.batch.responses
                     ),
                 )
@@ -134,7 +140,7 @@ class GroupPreparer:
         return positions[:, 0]
 
 
-def _packed(response: Response, advantage: float, current: PolicyVersion) -> PackedResponse:
+def _packed(response: Response, advantage: float, current: PolicyVersion | None) -> PackedResponse:
     flags = [np.full(span.tokens, span.version == current) for span in response.versions]
     return PackedResponse(
         token_ids=response.token_ids,

@@ -139,6 +139,8 @@ class Rank:
 
     def run(self) -> None:
         """Train until the configured number of steps is reached or the operator says stop."""
+        if self._is_main:
+            self._do(self._intake.tally.begin)
         self.publish()
         steps = self._config.trainer.steps
         while self.version.step < steps and self._go_on():
@@ -258,7 +260,7 @@ class Rank:
         return decode(ScoredGroup, found[0][1][b"m"])
 
     def _prepare(self, group: ScoredGroup) -> PreparedGroup:
-        names = list(dict.fromkeys(n for o in group.orders for n in o.batch.task.images))
+        names = list(dict.fromkeys(n for o in group.orders for n in o.batch.task.trained_images()))
         pictures: list[Image.Image] = self._do(lambda: self._images.get(names))
         return self._preparer.prepare(group, dict(zip(names, pictures, strict=True)), self.version)
 
@@ -277,8 +279,8 @@ class Rank:
             self.version.step, groups, sums, grad_norm, times, sampled_at, objective
         )
         report |= guards
-        # So far, by reason: reward and accuracy above are of the groups that were kept.
-        report["groups_dropped"] = self._do(self._ledger.counts).dropped
+        # Reward and accuracy so far are of the groups that were kept; these are of all groups.
+        report |= self._do(lambda: self._intake.tally.close(len(batch)))
         with (self._run_dir / "metrics.jsonl").open("a") as stream:
             stream.write(json.dumps(report) + "\n")
         logger.info(

@@ -11,6 +11,7 @@ from shared.config.questions import DataConfig, ModelConfig
 from shared.config.reward import FilterConfig, RewardConfig
 from shared.config.run import Config
 from shared.config.section import Section
+from shared.config.trainer import TrainerConfig
 
 __all__ = [
     "Config",
@@ -20,6 +21,7 @@ __all__ = [
     "ObjectiveConfig",
     "RewardConfig",
     "Section",
+    "TrainerConfig",
     "load_config",
     "save_config",
 ]

@@ -82,6 +82,17 @@ def _sources(questions: Path | SourceConfig | tuple[SourceConfig, ...]) -> tuple
     return questions if isinstance(questions, tuple) else (questions,)
 
 
+class NoiseConfig(Section):
+    """Distorted images for the sampler only (NoisyRollout, arXiv 2504.13055)."""
+
+    share: Fraction = 0.0
+    """Share of a group's orders that are sampled with distorted images; 0 is off."""
+    strength: Fraction = 0.1
+    """Standard deviation of the Gaussian noise at the start, as a share of the range of values."""
+    schedule: Literal["sigmoid", "linear", "constant"] = "sigmoid"
+    """How the strength falls over training."""
+
+
 class PermutationConfig(Section):
     """The order groups: how many orders, and how often they differ."""
 
@@ -92,6 +103,7 @@ class PermutationConfig(Section):
     ``(1 + cos(pi t/T)) / 2``."""
     alpha: Fraction = 1.0
     """The probability of permuting at the start."""
+    noise: NoiseConfig = NoiseConfig()
 
 
 class SamplingConfig(Section):

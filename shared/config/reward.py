@@ -16,6 +16,14 @@ class FilterConfig(Section):
     """Drop groups whose mean accuracy is lower."""
     max_accuracy: Fraction | None = None
     """Drop groups whose mean accuracy is higher."""
+    min_std: Positive | None = None
+    """Drop groups whose rewards have a smaller standard deviation."""
+    max_truncated: Fraction | None = None
+    """Drop groups of whose responses a larger share was cut off at ``sampling.max_tokens``."""
+    min_distinct: Fraction | None = None
+    """Drop groups with a smaller share of distinct texts among their responses."""
+    functions: tuple[str, ...] = ()
+    """Dotted paths ``module:function`` of filters of your own, tried last, in this order."""
 
 
 class JudgeConfig(Section):
@@ -89,6 +97,10 @@ class RewardConfig(Section):
     """A price on tokens, whatever the reward function."""
     overlong: OverlongConfig | None = None
     """A price on getting close to the longest response, whatever the reward function."""
+    group_function: str | None = None
+    """Dotted path ``module:function`` of a reward function over a whole group."""
+    consistency_weight: float = Field(default=0.0, ge=0)
+    """Weight of a response's agreement with the group's other orders in its reward."""
     workers: Count = 2
     """Processes that grade answers which need a maths library."""
     grade_timeout_s: Positive = 5.0

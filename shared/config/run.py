@@ -51,6 +51,16 @@ class Config(Section):
     launcher: LauncherConfig = LauncherConfig()
 
     @model_validator(mode="after")
+    def _selects_from_a_group(self) -> "Config":
+        keep, responses = self.trainer.selection.keep, (self.permutation.n_s + 1) * self.sampling.n
+        if keep is not None and keep > responses:
+            raise ValueError(
+                f"trainer.selection.keep ({keep}) must not be more than the {responses} responses "
+                "of a group, (permutation.n_s + 1) * sampling.n"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _divisible(self) -> "Config":
         trainer = self.trainer
         minibatch = trainer.minibatch_groups or trainer.groups_per_step

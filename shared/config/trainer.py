@@ -9,6 +9,14 @@ from shared.config.objective import ObjectiveConfig
 from shared.config.section import Count, Fraction, Positive, Section
 
 
+class SelectionConfig(Section):
+    """Training on a part of each group's responses (PODS, arXiv 2504.13818)."""
+
+    keep: int | None = Field(default=None, ge=2)
+    """So many responses of a group are trained on, those whose rewards vary most; default: all of
+    its ``(n_s + 1) * n``."""
+
+
 class OptimizerConfig(Section):
     """AdamW with a constant learning rate after a linear warm-up."""
 
@@ -61,6 +69,9 @@ class TrainerConfig(Section):
     """Groups for one optimizer update; default: all of a step's."""
     max_staleness: int = Field(default=1, ge=0)
     """A group is trained while ``current step - oldest sampling version`` is at most this."""
+    max_dropped_per_step: Count | None = None
+    """The run ends when more groups are dropped before one step is full; default: 50 times
+    ``groups_per_step``."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What the ranks shard: 1 optimizer state, 2 gradients too, 3 parameters too."""
     micro_batch_tokens: Count = 16_384
@@ -92,6 +103,7 @@ class TrainerConfig(Section):
     collective_timeout_s: Positive = 1800.0
     """The longest one rank waits for the others."""
     objective: ObjectiveConfig = ObjectiveConfig()
+    selection: SelectionConfig = SelectionConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     guard: GuardConfig = GuardConfig()

@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 import time
 
+import numpy as np
 import pytest
 import redis.asyncio
+from PIL import Image
 
 from services.trainer.feeder import Feeder
 from shared.config import Config
 from shared.connection import connect
 from shared.errors import WaitTimeout
+from shared.images import ImageStore
 from shared.keys import Keys
 from shared.ledger import Ledger
-from shared.messages import PolicyVersion
+from shared.messages import PolicyVersion, PromptTask, decode
 from shared.policy import PolicyBoard
 from shared.registry import NodeInfo, Registry
 from shared.sample import Sample
@@ -72,3 +75,44 @@ async def test_nodes_that_do_not_come_are_named_with_the_setting(client, tmp_pat
     with pytest.raises(WaitTimeout, match=r"1 of 2, trainer.start_nodes") as error:
         await Feeder(client, Keys("test"), settings, [SAMPLE]).run(1, asyncio.Event())
     assert "(trainer.start_timeout_s); gave up" in str(error.value)
+
+
+async def test_noisy_orders_carry_distorted_images_and_the_clean_ones(client, tmp_path, redis_url):
+    keys = Keys("test")
+    for name, grey in (("a", 60), ("b", 180)):
+        Image.new("RGB", (28, 28), (grey, grey, grey)).save(tmp_path / f"{name}.png")
+    sample = Sample(
+        id="a",
+        question="<image><image> How many?",
+        images=(str(tmp_path / "a.png"), str(tmp_path / "b.png")),
+        answer="1",
+        kind="number",
+        order="invariant",
+    )
+    noise = {"share": 0.5, "strength": 0.1, "schedule": "constant"}
+    settings = demo_config(tmp_path, redis_url, groups_per_step=1)
+    settings["permutation"] = {"n_s": 1, "alpha": 0.0, "noise": noise}
+    await PolicyBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
+    stop = asyncio.Event()
+    feeder = Feeder(client, keys, Config.model_validate(settings), [sample])
+    feeding = asyncio.create_task(feeder.run(1, stop))
+    deadline = time.monotonic() + PATIENCE_S
+    while await client.xlen(keys.prompts) < 2:
+        assert time.monotonic() < deadline and not feeding.done()
+        await asyncio.sleep(0.05)
+    stop.set()
+    await feeding
+
+    tasks = [decode(PromptTask, fields[b"m"]) for _, fields in await client.xrange(keys.prompts)]
+    [noisy], [clean] = (
+        [one for one in tasks if bool(one.clean_images) is is_noisy] for is_noisy in (True, False)
+    )
+    assert noisy.trained_images() == clean.trained_images() == clean.images
+    store = ImageStore(client, keys, 10_000, 1 << 20)
+    pairs = zip(
+        await store.get(list(noisy.images)), await store.get(list(clean.images)), strict=True
+    )
+    for seen, trained in pairs:
+        assert seen.size == trained.size
+        difference = np.asarray(seen, dtype=float) - np.asarray(trained, dtype=float)
+        assert difference.std() == pytest.approx(25.5, rel=0.1)

@@ -1,0 +1,120 @@
+"""Rewards that depend on a whole group: added to its responses' totals before it is filtered.
+
+A function of one's own is ``def f(group: ScoredGroup, config: RewardConfig) -> Sequence[float]``,
+named in ``reward.group_function``: the new totals, order by order, as `ScoredGroup.rewards`. It
+runs in a thread. Accuracy, form and the extracted answer stay what they were.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from services.reward.scoring import load_function
+from shared.config import RewardConfig
+from shared.messages import PromptTask, ScoredGroup
+from shared.permutation import answer_in_original, gold_slot, identity
+from shared.sample import Sample
+
+GroupReward = Callable[[ScoredGroup, RewardConfig], Sequence[float]]
+"""The new total rewards of a group's responses, order by order."""
+
+
+class GroupRewards:
+    """What a configuration asks for: consistency first, then the function of one's own.
+
+    Raises:
+        UserError: when ``reward.group_function`` is not found.
+    """
+
+    def __init__(self, config: RewardConfig) -> None:
+        self._config = config
+        self._functions: list[GroupReward] = []
+        if config.consistency_weight > 0:
+            self._functions.append(with_consistency)
+        if config.group_function is not None:
+            self._functions.append(load_function(config.group_function, "reward.group_function"))
+
+    async def apply(self, group: ScoredGroup) -> ScoredGroup:
+        """The group with its new totals.
+
+        Raises:
+            ValueError: when a function returns something other than one finite number a response.
+        """
+        for function in self._functions:
+            group = _with_totals(group, await asyncio.to_thread(function, group, self._config))
+        return group
+
+
+def with_consistency(group: ScoredGroup, config: RewardConfig) -> list[float]:
+    """Each total plus ``reward.consistency_weight`` times the response's `consistency`."""
+    totals, agreement = group.rewards(), consistency(group)
+    return list(totals + config.consistency_weight * np.array(agreement))
+
+
+def consistency(group: ScoredGroup) -> list[float]:
+    """How far each response's answer agrees with those given under the group's other orders.
+
+    After the consistency-aware reward of PA-GRPO (arXiv 2603.21016): for response i of order k,
+    the share of the responses of all orders but k whose answer, mapped back to the original order,
+    is that of i. 0 for a response without an answer; all 0 in a group of one order.
+    """
+    answers = [
+        [
+            None if one.extracted is None else original_answer(one.extracted, order.batch.task)
+            for one in order.rewards
+        ]
+        for order in group.orders
+    ]
+    everywhere = Counter(answer for order in answers for answer in order)
+    total = everywhere.total()
+    agreement = []
+    for order in answers:
+        here, others = Counter(order), total - len(order)
+        for answer in order:
+            alike = 0 if answer is None else everywhere[answer] - here[answer]
+            agreement.append(alike / others if others else 0.0)
+    return agreement
+
+
+def original_answer(extracted: str, task: PromptTask) -> str | int:
+    """What an answer means whatever the order: the original index of the image it names.
+
+    An answer that names no single image is its text, without case, spacing and a last full stop,
+    with the images that it lists named as in the original order.
+    """
+    shown = Sample(
+        id=task.sample_id,
+        question=task.question,
+        images=task.images,
+        answer=extracted,
+        kind=task.kind,
+        order=task.order,
+        fixed=task.fixed,
+    )
+    slot = gold_slot(shown, identity(len(task.images)))
+    if slot is not None:
+        return task.permutation[slot]
+    text = answer_in_original(extracted, shown, task.permutation)
+    return "".join(text.split()).casefold().rstrip(".")
+
+
+def _with_totals(group: ScoredGroup, given: Sequence[float]) -> ScoredGroup:
+    totals = np.asarray(given, dtype=float)
+    if totals.shape != group.rewards().shape or not np.isfinite(totals).all():
+        raise ValueError(
+            f"reward.group_function returned {given!r}, not {len(group.rewards())} finite numbers"
+        )
+    remaining = iter(totals.tolist())
+    orders = tuple(
+        order.model_copy(
+            update={
+                "rewards": tuple(
+                    one.model_copy(update={"total": next(remaining)}) for one in order.rewards
+                )
+            }
+        )
+        for order in group.orders
+    )
+    return group.model_copy(update={"orders": orders})
