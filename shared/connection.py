@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -35,7 +36,8 @@ async def connect(
         ca_file: ``redis.ca_file``, for ``rediss://``; the server's name is checked in any case.
 
     Raises:
-        UserError: when the server cannot be reached or refuses the password.
+        UserError: when the server cannot be reached, refuses the password or shows a certificate of
+            another authority.
     """
     tls: dict[str, object] = {}
     if url.startswith("rediss://"):
@@ -62,6 +64,11 @@ async def connect(
         raise UserError(f"redis.url '{without_password(url)}': {error}") from None
     except (RedisError, OSError) as error:
         await client.aclose()
+        if _refused_certificate(error):
+            raise UserError(
+                f"redis.url '{without_password(url)}': the server's certificate is refused "
+                f"({error}); name its authority in redis.ca_file"
+            ) from None
         raise UserError(
             f"redis.url '{without_password(url)}': cannot reach Redis ({error}); start it, mend "
             "the address, or leave redis.url empty to let the launcher start one"
@@ -76,10 +83,21 @@ async def _ping_in_time(client: redis.asyncio.Redis, timeout_s: float) -> None:
             await client.ping()
             return
         except OUTAGE as error:
-            # A refused password comes as a kind of ConnectionError too, and waiting mends nothing.
-            if isinstance(error, AuthenticationError) or time.monotonic() > deadline:
+            # A refused password or certificate comes as a kind of ConnectionError too, and waiting
+            # mends neither.
+            hopeless = isinstance(error, AuthenticationError) or _refused_certificate(error)
+            if hopeless or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(_PAUSE_S)
+
+
+def _refused_certificate(error: BaseException | None) -> bool:
+    """Whether a check of the server's certificate is what `error` comes from."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 async def wait_until_back(client: redis.asyncio.Redis, who: str, timeout_s: float) -> None:

@@ -15,8 +15,10 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.params import Depends
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from starlette.responses import Response
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
+from shared.connection import OUTAGE
 from shared.errors import UserError, WaitTimeout
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,31 @@ def metrics_route(
         if refresh is not None:
             await refresh()
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def document_route(app: FastAPI, dependencies: Sequence[Depends]) -> None:
+    """Add ``GET /openapi.json``, under the same guard as what it describes.
+
+    FastAPI's own route, and its pages that load scripts from elsewhere, have no guard: make `app`
+    with ``openapi_url=None``.
+    """
+
+    @app.get("/openapi.json", include_in_schema=False, dependencies=list(dependencies))
+    async def document() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+
+def answer_outages(app: FastAPI) -> None:
+    """Answer 503 and one line, rather than 500, to a request that needs Redis while it is away."""
+
+    async def away(request: Request, error: Exception) -> JSONResponse:
+        logger.warning("%s: Redis does not answer: %s", request.url.path, error)
+        return JSONResponse(
+            {"detail": "Redis does not answer; ask again when it is back"}, status_code=503
+        )
+
+    for kind in OUTAGE:
+        app.add_exception_handler(kind, away)
 
 
 async def run_service(

@@ -14,7 +14,7 @@ from services.reward.scoring import Scorer
 from shared.auth import token_check
 from shared.body_limit import BodyLimit
 from shared.config import RewardConfig
-from shared.service import metrics_route
+from shared.service import answer_outages, document_route, metrics_route
 
 
 def create_app(
@@ -31,7 +31,15 @@ def create_app(
         ready: whether the node takes work.
         refresh_metrics: sets gauges before ``/metrics`` answers.
     """
-    app = FastAPI(title="PeRL reward")
+    app = FastAPI(
+        title="PeRL reward",
+        openapi_url=None,
+        responses={
+            503: {"description": "The node is starting or draining, or Redis does not answer"},
+            504: {"description": "Not scored within reward.task_timeout_s"},
+        },
+    )
+    answer_outages(app)
     app.add_middleware(
         BodyLimit, max_bytes=config.max_request_mib * 2**20, setting="reward.max_request_mib"
     )
@@ -63,6 +71,7 @@ def create_app(
             ) from None
 
     metrics_route(app, metrics.registry, dependencies=guarded, refresh=refresh_metrics)
+    document_route(app, guarded)
     return app
 
 

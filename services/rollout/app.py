@@ -24,7 +24,7 @@ from shared.auth import token_check
 from shared.body_limit import BodyLimit
 from shared.config import Config
 from shared.registry import NodeState
-from shared.service import metrics_route
+from shared.service import document_route, metrics_route
 
 
 class Health(BaseModel):
@@ -45,7 +45,11 @@ def create_app(node: Node, config: Config) -> FastAPI:
 
     The OpenAI routes answer 503 until `open_api` has been called and the node is ready.
     """
-    app = FastAPI(title="PeRL rollout", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="PeRL rollout",
+        openapi_url=None,
+        responses={503: {"description": "The node does not sample (now)"}},
+    )
     app.add_middleware(
         BodyLimit,
         max_bytes=config.rollout.max_request_mib * 2**20,
@@ -76,6 +80,7 @@ def create_app(node: Node, config: Config) -> FastAPI:
     registry.register(node)
     registry.register(_EngineMetrics())
     metrics_route(app, registry, dependencies=guarded)
+    document_route(app, guarded)
     return app
 
 

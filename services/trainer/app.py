@@ -16,7 +16,7 @@ from services.trainer.spool import DATA_FILE, MANIFEST_FILE
 from shared.auth import token_check
 from shared.body_limit import BodyLimit
 from shared.ledger import Counts
-from shared.service import metrics_route
+from shared.service import answer_outages, document_route, metrics_route
 
 _MAX_BODY = 64 * 1024
 """Bytes; no route reads a body."""
@@ -39,7 +39,12 @@ class Status(BaseModel):
 
 def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> FastAPI:
     """The control plane's routes; all but health want the token when one is configured."""
-    app = FastAPI(title="PeRL trainer")
+    app = FastAPI(
+        title="PeRL trainer",
+        openapi_url=None,
+        responses={503: {"description": "The trainer is not ready, or Redis does not answer"}},
+    )
+    answer_outages(app)
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY, setting="the trainer")
     guarded = [Depends(token_check(token))]
     registry = CollectorRegistry()
@@ -110,6 +115,7 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
             groups.labels(f"dropped:{reason}").set(number)
 
     metrics_route(app, registry, dependencies=guarded, refresh=refresh)
+    document_route(app, guarded)
     return app
 
 

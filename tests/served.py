@@ -1,0 +1,102 @@
+"""A service's routes behind a real port, on an event loop of their own."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import redis.asyncio
+import uvicorn
+from fastapi import FastAPI
+
+from services.reward.app import create_app as reward_app
+from services.reward.metrics import Metrics
+from services.reward.scoring import Scorer
+from services.reward.workers import GraderPool
+from shared.config import RewardConfig
+from shared.service import bind
+
+START_S = 60.0
+ROW = '{"id": "a", "question": "?", "answer": "1", "kind": "number"}\n'
+
+Opened = Callable[[], AbstractAsyncContextManager[FastAPI]]
+
+
+@contextmanager
+def served(opened: Opened) -> Iterator[str]:
+    """Address of the application that `opened` gives, which lives on the serving loop."""
+    listener = bind("test", "127.0.0.1", 0)
+    started, servers = threading.Event(), []
+
+    async def serve() -> None:
+        async with opened() as app:
+            server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+            servers.append(server)
+            started.set()
+            await server.serve(sockets=[listener])
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert started.wait(START_S) and servers, "the application was not made"
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        servers[0].should_exit = True
+        thread.join(START_S)
+    assert not thread.is_alive(), "the server does not end"
+
+
+def reward(token: str) -> Opened:
+    """The reward service's routes with a real grader."""
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[FastAPI]:
+        config = RewardConfig(workers=1, max_request_mib=1)
+        async with GraderPool(config) as pool:
+            await pool.start()
+            yield reward_app(config, token, Scorer(config, pool), Metrics(), lambda: True)
+
+    return opened
+
+
+def trainer(token: str, folder: Path, redis_url: str) -> Opened:
+    """The trainer's routes; no rank runs. Nothing is asked of Redis before a request."""
+    from services.trainer.app import create_app
+    from services.trainer.control_plane import ControlPlane
+    from shared.config import Config
+    from tests.scripted_sampler import demo_config
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[FastAPI]:
+        (folder / "data").mkdir(exist_ok=True)
+        (folder / "data" / "train.jsonl").write_text(ROW)
+        config = Config.model_validate(demo_config(folder, redis_url))
+        client = redis.asyncio.Redis.from_url(redis_url, protocol=2, socket_timeout=5.0)
+        plane = ControlPlane(client, config, folder / "config.yaml", folder, "http://here")
+        yield create_app(plane, folder / "weights", token)
+        await client.aclose()
+
+    return opened
+
+
+def rollout(token: str, folder: Path) -> Opened:
+    """The rollout service's routes before its engine is there."""
+    from services.rollout.app import create_app
+    from services.rollout.node import Node
+    from shared.config import Config
+    from tests.scripted_sampler import demo_config
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[FastAPI]:
+        settings = demo_config(folder, "redis://127.0.0.1:1/0") | {"security": {"token": token}}
+        settings["rollout"] = settings.get("rollout", {}) | {"max_request_mib": 1}
+        yield create_app(Node("n", "http://n"), Config.model_validate(settings))
+
+    return opened
