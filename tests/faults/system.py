@@ -99,6 +99,7 @@ class System:
         self._settled: tuple[int, ...] = ()
         self._moved = time.monotonic()
         self._failure: str | None = None
+        self._ending = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator["System"]:
@@ -119,8 +120,9 @@ class System:
                 try:
                     yield self
                 finally:
-                    keeping.cancel()
-                    await asyncio.gather(keeping, return_exceptions=True)
+                    # Not cancelled: `wait_for` may swallow that when an exit comes at the moment.
+                    self._ending.set()
+                    await keeping
             await self.client.aclose()
         finally:
             for wire in (self.weights_wire, *self.redis_wires.values()):
@@ -173,7 +175,7 @@ class System:
 
     async def _keep(self) -> None:
         """Start again what dies, and watch for standstills."""
-        while True:
+        while not self._ending.is_set():
             with contextlib.suppress(TimeoutError):
                 child = await asyncio.wait_for(self.supervisor.exits.get(), LOOK_EVERY_S)
                 if child.name == "trainer" and child.status in (0, 2):
