@@ -86,12 +86,13 @@ async def letters(client: redis.asyncio.Redis, keys: Keys) -> list[Letter]:
     found = []
     for entry_id, fields in await client.xrange(keys.dead_letters):
         identity = group_identity(fields[b"m"])
+        told = fields.get(b"g", b"").decode() or (identity[0] if identity else None)
         found.append(
             Letter(
                 id=entry_id.decode(),
                 stream=fields.get(b"stream", b"?").decode(),
                 reason=" ".join(fields.get(b"reason", b"?").decode().split()),
-                group_id=None if identity is None else identity[0],
+                group_id=told,
             )
         )
     return found

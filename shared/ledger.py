@@ -73,7 +73,9 @@ for name in string.gmatch(ARGV[4], '[^,]+') do
   redis.call('SET', ARGV[3] .. name, ARGV[at], 'NX')
   at = at + 1
 end
-for i = at, #ARGV do redis.call('XADD', KEYS[3], '*', 'm', ARGV[i]) end
+for i = at, #ARGV do
+  redis.call('XADD', KEYS[3], '*', 'm', ARGV[i], 'g', ARGV[1], 's', ARGV[2])
+end
 return 1
 """
 
@@ -89,7 +91,7 @@ _SETTLE = (
 if redis.call('XACK', KEYS[6], ARGV[6], ARGV[7]) == 0 then return 0 end
 redis.call('XDEL', KEYS[6], ARGV[7])
 if ARGV[8] ~= '' then
-  redis.call('XADD', KEYS[8], '*', 'm', ARGV[8], 'stream', KEYS[6], 'reason', ARGV[9])
+  redis.call('XADD', KEYS[8], '*', 'm', ARGV[8], 'stream', KEYS[6], 'reason', ARGV[9], 'g', ARGV[1])
 end
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('DEL', KEYS[7])
@@ -136,7 +138,7 @@ if redis.call('HGET', KEYS[4], ARGV[3]) ~= ARGV[4] then return 0 end
 if redis.call('HEXISTS', KEYS[2], 'done') == 1 then return 0 end
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'done', 1)
-redis.call('XADD', KEYS[3], '*', 'm', ARGV[5])
+redis.call('XADD', KEYS[3], '*', 'm', ARGV[5], 'g', ARGV[3], 's', ARGV[4])
 count_scores(KEYS[5], 6)
 return 1
 """
@@ -270,7 +272,7 @@ class Ledger:
         """
         state = f"{DROPPED}:{reason}"
         return await self._settle_one(
-            group_id, issued_at, state, state, stream, entry.id, scores=scores
+            group_id, _in_flight(issued_at), state, state, stream, entry.id, scores=scores
         )
 
     async def drop_dead_letter(self, stream: WorkStream, entry: Entry, why: str) -> bool:
@@ -279,27 +281,30 @@ class Ledger:
         The group is dropped for the reason ``dead_letter`` where the entry still tells which it
         is. Returns False when another consumer has finished the entry.
         """
-        identity = group_identity(entry.payload)
-        if identity is None:
-            return await stream.bury(entry, self._keys.dead_letters, why)
+        group_id, expected = entry.group, entry.state
+        if not group_id:
+            identity = group_identity(entry.payload)
+            if identity is None:
+                return await stream.bury(entry, self._keys.dead_letters, why)
+            group_id, expected = identity[0], _in_flight(identity[1])
         state = f"{DROPPED}:{DEAD_LETTER}"
-        group_id, issued_at = identity
         return await self._settle_one(
-            group_id, issued_at, state, state, stream.name, entry.id, (entry.payload, why)
+            group_id, expected, state, state, stream.name, entry.id, (entry.payload, why)
         )
 
     async def train(
         self, group_id: str, issued_at: PolicyVersion, step: int, entry_id: str
     ) -> bool:
         """Record that the group was trained by optimizer step `step` and finish its entry."""
+        expected = _in_flight(issued_at)
         return await self._settle_one(
-            group_id, issued_at, f"{TRAINED}:{step}", TRAINED, self._keys.groups, entry_id
+            group_id, expected, f"{TRAINED}:{step}", TRAINED, self._keys.groups, entry_id
         )
 
     async def _settle_one(
         self,
         group_id: str,
-        issued_at: PolicyVersion,
+        expected: str,
         state: str,
         counter: str,
         stream: str,
@@ -322,7 +327,7 @@ class Ledger:
             ],
             args=[
                 group_id,
-                _in_flight(issued_at),
+                expected,
                 state,
                 counter,
                 keys.image_prefix,

@@ -14,12 +14,12 @@ from redis.exceptions import ResponseError
 CONSUMER_GROUP = "workers"
 _FIELD = b"m"
 
-# KEYS: source stream, target stream. ARGV: group, entry id, payload.
+# KEYS: source stream, target stream. ARGV: consumer group, entry id, payload, prompt group, state.
 # Returns 1, or 0 when somebody else has finished the entry already.
 _HAND_OVER = """
 if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
 redis.call('XDEL', KEYS[1], ARGV[2])
-redis.call('XADD', KEYS[2], '*', 'm', ARGV[3])
+redis.call('XADD', KEYS[2], '*', 'm', ARGV[3], 'g', ARGV[4], 's', ARGV[5])
 return 1
 """
 
@@ -38,6 +38,11 @@ class Entry:
 
     id: str
     payload: bytes
+    group: str = ""
+    """Id of the prompt group it belongs to, told beside the payload, which may be damaged; empty
+    for an entry that no service of ours wrote."""
+    state: str = ""
+    """What the ledger says of that group while the entry counts."""
 
 
 class WorkStream:
@@ -105,7 +110,8 @@ class WorkStream:
         Returns False, and adds nothing, when the entry was finished by another consumer.
         """
         done = await self._hand_over(
-            keys=[self.name, target], args=[CONSUMER_GROUP, entry.id, payload]
+            keys=[self.name, target],
+            args=[CONSUMER_GROUP, entry.id, payload, entry.group, entry.state],
         )
         return bool(done)
 
@@ -137,4 +143,10 @@ class WorkStream:
 
 
 def _entry(raw: tuple[bytes, dict[bytes, bytes]]) -> Entry:
-    return Entry(id=raw[0].decode(), payload=raw[1][_FIELD])
+    entry_id, fields = raw
+    return Entry(
+        id=entry_id.decode(),
+        payload=fields[_FIELD],
+        group=fields.get(b"g", b"").decode(),
+        state=fields.get(b"s", b"").decode(),
+    )

@@ -136,6 +136,9 @@ class Account(RuleBasedStateMachine):
                 self.note_dead_letter(entry)
 
     def note_dead_letter(self, entry: Entry) -> None:
+        if entry.group:
+            self.settle(entry.group, "dropped:dead_letter")
+            return
         try:
             _, _, fields = msgpack.unpackb(entry.payload)
         except (ValueError, TypeError):
@@ -197,6 +200,13 @@ class Account(RuleBasedStateMachine):
         payload = msgpack.packb(["PromptTask", 99, fields])
         self.do(self.client.xadd(getattr(self.keys, kind), {"m": payload}))
 
+    @rule(kind=kinds, group=groups, length=st.integers(1, 40))
+    def put_damaged(self, kind: str, group: str, length: int) -> None:
+        """A message of ours that ends early: only what stands beside it tells its group."""
+        payload = encode(self.tasks(group)[0])[:length]
+        fields = {"m": payload, "g": group, "s": f"in_flight:{self.incarnation}"}
+        self.do(self.client.xadd(getattr(self.keys, kind), fields))
+
     @rule(kind=kinds)
     def put_rubbish(self, kind: str) -> None:
         self.do(self.client.xadd(getattr(self.keys, kind), {"m": b"\xc1rubbish"}))
@@ -208,7 +218,7 @@ class Account(RuleBasedStateMachine):
             letters = [
                 letter.decode()
                 for letter, fields in self.do(self.client.xrange(self.keys.dead_letters))
-                if group.encode() in fields[b"m"]
+                if fields.get(b"g") == group.encode()
             ]
             again = f"{group}.2"
             if letters:

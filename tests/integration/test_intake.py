@@ -9,7 +9,7 @@ from shared.config import Config
 from shared.connection import connect
 from shared.keys import Keys
 from shared.ledger import Ledger
-from shared.messages import PolicyVersion, ScoredGroup, encode
+from shared.messages import SCHEMA_VERSION, PolicyVersion, ScoredGroup, encode
 from shared.queues import WorkStream
 from tests.builders import group, task
 from tests.scripted_sampler import demo_config
@@ -59,7 +59,7 @@ def good(name: str) -> bytes:
 def without_finite_rewards(name: str) -> bytes:
     broken = fields(name)
     broken["orders"][1]["rewards"][0]["total"] = float("nan")
-    return msgpack.packb(["ScoredGroup", 1, broken])
+    return msgpack.packb(["ScoredGroup", SCHEMA_VERSION, broken])
 
 
 def of_another_schema(name: str) -> bytes:
@@ -70,7 +70,7 @@ def without_responses(name: str) -> bytes:
     broken = fields(name)
     for order in broken["orders"]:
         order["batch"]["responses"] = order["rewards"] = []
-    return msgpack.packb(["ScoredGroup", 1, broken])
+    return msgpack.packb(["ScoredGroup", SCHEMA_VERSION, broken])
 
 
 @pytest.mark.parametrize(
