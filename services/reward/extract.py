@@ -16,6 +16,9 @@ _THINK, _END_THINK = "<think>", "</think>"
 # A backslash takes the character after it along, so that \{ is no brace; the box comes first.
 _TOKEN = re.compile(r"\\boxed\s{0,8}\{|\\.|[{}]", re.DOTALL)
 
+# Boxes that training does not count.
+_OTHER_BOX = re.compile(r"\\(?:fbox|framebox)\s?\{([^{}]*)\}|\\boxed\s+([^\s{}\\$]{1,40})")
+
 # What introduces an answer that is in no box. The last one counts.
 _STATED = re.compile(
     r"(?:\b(?:answers?|choice|option|correct order)(?:\s(?:to|of|for)\s[^.:\n]{0,80}?)?"
@@ -40,15 +43,18 @@ def extract_answer(response: str, kind: AnswerKind, strict: bool = True) -> str 
 
     Strict: the content of the last balanced ``\boxed{...}`` and nothing else (`final_answer`).
     Not strict: first what follows the reasoning, then the whole response, is searched for a box,
-    for ``<answer>`` tags, for a statement ("The answer is (B).", "**Answer:** 12", "答案是B。") and
-    for a short last line that is an answer of the kind. Letters inside words never count.
+    for ``<answer>`` tags, for ``\fbox{B}`` and ``\boxed B``, for a statement ("The answer is (B).",
+    "**Answer:** 12", "答案是B。") and for a short last line that is an answer of the kind. Letters
+    inside words never count.
     """
     if strict or len(response) > MAX_RESPONSE_CHARS:
         return final_answer(response)
     _, ended, after = response.rpartition(_END_THINK)
     for text in (after, response) if ended else (response,):
         boxed = final_answer(text)
-        tagged = _tagged(text) if boxed is None else boxed
+        tagged = boxed
+        if tagged is None:
+            tagged = _tagged(text) or _other_box(text)
         answer = _in_words(text, kind) if tagged is None else tagged
         if answer is not None:
             return answer
@@ -84,6 +90,12 @@ def _tagged(text: str) -> str | None:
     before, closed, _ = text.rpartition("</answer>")
     _, opened, content = before.rpartition("<answer>")
     return content.strip() if closed and opened and len(content) <= MAX_ANSWER_CHARS else None
+
+
+def _other_box(text: str) -> str | None:
+    r"""The content of the last ``\fbox{...}`` or ``\boxed B``."""
+    found = [match[1] or match[2] for match in _OTHER_BOX.finditer(text)]
+    return found[-1] if found and len(found[-1] or "") <= MAX_ANSWER_CHARS else None
 
 
 def _in_words(text: str, kind: AnswerKind) -> str | None:

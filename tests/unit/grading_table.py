@@ -9,6 +9,9 @@ from shared.sample import AnswerKind
 Row = tuple[str, str, AnswerKind, bool]
 
 LETTERS: list[Row] = [
+    ("B - cat", "B", "letter", True),
+    ("A - B", "A", "letter", False),
+    (r"\textbf{B}\ ", "B", "letter", True),
     ("B", "B", "letter", True),
     ("b", "B", "letter", True),
     ("B.", "B", "letter", True),
@@ -54,6 +57,8 @@ LETTERS: list[Row] = [
 ]
 
 PLACES: list[Row] = [
+    ("(B)(C)(A)", "BCA", "order", True),
+    ("(B)(A)(C)", "BCA", "order", False),
     ("second", "2", "position", True),
     ("the second image", "second", "position", True),
     ("Image 2", "second", "position", True),
@@ -95,6 +100,16 @@ PLACES: list[Row] = [
 ]
 
 NUMBERS: list[Row] = [
+    ("1 234", "1234", "number", True),
+    ("1 234 567", "1,234,567", "number", True),
+    ("1 2", "12", "number", False),
+    ("12 34", "1234", "number", False),
+    ("1 234/5", "246.8", "number", False),
+    ("1000000000000001", "1000000000000000", "number", False),
+    ("1 L", "1000 cm^3", "number", True),
+    ("1 L", "100 cm^3", "number", False),
+    ("50 cents", "$0.5", "number", True),
+    ("5 square units", "5", "number", True),
     ("1,234", "1234", "number", True),
     ("1{,}234", "1234", "number", True),
     (r"1\,234", "1,234", "number", True),
@@ -176,6 +191,29 @@ NUMBERS: list[Row] = [
 ]
 
 EXPRESSIONS: list[Row] = [
+    ("(1,2)", r"\{1,2\}", "math", False),
+    (r"\{1,2\}", "(1,2)", "math", False),
+    ("[1,2]", r"\{1,2\}", "math", False),
+    ("1,2", r"\{1,2\}", "math", True),
+    ("4 and 3", "3,4", "math", False),
+    ("3 and 4", "3,4", "math", True),
+    ("3和4", "3,4", "math", True),
+    ("1<x<3", "(1,3)", "math", True),
+    ("1<x<3", "[1,3)", "math", False),
+    ("x>3", r"(3,\infty)", "math", True),
+    (r"x \ge 3", r"[3,\infty)", "math", True),
+    (r"x \ge 3", r"(3,\infty)", "math", False),
+    ("x<1 or x>3", r"(-\infty,1)\cup(3,\infty)", "math", True),
+    (r"(-\infty,1)\cup(3,\infty)", r"x \le 1 \text{ or } x>3", "math", False),
+    (r"2\sqrt{3}\text{ m}", r"2\sqrt{3}\text{ cm}", "math", False),
+    (r"2\sqrt{3}\text{ m}", r"200\sqrt{3}\text{ cm}", "math", True),
+    (r"$2\sqrt{3}\text{ cm}$", "2√3 cm", "math", True),
+    (r"2\pi\text{ cm}", r"2\pi\text{ cm}^2", "math", False),
+    (r"1\,000\,000", "10^6", "math", True),
+    ("1 234", "1234", "math", True),
+    ("sin(x)", r"\sin x", "math", True),
+    ("AB∥CD", r"AB\parallel CD", "math", True),
+    ("△ABC", r"\triangle ABC", "math", True),
     (r"\frac{1}{2}", "0.5", "math", True),
     (r"\frac12", "1/2", "math", True),
     ("1 1/2", "1.5", "math", True),
@@ -264,6 +302,11 @@ EXPRESSIONS: list[Row] = [
 ]
 
 WORDS: list[Row] = [
+    ("Well–known", "well-known", "text", True),
+    ("O’Brien", "o'brien", "text", True),
+    (r"\frac{1}{2}, 2", "2, 0.5", "list", True),
+    (r"\{2, 1\}", "1, 2", "list", True),
+    ("100 cm, 2 m", "1 m, 2 m", "list", True),
     ("true", "True", "boolean", True),
     ("Yes.", "true", "boolean", True),
     ("yes", "Yes", "boolean", True),
@@ -313,6 +356,8 @@ WORDS: list[Row] = [
 ]
 
 STEPS: list[Row] = [
+    ("①3；②4", "(1) 3; (2) 4", "steps", True),
+    ("①4；②3", "(1) 3; (2) 4", "steps", False),
     ("(1) 3; (2) 4", "(1) 3; (2) 4", "steps", True),
     ("(1) 3, (2) 4.0", "(1) 3; (2) 4", "steps", True),
     ("（1）3；（2）4", "(1) 3; (2) 4", "steps", True),
@@ -330,6 +375,9 @@ STEPS: list[Row] = [
 ANSWERS: list[Row] = [*LETTERS, *PLACES, *NUMBERS, *EXPRESSIONS, *WORDS, *STEPS]
 
 RESPONSES: list[Row] = [
+    (r"\boxed B", "B", "letter", True),
+    (r"So it is \fbox{B}.", "B", "letter", True),
+    (r"\fbox{A} \boxed{B}", "B", "letter", True),
     # The traps: the B of "boxed", the T of "The".
     (r"\boxed{A}", "A", "letter", True),
     (r"\boxed{A}", "B", "letter", False),

@@ -2,13 +2,13 @@ r"""Lists whose items may come in any order: "cat, dog", "[2, 1]", "a and b", li
 
 import re
 
-from services.reward.graders.number import read_number
+from services.reward.graders.number import read_number, read_quantity
 from services.reward.graders.text import read_text
 from services.reward.graders.wrapping import unwrap
 
 _SEPARATOR = re.compile(r"\s*(?:[,;、\n]|\s+(?:and|&)\s+|\s*[和与]\s*)\s*", re.IGNORECASE)
 _BULLET = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+|^and\s+", re.IGNORECASE)
-_BRACKETS = "[]{}()\\ "
+_BRACKETS = (("\\{", "\\}"), ("[", "]"), ("{", "}"), ("(", ")"))
 
 
 def read_list(answer: str) -> str | None:
@@ -16,12 +16,22 @@ def read_list(answer: str) -> str | None:
 
     A comma always separates here: "1,234" is a list of two.
     """
-    parts = _SEPARATOR.split(unwrap(answer).strip(_BRACKETS))
-    items = (_read_item(_BULLET.sub("", part.strip()).strip(_BRACKETS)) for part in parts)
+    parts = _SEPARATOR.split(_without_brackets(unwrap(answer).rstrip(".")))
+    items = (_read_item(_without_brackets(_BULLET.sub("", part.strip()))) for part in parts)
     found = sorted(item for item in items if item)
     return ", ".join(found) or None
 
 
+def _without_brackets(text: str) -> str:
+    text = text.replace("\\left", "").replace("\\right", "").strip()
+    for left, right in _BRACKETS:
+        if text.startswith(left) and text.endswith(right):
+            return text[len(left) : -len(right)].strip()
+    return text
+
+
 def _read_item(item: str) -> str | None:
-    number = read_number(item)
-    return read_text(item) if number is None else f"{number:.12g}"
+    number, quantity = read_number(item), read_quantity(item)
+    if number is not None:
+        return f"{number:.12g}"
+    return read_text(item) if quantity is None else quantity.canonical()

@@ -17,7 +17,8 @@ _LEAD = (
 # "(B)", "B." and "B)" mark a letter as a label: text may follow. A bare letter stands alone,
 # because "A cat" may as well begin with an article; at most its text follows in brackets.
 _ANSWER = re.compile(
-    _LEAD + r"(?:[(\[{]?(?P<marked>[a-z])(?:[)\]}.:]|、(?!\s?[a-z](?:\W|$)))(?P<rest>.*)"
+    _LEAD + r"(?:[(\[{]?(?P<marked>[a-z])"
+    r"(?:[)\]}.:]|、(?!\s?[a-z](?:\W|$))|\s[-–—]\s(?![a-z]\W?$))(?P<rest>.*)"
     r"|(?P<bare>[a-z])(?:\s?\((?![a-z]\))[^()]*\))?)",
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )

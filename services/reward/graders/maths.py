@@ -1,14 +1,20 @@
 r"""Mathematical expressions: what is settled before a maths library is asked.
 
 Rules of ours that the library does not have: a bare list is ordered (``1,2`` is not ``2,1``, while
-``\{1,2\}`` is ``\{2,1\}`` and "1 or 2" is "2 or 1"), a percent sign is a unit (50% is not 0.5),
-and quantities are compared with their units (12 cm is not 12 m). The rest is equality of
-expressions and is decided in a worker process (``math_worker.py``).
+``\{1,2\}`` is ``\{2,1\}`` and "1 or 2" is "2 or 1"), a set is no pair, a percent sign is a unit
+(50% is not 0.5), and units must agree (12 cm is not 12 m). The rest is equality of expressions and
+is decided in a worker process (``math_worker.py``).
 """
 
 import re
+from fractions import Fraction
 
-from services.reward.graders.number import Quantity, read_quantity, same_quantity
+from services.reward.graders.number import (
+    Quantity,
+    read_quantity,
+    same_quantity,
+    without_separators,
+)
 from services.reward.graders.text import read_text
 from services.reward.graders.units import read_unit
 from services.reward.graders.wrapping import unwrap
@@ -21,6 +27,18 @@ _TUPLE = re.compile(r"(?:\\left\s?)?\(([^()\[\]{}]*?)(?:\\right\s?)?\)")
 _LIST = re.compile(r"(?:\\left\s?)?\[([^()\[\]{}]*?)(?:\\right\s?)?\]")
 _NAMED = re.compile(r"\s*([A-Za-z](?:_\{?\w\}?)?)\s*=\s*")
 _OR = re.compile(r"\s*(?:,\s*)?(?:\bor\b|或)\s*")
+_AND = re.compile(r"\s*,?\s*\band\b\s*|\s*和\s*")
+_SET = re.compile(r"(?:\\left\s?)?\\\{(.*?)(?:\\right\s?)?\\\}", re.DOTALL)
+_RELATION = re.compile(r"[<>≤≥]|\\(?:[lg]e|leq|geq|lt|gt)(?![a-z])")
+_INTERVAL = re.compile(r"(?:\\left\s?)?[(\[].*[)\]]", re.DOTALL)
+_HALF_LINE = re.compile(r"[a-zA-Z]\s?(<=?|>=?|\\[lg](?:eq?|t)(?![a-z]))\s?([^<>\\]+|\\.+)")
+_TRAILING_UNIT = re.compile(
+    r"(?P<before>.*[\w})\]$])\s?(?:\\[,;:\s]\s?)*"
+    r"(?:\\(?:text|mathrm|mbox)\s?\{\s*~?(?P<spelled>[^{}\\]{1,24})\}(?P<power>\s?\^\s?\{?[23]\}?)?"
+    r"|\s(?P<bare>(?:square\s|cubic\s)?[a-zA-Z]{2,16}(?:/[a-z]{1,8})?(?:\^\{?[23]\}?|[²³])?))\.?",
+    re.DOTALL,
+)
+_DOLLARS = re.compile(r"^\$([^$]*)\$$")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s?\{")
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Spellings that the library does not read, in the LaTeX that it does.
@@ -36,6 +54,12 @@ _SPELLINGS = tuple(
         (r"∞|(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
         ("∪|(?<=[)\\]])\\s?U\\s?(?=[(\\[])", r"\\cup "),
         ("∩", r"\\cap "),
+        ("△", r"\\triangle "),
+        ("∥", r"\\parallel "),
+        ("⊥", r"\\perp "),
+        ("≤", r"\\le "),
+        ("≥", r"\\ge "),
+        (r"(?<![a-zA-Z\\])(sin|cos|tan|log|ln)(?![a-zA-Z])", r"\\\1 "),
         (r"∅|\\varnothing(?![a-z])", r"\\emptyset "),
         ("±", r"\\pm "),
         ("×", r"\\times "),
@@ -56,7 +80,10 @@ def pairs_to_compare(gold: str, given: str) -> list[tuple[str, str]] | bool:
     quantities = _with_units(gold, given)
     if quantities is not None:
         return same_quantity(*quantities)
-    gold, given = (_spelled(unwrap(side).rstrip(".")) for side in (gold, given))
+    converted = _converted(gold, given)
+    if converted is None:
+        return False
+    gold, given = (_spelled(unwrap(side).rstrip(".")) for side in converted)
     if not gold or not given:
         return False
     if gold == given:
@@ -65,8 +92,12 @@ def pairs_to_compare(gold: str, given: str) -> list[tuple[str, str]] | bool:
     if _WORDS.fullmatch(gold) or _CHINESE.search(_OR.sub("", gold)):
         return read_text(gold) == read_text(given)
     if len(_OR.split(gold)) > 1 or len(_OR.split(given)) > 1:
+        if any("\\cup" in side or "\\infty" in side for side in (gold, given)):
+            return [(_as_union(gold), _as_union(given))]
         return [(_as_set(gold), _as_set(given))]
-    golds, givens = _items(gold), _items(given)
+    if _is_set_and_tuple(gold, given) or _is_set_and_tuple(given, gold):
+        return False
+    golds, givens = _items(_AND.sub(",", gold)), _items(_AND.sub(",", given))
     # "(2,1)" for "1,2": the library would take the bare list for a set. A gold answer in square
     # brackets may be an interval.
     if len(golds) > 1 and (bracketed := _TUPLE.fullmatch(given) or _LIST.fullmatch(given)):
@@ -75,6 +106,9 @@ def pairs_to_compare(gold: str, given: str) -> list[tuple[str, str]] | bool:
         golds = _items(bracketed[1])
     if len(golds) > 1 and len(givens) > 1:
         return _lists_to_compare(golds, givens)
+    # To the library an inequality equals an interval only as the first of the two.
+    if _INTERVAL.fullmatch(gold) and _RELATION.search(given):
+        gold, given = given, gold
     return [_without_percent(gold, given)]
 
 
@@ -96,6 +130,53 @@ def _lists_to_compare(golds: list[str], givens: list[str]) -> list[tuple[str, st
     return [_without_percent(*pair) for pair in zip(golds, givens, strict=True)]
 
 
+def _converted(gold: str, given: str) -> tuple[str, str] | None:
+    r"""Expressions that both end in a known unit (``2\sqrt{3}\text{ cm}``), in the same unit.
+
+    None when the units do not convert; other expressions stay as they are.
+    """
+    sides = [_TRAILING_UNIT.fullmatch(_DOLLARS.sub(r"\1", side.strip())) for side in (gold, given)]
+    found = [(match["before"], read_unit(_unit_name(match))) for match in sides if match]
+    units = [unit for _, unit in found if unit]
+    if len(units) < 2:
+        return gold, given
+    (dimension, size), (other, given_size) = units
+    if dimension != other:
+        return None
+    bare_gold, bare_given = (before for before, _ in found)
+    if size == given_size:
+        return bare_gold, bare_given
+    # The ratio of two units is a ratio of whole numbers, whatever the floats say.
+    ratio = Fraction(size / given_size).limit_denominator(10**9)
+    return rf"\frac{{{ratio.numerator}}}{{{ratio.denominator}}} \cdot ({bare_gold})", bare_given
+
+
+def _unit_name(match: re.Match[str]) -> str:
+    return str(match["bare"] or match["spelled"] + (match["power"] or "")).strip()
+
+
+def _is_set_and_tuple(one: str, other: str) -> bool:
+    """Whether `one` is in braces, and `other` several items in round or square brackets."""
+    bracketed = _TUPLE.fullmatch(other) or _LIST.fullmatch(other)
+    several = bracketed is not None and len(_items(bracketed[1])) > 1
+    return several and _SET.fullmatch(one) is not None
+
+
+def _as_union(text: str) -> str:
+    r"""``x<1 or x>3`` as ``(-\infty,1)\cup(3,\infty)``; a text of another form as it is."""
+    parts = [_HALF_LINE.fullmatch(part.strip()) for part in _OR.split(text)]
+    if len(parts) < 2 or not all(parts):
+        return text
+    intervals = []
+    for relation, bound in (match.groups() for match in parts if match):
+        closed = relation[-1] in "=eq"
+        if relation.startswith(("<", "\\l")):
+            intervals.append(rf"(-\infty,{bound.strip()}{']' if closed else ')'}")
+        else:
+            intervals.append(rf"{'[' if closed else '('}{bound.strip()},\infty)")
+    return r"\cup".join(intervals)
+
+
 def _with_units(gold: str, given: str) -> tuple[Quantity, Quantity] | None:
     """Both sides as quantities where one has a unit beyond doubt: one letter alone
     may be a variable."""
@@ -110,6 +191,8 @@ def _with_units(gold: str, given: str) -> tuple[Quantity, Quantity] | None:
 
 
 def _spelled(text: str) -> str:
+    plain = without_separators(text)
+    text = plain if _THOUSANDS.fullmatch(plain) else text
     for spelling, latex in _SPELLINGS:
         text = spelling.sub(latex, text)
     return text.strip()

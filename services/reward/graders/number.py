@@ -13,7 +13,7 @@ from services.reward.graders.units import read_unit
 from services.reward.graders.wrapping import unwrap
 
 DEFAULT_TOLERANCE = 1e-9
-"""Relative: room for binary rounding, while whole numbers below 10^9 are compared exactly."""
+"""Relative: room for binary rounding. Under it whole numbers are compared exactly."""
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)"
@@ -31,7 +31,9 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _CURRENCY = re.compile(r"^([+-]?)\s?\\?([$€£¥])\s?")
-_LATEX_SEPARATORS = re.compile(r"(?<=\d)(?:\{,\}|\\[,!;]\s?|~)(?=\d{3}(?!\d))", re.ASCII)
+_LATEX_SEPARATORS = re.compile(
+    r"(?<=\d)(?:\{,\}|\\[,!; ]\s?|[~ \u202f])(?=\d{3}(?!\d|\s?/))", re.ASCII
+)
 _LATEX_SPACES = re.compile(r"\\[,;:!\s]|~")
 _DEGREES = re.compile(r"\s?\^\s?\{?\s?\\circ\s?\}?")
 _FRACTION = re.compile(
@@ -87,6 +89,8 @@ def read_number(answer: str) -> float | None:
 
 def same_number(gold: float, given: float, tolerance: float = DEFAULT_TOLERANCE) -> bool:
     """Whether `given` is within the relative `tolerance` of `gold`; 0 only equals itself."""
+    if tolerance <= DEFAULT_TOLERANCE and gold.is_integer() and given.is_integer():
+        return gold == given
     return math.isclose(gold, given, rel_tol=tolerance, abs_tol=0.0)
 
 
@@ -101,10 +105,15 @@ def same_quantity(gold: Quantity, given: Quantity, tolerance: float = DEFAULT_TO
     return same_number(gold.value * right[1], given.value * said[1], tolerance)
 
 
+def without_separators(text: str) -> str:
+    r"""The text with a comma where a space, ``\,``, ``~`` or ``{,}`` parts thousands."""
+    return _LATEX_SEPARATORS.sub(",", text)
+
+
 def _plain(answer: str) -> str:
     """The answer with LaTeX for separators, spaces, fractions and powers of ten spelled plainly."""
     text = unwrap(answer).rstrip(".").strip()[: 4 * _MOST_CHARS]
-    text = _LATEX_SEPARATORS.sub(",", text)
+    text = without_separators(text)
     text = _DEGREES.sub("°", _LATEX_SPACES.sub(" ", text)).replace("\\%", "%")
     text = _POWER_OF_TEN.sub(lambda power: f"e{power[1] or power[2]}", text)
     text = _FRACTION.sub(_spelled_fraction, text)

@@ -45,7 +45,7 @@ def _compact(text: str) -> list[str]:
 
 
 def _separated(text: str) -> list[str]:
-    text = _ARROW.sub(",", text)
+    text = _ARROW.sub(",", text).replace(")(", "),(")
     # "A < C > B" is no sequence, while "A < B < C" is one.
     if len({match[0][0] + match[0][-1] for match in _COMPARED.finditer(text)}) > 1:
         return []

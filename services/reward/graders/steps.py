@@ -1,4 +1,4 @@
-"""Answers in several numbered steps: ``(1) 3; (2) x = 4``."""
+"""Answers in several numbered steps: ``(1) 3; (2) x = 4``, ``①3；②4``."""
 
 import re
 
@@ -6,6 +6,7 @@ from services.reward.graders.text import read_text
 from services.reward.graders.wrapping import unwrap
 
 _MARK = re.compile(r"[(（](\d{1,2})[)）]")
+_CIRCLED = {ord("①") + place: f"({place + 1})" for place in range(20)}
 _SEPARATORS = " \t\r\n;；,，.。"
 
 
@@ -14,6 +15,7 @@ def split_steps(answer: str) -> dict[int, str]:
 
     Only a number that continues the count opens a step: ``(1) f(2) = 3`` is one step.
     """
+    answer = answer.translate(_CIRCLED)
     marks: list[tuple[int, int]] = []
     for match in _MARK.finditer(answer):
         attached = match.start() > 0 and answer[match.start() - 1].isalnum()

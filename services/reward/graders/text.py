@@ -1,8 +1,11 @@
-"""Short texts: equal when they differ in nothing but case, spacing, quotes and a full stop."""
+"""Short texts: equal when they differ only in case, spacing, quotes, dashes and a full stop."""
 
 import unicodedata
 
 from services.reward.graders.wrapping import unwrap
+
+# Typographic apostrophes and dashes are the keyboard's.
+_PLAIN = str.maketrans("’‘‐–—", "''---")
 
 QUOTES = "\"'“”‘’«»"
 """Marks around an answer that are no part of it."""
@@ -10,7 +13,7 @@ QUOTES = "\"'“”‘’«»"
 
 def read_text(answer: str) -> str | None:
     """The text as it is compared; None when nothing is left of it."""
-    text = unicodedata.normalize("NFKC", unwrap(answer)).casefold()
+    text = unicodedata.normalize("NFKC", unwrap(answer)).casefold().translate(_PLAIN)
     text = " ".join(text.split()).strip(QUOTES).rstrip(".!").strip(QUOTES)
     return text.strip() or None
 

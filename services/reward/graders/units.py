@@ -43,9 +43,9 @@ _TABLE: dict[str, dict[str, float]] = {
     "Pa": {"Pa|pascal|pascals|帕": 1.0, "kPa": 1000.0},
     "Hz": {"Hz|hertz|赫兹": 1.0, "kHz": 1000.0},
     "mol": {"mol|mole|moles|摩尔": 1.0},
-    "l": {
-        "l|L|liter|liters|litre|litres|升": 1.0,
-        "ml|mL|milliliter|milliliters|millilitre|millilitres|毫升": 0.001,
+    "m^3": {
+        "l|L|liter|liters|litre|litres|升": 0.001,
+        "ml|mL|milliliter|milliliters|millilitre|millilitres|毫升": 0.000001,
     },
     "m/s": {"m/s|米/秒": 1.0, "km/h|千米/小时": 1 / 3.6, "mph": 0.44704},
     "m/s^2": {"m/s^2|m/s²": 1.0},
@@ -56,11 +56,11 @@ _TABLE: dict[str, dict[str, float]] = {
     "°F": {"°F|℉": 1.0},
     "K": {"K|kelvin": 1.0},
     "%": {"%|percent|per cent": 1.0},
-    "$": {"$|dollar|dollars|USD|美元": 1.0},
+    "$": {"$|dollar|dollars|USD|美元": 1.0, "cent|cents|¢": 0.01},
     "€": {"€|euro|euros|EUR": 1.0},
     "£": {"£|GBP": 1.0},
     "¥": {"¥|yuan|元|RMB|CNY": 1.0},
-    "units": {"unit|units|单位|个": 1.0},
+    "units": {"unit|units|square unit|square units|cubic units|单位|个": 1.0},
 }
 _KNOWN = {
     spelling: (dimension, size)

@@ -26,7 +26,8 @@ def unwrap(answer: str) -> str:
     text = answer.translate(_NARROW).strip()
     while (inner := _unwrap_once(text)) != text:
         text = inner
-    return text
+    # What is left of a LaTeX space at the end of a box.
+    return text.rstrip("\\").rstrip()
 
 
 def _unwrap_once(text: str) -> str:
