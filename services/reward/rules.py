@@ -30,7 +30,9 @@ async def accuracy_and_format(
         context.expressions,
         DEFAULT_TOLERANCE if tolerance is None else tolerance,
     )
-    accuracy = float(right or await _judged_right(response, gold, kind, context))
+    # Without a box there is nothing to judge: a model must not learn to do without.
+    judged = answer is not None and not right
+    accuracy = float(right or (judged and await _judged_right(response, gold, kind, context)))
     form = float(well_formed(response))
     config = context.config
     return Reward(
@@ -43,6 +45,6 @@ async def accuracy_and_format(
 
 async def _judged_right(response: str, gold: str, kind: AnswerKind, context: RewardContext) -> bool:
     judge, config = context.judge, context.config.judge
-    if judge is None or config is None or kind not in config.kinds or not response.strip():
+    if judge is None or config is None or kind not in config.kinds:
         return False
     return await judge.agrees(context.details.question or "", gold, response)

@@ -151,7 +151,7 @@ async def test_a_node_asks_its_judge_and_keeps_the_verdicts(
     config_file: Path, client: redis.asyncio.Redis, tmp_path: Path
 ) -> None:
     verdict = '{"correct": true}'
-    item = {"response": "a kitten", "answer": "cat", "kind": "text", "tokens": 2048}
+    item = {"response": r"\boxed{a kitten}", "answer": "cat", "kind": "text", "tokens": 2048}
     with ScriptedEndpoint(lambda body: verdict).serving() as judge:
         settings = (
             f"reward.judge.endpoint.url={judge.url}",

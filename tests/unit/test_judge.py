@@ -239,19 +239,33 @@ async def test_the_route_asks_the_judge(
     client: httpx.AsyncClient, endpoint: ScriptedEndpoint
 ) -> None:
     items = [
-        {"response": "a kitten", "answer": "cat", "kind": "text", "question": "<image> What?"},
-        {"response": "a dog", "answer": "cat", "kind": "text"},
+        {
+            "response": "\\boxed{a kitten}",
+            "answer": "cat",
+            "kind": "text",
+            "question": "<image> What?",
+        },
+        {"response": "\\boxed{a dog}", "answer": "cat", "kind": "text"},
     ]
     answer = await client.post("/score", json=items)
     assert [one["accuracy"] for one in answer.json()] == [1.0, 0.0]
     assert "[image] What?" in text_of(endpoint.requests[0])
 
 
+async def test_a_response_without_a_box_is_wrong_unasked(
+    client: httpx.AsyncClient, endpoint: ScriptedEndpoint
+) -> None:
+    items = [{"response": "a kitten", "answer": "cat", "kind": "text"}]
+    answer = await client.post("/score", json=items)
+    assert [one["accuracy"] for one in answer.json()] == [0.0]
+    assert endpoint.requests == []
+
+
 async def test_the_route_says_in_one_line_that_the_judge_failed(
     client: httpx.AsyncClient, endpoint: ScriptedEndpoint
 ) -> None:
     endpoint.script = lambda body: 500
-    items = [{"response": "a kitten", "answer": "cat", "kind": "text"}]
+    items = [{"response": "\\boxed{a kitten}", "answer": "cat", "kind": "text"}]
     answer = await client.post("/score", json=items)
     assert answer.status_code == 503
     said = answer.json()["detail"]
@@ -262,7 +276,10 @@ def test_the_command_asks_the_judge(
     endpoint: ScriptedEndpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "answers.jsonl"
-    rows = [{"response": one, "answer": "cat", "kind": "text"} for one in ("a kitten", "a dog")]
+    rows = [
+        {"response": one, "answer": "cat", "kind": "text"}
+        for one in ("\\boxed{a kitten}", "\\boxed{a dog}")
+    ]
     file.write_text("\n".join(map(json.dumps, rows)))
     command = ["score", str(file), "--judge", endpoint.url]
     assert main(command) == 2
