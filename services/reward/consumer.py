@@ -58,7 +58,10 @@ class Consumer:
             Ledger(client, keys),
             scorer,
             GroupRewards(config.reward),
-            build_filters(config.reward.filter),
+            build_filters(
+                config.reward.filter,
+                per_order=config.trainer.objective.advantage == "per_order",
+            ),
             metrics,
         )
         self._registry = Registry(client, keys)

@@ -84,15 +84,26 @@ def own_filter(path: str) -> Filter:
     return check
 
 
-def build_filters(config: FilterConfig) -> list[Filter]:
+def uniform_in_every_order(group: ScoredGroup) -> str | None:
+    """Drops groups whose rewards are alike within each order: every advantage that compares a
+    response with its own order only would be zero."""
+    alike = all(np.ptp(rewards) < 1e-9 for rewards in group.rewards_by_order())
+    return UNIFORM_REWARD if alike else None
+
+
+def build_filters(config: FilterConfig, per_order: bool = False) -> list[Filter]:
     """The filters that a configuration asks for, in the order in which they are tried.
+
+    Args:
+        per_order: whether responses are compared within their order only
+            (``trainer.objective.advantage: per_order``).
 
     Raises:
         UserError: when a filter of one's own is not found.
     """
     filters: list[Filter] = []
     if config.drop_uniform:
-        filters.append(uniform_reward)
+        filters.append(uniform_in_every_order if per_order else uniform_reward)
     if config.min_accuracy is not None or config.max_accuracy is not None:
         low = 0.0 if config.min_accuracy is None else config.min_accuracy
         high = 1.0 if config.max_accuracy is None else config.max_accuracy

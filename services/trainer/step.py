@@ -1,6 +1,7 @@
 """One training step: this rank's share of the groups, from tensors to optimizer updates."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -127,7 +128,8 @@ class Stepper:
             return [(batch, True) for batch in batches]
         (count,) = collective.largest([len(batches)], self._device)
         padded = [(batch, True) for batch in batches]
-        padded += [(batches[-1], False)] * (count - len(batches))
+        # Copies: each place of the list has idle passes of its own.
+        padded += [(replace(batches[-1]), False) for _ in range(count - len(batches))]
         chunks = collective.largest([len(batch.chunks) for batch, _ in padded], self._device)
         for (batch, _), wanted in zip(padded, chunks, strict=True):
             batch.idle_chunks = wanted - len(batch.chunks)

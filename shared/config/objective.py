@@ -33,6 +33,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "clip_low": 3e-4,
         "clip_high": 4e-4,
         "kl_coef": 0.0,
+        # So narrow a clip would cut off what is only the difference between the two engines.
+        "old_logprobs": "trainer",
     },
     "rloo": {
         "advantage": "per_order",

@@ -85,3 +85,13 @@ def test_a_filter_that_gives_no_reason_is_refused() -> None:
     filters = build_filters(FilterConfig(functions=(f"{__name__}:returns_a_flag",)))
     with pytest.raises(TypeError, match="returned True, no reason or None"):
         reason_to_drop(GROUP, filters)
+
+
+def test_rewards_alike_within_each_order_say_nothing_when_orders_are_not_compared():
+    right, wrong = (1.0, "a", "stop"), (0.0, "b", "stop")
+    group = group_of([right, right], [wrong, wrong])
+
+    assert reason_to_drop(group, build_filters(FilterConfig())) is None
+    own = build_filters(FilterConfig(), per_order=True)
+    assert reason_to_drop(group, own) == "uniform_reward"
+    assert reason_to_drop(group_of([right, wrong], [wrong, wrong]), own) is None
