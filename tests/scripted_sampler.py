@@ -110,6 +110,13 @@ def _grade(batch: TrajectoryBatch) -> tuple[Reward, ...]:
     )
 
 
+async def end(answering: "asyncio.Task[None]") -> None:
+    """Cancel until it has ended: a reply that comes at the very moment may swallow one cancel."""
+    while not answering.done():
+        answering.cancel()
+        await asyncio.wait({answering}, timeout=1.0)
+
+
 def demo_config(folder: Path, redis_url: str, **trainer: object) -> dict:
     """A small run's settings, for `save_yaml`."""
     return {

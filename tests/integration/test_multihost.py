@@ -28,7 +28,7 @@ from shared.connection import connect
 from shared.guard import descendants
 from shared.keys import Keys
 from shared.ledger import Ledger
-from tests.scripted_sampler import ScriptedSampler, demo_config
+from tests.scripted_sampler import ScriptedSampler, demo_config, end
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
@@ -129,9 +129,7 @@ class Run:
         try:
             yield
         finally:
-            answering.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await answering
+            await end(answering)
 
     def losses(self) -> list[float]:
         file = self.run_dir / "metrics.jsonl"

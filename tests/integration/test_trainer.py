@@ -25,7 +25,7 @@ from shared.ledger import Ledger
 from shared.messages import PromptTask
 from shared.weights import Manifest
 from tests.format_files import IMAGES, digit, write_features, write_json
-from tests.scripted_sampler import ScriptedSampler, demo_config
+from tests.scripted_sampler import ScriptedSampler, demo_config, end
 
 pytestmark = pytest.mark.anyio
 
@@ -78,9 +78,7 @@ class Run:
         try:
             yield process
         finally:
-            answering.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await answering
+            await end(answering)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
