@@ -20,6 +20,9 @@ PARENT_CHECK_S = 0.5
 ORPHAN_GRACE_S = 3.0
 """What a dead child leaves running gets this long after SIGTERM: enough to free shared memory."""
 
+ENDED = ("Z", "X", "")
+"""States of a process, as the kernel tells them, that only waits for its parent or is not there."""
+
 _WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
 
@@ -54,7 +57,7 @@ def descendants(root: int) -> list[int]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             parent, state = _parent_and_state(int(name))
-            if state not in ("Z", "X", ""):
+            if state not in ENDED:
                 children.setdefault(parent, []).append(int(name))
     found: list[int] = []
     waiting = [root]
@@ -63,6 +66,11 @@ def descendants(root: int) -> list[int]:
         found += below
         waiting += below
     return found
+
+
+def running(pid: int) -> bool:
+    """Whether the process exists and has not ended; one that nobody has waited for has ended."""
+    return _parent_and_state(pid)[1] not in ENDED
 
 
 def _parent_and_state(pid: int) -> tuple[int, str]:

@@ -19,7 +19,7 @@ from perl_rl.demo.model import build_model, build_processor, save
 from services.trainer.runstate import RunState
 from shared.config import load_config
 from shared.connection import connect
-from shared.guard import descendants
+from shared.guard import descendants, running
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import PromptTask
@@ -285,7 +285,7 @@ async def test_a_trainer_goes_back_past_a_damaged_checkpoint(
         below = descendants(process.pid)
         process.kill()
         # The ranks end a moment later, and may finish a checkpoint in it.
-        await run.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
+        await run.until(lambda: not any(running(pid) for pid in below))
     newest = max(checkpoints.glob("step-*"))
     (newest / "state.json").write_text("{}")
 
