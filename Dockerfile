@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The three services from one file:
 #   docker build --target engine -t perl-rl:cpu .                          # rollout, trainer and every command
 #   docker build --target engine -t perl-rl:gpu --build-arg PROFILE=gpu .
