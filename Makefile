@@ -3,7 +3,7 @@ PYTHON ?= python3
 SETUP_FLAGS ?=
 BIN := .venv/bin
 
-.PHONY: setup demo test unit integration k8s-test faults lint format docs lock audit clean
+.PHONY: setup demo test unit integration k8s-test compose-test faults lint format docs lock audit clean
 .NOTPARALLEL:
 
 setup:
@@ -22,6 +22,10 @@ unit: setup
 k8s-test: setup
 	@if command -v kubectl >/dev/null 2>&1; then $(BIN)/python -m pytest tests/k8s; \
 	else echo "k8s-test: skipped: kubectl is not installed; put version 1.27 or newer on the PATH (https://kubernetes.io/docs/tasks/tools/)"; fi
+
+# The demo in containers; needs a Docker engine and a quarter of an hour, and is no part of make test.
+compose-test: setup
+	$(BIN)/python -m pytest tests/compose -s
 
 integration: setup
 	$(BIN)/python -m pytest tests/integration
