@@ -86,6 +86,7 @@ def summarise(
         },
         "dropped_share": _mean(_values(metrics, "dropped_share")),
         "samples_trained": sum(row.get("samples", 0) for row in metrics),
+        "samples_generated": sum(row.get("samples_generated", 0) for row in metrics),
         "wall_s": wall_s,
         **{name: _median(_values(metrics, name)) for name in STEP_TIMES},
         "sync_paused_s": _median([pause for node in nodes for pause in node.paused_s]),

@@ -48,6 +48,8 @@ def step_report(
 
     Args:
         step: the step just done.
+        groups: whole, as they were scored; ``trainer.selection`` may have kept a part of each.
+        sums: over what was trained on.
         trained_at: the version the groups were trained on (before the step).
     """
     orders = [order for group in groups for order in group.orders]
@@ -71,7 +73,10 @@ def step_report(
         "grad_norm": grad_norm,
         "staleness_mean": float(np.mean(staleness)),
         "staleness_max": int(max(staleness)),
-        "samples": len(rewards),
+        "samples": int(sums.responses),
+        "samples_generated": len(rewards),
+        "noisy_orders": sum(bool(order.batch.task.clean_images) for order in orders),
+        "trained_tokens": int(sums.tokens),
         "generated_tokens": tokens,
         "mean_response_tokens": tokens / len(rewards),
         "tokens_per_s": tokens / step_s,

@@ -15,6 +15,7 @@ def row(step: int, **changes: Any) -> dict[str, Any]:
     return {
         "step": step,
         "samples": 12,
+        "samples_generated": 24,
         "generated_tokens": 100 * step,
         "tokens_per_s": 50.0,
         "rollout_s": 1.0 * step,
@@ -58,7 +59,7 @@ def test_totals_medians_and_means() -> None:
         "dropped": {"uniform": 3},
         "in_flight": 1,
     }
-    assert summary["samples_trained"] == 36
+    assert (summary["samples_trained"], summary["samples_generated"]) == (36, 72)
     assert summary["wall_s"] == 42.0
     assert summary["rollout_s"] == 2.0
     assert summary["sync_paused_s"] == 0.2
