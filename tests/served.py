@@ -15,6 +15,7 @@ from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from services.reward.workers import GraderPool
 from shared.config import RewardConfig
+from shared.config.connections import SecurityConfig
 from shared.service import bind
 
 START_S = 60.0
@@ -53,7 +54,7 @@ def served(opened: Opened) -> Iterator[str]:
     assert not thread.is_alive(), "the server does not end"
 
 
-def reward(token: str) -> Opened:
+def reward(security: SecurityConfig) -> Opened:
     """The reward service's routes with a real grader."""
 
     @asynccontextmanager
@@ -61,12 +62,12 @@ def reward(token: str) -> Opened:
         config = RewardConfig(workers=1, max_request_mib=1)
         async with GraderPool(config) as pool:
             await pool.start()
-            yield reward_app(config, token, Scorer(config, pool), Metrics(), lambda: True)
+            yield reward_app(config, security, Scorer(config, pool), Metrics(), lambda: True)
 
     return opened
 
 
-def trainer(token: str, folder: Path, redis_url: str) -> Opened:
+def trainer(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
     """The trainer's routes; no rank runs. Nothing is asked of Redis before a request."""
     from services.trainer.app import create_app
     from services.trainer.control_plane import ControlPlane
@@ -80,13 +81,13 @@ def trainer(token: str, folder: Path, redis_url: str) -> Opened:
         config = Config.model_validate(demo_config(folder, redis_url))
         client = redis.asyncio.Redis.from_url(redis_url, protocol=2, socket_timeout=5.0)
         plane = ControlPlane(client, config, folder / "config.yaml", folder, "http://here")
-        yield create_app(plane, folder / "weights", token)
+        yield create_app(plane, folder / "weights", security)
         await client.aclose()
 
     return opened
 
 
-def rollout(token: str, folder: Path) -> Opened:
+def rollout(security: SecurityConfig, folder: Path) -> Opened:
     """The rollout service's routes before its engine is there."""
     from services.rollout.app import create_app
     from services.rollout.node import Node
@@ -95,7 +96,7 @@ def rollout(token: str, folder: Path) -> Opened:
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[FastAPI]:
-        settings = demo_config(folder, "redis://127.0.0.1:1/0") | {"security": {"token": token}}
+        settings = demo_config(folder, "redis://127.0.0.1:1/0") | {"security": security}
         settings["rollout"] = settings.get("rollout", {}) | {"max_request_mib": 1}
         yield create_app(Node("n", "http://n"), Config.model_validate(settings))
 

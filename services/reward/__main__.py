@@ -13,7 +13,6 @@ from services.reward.workers import GraderPool
 from shared.config import Config
 from shared.connection import connect
 from shared.errors import UserError
-from shared.rate_limit import RateLimit
 from shared.service import bind, run_service, warn_if_open
 
 
@@ -61,13 +60,12 @@ async def _serve(
             consumer = Consumer(client, config, scorer, metrics, name, url)
             app = create_app(
                 reward,
-                config.security.token,
+                config.security,
                 scorer,
                 metrics,
                 ready=lambda: consumer.state == "ready",
                 refresh_metrics=consumer.refresh_metrics,
             )
-            app.add_middleware(RateLimit, per_s=config.security.max_requests_per_s)
             await run_service("reward", app, listener, consumer.run, reward.drain_timeout_s)
     finally:
         await client.aclose()

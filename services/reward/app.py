@@ -14,12 +14,14 @@ from services.reward.scoring import Scorer
 from shared.auth import token_check
 from shared.body_limit import BodyLimit
 from shared.config import RewardConfig
+from shared.config.connections import SecurityConfig
+from shared.rate_limit import RateLimit
 from shared.service import answer_outages, document_route, metrics_route
 
 
 def create_app(
     config: RewardConfig,
-    token: str | None,
+    security: SecurityConfig,
     scorer: Scorer,
     metrics: Metrics,
     ready: Callable[[], bool],
@@ -43,7 +45,8 @@ def create_app(
     app.add_middleware(
         BodyLimit, max_bytes=config.max_request_mib * 2**20, setting="reward.max_request_mib"
     )
-    guarded = [Depends(token_check(token))]
+    app.add_middleware(RateLimit, per_s=security.max_requests_per_s)
+    guarded = [Depends(token_check(security.token))]
 
     @app.get("/healthz")
     async def healthz() -> Health:

@@ -9,7 +9,6 @@ from services.rollout.node import Node
 from shared.config import Config
 from shared.connection import connect
 from shared.errors import UserError
-from shared.rate_limit import RateLimit
 from shared.service import bind, run_service, warn_if_open
 
 _ENGINE_STOP_S = 15.0
@@ -54,7 +53,6 @@ async def _serve(config: Config, redis_url: str, name: str, port: int | None) ->
 
     node = Node(name, _url(settings.host, listener.getsockname()[1]))
     app = create_app(node, config)
-    app.add_middleware(RateLimit, per_s=config.security.max_requests_per_s)
     service = RolloutService(client, config, node, app)
     try:
         # The work bounds its own drain, so that an answer that takes long is no failure.

@@ -23,6 +23,7 @@ from services.rollout.node import Node
 from shared.auth import token_check
 from shared.body_limit import BodyLimit
 from shared.config import Config
+from shared.rate_limit import RateLimit
 from shared.registry import NodeState
 from shared.service import document_route, metrics_route
 
@@ -55,6 +56,7 @@ def create_app(node: Node, config: Config) -> FastAPI:
         max_bytes=config.rollout.max_request_mib * 2**20,
         setting="rollout.max_request_mib",
     )
+    app.add_middleware(RateLimit, per_s=config.security.max_requests_per_s)
     guarded = [Depends(token_check(config.security.token))]
 
     async def ready() -> None:

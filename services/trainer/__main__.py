@@ -8,7 +8,6 @@ from services.trainer.control_plane import ControlPlane
 from shared.config import Config, save_config
 from shared.connection import connect
 from shared.errors import UserError
-from shared.rate_limit import RateLimit
 from shared.service import bind, run_service, warn_if_open
 
 CONFIG_FILE = "trainer-config.yaml"
@@ -46,8 +45,7 @@ async def _serve(config: Config, redis_url: str, run_dir: Path, port: int) -> No
     url = config.trainer.public_url or f"http://{config.trainer.host}:{port}"
     try:
         plane = ControlPlane(client, config, run_dir / CONFIG_FILE, run_dir, url)
-        app = create_app(plane, run_dir / "weights", config.security.token)
-        app.add_middleware(RateLimit, per_s=config.security.max_requests_per_s)
+        app = create_app(plane, run_dir / "weights", config.security)
         await run_service("trainer", app, listener, plane.run, config.trainer.drain_timeout_s)
     finally:
         await client.aclose()

@@ -15,7 +15,9 @@ from services.trainer.runstate import TrainerState
 from services.trainer.spool import DATA_FILE, MANIFEST_FILE
 from shared.auth import token_check
 from shared.body_limit import BodyLimit
+from shared.config.connections import SecurityConfig
 from shared.ledger import Counts
+from shared.rate_limit import RateLimit
 from shared.service import answer_outages, document_route, metrics_route
 
 _MAX_BODY = 64 * 1024
@@ -37,7 +39,7 @@ class Status(BaseModel):
     groups: Counts
 
 
-def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> FastAPI:
+def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConfig) -> FastAPI:
     """The control plane's routes; all but health want the token when one is configured."""
     app = FastAPI(
         title="PeRL trainer",
@@ -46,7 +48,8 @@ def create_app(plane: ControlPlane, weights_folder: Path, token: str | None) -> 
     )
     answer_outages(app)
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY, setting="the trainer")
-    guarded = [Depends(token_check(token))]
+    app.add_middleware(RateLimit, per_s=security.max_requests_per_s)
+    guarded = [Depends(token_check(security.token))]
     registry = CollectorRegistry()
     step = Gauge("perl_trainer_step", "Policy version trained last", registry=registry)
     guards = {

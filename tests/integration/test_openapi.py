@@ -12,9 +12,11 @@ from schemathesis.schemas import APIOperation, BaseSchema
 
 from perl_rl.embedded_redis import embedded_redis
 from shared.auth import bearer
+from shared.config.connections import SecurityConfig
 from tests.served import reward, rollout, served, trainer
 
 TOKEN = "s3cret"
+SECURITY = SecurityConfig(token=TOKEN, max_requests_per_s=1e6)
 PATIENCE_S = 20.0
 """For one answer; a client that waits longer fails the test."""
 
@@ -26,9 +28,9 @@ EXAMPLES = 15
 def address(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Iterator[str]:
     """One service's address."""
     opened = {
-        "reward": reward(TOKEN),
-        "trainer": trainer(TOKEN, tmp_path, redis_url),
-        "rollout": rollout(TOKEN, tmp_path),
+        "reward": reward(SECURITY),
+        "trainer": trainer(SECURITY, tmp_path, redis_url),
+        "rollout": rollout(SECURITY, tmp_path),
     }[request.param]
     with served(opened) as url:
         yield url
@@ -77,7 +79,7 @@ def test_without_redis_the_trainer_answers_503_and_one_line(tmp_path: Path) -> N
     with embedded_redis(tmp_path) as server:
         url = server.url
     with (
-        served(trainer(TOKEN, tmp_path, url)) as address,
+        served(trainer(SECURITY, tmp_path, url)) as address,
         httpx.Client(base_url=address, headers=bearer(TOKEN), timeout=PATIENCE_S) as http,
     ):
         for method, path in (

@@ -10,6 +10,7 @@ from services.trainer.control_plane import ControlPlane
 from services.trainer.spool import WeightSpool
 from shared.auth import bearer
 from shared.config import load_config
+from shared.config.connections import SecurityConfig
 from shared.connection import connect
 from shared.messages import PolicyVersion
 from shared.weights import Manifest, verify
@@ -36,7 +37,7 @@ async def plane(tmp_path, redis_url):
 @pytest.fixture
 async def http(plane, tmp_path):
     """A client of the routes that shows the token."""
-    app = create_app(plane, tmp_path / "weights", TOKEN)
+    app = create_app(plane, tmp_path / "weights", SecurityConfig(token=TOKEN))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://trainer", headers=bearer(TOKEN)

@@ -6,6 +6,7 @@ from pathlib import Path
 from services.reward.app import create_app
 from services.reward.metrics import Metrics
 from shared.config import RewardConfig
+from shared.config.connections import SecurityConfig
 from tests.k8s.manifests import NAME, Build, Manifest, containers, pod, pod_labels, selects
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,7 +125,7 @@ def test_every_probe_asks_a_route_that_there_is(build: Build):
 
 
 def test_routes_are_read_as_the_app_has_them():
-    app = create_app(RewardConfig(), None, None, Metrics(), ready=lambda: True)
+    app = create_app(RewardConfig(), SecurityConfig(), None, Metrics(), ready=lambda: True)
     paths = {getattr(route, "path", None) for route in app.routes}
     assert {"/healthz", "/readyz", "/score", "/metrics"} == routes("reward")
     assert routes("reward") <= paths

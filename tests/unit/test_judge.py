@@ -25,6 +25,7 @@ from services.reward.judge import (
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from shared.config import RewardConfig
+from shared.config.connections import SecurityConfig
 from shared.config.reward import JudgeConfig
 from shared.messages import Reward
 from tests.scripted_endpoint import Body, ScriptedEndpoint, text_of
@@ -229,7 +230,7 @@ def test_the_judge_must_end_before_the_batch() -> None:
 @pytest.fixture
 async def client(endpoint: ScriptedEndpoint) -> AsyncIterator[httpx.AsyncClient]:
     async with Bench(config(endpoint)) as bench:
-        app = create_app(bench.reward, None, bench.scorer, Metrics(), lambda: True)
+        app = create_app(bench.reward, SecurityConfig(), bench.scorer, Metrics(), lambda: True)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://reward") as client:
             yield client

@@ -16,6 +16,7 @@ from services.reward.metrics import Metrics
 from services.reward.penalties import Details, MissingDetail, length_penalty, overlong_penalty
 from services.reward.scoring import RewardContext, Scorer
 from shared.config import RewardConfig
+from shared.config.connections import SecurityConfig
 from shared.config.reward import LengthPenaltyConfig, OverlongConfig
 from shared.messages import PromptTask, Reward
 
@@ -123,7 +124,11 @@ async def test_a_function_of_ones_own_gets_the_details_and_is_shaped_too() -> No
 async def test_the_route_takes_tokens_and_tolerance() -> None:
     config = RewardConfig.model_validate({"overlong": OVERLONG})
     app = create_app(
-        config, None, Scorer(config, NoExpressions(), max_tokens=16), Metrics(), lambda: True
+        config,
+        SecurityConfig(),
+        Scorer(config, NoExpressions(), max_tokens=16),
+        Metrics(),
+        lambda: True,
     )
     transport = httpx.ASGITransport(app)
     item = {"response": r"\boxed{3.1}", "answer": "3", "kind": "number", "tokens": 16}

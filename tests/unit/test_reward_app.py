@@ -12,6 +12,7 @@ from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from shared.auth import bearer
 from shared.config import RewardConfig
+from shared.config.connections import SecurityConfig
 
 
 class Node:
@@ -36,7 +37,8 @@ def node() -> Node:
 @pytest.fixture
 async def client(node: Node) -> AsyncIterator[httpx.AsyncClient]:
     scorer = Scorer(node.config, node)
-    app = create_app(node.config, "s3cret", scorer, node.metrics, lambda: node.takes_work)
+    security = SecurityConfig(token="s3cret")
+    app = create_app(node.config, security, scorer, node.metrics, lambda: node.takes_work)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://reward", headers=bearer("s3cret")
     ) as client:

@@ -13,6 +13,7 @@ from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from services.reward.workers import GraderPool
 from shared.config import Config, RewardConfig, load_config, save_config
+from shared.config.connections import SecurityConfig
 from shared.connection import connect
 from shared.errors import UserError
 from shared.rate_limit import RateLimit
@@ -30,7 +31,9 @@ def client(app) -> httpx.AsyncClient:
 async def test_every_route_of_the_reward_service_but_health_wants_the_token():
     config = RewardConfig()
     async with GraderPool(config) as pool:
-        app = create_app(config, SECRET, Scorer(config, pool), Metrics(), lambda: True)
+        app = create_app(
+            config, SecurityConfig(token=SECRET), Scorer(config, pool), Metrics(), lambda: True
+        )
         routes = [route for route in app.routes if isinstance(route, APIRoute)]
         async with client(app) as http:
             for route in routes:
