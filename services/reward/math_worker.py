@@ -5,7 +5,6 @@ files written. The pool that starts it (``workers.py``) kills it when it takes t
 """
 
 import argparse
-import ctypes
 import json
 import logging
 import math
@@ -18,13 +17,11 @@ from typing import Any, BinaryIO
 from math_verify import LatexExtractionConfig, parse, verify
 
 from services.reward.frames import LENGTH, frame
+from services.reward.isolation import cut_network
 from shared.guard import PR_SET_PDEATHSIG, prctl
 
 # One configuration object for all calls: the library compiles its patterns once for each.
 _EXTRACTION = [LatexExtractionConfig(boxed_match_priority=0)]
-
-_CLONE_NEWUSER = 0x10000000
-_CLONE_NEWNET = 0x40000000
 
 
 def equal(gold: str, given: str) -> bool:
@@ -54,7 +51,7 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.dup2(nothing, sys.stderr.fileno())
-    network = cut_network()
+    network = not cut_network()
     memory = options.memory_mib * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -63,16 +60,6 @@ def main() -> None:
     while (question := _receive(sys.stdin.buffer)) is not None:
         _limit_processor_time(options.timeout_s)
         _send(frames, {"equal": all(equal(gold, given) for gold, given in question["pairs"])})
-
-
-def cut_network() -> bool:
-    """Move this process into a network namespace of its own, without interfaces; needs no root.
-
-    Returns:
-        Whether a network is still there: some kernels and containers forbid user namespaces.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0)
 
 
 def _limit_processor_time(seconds: float) -> None:

@@ -1,6 +1,10 @@
 """Real grader processes: equal expressions, hostile answers, and a pool that stays usable."""
 
 import asyncio
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -203,3 +207,85 @@ async def test_graders_see_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         await pool.start()
         (process,) = pool.process_ids()
         assert "PERL_TOKEN" not in psutil.Process(process).environ()
+
+
+# What a grader does to itself, and then what its network is good for.
+PHONE_HOME = """
+import socket, sys
+from services.reward.isolation import cut_network
+print("cut" if cut_network() else "not cut", flush=True)
+try:
+    socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10).close()
+    print("connected")
+except OSError as error:
+    print(error)
+"""
+
+
+def network_namespace(process: int | str) -> str:
+    return os.readlink(f"/proc/{process}/ns/net")
+
+
+async def test_graders_have_no_network_or_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        tried = subprocess.run(
+            [sys.executable, "-c", PHONE_HOME, port],
+            capture_output=True,
+            text=True,
+            timeout=BOUND_S,
+        )
+    async with Pool(workers=1) as pool:
+        await pool.start()
+        (grader,) = pool.process_ids()
+        elsewhere = network_namespace(grader) != network_namespace("self")
+        # Name, then counters, after two lines of headings.
+        interfaces = Path(f"/proc/{grader}/net/dev").read_text().splitlines()[2:]
+        assert await pool.grade("1/2", "0.5"), "it grades all the same"
+    if tried.stdout.startswith("cut\n"):
+        assert tried.stdout == "cut\n[Errno 101] Network is unreachable\n"
+        assert elsewhere
+        assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
+        assert "graders run with a network" not in caplog.text
+    else:
+        # A machine whose kernel forbids it: nothing is cut, and nobody is told otherwise.
+        assert tried.stdout == "not cut\nconnected\n", tried.stderr
+        assert not elsewhere
+        assert "this kernel forbids user namespaces: graders run with a network" in caplog.text
+
+
+# A container's seccomp profile: unshare(2) is refused to this process and all it starts.
+FORBIDDEN = """
+import asyncio, ctypes, logging, os, platform, struct
+from services.reward.workers import GraderPool
+from shared.config import RewardConfig
+
+number = {"x86_64": 272, "aarch64": 97}[platform.machine()]
+load, equal, refuse, allow = (0x20, 0, 0, 0), (0x15, 0, 1, number), 0x50001, 0x7FFF0000
+rules = [load, equal, (0x06, 0, 0, refuse), (0x06, 0, 0, allow)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+libc = ctypes.CDLL(None)
+head = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(rules), ctypes.addressof(program)))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, head, 0, 0) == 0
+
+async def main():
+    async with GraderPool(RewardConfig(workers=1)) as pool:
+        await pool.start()
+        (grader,) = pool.process_ids()
+        same = os.readlink(f"/proc/{grader}/ns/net") == os.readlink("/proc/self/ns/net")
+        print("same network", same, "graded", await pool.equal([("1/2", "0.5")]))
+
+logging.basicConfig()
+asyncio.run(main())
+"""
+
+
+def test_a_grader_that_keeps_the_network_is_warned_about() -> None:
+    tried = subprocess.run(
+        [sys.executable, "-c", FORBIDDEN], capture_output=True, text=True, timeout=BOUND_S
+    )
+    assert tried.stdout == "same network True graded True\n", tried.stderr
+    assert "this kernel forbids user namespaces: graders run with a network" in tried.stderr
+    assert "run the reward service where it has none but to Redis" in tried.stderr

@@ -11,6 +11,7 @@ from perl_rl.doctor import (
     ask,
     check_disk,
     check_engine,
+    check_graders,
     check_memory,
     check_python,
     check_shared_memory,
@@ -78,3 +79,12 @@ def test_an_engine_that_cannot_be_asked_is_an_error_not_a_crash() -> None:
     by_name = {answer["engine"]: answer for answer in answers}
     assert by_name["torch"]["version"].startswith("2.")
     assert "KeyError" in by_name["no-such-engine"]["error"]
+
+
+def test_graders_that_keep_the_network_are_told_of() -> None:
+    finding = check_graders(False)
+    assert finding.state == NOTE
+    assert "keep the network" in finding.text
+    assert "where it reaches Redis only" in finding.mend
+    assert check_graders(None).state == NOTE
+    assert (check_graders(True).state, check_graders(True).mend) == (OK, "")
