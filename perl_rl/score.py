@@ -1,7 +1,8 @@
 """``perl-rl score``: grades lines of ``{"response", "answer", "kind"}`` as the reward service does.
 
-A line may hold ``question``, ``tolerance``, ``tokens`` and ``max_tokens`` too, as an item of
-``POST /score`` may. The lines come out in their order, with the reward and its parts added.
+A line may hold whatever else an item of ``POST /score`` may: ``question``, ``tolerance``,
+``extraction``, ``tokens``, ``max_tokens``. The lines come out in their order, with the reward and
+its parts added.
 """
 
 import asyncio
@@ -21,12 +22,14 @@ from services.reward.grading import UngradableGold
 from services.reward.judge import Judge, JudgeUnavailable
 from services.reward.penalties import MissingDetail
 from services.reward.schemas import Score, ScoreRequest
-from services.reward.scoring import Scorer
+from services.reward.scoring import FunctionFailed, Scorer
 from services.reward.workers import GraderPool
 from shared.config import RewardConfig, load_config
 from shared.config.endpoint import EndpointConfig
-from shared.config.load import first_problem
+from shared.config.load import apply_override, first_problem
+from shared.config.questions import SamplingConfig
 from shared.config.reward import JudgeConfig
+from shared.config.section import Section
 from shared.errors import UserError
 from shared.jsonlines import read_json_lines
 from shared.sample import AnswerKind
@@ -48,6 +51,13 @@ class Settings:
     """Folder where the judge's verdicts are kept."""
 
 
+class _Part(Section):
+    """What scoring reads of a run's file."""
+
+    reward: RewardConfig = RewardConfig()
+    sampling: SamplingConfig | None = None
+
+
 def settings(
     config: Path | None = None,
     overrides: list[str] | None = None,
@@ -60,6 +70,7 @@ def settings(
 
     Args:
         config: a run's file, for its ``reward`` section; default: the defaults.
+        overrides: ``key.path=value``; without a file, of ``reward`` and ``sampling``.
         judge: address of a judge of all kinds but letters, in place of ``reward.judge``.
 
     Raises:
@@ -67,10 +78,8 @@ def settings(
     """
     if (judge is None) != (judge_model is None):
         raise UserError("score: --judge URL and --judge-model NAME go together")
-    if config is None and overrides:
-        raise UserError("score: --set overrides a file; name it by --config")
-    run = None if config is None else load_config(config, overrides)
-    reward = RewardConfig() if run is None else run.reward
+    run = _without_file(overrides or []) if config is None else load_config(config, overrides)
+    reward = run.reward
     if judge is not None:
         try:
             endpoint = EndpointConfig(url=judge, model=str(judge_model), api_key=judge_key)
@@ -79,7 +88,20 @@ def settings(
         kinds = tuple(kind for kind in get_args(AnswerKind) if kind != "letter")
         named = JudgeConfig(endpoint=endpoint, kinds=kinds)
         reward = reward.model_copy(update={"judge": named})
-    return Settings(reward, run.sampling.max_tokens if run else None, judge_cache)
+    return Settings(reward, run.sampling.max_tokens if run.sampling else None, judge_cache)
+
+
+def _without_file(overrides: list[str]) -> _Part:
+    raw: Line = {}
+    for override in overrides:
+        apply_override(raw, override)
+    try:
+        return _Part.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(
+            f"score: {first_problem(error)}; without --config, --set takes keys of reward and "
+            "sampling"
+        ) from None
 
 
 def score_file(file: Path, out: TextIO, how: Settings | None = None) -> None:
@@ -154,6 +176,6 @@ async def _score_line(scorer: Scorer, row: Line, where: str) -> Line:
         raise UserError(f"{where}, field 'answer': {error}") from None
     except MissingDetail as error:
         raise UserError(f"{where}, field '{error.field}': {error}") from None
-    except JudgeUnavailable as error:
+    except (JudgeUnavailable, FunctionFailed) as error:
         raise UserError(f"{where}: not scored; {error}") from None
     return {**row, **Score.of(reward).model_dump()}

@@ -21,7 +21,7 @@ from pydantic import (
 
 from shared.sample import AnswerKind, OrderRule
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class MalformedMessage(ValueError):
@@ -112,6 +112,8 @@ class PromptTask(Message):
     answer: str
     """Gold answer in this order."""
     kind: AnswerKind
+    tolerance: float | None = None
+    """Relative error that is still right, for kind ``number``; None: none."""
     order: OrderRule | None = None
     """What moving the images does to the answer; None when nobody has judged it."""
     fixed: tuple[int, ...] = ()
@@ -186,6 +188,8 @@ class Reward(Message):
     """What its length added to the total: 0 or negative."""
     extracted: str | None
     """The final answer found in the response; None when there is none."""
+    steps: tuple[bool, ...] | None = None
+    """The verdict on each step of the gold answer, of kind ``steps``."""
 
 
 class ScoredOrder(Message):

@@ -49,6 +49,8 @@ class Sample(BaseModel):
     images: tuple[str, ...] = ()
     answer: str
     kind: AnswerKind
+    tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Relative error that is still right, for kind ``number``; None: none."""
     order: OrderRule | None = None
     fixed: tuple[int, ...] = ()
     """Indices of images that keep their place under every order (a reference image)."""

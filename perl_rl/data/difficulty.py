@@ -105,7 +105,10 @@ async def _measure(
     except BaseExceptionGroup as several:
         raise first_error(several) from None
     answers = [task.result() for task in tasks]
-    right = [await grade(answer, sample.answer, sample.kind, expressions) for answer in answers]
+    right = [
+        await grade(answer, sample.answer, sample.kind, expressions, sample.tolerance)
+        for answer in answers
+    ]
     return {"right": sum(right), "without_answer": answers.count(None)}
 
 

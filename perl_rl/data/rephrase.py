@@ -116,6 +116,7 @@ def as_letter_question(sample: Sample, answer: Rephrased, seed: int) -> Sample:
         "question": "\n".join([question, *lines]),
         "answer": string.ascii_uppercase[place],
         "kind": "letter",
+        "tolerance": None,
         # Letters of text options stay where they are; any other rule spoke of the old answer.
         "order": sample.order if sample.order == "invariant" else None,
         "pass_rate": None,

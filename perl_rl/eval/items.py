@@ -28,8 +28,6 @@ class Item:
 
     sample: Sample
     rule: ScoreRule = "kind"
-    tolerance: float | None = None
-    """For numbers and rule "kind": relative; None is exact but for binary rounding."""
     absolute: float | None = None
     """For kind "math": two plain numbers that differ by no more are equal."""
     precision: int = 0

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from perl_rl.eval.bootstrap import RESAMPLES, Bootstrap, Estimate
 from services.reward.extract import final_answer
-from services.reward.grading import canonical
+from services.reward.grading import canonical, same_answer
 from shared.permutation import (
     Permutation,
     all_orders,
@@ -138,8 +138,9 @@ def judge(
     for permutation, response in zip(permutations, responses, strict=True):
         found = final_answer(response)
         given = None if found is None else canonical(found, sample.kind)
-        gold = canonical(answer_under(sample.answer, sample, permutation), sample.kind)
-        answers.append(OrderAnswer(permutation, given, given is not None and given == gold))
+        gold = answer_under(sample.answer, sample, permutation)
+        right = found is not None and same_answer(found, gold, sample.kind, sample.tolerance)
+        answers.append(OrderAnswer(permutation, given, right))
     return ItemAnswers(sample, tuple(answers))
 
 

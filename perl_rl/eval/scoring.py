@@ -7,7 +7,7 @@ from perl_rl.eval.items import Item
 from perl_rl.eval.judge import agrees, is_open
 from services.reward.extract import extract_answer
 from services.reward.graders.letter import read_letter
-from services.reward.graders.number import DEFAULT_TOLERANCE, read_number, read_quantity
+from services.reward.graders.number import read_number, read_quantity
 from services.reward.graders.text import read_text
 from services.reward.graders.wrapping import unwrap
 from services.reward.grading import (
@@ -103,8 +103,7 @@ async def _score_kind(
     if kind == "math":
         right = answer is not None and await _same_expression(item, gold, answer, expressions)
     else:
-        tolerance = DEFAULT_TOLERANCE if item.tolerance is None else item.tolerance
-        right = await grade(answer, gold, kind, expressions, tolerance)
+        right = await grade(answer, gold, kind, expressions, item.sample.tolerance)
     return Verdict(answer, given, right)
 
 

@@ -1,6 +1,7 @@
 """The reward service's HTTP routes."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from fastapi import Depends, FastAPI, HTTPException
@@ -10,13 +11,15 @@ from services.reward.judge import JudgeUnavailable
 from services.reward.metrics import Metrics
 from services.reward.penalties import MissingDetail
 from services.reward.schemas import Health, Score, ScoreRequest
-from services.reward.scoring import Scorer
+from services.reward.scoring import FunctionFailed, Scorer
 from shared.auth import token_check
 from shared.body_limit import BodyLimit
 from shared.config import RewardConfig
 from shared.config.connections import SecurityConfig
 from shared.rate_limit import RateLimit
 from shared.service import answer_outages, document_route, metrics_route
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(
@@ -37,6 +40,7 @@ def create_app(
         title="PeRL reward",
         openapi_url=None,
         responses={
+            500: {"description": "A reward function of one's own failed"},
             503: {"description": "The node is starting or draining, or Redis does not answer"},
             504: {"description": "Not scored within reward.task_timeout_s"},
         },
@@ -89,4 +93,7 @@ async def _score(scorer: Scorer, place: int, request: ScoreRequest) -> Score:
         raise HTTPException(422, f"item {place}, field '{error.field}': {error}") from None
     except JudgeUnavailable as error:
         raise HTTPException(503, f"item {place}: not scored; {error}") from None
+    except FunctionFailed as error:
+        logger.exception("item %d was not scored", place)
+        raise HTTPException(500, f"item {place}: not scored; {error}") from None
     return Score.of(reward)

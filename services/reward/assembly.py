@@ -116,6 +116,7 @@ def details(task: PromptTask, response: Response) -> Details:
     """What a batch tells of one of its responses."""
     return Details(
         question=task.question,
+        tolerance=task.tolerance,
         tokens=len(response.token_ids),
         finish_reason=response.finish_reason,
         max_tokens=task.sampling.max_tokens,

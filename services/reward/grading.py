@@ -84,12 +84,12 @@ async def grade(
     gold: str,
     kind: AnswerKind,
     expressions: ExpressionGrader,
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: float | None = None,
 ) -> bool:
     """Whether a final answer (see ``extract.extract_answer``) is right; no answer is wrong.
 
     Args:
-        tolerance: relative, for kind ``number``.
+        tolerance: relative, for kind ``number``; None forgives binary rounding alone.
 
     Raises:
         UngradableGold: when `gold` is not of kind `kind`.
@@ -100,12 +100,20 @@ async def grade(
     if kind == "math":
         pairs = pairs_to_compare(gold, answer)
         return pairs if isinstance(pairs, bool) else await expressions.equal(pairs)
-    if kind == "number":
-        right, given = read_quantity(gold), read_quantity(answer)
-        return right is not None and given is not None and same_quantity(right, given, tolerance)
     if kind == "steps":
         return all(await step_shares(answer, gold, expressions))
-    return canonical(answer, kind) == canonical(gold, kind)
+    return same_answer(answer, gold, kind, tolerance)
+
+
+def same_answer(answer: str, gold: str, kind: AnswerKind, tolerance: float | None = None) -> bool:
+    """Whether both mean the same, as far as it needs no library: expressions, and those of steps,
+    are compared as normalised text. `tolerance` as for `grade`."""
+    if kind != "number":
+        form = canonical(answer, kind)
+        return form is not None and form == canonical(gold, kind)
+    right, given = read_quantity(gold), read_quantity(answer)
+    allowed = DEFAULT_TOLERANCE if tolerance is None else tolerance
+    return right is not None and given is not None and same_quantity(right, given, allowed)
 
 
 async def step_shares(answer: str | None, gold: str, expressions: ExpressionGrader) -> list[bool]:

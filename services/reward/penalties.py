@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shared.config import RewardConfig
-from shared.config.reward import LengthPenaltyConfig, OverlongConfig
+from shared.config.reward import Extraction, LengthPenaltyConfig, OverlongConfig
 
 
 class MissingDetail(ValueError):
@@ -26,6 +26,8 @@ class Details:
     """With its ``<image>`` tags."""
     tolerance: float | None = None
     """Relative, for numbers; None: the default."""
+    extraction: Extraction | None = None
+    """Where its answer is looked for; None: as ``reward.extraction`` says."""
     tokens: int | None = None
     """Length of the response."""
     finish_reason: Literal["stop", "length"] | None = None

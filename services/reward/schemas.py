@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.reward.penalties import Details
+from shared.config.reward import Extraction
 from shared.messages import Reward
 from shared.sample import AnswerKind
 
@@ -22,6 +23,8 @@ class ScoreRequest(BaseModel):
     """What was asked, for the judge."""
     tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Relative, for kind `number`."""
+    extraction: Extraction | None = None
+    """Where its answer is looked for; default: `reward.extraction`."""
     tokens: int | None = Field(default=None, ge=0)
     """Length of the response; wanted where penalties are configured."""
     max_tokens: int | None = Field(default=None, ge=1)
@@ -32,6 +35,7 @@ class ScoreRequest(BaseModel):
         return Details(
             question=self.question,
             tolerance=self.tolerance,
+            extraction=self.extraction,
             tokens=self.tokens,
             max_tokens=self.max_tokens,
         )
@@ -47,6 +51,8 @@ class Score(BaseModel):
     reward: float
     extracted: str | None
     """The final answer found in the response; null when there is none."""
+    steps: list[bool] | None
+    """The verdict on each step of the gold answer; null for kinds other than `steps`."""
 
     @classmethod
     def of(cls, reward: Reward) -> "Score":
@@ -57,6 +63,7 @@ class Score(BaseModel):
             penalty=reward.penalty,
             reward=reward.total,
             extracted=reward.extracted,
+            steps=None if reward.steps is None else list(reward.steps),
         )
 
 

@@ -21,8 +21,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from services.reward.grading import ExpressionGrader
-from services.reward.judge import Judge
+from services.reward.grading import ExpressionGrader, UngradableGold
+from services.reward.judge import Judge, JudgeUnavailable
 from services.reward.penalties import UNKNOWN, Details, penalty
 from shared.config import RewardConfig
 from shared.errors import UserError
@@ -46,6 +46,11 @@ class RewardContext:
 RewardFunction = Callable[
     [str, str, AnswerKind, PromptTask | None, RewardContext], Reward | Awaitable[Reward]
 ]
+
+
+class FunctionFailed(Exception):
+    """The reward function raised, or returned no `Reward`: the answer is neither right nor
+    wrong."""
 
 
 class Scorer:
@@ -82,7 +87,7 @@ class Scorer:
             UngradableGold: when `gold` is not of kind `kind`.
             MissingDetail: when a penalty needs a length that `details` does not tell.
             JudgeUnavailable: when the judge is asked and gives no verdict.
-            TypeError: when the reward function returns something other than a `Reward`.
+            FunctionFailed: when the reward function raises, or returns no `Reward`.
         """
         if details.max_tokens is None:
             details = replace(details, max_tokens=self._max_tokens)
@@ -95,17 +100,22 @@ class Scorer:
         return reward.model_copy(update=changes)
 
     async def _call(self, *arguments: Any) -> Reward:
-        if self._waits:
-            reward = await asyncio.to_thread(self._function, *arguments)
-        else:
-            reward = self._function(*arguments)
-        if inspect.isawaitable(reward):
-            reward = await reward
+        name = f"reward.function '{self._context.config.function}'"
+        try:
+            if self._waits:
+                reward = await asyncio.to_thread(self._function, *arguments)
+            else:
+                reward = self._function(*arguments)
+            if inspect.isawaitable(reward):
+                reward = await reward
+        except (UngradableGold, JudgeUnavailable, UserError):
+            raise
+        except Exception as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            raise FunctionFailed(f"{name} failed with {why}") from error
         if not isinstance(reward, Reward):
-            raise TypeError(
-                f"reward.function '{self._context.config.function}' returned "
-                f"{type(reward).__name__}, not shared.messages.Reward"
-            )
+            kind = type(reward).__name__
+            raise FunctionFailed(f"{name} returned {kind}, not shared.messages.Reward")
         return reward
 
 

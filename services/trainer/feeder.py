@@ -132,6 +132,7 @@ class GroupPlan:
                     images=tuple(image_names[file] for file in rendered.images),
                     answer=rendered.answer,
                     kind=sample.kind,
+                    tolerance=sample.tolerance,
                     order=sample.order,
                     fixed=sample.fixed,
                     n=sampling.n,

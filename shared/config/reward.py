@@ -1,10 +1,15 @@
 """The reward service and its filters."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from shared.config.endpoint import EndpointConfig
 from shared.config.section import Count, Fraction, Positive, Section
 from shared.sample import AnswerKind
+
+Extraction = Literal["strict", "lenient"]
+"""Where a response's final answer is looked for (``services/reward/extract.py``)."""
 
 
 class FilterConfig(Section):
@@ -91,6 +96,9 @@ class RewardConfig(Section):
     """Weight of a right answer in the reward."""
     format_weight: float = 0.1
     """Weight of the asked-for format in the reward."""
+    extraction: Extraction = "strict"
+    """Where the answer is looked for: in the last box alone, or also in words, as evaluation does.
+    For the reward function that comes with the service."""
     judge: JudgeConfig | None = None
     """A language model that is asked where the rules do not find an answer right."""
     length_penalty: LengthPenaltyConfig | None = None

@@ -108,6 +108,7 @@ def test_score_adds_the_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "penalty": 0.0,
         "reward": 1.0,
         "extracted": "B",
+        "steps": None,
     }
     assert (second["accuracy"], second["format"], second["reward"]) == (0.0, 0.0, 0.0)
     assert (third["accuracy"], third["format"], third["reward"]) == (1.0, 0.0, 0.9)

@@ -11,8 +11,8 @@ from shared.errors import UserError
 from shared.sample import Sample
 
 
-def item(kind: str, answer: str, **fields: object) -> Item:
-    sample = Sample(id="q", question="?", answer=answer, kind=kind)
+def item(kind: str, answer: str, tolerance: float | None = None, **fields: object) -> Item:
+    sample = Sample(id="q", question="?", answer=answer, kind=kind, tolerance=tolerance)
     return Item(sample, **fields)
 
 

@@ -2,10 +2,12 @@
 
 import pytest
 
+from services.reward.assembly import details
 from services.trainer.feeder import GroupPlan, group_id
 from shared.config import Config
 from shared.messages import PolicyVersion
 from shared.sample import Sample
+from tests.builders import response
 
 VERSION = PolicyVersion(incarnation=1, step=0)
 
@@ -128,3 +130,12 @@ def test_a_cosine_falls_slowly_at_both_ends():
     assert plan.permute_probability(20) == pytest.approx(0.4)
     assert plan.permute_probability(40) == pytest.approx(0.0)
     assert plan.permute_probability(99) == pytest.approx(0.0)
+
+
+def test_the_reward_hears_of_a_samples_tolerance():
+    sample = Sample(id="n", question="?", answer="100", kind="number", tolerance=0.02)
+    (task,) = GroupPlan(_config(permutation={"n_s": 0}), [sample]).tasks(0, {}, VERSION)
+    given = response(text="\\boxed{101}")
+
+    assert task.tolerance == details(task, given).tolerance == 0.02
+    assert details(task.model_copy(update={"tolerance": None}), given).tolerance is None

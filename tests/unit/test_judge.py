@@ -250,7 +250,7 @@ async def test_the_route_asks_the_judge(
     ]
     answer = await client.post("/score", json=items)
     assert [one["accuracy"] for one in answer.json()] == [1.0, 0.0]
-    assert "[image] What?" in text_of(endpoint.requests[0])
+    assert ["[image] What?" in text_of(one) for one in endpoint.requests].count(True) == 1
 
 
 async def test_a_response_without_a_box_is_wrong_unasked(

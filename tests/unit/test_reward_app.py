@@ -52,10 +52,11 @@ def item(response: str = r"<think></think>\boxed{(B)}", **changes: Any) -> dict[
 async def test_score(client: httpx.AsyncClient) -> None:
     answer = await client.post("/score", json=[item(), item("no"), item(r"\boxed{A}")])
     assert answer.status_code == 200
+    common = {"penalty": 0.0, "steps": None}
     assert answer.json() == [
-        {"accuracy": 1.0, "format": 1.0, "penalty": 0.0, "reward": 1.0, "extracted": "(B)"},
-        {"accuracy": 0.0, "format": 0.0, "penalty": 0.0, "reward": 0.0, "extracted": None},
-        {"accuracy": 0.0, "format": 0.0, "penalty": 0.0, "reward": 0.0, "extracted": "A"},
+        common | {"accuracy": 1.0, "format": 1.0, "reward": 1.0, "extracted": "(B)"},
+        common | {"accuracy": 0.0, "format": 0.0, "reward": 0.0, "extracted": None},
+        common | {"accuracy": 0.0, "format": 0.0, "reward": 0.0, "extracted": "A"},
     ]
 
 

@@ -11,7 +11,7 @@ from services.reward.filters import (
     reason_to_drop,
     uniform_reward,
 )
-from services.reward.scoring import Scorer, load_function
+from services.reward.scoring import FunctionFailed, Scorer, load_function
 from shared.config import FilterConfig, RewardConfig
 from shared.errors import UserError
 from shared.messages import Reward, ScoredGroup, ScoredOrder
@@ -89,7 +89,7 @@ async def test_an_asynchronous_function_and_a_callable_object(own_module: str) -
 
 
 async def test_a_function_that_returns_no_reward_is_named(own_module: str) -> None:
-    with pytest.raises(TypeError, match=r"'own_rewards:number' returned float, not"):
+    with pytest.raises(FunctionFailed, match=r"'own_rewards:number' returned float, not"):
         await scorer(function=f"{own_module}:number").score("", "B", "letter")
 
 

@@ -21,9 +21,9 @@ def to_item(row: Row, pictures: Pictures) -> Item:
             images=tuple(files[index] for index in shown),
             answer=answer,
             kind=open_kind(answer),
+            tolerance=0.01,
             source=row.text("task"),
-        ),
-        tolerance=0.01,
+        )
     )
 
 
