@@ -12,6 +12,10 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.messages import PolicyVersion
 
+MANIFEST_FILE = "manifest.json"
+DATA_FILE = "weights.bin"
+"""In a version's folder, as rank 0 writes it and the control plane serves it."""
+
 TensorDtype = Literal["bfloat16", "float16", "float32"]
 
 

@@ -12,13 +12,13 @@ from starlette.responses import FileResponse
 
 from services.trainer.control_plane import ControlPlane
 from services.trainer.runstate import TrainerState
-from services.trainer.spool import DATA_FILE, MANIFEST_FILE
 from shared.auth import token_check
 from shared.body_limit import BodyLimit
 from shared.config.connections import SecurityConfig
 from shared.ledger import Counts
 from shared.rate_limit import RateLimit
 from shared.service import answer_outages, document_route, metrics_route
+from shared.weights import DATA_FILE, MANIFEST_FILE
 
 _MAX_BODY = 64 * 1024
 """Bytes; no route reads a body."""

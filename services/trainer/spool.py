@@ -7,10 +7,14 @@ from pathlib import Path
 import torch
 
 from shared.messages import PolicyVersion
-from shared.weights import Manifest, TensorDtype, TensorInfo, make_buckets
-
-MANIFEST_FILE = "manifest.json"
-DATA_FILE = "weights.bin"
+from shared.weights import (
+    DATA_FILE,
+    MANIFEST_FILE,
+    Manifest,
+    TensorDtype,
+    TensorInfo,
+    make_buckets,
+)
 
 _DTYPES: dict[torch.dtype, TensorDtype] = {
     torch.bfloat16: "bfloat16",

@@ -25,7 +25,7 @@ from transformers import AutoModelForImageTextToText
 from services.rollout.app import create_app
 from services.rollout.node import Node
 from services.rollout.service import RolloutService
-from services.trainer.spool import DATA_FILE, MANIFEST_FILE, WeightSpool
+from services.trainer.spool import WeightSpool
 from shared.auth import bearer
 from shared.config import Config
 from shared.connection import connect
@@ -33,6 +33,7 @@ from shared.keys import Keys
 from shared.messages import PolicyVersion
 from shared.policy import PolicyBoard
 from shared.service import bind
+from shared.weights import DATA_FILE, MANIFEST_FILE
 
 T = TypeVar("T")
 

@@ -202,7 +202,8 @@ async def test_a_killed_node_leaves_no_process_and_its_work_is_taken_over(
     ],
 )
 def test_a_mistake_is_one_line(config_file: Path, override: str, message: str) -> None:
-    with node(config_file, override) as process:
+    # A service waits for a Redis that is still starting, by default for half a minute.
+    with node(config_file, override, "redis.timeout_s=1") as process:
         _, said = process.communicate(timeout=WAIT_S)
     assert process.returncode == 2
     assert message in said and len(said.strip().splitlines()) == 1

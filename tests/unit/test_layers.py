@@ -102,6 +102,12 @@ def test_a_reward_node_does_not_load_the_maths_library_itself() -> None:
     assert not loaded_by("import services.reward.__main__") & {"math_verify", "sympy"}
 
 
+def test_the_trainer_s_control_plane_loads_no_engine() -> None:
+    loaded = loaded_by("import services.trainer.__main__")
+    assert "services" in loaded
+    assert not loaded & {"torch", "deepspeed", "transformers"}
+
+
 def test_the_command_line_starts_light() -> None:
     heavy = {"torch", "vllm", "deepspeed", "transformers", "fastapi", "redis", "sklearn"}
     assert not loaded_by("import perl_rl.cli, shared.config") & heavy
