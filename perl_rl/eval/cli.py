@@ -1,4 +1,4 @@
-"""``perl-rl eval``: the benchmarks, and the comparison of two results."""
+"""``perl-rl eval``: the benchmarks, their questions as samples, and the comparison of results."""
 
 import argparse
 import hashlib
@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import UserError
 
 if TYPE_CHECKING:
-    from perl_rl.eval.items import Benchmark
+    from perl_rl.eval.items import Benchmark, Item
     from perl_rl.eval.models import Decoding, Model
     from services.reward.judge import Judge
     from shared.config.endpoint import EndpointConfig
 
 
 def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add ``eval`` and, below it, ``eval compare``."""
+    """Add ``eval`` and, below it, ``eval compare`` and ``eval samples``."""
     text = "score a model on a benchmark, and under other orders of the images"
     parser = commands.add_parser("eval", help=text, description=text)
     parser.set_defaults(command=_eval)
     _add_debug(parser)
     _add_questions(parser)
+    _add_orders(parser)
     _add_model(parser)
     _add_judge(parser)
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the result goes")
-    actions = parser.add_subparsers(metavar="[compare]")
+    actions = parser.add_subparsers(metavar="[compare|samples]")
     text = "compare two results on the same benchmark, item by item"
     compare = actions.add_parser("compare", help=text, description=text)
     compare.set_defaults(command=_compare)
@@ -34,6 +35,14 @@ def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     compare.add_argument("b", type=Path, metavar="B.json")
     compare.add_argument(
         "--out", type=Path, metavar="FILE.json", help="also write the comparison there"
+    )
+    text = "write a benchmark's questions as samples, for perl-rl data label"
+    samples = actions.add_parser("samples", help=text, description=text)
+    samples.set_defaults(command=_samples)
+    _add_debug(samples)
+    _add_questions(samples)
+    samples.add_argument(
+        "--out", type=Path, metavar="FILE.jsonl", help="where they go; images/ beside it"
     )
 
 
@@ -52,9 +61,15 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     add("--images", type=Path, metavar="DIR", help="folder of the images that the data names")
     add("--split", help="instead of the split that published numbers are on")
     add("--limit", type=_count, metavar="N", help="only N rows, for a trial")
+
+
+def _add_orders(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--orders", type=_count, default=1, metavar="K", help="orders of each question's images")
     text = "ask the original order K times too: how often answers change without another order"
     add("--floor", action="store_true", help=text)
+    text = "samples.jsonl of perl-rl data label: it decides which questions are permuted, and how"
+    add("--order-rules", type=Path, metavar="FILE", help=text)
     add("--seed", type=int, default=0, help="of the orders and of sampling")
 
 
@@ -92,9 +107,7 @@ def _count(text: str) -> int:
 
 def _eval(options: argparse.Namespace) -> int:
     _check(options)
-    from perl_rl.eval.loading import load_items
     from perl_rl.eval.models import Decoding
-    from perl_rl.eval.pictures import Pictures
     from perl_rl.eval.results import write_result
     from perl_rl.eval.run import Asking, evaluate
     from perl_rl.eval.table import table
@@ -105,8 +118,13 @@ def _eval(options: argparse.Namespace) -> int:
     decoding = Decoding(instruction, options.max_tokens, options.temperature)
     name, model, model_settings = _model(options, decoding)
     work = options.out.with_suffix(".work")
-    pictures = Pictures(work / "images", [options.images] if options.images else [])
-    items = load_items(benchmark, options.data, pictures, options.split, options.limit)
+    items = _items(options, benchmark, work / "images")
+    if options.order_rules is not None:
+        from perl_rl.eval.order_rules import with_order_rules
+
+        items = with_order_rules(items, options.order_rules)
+        rules = hashlib.sha256(options.order_rules.read_bytes()).hexdigest()
+        model_settings = model_settings | {"order_rules_sha256": rules}
     result = evaluate(
         benchmark,
         items,
@@ -122,10 +140,33 @@ def _eval(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(options: argparse.Namespace) -> None:
+def _samples(options: argparse.Namespace) -> int:
+    from perl_rl.eval.order_rules import write_samples
+
+    _check_named(options)
+    items = _items(options, _benchmark(options.benchmark), options.out.parent / "images")
+    write_samples(items, options.out)
+    print(f"{options.out}: {len(items)} samples")
+    return 0
+
+
+def _items(options: argparse.Namespace, benchmark: "Benchmark", kept: Path) -> "list[Item]":
+    """The questions; their images are kept in the folder `kept`."""
+    from perl_rl.eval.loading import load_items
+    from perl_rl.eval.pictures import Pictures
+
+    pictures = Pictures(kept, [options.images] if options.images else [])
+    return load_items(benchmark, options.data, pictures, options.split, options.limit)
+
+
+def _check_named(options: argparse.Namespace) -> None:
     for name in ("benchmark", "data", "out"):
         if getattr(options, name) is None:
             raise UserError(f"eval: --{name} is missing; see perl-rl eval --help")
+
+
+def _check(options: argparse.Namespace) -> None:
+    _check_named(options)
     if (options.model is None) == (options.endpoint is None):
         raise UserError("eval: name either --model PATH or --endpoint URL")
     if options.endpoint is not None and options.model_name is None:
@@ -136,6 +177,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("eval: --judge URL and --judge-model NAME go together")
     if options.temperature < 0:
         raise UserError(f"eval: --temperature {options.temperature}: must not be negative")
+    if options.order_rules is not None and options.orders < 2:
+        raise UserError("eval: --order-rules says what may be permuted; give --orders K")
     if options.floor and options.orders < 2:
         raise UserError("eval: --floor repeats as often as there are orders; give --orders K")
     if options.out.suffix != ".json":
