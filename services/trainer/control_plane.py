@@ -58,6 +58,7 @@ class ControlPlane:
         Raises:
             UserError: when the ranks cannot go on.
         """
+        logger.info("objective: %s", self._config.trainer.objective.line())
         watching = asyncio.create_task(self.watchdog.run())
         try:
             await self._run(stop)

@@ -91,6 +91,14 @@ class ObjectiveConfig(Section):
     """With ``old_logprobs: trainer``: each token's gain is weighted by ``p_trainer / p_sampler``,
     at most this much (truncated importance sampling); empty: not weighted."""
 
+    def line(self) -> str:
+        """The preset and every switch as it holds, in one line: ``preset=dapo clip_high=0.28``;
+        an empty one is ``off``."""
+        values = self.model_dump()
+        return " ".join(
+            f"{name}={'off' if value is None else value}" for name, value in values.items()
+        )
+
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, given: Any) -> Any:

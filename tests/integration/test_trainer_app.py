@@ -1,5 +1,8 @@
 """The trainer's routes on a real Redis: status, control, weights with ranges, the token."""
 
+import asyncio
+import logging
+
 import httpx
 import pytest
 import torch
@@ -11,6 +14,7 @@ from services.trainer.spool import WeightSpool
 from shared.auth import bearer
 from shared.config import load_config
 from shared.config.connections import SecurityConfig
+from shared.config.objective import ObjectiveConfig
 from shared.connection import connect
 from shared.messages import PolicyVersion
 from shared.weights import Manifest, verify
@@ -107,3 +111,16 @@ async def test_weights_are_served_by_range(http, tmp_path):
 @pytest.mark.parametrize("version", ["9.9", "..", "1.4%2f..%2f..", "latest"])
 async def test_other_paths_are_no_weights(http, version):
     assert (await http.get(f"/weights/{version}/data")).status_code in (404, 422)
+
+
+async def test_the_log_begins_with_the_objective_as_it_holds(plane, caplog):
+    stop = asyncio.Event()
+    stop.set()
+    with caplog.at_level(logging.INFO, "services.trainer"):
+        async with asyncio.timeout(60):
+            await plane.run(stop)
+
+    said = caplog.messages[0]
+    assert said.startswith("objective: preset=perl ratio=token clip_low=0.2 ")
+    switches = dict(part.split("=") for part in said.removeprefix("objective: ").split())
+    assert switches.keys() == ObjectiveConfig.model_fields.keys()

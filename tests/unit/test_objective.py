@@ -252,3 +252,13 @@ def test_each_preset_is_its_formula(preset, seed, kl, cap, own):
         moved[token] = step
         slope = (expected(logprobs + moved) - expected(logprobs - moved)) / (2 * step)
         assert gradient[token] == pytest.approx(slope, abs=1e-6)
+
+
+def test_its_line_says_what_holds():
+    line = ObjectiveConfig(preset="dapo", kl_coef=0.01).line()
+
+    assert line == (
+        "preset=dapo ratio=token clip_low=0.2 clip_high=0.28 dual_clip=off aggregate=token_mean "
+        "kl=k3 kl_coef=0.01 advantage=per_order per_order_weight=0.5 baseline=mean "
+        "normalise=population advantage_eps=1e-06 old_logprobs=sampler importance_cap=off"
+    )
