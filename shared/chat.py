@@ -26,6 +26,10 @@ class EndpointFailed(UserError):
     """The endpoint gave no answer: says which one, why, and after how many tries."""
 
 
+class EndpointAway(EndpointFailed):
+    """It cannot be reached, is too busy or is broken: it may answer the same request later."""
+
+
 class BudgetSpent(EndpointFailed):
     """All requests that the configuration allows have been made."""
 
@@ -36,6 +40,8 @@ class RequestRefused(EndpointFailed):
 
 # Statuses that speak of the request, not of the endpoint, its address or its key.
 _REFUSALS = (400, 413, 422)
+# Statuses that speak of the endpoint's state at the moment.
+_BUSY = (408, 409, 429)
 
 
 class ChatEndpoint:
@@ -86,7 +92,8 @@ class ChatEndpoint:
             keep: whether an answer is worth keeping in the cache.
 
         Raises:
-            EndpointFailed: when the endpoint cannot be reached, refuses, or keeps failing.
+            EndpointFailed: when the endpoint refuses, or its answer is none.
+            EndpointAway: when it cannot be reached, or keeps failing.
             RequestRefused: when it refuses this request by its contents.
             BudgetSpent: when ``budget`` requests have been made.
         """
@@ -118,13 +125,12 @@ class ChatEndpoint:
             try:
                 answer = await self._client.chat.completions.create(**request)
             except APIStatusError as error:
-                failure = RequestRefused if error.status_code in _REFUSALS else EndpointFailed
-                raise failure(
+                raise _kind_of(error.status_code)(
                     f"endpoint {config.url}, model {config.model}: answered {error.status_code} "
                     f"({_short(error.message)})"
                 ) from None
             except APIError as error:
-                raise EndpointFailed(
+                raise EndpointAway(
                     f"endpoint {config.url}: no answer after {config.retries + 1} tries of "
                     f"{config.timeout_s:g} s at most ({_short(error.message)})"
                 ) from None
@@ -159,6 +165,12 @@ def _keep(file: Path, text: str) -> None:
     partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
     partial.write_text(json.dumps({"text": text}), encoding="utf-8")
     partial.replace(file)
+
+
+def _kind_of(status: int) -> type[EndpointFailed]:
+    if status in _REFUSALS:
+        return RequestRefused
+    return EndpointAway if status in _BUSY or status >= 500 else EndpointFailed
 
 
 def _short(message: str) -> str:

@@ -24,15 +24,20 @@ PATIENCE_S = 120.0
 
 
 class ScriptedEndpoint:
-    """The server's address and the requests that reached it."""
+    """The server's address and the requests that reached it.
 
-    def __init__(self, script: Script, delay_s: float = 0.0) -> None:
+    Args:
+        port: where it listens; 0 takes a free one.
+    """
+
+    def __init__(self, script: Script, delay_s: float = 0.0, port: int = 0) -> None:
         self.script = script
         self.requests: list[Body] = []
         self.in_work = self.most_in_work = 0
         self._delay_s = delay_s
-        self._listener = bind("scripted endpoint", "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self._listener = bind("scripted endpoint", "127.0.0.1", port)
+        self.port = int(self._listener.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self.port}/v1"
         self.app = FastAPI()
         self.app.post("/v1/chat/completions")(self._answer)
 
@@ -60,9 +65,12 @@ class ScriptedEndpoint:
         server = uvicorn.Server(uvicorn.Config(self.app, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run, args=([self._listener],), daemon=True)
         thread.start()
-        yield self
-        server.should_exit = True
-        thread.join(PATIENCE_S)
+        try:
+            yield self
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE_S)
+            self._listener.close()
 
 
 def completion(body: Body, text: str) -> Body:

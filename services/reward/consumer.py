@@ -2,11 +2,13 @@
 
 An entry stays ours as long as we renew it. One whose attempt failed is let go of: it is claimed
 again when nobody has renewed it for a while, and is a dead letter after ``reward.max_attempts``.
+While a judge is away, what waits for it is kept.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 import redis.asyncio
@@ -14,7 +16,7 @@ import redis.asyncio
 from services.reward.assembly import Assembly
 from services.reward.filters import build_filters
 from services.reward.group_rewards import GroupRewards
-from services.reward.judge import JudgeUnavailable
+from services.reward.judge import JudgeAway, JudgeUnavailable
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from shared.config import Config
@@ -77,6 +79,7 @@ class Consumer:
             UserError: when no grader process can be started, or Redis stays away.
         """
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stop = stop
         await self._stream.create()
         self.state = "ready"
         taking = asyncio.create_task(self._repeat(self._take))
@@ -140,8 +143,7 @@ class Consumer:
     async def _attempt(self, entry: Entry) -> None:
         """One attempt at an entry; a failure leaves it pending, for whoever claims it."""
         try:
-            async with asyncio.timeout(self._config.task_timeout_s):
-                await self._handle(entry)
+            await self._handle(entry)
         except UserError as error:
             if not self._failed.done():
                 self._failed.set_exception(error)
@@ -162,14 +164,41 @@ class Consumer:
             del self._working[entry.id]
 
     async def _handle(self, entry: Entry) -> None:
-        try:
-            await self._assembly.handle(entry)
-            self._done += 1
-        except JudgeUnavailable as error:
-            self._metrics.failures.inc()
-            logger.error("trajectory entry %s: not scored: %s", entry.id, error)
-            if await self._stream.deliveries(entry) >= self._config.max_attempts:
-                await self._assembly.give_up(entry, JUDGE_FAILED)
+        """Score an entry; while the judge is away, keep it and try again."""
+        away_since: float | None = None
+        while True:
+            try:
+                async with asyncio.timeout(self._config.task_timeout_s):
+                    await self._assembly.handle(entry)
+                self._done += 1
+                return
+            except JudgeAway as error:
+                away_since = away_since or time.monotonic()
+                if not await self._wait_for_judge(entry, error, away_since):
+                    return
+            except JudgeUnavailable as error:
+                self._metrics.failures.inc()
+                logger.error("trajectory entry %s: not scored: %s", entry.id, error)
+                if await self._stream.deliveries(entry) >= self._config.max_attempts:
+                    await self._assembly.give_up(entry, JUDGE_FAILED)
+                return
+
+    async def _wait_for_judge(self, entry: Entry, error: JudgeAway, away_since: float) -> bool:
+        """Whether to ask again now; otherwise the entry is dropped, or left to another node."""
+        self._metrics.failures.inc()
+        patience_s = self._config.judge.outage_timeout_s if self._config.judge else 0.0
+        waited_s = time.monotonic() - away_since
+        if waited_s > patience_s:
+            logger.error(
+                "trajectory entry %s: not scored in %.0f s (reward.judge.outage_timeout_s): %s",
+                *(entry.id, waited_s, error),
+            )
+            await self._assembly.give_up(entry, JUDGE_FAILED)
+            return False
+        logger.warning("trajectory entry %s waits for the judge: %s", entry.id, error)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), self._config.lost_after_s)
+        return not self._stop.is_set()
 
     async def _finish(self) -> None:
         while self._working:

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Literal
 
-from shared.chat import ChatEndpoint, EndpointFailed
+from shared.chat import ChatEndpoint, EndpointAway, EndpointFailed
 from shared.config.reward import JudgeConfig
 from shared.sample import IMAGE_TAG
 
@@ -52,6 +52,10 @@ class JudgeUnavailable(Exception):
     """The judge gave no verdict: the answer is neither right nor wrong."""
 
 
+class JudgeAway(JudgeUnavailable):
+    """It cannot be reached, is too busy or fails: the same answer may get a verdict later."""
+
+
 class Judge(AbstractAsyncContextManager["Judge"]):
     """Asks an endpoint.
 
@@ -78,21 +82,25 @@ class Judge(AbstractAsyncContextManager["Judge"]):
         """Whether a response gives the answer `gold`.
 
         Raises:
-            JudgeUnavailable: when the endpoint fails, its budget is spent, or no reply is a
+            JudgeUnavailable: when the endpoint refuses, its budget is spent, or no reply is a
                 verdict.
+            JudgeAway: when it cannot be reached, fails, or takes too long.
         """
         config = self._config
+        kind: type[JudgeUnavailable] = JudgeUnavailable
         try:
             async with asyncio.timeout(config.timeout_s):
                 return await self._verdict(prompt_for(config, question, gold, response))
         except EndpointFailed as error:
+            kind = JudgeAway if isinstance(error, EndpointAway) else JudgeUnavailable
             why = str(error)
         except TimeoutError:
+            kind = JudgeAway
             why = f"no verdict within its timeout_s ({config.timeout_s:g} s)"
         except _NoVerdict as error:
             why = f"said {error}, which is no verdict, when asked {config.asks} times"
         self._observe("failed")
-        raise JudgeUnavailable(f"judge {self.name}: {why}")
+        raise kind(f"judge {self.name}: {why}")
 
     async def _verdict(self, prompt: str) -> bool:
         turn: dict[str, Any] = {"role": "user", "content": [{"type": "text", "text": prompt}]}

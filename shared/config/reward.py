@@ -49,6 +49,9 @@ class JudgeConfig(Section):
     timeout_s: Positive = 300.0
     """The longest one verdict may take, with all waiting and asking again; shorter than
     ``reward.task_timeout_s``."""
+    outage_timeout_s: Positive = 900.0
+    """How long a batch waits for a judge that cannot be reached, is too busy or fails, before its
+    group is dropped for the reason `judge_failed`."""
 
     @model_validator(mode="after")
     def _prompt_shows_both_answers(self) -> "JudgeConfig":
@@ -131,7 +134,7 @@ class RewardConfig(Section):
     """How long a node may finish work in hand when it is told to stop."""
     max_attempts: Count = 3
     """Trajectories handed out this often without a result are dropped as a dead letter, or,
-    where the judge gave no verdict, for the reason `judge_failed`."""
+    where the judge was there and gave no verdict, for the reason `judge_failed`."""
     filter: FilterConfig = FilterConfig()
 
     @model_validator(mode="after")

@@ -1,50 +1,26 @@
 """A reward node's work on a real Redis: groups scored, assembled, filtered, taken over."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgpack
 import pytest
-import redis.asyncio
 
-from services.reward.consumer import Consumer
-from services.reward.judge import Judge
-from services.reward.metrics import Metrics
-from services.reward.scoring import RewardContext, Scorer
-from shared.config import Config
-from shared.config.reward import JudgeConfig, OverlongConfig
+from services.reward.scoring import RewardContext
+from shared.config.reward import OverlongConfig
 from shared.connection import connect
-from shared.keys import Keys
-from shared.ledger import Counts, Ledger
 from shared.messages import (
     SCHEMA_VERSION,
     PolicyVersion,
     PromptTask,
     Reward,
-    ScoredGroup,
-    TrajectoryBatch,
-    decode,
-    encode,
 )
 from shared.queues import WorkStream
-from shared.registry import NodeInfo, Registry
-from tests.builders import batch, response, task
-from tests.scripted_endpoint import ScriptedEndpoint, text_of
-
-WAIT_S = 30.0
-RIGHT, WRONG = r"<think>so</think>\boxed{B}", r"<think>so</think>\boxed{A}"
+from tests.integration.reward_bench import RIGHT, WRONG, Bench, config, trajectories
 
 attempts: list[str] = []
 gates: list[asyncio.Event] = []
-
-
-class NoExpressions:
-    """These groups have letters as answers."""
-
-    async def equal(self, pairs: list[tuple[str, str]]) -> bool:
-        raise AssertionError(f"asked about {pairs}")
 
 
 async def waits_for_gate(
@@ -60,100 +36,6 @@ async def fails(*_: Any) -> Reward:
     """A reward function with a bug."""
     attempts.append("fails")
     raise ZeroDivisionError("a bug in the reward function")
-
-
-class Bench:
-    """A run with one reward node or several, and the hands of trainer and rollout nodes."""
-
-    def __init__(self, client: redis.asyncio.Redis, config: Config) -> None:
-        self.client = client
-        self.config = config
-        self.keys = Keys(config.run)
-        self.ledger = Ledger(client, self.keys)
-        self.registry = Registry(client, self.keys)
-        self.metrics = Metrics()
-
-    @asynccontextmanager
-    async def node(self, name: str = "reward-0", **settings: Any) -> AsyncIterator[Consumer]:
-        """A running node; leaving the block stops it in good order."""
-        reward = self.config.reward.model_copy(update=settings)
-        config = self.config.model_copy(update={"reward": reward})
-        judge = Judge(reward.judge) if reward.judge else None
-        scorer = Scorer(reward, NoExpressions(), judge)
-        consumer = Consumer(self.client, config, scorer, self.metrics, name, "http://reward")
-        stop = asyncio.Event()
-        running = asyncio.create_task(consumer.run(stop))
-        try:
-            yield consumer
-        finally:
-            stop.set()
-            await asyncio.wait_for(running, WAIT_S)
-            if judge is not None:
-                await judge.__aexit__()
-
-    async def issue(self, group: str, orders: int = 2, **changes: Any) -> None:
-        """What the feeder does."""
-        tasks = [
-            task(group_id=group, order_index=index, orders=orders, **changes)
-            for index in range(orders)
-        ]
-        assert await self.ledger.issue(tasks, {})
-
-    async def answer(self, group: str, index: int, *texts: str, **changes: Any) -> None:
-        """What a rollout node does with one order."""
-        given = trajectories(group, index, *texts, **changes)
-        await self.client.xadd(self.keys.trajectories, {"m": encode(given)})
-
-    async def until(self, condition: Callable[[Counts], bool]) -> Counts:
-        """Wait for the ledger to satisfy `condition`."""
-        async with asyncio.timeout(WAIT_S):
-            while not condition(counts := await self.ledger.counts()):
-                await asyncio.sleep(0.01)
-        assert counts.balanced()
-        return counts
-
-    async def groups(self, number: int) -> list[ScoredGroup]:
-        """Wait for `number` groups on the trainer's stream; there must be no more."""
-        async with asyncio.timeout(WAIT_S):
-            while await self.client.xlen(self.keys.groups) < number:
-                await asyncio.sleep(0.01)
-        entries = await self.client.xrange(self.keys.groups)
-        assert len(entries) == number
-        return [decode(ScoredGroup, fields[b"m"]) for _, fields in entries]
-
-    async def until_drained(self) -> None:
-        """Wait until no trajectory waits or is worked on."""
-        async with asyncio.timeout(WAIT_S):
-            while await self.client.xlen(self.keys.trajectories):
-                await asyncio.sleep(0.01)
-
-    async def heartbeat(self, condition: Callable[[NodeInfo], bool]) -> NodeInfo:
-        async with asyncio.timeout(WAIT_S):
-            while True:
-                alive, _ = await self.registry.nodes()
-                for node in alive:
-                    if condition(node):
-                        return node
-                await asyncio.sleep(0.01)
-
-
-def trajectories(group: str, index: int, *texts: str, **changes: Any) -> TrajectoryBatch:
-    changed = {"group_id": group, "order_index": index} | changes
-    responses = tuple(response(text=text) for text in texts)
-    return batch(**changed).model_copy(update={"responses": responses})
-
-
-def config(redis_url: str) -> Config:
-    return Config.model_validate(
-        {
-            "run": "reward-test",
-            "redis": {"url": redis_url},
-            "model": {"path": "none"},
-            "data": {"train": "none"},
-            "trainer": {},
-            "reward": {"heartbeat_s": 0.05, "lost_after_s": 0.4, "task_timeout_s": 20},
-        }
-    )
 
 
 @pytest.fixture
@@ -257,54 +139,6 @@ async def test_a_failing_reward_function_is_tried_again_then_given_up(bench: Ben
     assert len(attempts) == 2
     ((_, letter),) = await bench.client.xrange(bench.keys.dead_letters)
     assert letter[b"reason"] == b"not scored in 2 attempts"
-
-
-def judge_at(url: str) -> JudgeConfig:
-    endpoint = {"url": url, "model": "j", "retries": 0, "timeout_s": 10}
-    return JudgeConfig.model_validate({"endpoint": endpoint, "timeout_s": 10})
-
-
-OPEN = {"answer": "cat", "kind": "text"}
-KITTEN, DOG = r"<think></think>\boxed{kitten}", r"<think></think>\boxed{dog}"
-
-
-@pytest.mark.parametrize("said", [500, "It depends."])
-async def test_a_judge_that_fails_drops_the_group_and_scores_nothing(
-    bench: Bench, said: int | str
-) -> None:
-    await bench.issue("g", **OPEN)
-    with ScriptedEndpoint(lambda body: said).serving() as endpoint:
-        async with bench.node(judge=judge_at(endpoint.url), max_attempts=2) as node:
-            await bench.answer("g", 0, KITTEN, orders=2, **OPEN)
-            counts = await bench.until(lambda counts: counts.in_flight == 0)
-            await bench.answer("g", 1, KITTEN, orders=2, **OPEN)
-            await bench.until_drained()
-            assert node.state == "ready"
-    assert counts.dropped == {"judge_failed": 1}
-    assert await bench.client.xlen(bench.keys.groups) == 0
-    assert await bench.client.xlen(bench.keys.dead_letters) == 0
-    value = bench.metrics.registry.get_sample_value
-    assert value("perl_reward_groups_dropped_total", {"reason": "judge_failed"}) == 1
-    assert value("perl_reward_failures_total") >= 2
-    assert value("perl_reward_responses_total", {"source": "option"}) is None
-
-
-async def test_a_judge_that_comes_back_loses_nothing(bench: Bench) -> None:
-    await bench.issue("g", orders=1, **OPEN)
-
-    def twice_down(body: dict[str, Any]) -> int | str:
-        if len(endpoint.requests) <= 2:
-            return 503
-        return "yes" if "kitten" in text_of(body) else "no"
-
-    endpoint = ScriptedEndpoint(twice_down)
-    with endpoint.serving():
-        async with bench.node(judge=judge_at(endpoint.url), max_attempts=9):
-            await bench.answer("g", 0, KITTEN, DOG, orders=1, **OPEN)
-            (group,) = await bench.groups(1)
-            await bench.until_drained()
-    assert group.rewards().tolist() == [1.0, 0.1]
-    assert (await bench.ledger.counts()).dropped == {}
 
 
 async def test_length_is_shaped_by_the_tasks_own_limit(bench: Bench) -> None:
