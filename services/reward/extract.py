@@ -33,6 +33,12 @@ _CLAUSE_END = re.compile(r"\s[-–—]\s|[,，]\s?")
 _LEAD = re.compile(r"(?:(?:so|thus|hence|therefore)\b|所以|因此|故)\s?[,，:：]?\s?", re.IGNORECASE)
 _FORMULA = re.compile(r"\$\$?([^$]{1,200})\$")
 _FORMULA_SIGN = re.compile(r"[\d=\\]|^\S+$")
+# "B is correct.", a whole line.
+_IS_CORRECT = re.compile(
+    r"(.{1,30}?)\s(?:is|must be)\s(?:the\s)?(?:correct|right)"
+    r"(?:\s(?:answer|option|choice|one|image))?[.!]?",
+    re.IGNORECASE,
+)
 _MOST_STATED_CHARS = 300
 _MOST_LINE_CHARS = 60
 _PROSE: tuple[AnswerKind, ...] = ("text", "exact", "math", "list")
@@ -139,6 +145,8 @@ def _last_line(text: str, kind: AnswerKind) -> str | None:
         return None
     line = _LEAD.sub("", _clean(lines[-1]), count=1) if _LEAD.match(lines[-1]) else lines[-1]
     line = _clean(line)
+    correct = None if kind in _PROSE else _IS_CORRECT.fullmatch(line)
+    line = correct[1] if correct else line
     if kind == "math" and not _FORMULA_SIGN.search(line):
         return None
     return line if canonical(line, kind) is not None else None

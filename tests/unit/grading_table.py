@@ -9,6 +9,11 @@ from shared.sample import AnswerKind
 Row = tuple[str, str, AnswerKind, bool]
 
 LETTERS: list[Row] = [
+    ("A.B", "A", "letter", False),
+    ("A.B.D", "A", "letter", False),
+    ("A. B", "A", "letter", True),
+    ("B. 12 cm", "B", "letter", True),
+    ("C: 1/2", "C", "letter", True),
     ("B - cat", "B", "letter", True),
     ("A - B", "A", "letter", False),
     (r"\textbf{B}\ ", "B", "letter", True),
@@ -100,6 +105,9 @@ PLACES: list[Row] = [
 ]
 
 NUMBERS: list[Row] = [
+    ("10^{-3}", "0.001", "number", True),
+    ("x = 10^6", "1000000", "number", True),
+    ("210^2", "100", "number", False),
     ("1 234", "1234", "number", True),
     ("1 234 567", "1,234,567", "number", True),
     ("1 2", "12", "number", False),
@@ -209,6 +217,17 @@ EXPRESSIONS: list[Row] = [
     (r"2\sqrt{3}\text{ m}", r"200\sqrt{3}\text{ cm}", "math", True),
     (r"$2\sqrt{3}\text{ cm}$", "2√3 cm", "math", True),
     (r"2\pi\text{ cm}", r"2\pi\text{ cm}^2", "math", False),
+    (r"6\pi \text{ cm}^2", r"6\pi", "math", True),
+    (r"6\pi", r"6\pi\text{ cm}^{2}", "math", True),
+    (r"6\pi \text{ cm}^2", r"5\pi", "math", False),
+    (r"x\text{ cm}", "x", "math", True),
+    (r"\{1,2,3\}", r"\{3,2,1\}", "math", True),
+    (r"x \le 3", r"(-\infty, 3]", "math", True),
+    ("-1<k<1", "(-1,1)", "math", True),
+    ("1，2", "2，1", "math", False),
+    ("（2，1）", "(1,2)", "math", False),
+    ("12%", "0.12", "math", False),
+    (r"\frac{1}{2}", "50%", "math", False),
     (r"1\,000\,000", "10^6", "math", True),
     ("1 234", "1234", "math", True),
     ("sin(x)", r"\sin x", "math", True),
@@ -384,6 +403,16 @@ RESPONSES: list[Row] = [
     ("The answer is (B).", "B", "letter", True),
     ("The answer is (B).", "T", "letter", False),
     (r"The answer is \boxed{\text{(B)}}.", "B", "letter", True),
+    # The other traps: labels with their text, order, percent.
+    (r"\boxed{B.}", "B", "letter", True),
+    (r"\boxed{B. cat}", "B", "letter", True),
+    (r"\boxed{\text{B. cat}}", "(B)", "letter", True),
+    (r"\boxed{1,2}", "2,1", "math", False),
+    (r"\boxed{1,2}", "1, 2", "math", True),
+    ("The answer is 1, 2.", "2, 1", "math", False),
+    (r"\boxed{50\%}", "0.5", "number", False),
+    (r"\boxed{50\%}", "50", "number", True),
+    (r"\boxed{50\%}", r"\frac{1}{2}", "math", False),
     # Several boxes, none, one inside the reasoning, one that is cut off.
     (r"First \boxed{A}, no: \boxed{B}.", "B", "letter", True),
     (r"First \boxed{A}, no: \boxed{B}.", "A", "letter", False),
@@ -435,6 +464,12 @@ RESPONSES: list[Row] = [
     # The last line.
     ("B", "B", "letter", True),
     ("We look at the images.\n\n(B)", "B", "letter", True),
+    ("We look at both.\nOption B is correct.", "B", "letter", True),
+    ("A shows a dog.\nTherefore, B is the correct answer.", "B", "letter", True),
+    ("A shows a dog.\nThe second image is correct.", "2", "position", True),
+    ("A shows a dog.\nB is not correct.", "B", "letter", False),
+    ("A shows a dog.\nNeither A nor B is correct.", "B", "letter", False),
+    ("A shows a dog.\nA or B is correct.", "A", "letter", False),
     ("We look at the images.\n\n**B**", "B", "letter", True),
     ("Both have stripes.\nSo x = 3.", "3", "number", True),
     ("Add them.\nTherefore, x = 3.", "3", "math", True),

@@ -18,7 +18,7 @@ _LEAD = (
 # because "A cat" may as well begin with an article; at most its text follows in brackets.
 _ANSWER = re.compile(
     _LEAD + r"(?:[(\[{]?(?P<marked>[a-z])"
-    r"(?:[)\]}.:]|、(?!\s?[a-z](?:\W|$))|\s[-–—]\s(?![a-z]\W?$))(?P<rest>.*)"
+    r"(?:[)\]}:]|\.(?![a-z](?:\W|$))|、(?!\s?[a-z](?:\W|$))|\s[-–—]\s(?![a-z]\W?$))(?P<rest>.*)"
     r"|(?P<bare>[a-z])(?:\s?\((?![a-z]\))[^()]*\))?)",
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )

@@ -133,13 +133,14 @@ def _lists_to_compare(golds: list[str], givens: list[str]) -> list[tuple[str, st
 def _converted(gold: str, given: str) -> tuple[str, str] | None:
     r"""Expressions that both end in a known unit (``2\sqrt{3}\text{ cm}``), in the same unit.
 
-    None when the units do not convert; other expressions stay as they are.
+    None when the units do not convert. A unit beyond doubt that only one side names is taken off;
+    other expressions stay as they are.
     """
     sides = [_TRAILING_UNIT.fullmatch(_DOLLARS.sub(r"\1", side.strip())) for side in (gold, given)]
     found = [(match["before"], read_unit(_unit_name(match))) for match in sides if match]
     units = [unit for _, unit in found if unit]
     if len(units) < 2:
-        return gold, given
+        return _without_spelled_unit(gold), _without_spelled_unit(given)
     (dimension, size), (other, given_size) = units
     if dimension != other:
         return None
@@ -149,6 +150,12 @@ def _converted(gold: str, given: str) -> tuple[str, str] | None:
     # The ratio of two units is a ratio of whole numbers, whatever the floats say.
     ratio = Fraction(size / given_size).limit_denominator(10**9)
     return rf"\frac{{{ratio.numerator}}}{{{ratio.denominator}}} \cdot ({bare_gold})", bare_given
+
+
+def _without_spelled_unit(side: str) -> str:
+    match = _TRAILING_UNIT.fullmatch(_DOLLARS.sub(r"\1", side.strip()))
+    spelled = match is not None and match["spelled"] and read_unit(_unit_name(match))
+    return match["before"] if match and spelled else side
 
 
 def _unit_name(match: re.Match[str]) -> str:

@@ -42,6 +42,9 @@ _FRACTION = re.compile(
 _POWER_OF_TEN = re.compile(
     r"\s?(?:\\times|\\cdot|[×xX*])\s?10\s?\^\s?(?:\{([+-]?\d{1,3})\}|([+-]?\d{1,3}))", re.ASCII
 )
+_BARE_POWER_OF_TEN = re.compile(
+    r"(?<![\w.^)}])10\s?\^\s?(?:\{([+-]?\d{1,3})\}|([+-]?\d{1,3}))", re.ASCII
+)
 _MOST_CHARS = 64
 
 
@@ -116,6 +119,7 @@ def _plain(answer: str) -> str:
     text = without_separators(text)
     text = _DEGREES.sub("°", _LATEX_SPACES.sub(" ", text)).replace("\\%", "%")
     text = _POWER_OF_TEN.sub(lambda power: f"e{power[1] or power[2]}", text)
+    text = _BARE_POWER_OF_TEN.sub(lambda power: f"1e{power[1] or power[2]}", text)
     text = _FRACTION.sub(_spelled_fraction, text)
     return " ".join(text.split())
 
