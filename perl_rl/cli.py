@@ -147,6 +147,9 @@ def _add_service(
     serve.add_argument("--port", type=int, help=f"HTTP port (default: {kind}.port)")
     serve.add_argument("--run-dir", type=Path, help="folder of the run's files")
     if kind == "trainer":
+        serve.set_defaults(command=_serve_trainer)
+        text = "which of trainer.hosts this is (default: 0); another than 0 does what join does"
+        serve.add_argument("--host", type=int, default=0, metavar="K", help=text)
         _add_join(actions)
 
 
@@ -156,6 +159,12 @@ def _add_join(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     _add_config(parser)
     parser.add_argument("--run-dir", type=Path, help="the run's folder, shared by all hosts")
     parser.add_argument("--host", type=int, required=True, metavar="K", help="1, 2, ...")
+    parser.add_argument("--port", type=int, help="HTTP port (default: trainer.port)")
+
+
+def _serve_trainer(options: argparse.Namespace) -> int:
+    """One command for every host: an orchestrator tells its pods apart by their number only."""
+    return _serve(options) if options.host == 0 else _join(options)
 
 
 def _join(options: argparse.Namespace) -> int:
@@ -165,7 +174,7 @@ def _join(options: argparse.Namespace) -> int:
 
     config = load_config(options.config, options.overrides)
     configure(f"trainer-host-{options.host}", options.debug)
-    return join(config, options.run_dir, options.host)
+    return join(config, options.run_dir, options.host, options.port)
 
 
 def _serve(options: argparse.Namespace) -> int:

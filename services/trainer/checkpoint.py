@@ -121,6 +121,20 @@ class CheckpointFolder:
                 "checkpoint before it"
             ) from None
 
+    def of_step(self, step: int) -> Path:
+        """The checkpoint that rank 0 resumes from, as another rank finds it.
+
+        Raises:
+            UserError: when this host does not see it.
+        """
+        folder = self.folder / f"{_PREFIX}{step:06d}"
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: not there on this host, and rank 0 resumes from it; --run-dir must be "
+                "one folder, shared by all hosts"
+            )
+        return folder
+
     def newest_step(self) -> int:
         """The step of the newest complete checkpoint, by its name; 0 when there is none."""
         complete = self._complete()

@@ -10,6 +10,7 @@ import redis.asyncio
 
 from services.trainer.checkpoint import CheckpointFolder
 from services.trainer.feeder import Feeder
+from services.trainer.presence import beat
 from services.trainer.ranks import HostRanks, RanksFailed, run_ranks
 from services.trainer.runstate import RunState
 from services.trainer.watchdog import Watchdog
@@ -59,15 +60,16 @@ class ControlPlane:
             UserError: when the ranks cannot go on.
         """
         logger.info("objective: %s", self._config.trainer.objective.line())
-        watching = asyncio.create_task(self.watchdog.run())
+        beside = [asyncio.create_task(one) for one in (self.watchdog.run(), beat(self.state))]
         try:
             await self._run(stop)
             if self._config.trainer.serve_after_end:
                 logger.info("the run has ended; serving its last weights until told to stop")
                 await stop.wait()
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def _run(self, stop: asyncio.Event) -> None:
         restarts, failures = self._config.trainer.max_restarts, 0

@@ -1,31 +1,28 @@
-"""The ranks of a further host: they follow the trainer from one incarnation to the next."""
+"""Starts the ranks of a further host, with the routes by which an orchestrator watches them."""
 
 import asyncio
-import logging
-import signal
 from pathlib import Path
 
-from services.trainer.ranks import HostRanks, RanksFailed, run_ranks
-from services.trainer.runstate import RunState, TrainerState
+from services.trainer.follower import Follower
+from services.trainer.host_app import create_host_app
+from services.trainer.ranks import HostRanks
 from shared.config import Config, save_config
-from shared.connection import Patience, connect
+from shared.connection import connect
 from shared.errors import UserError
-from shared.keys import Keys
-
-logger = logging.getLogger(__name__)
-
-_LOOK_EVERY_S = 0.5
+from shared.service import bind, run_service, warn_if_open
 
 
-def join(config: Config, run_dir: Path | None, host: int) -> int:
+def join(config: Config, run_dir: Path | None, host: int, port: int | None = None) -> int:
     """Run this host's ranks until the run is done; 0 then, and when told to stop.
 
     Args:
         run_dir: the run's folder, the same files as on the trainer's host.
         host: 1 .. ``trainer.hosts - 1``.
+        port: instead of ``trainer.port``.
 
     Raises:
-        UserError: when the configuration has no such host, or the ranks cannot go on.
+        UserError: when the configuration has no such host, the trainer's host does not answer, or
+            the ranks cannot go on.
     """
     if config.redis.url is None:
         raise UserError("redis.url: the ranks of a further host need the address of Redis")
@@ -39,65 +36,22 @@ def join(config: Config, run_dir: Path | None, host: int) -> int:
     file = run_dir / f"trainer-config-{host}.yaml"
     run_dir.mkdir(parents=True, exist_ok=True)
     save_config(config, file)
+    ranks = HostRanks(config.trainer, file, run_dir, host=host)
     asyncio.run(
-        _join(config, config.redis.url, HostRanks(config.trainer, file, run_dir, host=host))
+        _join(config, config.redis.url, ranks, config.trainer.port if port is None else port)
     )
     return 0
 
 
-async def _join(config: Config, redis_url: str, ranks: HostRanks) -> None:
+async def _join(config: Config, redis_url: str, ranks: HostRanks, port: int) -> None:
+    warn_if_open("trainer", config.trainer.host, config.security.token)
+    listener = bind("trainer", config.trainer.host, port)
     client = await connect(
         redis_url, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file
     )
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    patient = Patience(client, "trainer join", config.redis.timeout_s)
-    state = RunState(client, Keys(config.run))
     try:
-        await _follow(state, patient, ranks, stop)
+        follower = Follower(client, config, ranks)
+        app = create_host_app(follower, config.security)
+        await run_service("trainer", app, listener, follower.run, config.trainer.drain_timeout_s)
     finally:
         await client.aclose()
-
-
-async def _follow(
-    state: RunState, patient: Patience, ranks: HostRanks, stop: asyncio.Event
-) -> None:
-    done = 0
-    while not stop.is_set():
-        now = await patient(state.get)
-        if now.phase == "done":
-            return
-        if now.incarnation > done and now.phase != "failed":
-            done = now.incarnation
-            await _one_incarnation(state, patient, ranks, done, stop)
-        else:
-            await _pause(stop)
-
-
-async def _one_incarnation(
-    state: RunState, patient: Patience, ranks: HostRanks, incarnation: int, stop: asyncio.Event
-) -> None:
-    """Run the ranks until they end, the trainer has gone on to another incarnation, or `stop`."""
-    logger.info("joining incarnation %d", incarnation)
-    running = asyncio.create_task(run_ranks(ranks, incarnation))
-
-    def over(now: TrainerState) -> bool:
-        return now.incarnation != incarnation or now.phase == "failed"
-
-    try:
-        while not (running.done() or stop.is_set() or over(await patient(state.get))):
-            await asyncio.wait({running}, timeout=_LOOK_EVERY_S)
-        if running.done():
-            running.result()
-    except RanksFailed as error:
-        logger.error("%s; waiting for the trainer's next incarnation", error)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({stopping}, timeout=_LOOK_EVERY_S)
-    stopping.cancel()

@@ -39,6 +39,8 @@ class TrainerState(BaseModel):
     """Mean absolute change of log-probabilities with other pictures, when last looked at."""
     guard_alarms: int = 0
     """Alarms of the guards since the ranks started."""
+    beats: int = 0
+    """Counts on while the trainer's own host is there; further hosts watch it."""
 
 
 class RunState:
@@ -53,6 +55,10 @@ class RunState:
         if "phase" in fields:
             fields = {"detail": "", **fields, "since": str(time.time())}
         await self._client.hset(self._keys.state, mapping=fields)
+
+    async def beat(self) -> None:
+        """Count on, for the further hosts."""
+        await self._client.hincrby(self._keys.state, "beats", 1)
 
     async def get(self) -> TrainerState:
         """The state now."""

@@ -125,17 +125,25 @@ class Rank:
         self._resume()
 
     def _resume(self) -> None:
-        found = self._checkpoints.latest()
-        if found is None:
+        # One that rank 0 names: another host may see a new checkpoint later, or never.
+        step = self._agreed_checkpoint()
+        if step < 0:
             return
-        folder, state = found
+        folder = self._checkpoints.of_step(step)
         path, _ = self._engine.load_checkpoint(str(folder), tag="engine")
         if path is None:
             raise UserError(
                 f"{folder}: DeepSpeed finds no state in it; delete it to go further back"
             )
-        self.version = PolicyVersion(incarnation=self.version.incarnation, step=state.step)
+        self.version = PolicyVersion(incarnation=self.version.incarnation, step=step)
         logger.info("resumed from %s", folder.name)
+
+    def _agreed_checkpoint(self) -> int:
+        """The step to resume from, -1 to start afresh: on every rank what rank 0 finds."""
+        found = self._checkpoints.latest() if self._is_main else None
+        mine = [-1 if found is None else found[1].step] if self._is_main else None
+        [step] = collective.broadcast_integers(mine, self._device)
+        return step
 
     def run(self) -> None:
         """Train until the configured number of steps is reached or the operator says stop."""

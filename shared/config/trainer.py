@@ -86,7 +86,7 @@ class TrainerConfig(Section):
     """The longest wait for a full batch of scored groups."""
     start_timeout_s: Positive = 1800.0
     """From the start of the ranks to the first published weights, and to ``start_nodes`` ready
-    rollout nodes."""
+    rollout nodes; also the longest that a further host waits for the trainer to answer."""
     start_nodes: int | None = Field(default=None, ge=0)
     """Rollout nodes that must be ready before the first group is issued; default: all that the
     launcher starts, elsewhere none (prompts wait in the queue)."""

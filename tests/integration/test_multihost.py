@@ -121,7 +121,8 @@ class Run:
 
     async def second(self, second_host: list[str]) -> asyncio.subprocess.Process:
         words = ("-m", "perl_rl", "trainer", "join", str(self.config_file), "--host", "1")
-        return await self.start(f"{WIRE}b", *second_host, sys.executable, *words)
+        own = ("--set", f"trainer.host={THERE}", "--port", str(TRAINER_PORT))
+        return await self.start(f"{WIRE}b", *second_host, sys.executable, *words, *own)
 
     @contextlib.asynccontextmanager
     async def answered(self) -> AsyncIterator[None]:
