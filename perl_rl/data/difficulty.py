@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 from perl_rl.data.asking import as_asked, short_seed
 from perl_rl.data.config import DifficultySettings
 from perl_rl.data.histogram import TENTHS, histogram, mean
-from perl_rl.data.journal import Entry
-from perl_rl.data.stage import Context, Result, first_error
+from perl_rl.data.stage import Context, Entry, Result, first_error
 from services.reward.extract import final_answer
 from services.reward.grading import ExpressionGrader, UngradableGold, check_gold, grade
 from services.reward.workers import GraderPool

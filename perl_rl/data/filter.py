@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perl_rl.data.config import FilterSettings
-from perl_rl.data.journal import Entry
-from perl_rl.data.stage import Context, Result
+from perl_rl.data.stage import Context, Entry, Result
 from services.reward.grading import UngradableGold, check_gold
 from shared.errors import UserError
 from shared.images import ImageTooLarge, decode_image, digest

@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from perl_rl.data.asking import Nonsense, about, ask_until_sense, read_json
 from perl_rl.data.config import LabelSettings
-from perl_rl.data.journal import Entry
 from perl_rl.data.label_rules import Label, judge, option_images
 from perl_rl.data.report import counted
-from perl_rl.data.stage import Context, Result
+from perl_rl.data.stage import Context, Entry, Result
 from shared.chat import ChatEndpoint
 from shared.permutation import refusal
 from shared.sample import Sample

@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from perl_rl.data.asking import Nonsense, about, ask_until_sense, mark, read_json
 from perl_rl.data.config import RephraseSettings
-from perl_rl.data.journal import Entry
 from perl_rl.data.report import counted
-from perl_rl.data.stage import Context, Result
+from perl_rl.data.stage import Context, Entry, Result
 from services.reward.graders.text import read_text
 from shared.chat import ChatEndpoint
 from shared.sample import IMAGE_TAG, Sample

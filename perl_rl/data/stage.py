@@ -13,17 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from perl_rl.counting import counting
 from perl_rl.data.config import PrepareConfig, StageName
 from perl_rl.data.files import SAMPLES_FILE, load_output, save, work_digest, write_text
-from perl_rl.data.journal import Entry, Journal
-from perl_rl.data.progress import StageProgress
 from perl_rl.data.report import Report, counted
+from perl_rl.journal import Journal
 from shared.chat import ChatEndpoint, RequestRefused
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
 from shared.sample import Sample
 
 REPORT_FILE, STAMP_FILE, JOURNAL_FILE = "report.json", "stamp.json", "journal.jsonl"
+
+Entry = dict[str, Any]
+"""What a stage notes of a finished sample."""
 
 Work = Callable[[Sample], Awaitable[Entry]]
 
@@ -47,7 +50,7 @@ class Context:
     config: PrepareConfig
     cache: Path
     """Answers of endpoints."""
-    journal: Journal
+    journal: Journal[Entry]
 
     async def each(self, samples: Sequence[Sample], work: Work, at_once: int) -> dict[str, Entry]:
         """The entries of `samples` by id; what the journal lacks is worked on, `at_once` a time.
@@ -60,12 +63,12 @@ class Context:
         entries = self.journal.entries
         waiting = iter([sample for sample in samples if sample.id not in entries])
         done = sum(sample.id in entries for sample in samples)
-        with StageProgress(self.stage, len(samples), done) as progress:
+        with counting(self.stage, len(samples), done) as advance:
 
             async def take_turns() -> None:
                 for sample in waiting:
                     self.journal.add(sample.id, await self._entry(work, sample))
-                    progress.advance()
+                    advance()
 
             try:
                 async with asyncio.TaskGroup() as group:
@@ -122,7 +125,8 @@ def run_stage(
     output, stamp = folder / SAMPLES_FILE, folder / STAMP_FILE
     if not _finished(stamp, work):
         stamp.unlink(missing_ok=True)
-        with Journal(folder / JOURNAL_FILE, work) as journal:
+        # Other work is no mistake: the stages before may have kept other samples.
+        with Journal[Entry](folder / JOURNAL_FILE, {"digest": work}, other="anew") as journal:
             context = Context(name, config, config.work / "cache", journal)
             result = asyncio.run(stage(samples, context))
         _write(name, result, len(samples), folder)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from perl_rl.counting import counting
 from perl_rl.eval.items import Benchmark, Item
 from perl_rl.eval.pictures import Pictures
-from perl_rl.eval.progress import progress
 from perl_rl.eval.rows import Row, find_files, read_rows
 from services.reward.grading import UngradableGold, check_gold
 from shared.errors import UserError
@@ -33,7 +33,7 @@ def load_items(
     files = find_files(data, split or benchmark.split)
     rows = itertools.islice(_rows(files, in_turn=limit is not None), limit)
     items = []
-    with progress("read", limit) as advance:
+    with counting("read", limit) as advance:
         for row in rows:
             items.append(_item(benchmark, row, pictures))
             advance()

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from perl_rl.counting import counting
 from perl_rl.eval.items import Benchmark, Item
-from perl_rl.eval.journal import Journal
 from perl_rl.eval.models import Decoding, Model
 from perl_rl.eval.plan import Question, by_item, plan
-from perl_rl.eval.progress import progress
 from perl_rl.eval.results import AnswerResult, ItemResult, Result
 from perl_rl.eval.scoring import same_answers, score_and_judge
 from perl_rl.eval.summarise import robustness, summarise
+from perl_rl.journal import Journal
 from services.reward.grading import ExpressionGrader
 from services.reward.judge import Judge
 from services.reward.workers import GraderPool
@@ -67,9 +67,9 @@ def evaluate(
     """
     questions = plan(items, asking.orders, asking.floor, asking.seed)
     settings = {**_settings(benchmark, name, questions, asking), **more_settings}
-    with Journal(journal, settings) as responses:
+    with Journal[str](journal, settings, other="refused") as responses:
         asyncio.run(_collect(questions, model, responses, asking.seed))
-        results = asyncio.run(_grade(questions, responses.responses, asking.orders, judge))
+        results = asyncio.run(_grade(questions, responses.entries, asking.orders, judge))
     samples = [item.sample for item in items]
     return Result(
         benchmark=benchmark.name,
@@ -116,15 +116,15 @@ def hashes(files: Sequence[str]) -> tuple[str, ...]:
 async def _collect(
     questions: Sequence[Question],
     model: AbstractAsyncContextManager[Model],
-    journal: Journal,
+    journal: Journal[str],
     seed: int,
 ) -> None:
-    missing = [question for question in questions if question.key not in journal.responses]
+    missing = [question for question in questions if question.key not in journal.entries]
     if not missing:
         return
     waiting = iter(missing)
     async with model as open_model:
-        with progress("answered", len(questions), len(questions) - len(missing)) as advance:
+        with counting("answered", len(questions), len(questions) - len(missing)) as advance:
 
             async def work() -> None:
                 for question in waiting:
@@ -150,7 +150,7 @@ async def _grade(
     groups = by_item(questions)
     results: list[ItemResult] = []
     async with GraderPool(RewardConfig()) as pool, judge or contextlib.nullcontext():
-        with progress("graded", len(groups)) as advance:
+        with counting("graded", len(groups)) as advance:
             for start in range(0, len(groups), _GRADED_AT_ONCE):
                 chunk = groups[start : start + _GRADED_AT_ONCE]
                 results += await _together(

@@ -1,4 +1,4 @@
-"""The filter's rules one by one, and the journal that every stage goes on from."""
+"""The filter's rules one by one."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,7 @@ import pytest
 from PIL import Image
 
 from perl_rl.cli import main
-from perl_rl.data.journal import Journal
 from perl_rl.demo.digits import digits, picture
-from shared.errors import UserError
 from shared.sample import load_samples
 
 
@@ -85,39 +83,3 @@ def test_the_first_of_duplicates_stays(folder: Path) -> None:
     assert names == ["first", "other image", "other text", "other order", "reversed"]
     names, _ = filtered(folder, rows, "filter.duplicates=true")
     assert "same image" in names
-
-
-def test_a_torn_line_is_done_again(tmp_path: Path) -> None:
-    file = tmp_path / "journal.jsonl"
-    with Journal(file, "w") as journal:
-        journal.add("ä", {"n": 1})
-        journal.add("b", {"n": 2})
-    whole = file.read_bytes()
-    for torn in range(len(whole)):
-        file.write_bytes(whole[:torn])
-        lines = whole[:torn].count(b"\n")
-        with Journal(file, "w") as journal:
-            assert list(journal.entries) == ["ä", "b"][: max(0, lines - 1)]
-            for name, n in (("ä", 1), ("b", 2)):
-                if name not in journal.entries:
-                    journal.add(name, {"n": n})
-        assert file.read_bytes() == whole
-
-
-def test_a_journal_of_other_work_is_begun_anew(tmp_path: Path) -> None:
-    file = tmp_path / "journal.jsonl"
-    with Journal(file, "old") as journal:
-        journal.add("a", {})
-    with Journal(file, "new") as journal:
-        assert journal.entries == {}
-    assert file.read_text() == '{"work": "new"}\n'
-
-
-@pytest.mark.parametrize("line", [b"garbage\n", b'{"id": "b"}\n', b"\0\0\n", b"[1]\n"])
-def test_a_damaged_line_is_named(tmp_path: Path, line: bytes) -> None:
-    file = tmp_path / "journal.jsonl"
-    with Journal(file, "w") as journal:
-        journal.add("a", {})
-    file.write_bytes(file.read_bytes() + line)
-    with pytest.raises(UserError, match=r"journal\.jsonl, line 3: damaged; delete the file"):
-        Journal(file, "w")

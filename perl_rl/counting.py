@@ -1,4 +1,4 @@
-"""Progress of a long command: a bar in a terminal, else a line every ten seconds."""
+"""How far work on many items is: a bar in a terminal, else a line every ten seconds."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(
+def counting(
     what: str, total: int | None, done: int = 0, out: TextIO | None = None
 ) -> Iterator[Advance]:
     """Show how many of `total`, if that is known, are done on `out` (default: standard error)."""
@@ -33,8 +33,12 @@ def progress(
             yield lambda: bar.advance(task)
         return
     lines = _Lines(what, total, done, out)
-    yield lines.advance
-    lines.write()
+    if done:
+        lines.write()
+    try:
+        yield lines.advance
+    finally:
+        lines.write()
 
 
 class _Lines:
