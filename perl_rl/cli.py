@@ -170,10 +170,11 @@ def _serve_trainer(options: argparse.Namespace) -> int:
 def _join(options: argparse.Namespace) -> int:
     from services.trainer.join import join
     from shared.config import load_config
+    from shared.config.secrets import secret_words
     from shared.logs import configure
 
     config = load_config(options.config, options.overrides)
-    configure(f"trainer-host-{options.host}", options.debug)
+    configure(f"trainer-host-{options.host}", options.debug, secret_words(config))
     return join(config, options.run_dir, options.host, options.port)
 
 
@@ -183,13 +184,14 @@ def _serve(options: argparse.Namespace) -> int:
     import socket
 
     from shared.config import load_config
+    from shared.config.secrets import secret_words
     from shared.logs import configure
 
     config = load_config(options.config, options.overrides)
     if config.redis.url is None:
         raise UserError(f"{options.config}: the key 'redis.url' is missing; a service needs it")
     name = options.name or f"{options.kind}-{socket.gethostname()}-{os.getpid()}"
-    configure(name, options.debug)
+    configure(name, options.debug, secret_words(config))
     service = importlib.import_module(f"services.{options.kind}.__main__")
     status: int = service.serve(config, name=name, run_dir=options.run_dir, port=options.port)
     return status

@@ -22,9 +22,11 @@ from perl_rl.processes import Supervisor
 from perl_rl.progress import open_progress
 from perl_rl.session import DONE, RunFailed, Session
 from shared.config import Config, load_config, save_config
+from shared.config.secrets import secret_words
 from shared.connection import connect
 from shared.errors import UserError
 from shared.keys import Keys
+from shared.logs import HidingFormatter
 from shared.registry import Registry
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -71,7 +73,11 @@ def launch(
     try:
         prepare_data(config, progress.note)
         checked_data(config, folder, progress)
-        with _own(folder), _log_to(folder / "logs"), _redis(config, folder, resume) as server:
+        with (
+            _own(folder),
+            _log_to(folder / "logs", config),
+            _redis(config, folder, resume) as server,
+        ):
             config = _complete(config, server)
             file = folder / "config.yaml"
             save_config(config, file)
@@ -139,13 +145,13 @@ def _own(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _log_to(folder: Path) -> Iterator[None]:
+def _log_to(folder: Path, config: Config) -> Iterator[None]:
     """Keep the launcher's own record beside those of its children."""
     folder.mkdir(exist_ok=True)
     logger = logging.getLogger("perl_rl")
     level = logger.level
     handler = logging.FileHandler(folder / "launcher.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(HidingFormatter("%(asctime)s %(message)s", secret_words(config)))
     logger.addHandler(handler)
     logger.setLevel(min(level or logging.INFO, logging.INFO))
     try:

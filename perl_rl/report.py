@@ -75,7 +75,7 @@ async def _until_done(
     config: Config, url: str, folder: Path, progress: Progress
 ) -> tuple[RunView, dict[str, NodeInfo]]:
     """The run at its end, and each node's last word about itself."""
-    client = await connect(url, config.redis.timeout_s, wait=True)
+    client = await connect(url, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file)
     try:
         return await _watch(client, config, folder, progress)
     finally:

@@ -127,12 +127,12 @@ class ChatEndpoint:
             except APIStatusError as error:
                 raise _kind_of(error.status_code)(
                     f"endpoint {config.url}, model {config.model}: answered {error.status_code} "
-                    f"({_short(error.message)})"
+                    f"({self._said(error)})"
                 ) from None
             except APIError as error:
                 raise EndpointAway(
                     f"endpoint {config.url}: no answer after {config.retries + 1} tries of "
-                    f"{config.timeout_s:g} s at most ({_short(error.message)})"
+                    f"{config.timeout_s:g} s at most ({self._said(error)})"
                 ) from None
             except (json.JSONDecodeError, UnicodeDecodeError):
                 # A body that is said to be JSON and is not.
@@ -144,6 +144,11 @@ class ChatEndpoint:
                 "check the address (most end in /v1)"
             )
         return choices[0].message.content or ""
+
+    def _said(self, error: APIError) -> str:
+        """The endpoint's own words, short; some repeat the key that they refuse."""
+        said, key = " ".join(error.message.split()), self._config.api_key
+        return (said.replace(key, "***") if key else said)[:200]
 
     def _cached_file(self, request: dict[str, Any]) -> Path | None:
         if self._cache is None:
@@ -171,7 +176,3 @@ def _kind_of(status: int) -> type[EndpointFailed]:
     if status in _REFUSALS:
         return RequestRefused
     return EndpointAway if status in _BUSY or status >= 500 else EndpointFailed
-
-
-def _short(message: str) -> str:
-    return " ".join(message.split())[:200]

@@ -145,4 +145,5 @@ class Patience:
 def without_password(url: str) -> str:
     """The address as it may appear in a log."""
     scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    # Options behind a question mark may hold a password too.
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"

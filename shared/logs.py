@@ -1,14 +1,35 @@
-"""One line a record on standard error: time, service, level, message."""
+"""One line a record on standard error: time, service, level, message; no secret in it."""
 
 import logging
 import sys
+from collections.abc import Collection
 
 
-def configure(service: str, debug: bool = False) -> None:
-    """Set up logging for a process; libraries speak from warning up."""
+class HidingFormatter(logging.Formatter):
+    """A formatter that writes ``***`` for each of some words, wherever they come from."""
+
+    def __init__(self, form: str, hidden: Collection[str]) -> None:
+        super().__init__(form, "%H:%M:%S")
+        # The longest first: one may be part of another.
+        self._hidden = sorted(hidden, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text, its traceback included."""
+        text = super().format(record)
+        for word in self._hidden:
+            text = text.replace(word, "***")
+        return text
+
+
+def configure(service: str, debug: bool = False, hidden: Collection[str] = ()) -> None:
+    """Set up logging for a process; libraries speak from warning up.
+
+    Args:
+        hidden: words that no line may show, see `shared.config.secrets.secret_words`.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        logging.Formatter(f"%(asctime)s {service} %(levelname)s %(message)s", "%H:%M:%S")
+        HidingFormatter(f"%(asctime)s {service} %(levelname)s %(message)s", hidden)
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("shared", "services", "perl_rl"):

@@ -45,6 +45,7 @@ from services.trainer.spool import WeightSpool
 from services.trainer.step import Stepper
 from shared import logs
 from shared.config import Config, load_config
+from shared.config.secrets import secret_words
 from shared.connection import Patience, connect
 from shared.errors import UserError
 from shared.images import ImageStore
@@ -377,7 +378,7 @@ def main() -> int:
     parser.add_argument("--weights-url", required=True)
     arguments = parser.parse_args()
     config = load_config(arguments.config)
-    logs.configure(f"trainer-rank-{os.environ['RANK']}")
+    logs.configure(f"trainer-rank-{os.environ['RANK']}", hidden=secret_words(config))
     _seed(config.seed)
     deepspeed.init_distributed(
         dist_backend="nccl" if torch.cuda.is_available() else "gloo",

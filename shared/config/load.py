@@ -3,6 +3,7 @@
 import os
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from shared.config.run import Config
+from shared.config.secrets import without_secrets
 from shared.config.source import SourceConfig
 from shared.errors import UserError
 
@@ -46,19 +48,41 @@ def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, A
         raise UserError(f"{path}: must hold a mapping of settings")
     for override in overrides or []:
         apply_override(raw, override)
-    expanded: dict[str, Any] = _expand(raw, path)
+    expanded: dict[str, Any] = _expand(raw, path, os.environ | _saved_secrets(path))
     return expanded
 
 
-def save_config(config: Config, path: Path) -> None:
-    """Write a configuration that `load_config` reads back; only its owner may read the file.
+def _saved_secrets(path: Path) -> dict[str, str]:
+    file = secrets_file(path)
+    try:
+        return dict(yaml.safe_load(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError):
+        raise UserError(f"{file}: cannot be read as the secrets of {path.name}") from None
 
-    That is how secrets reach a child process without standing in its arguments.
+
+def save_config(config: Config, path: Path) -> None:
+    """Write a configuration that `load_config` reads back; only its owner may read the files.
+
+    Secrets lie beside it in a file of their own, so that the configuration can be shown around.
+    That is how they reach a child process without standing in its arguments.
     """
+    content, secrets = without_secrets(config)
+    _write_private(secrets_file(path), secrets)
+    _write_private(path, content)
+
+
+def secrets_file(path: Path) -> Path:
+    """Where the secrets of a configuration that a run wrote are."""
+    return path.with_suffix(".secrets")
+
+
+def _write_private(path: Path, content: dict[str, Any]) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         os.fchmod(stream.fileno(), 0o600)
-        yaml.safe_dump(config.model_dump(mode="json"), stream, sort_keys=False)
+        yaml.safe_dump(content, stream, sort_keys=False)
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
@@ -87,17 +111,17 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
-def _expand(value: Any, path: Path) -> Any:
+def _expand(value: Any, path: Path, variables: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
-        return {key: _expand(item, path) for key, item in value.items()}
+        return {key: _expand(item, path, variables) for key, item in value.items()}
     if isinstance(value, list):
-        return [_expand(item, path) for item in value]
+        return [_expand(item, path, variables) for item in value]
     if not isinstance(value, str) or not _VARIABLE.search(value):
         return value
 
     def variable(match: re.Match[str]) -> str:
         name, default = match.groups()
-        found = os.environ.get(name, default)
+        found = variables.get(name, default)
         if found is None:
             raise UserError(f"{path}: the environment variable {name} is not set")
         return found
