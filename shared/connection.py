@@ -137,9 +137,24 @@ class Patience:
         """
         while True:
             try:
-                return await operation()
+                return await heeding_cancel(operation)
             except OUTAGE:
                 await wait_until_back(self._client, self._who, self._timeout_s)
+
+
+async def heeding_cancel(operation: Callable[[], Awaitable[T]]) -> T:
+    """The operation's result; cancelled even when the operation did not notice that it was.
+
+    The Redis client sends within ``asyncio.wait_for``, which in Python 3.11 forgets a cancel that
+    comes as the sending ends: a loop around it would go on for ever.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    result = await operation()
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result
 
 
 def without_password(url: str) -> str:

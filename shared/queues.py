@@ -6,6 +6,7 @@ the meantime is acknowledged once only, so its result exists once only. Streams 
 the feeder issues no more groups than it has capacity for, and a finished entry is deleted.
 """
 
+import time
 from dataclasses import dataclass
 
 import redis.asyncio
@@ -13,6 +14,8 @@ from redis.exceptions import ResponseError
 
 CONSUMER_GROUP = "workers"
 _FIELD = b"m"
+_LOOKS = 3
+"""For abandoned entries, within the time after which they count as abandoned."""
 
 # KEYS: source stream, target stream. ARGV: consumer group, entry id, payload, prompt group, state.
 # Returns 1, or 0 when somebody else has finished the entry already.
@@ -54,6 +57,7 @@ class WorkStream:
         self.consumer = consumer
         self._hand_over = client.register_script(_HAND_OVER)
         self._bury = client.register_script(_BURY)
+        self._look_at = 0.0
 
     async def create(self) -> None:
         """Make the stream and its consumer group if they are not there."""
@@ -83,19 +87,41 @@ class WorkStream:
     async def claim_abandoned(self, idle_s: float, count: int) -> list[Entry]:
         """Take over up to `count` entries whose reader has not renewed them for `idle_s`."""
         try:
-            answer = await self.client.xautoclaim(
-                self.name,
-                CONSUMER_GROUP,
-                self.consumer,
-                min_idle_time=int(idle_s * 1000),
-                count=count,
-            )
+            claimed = await self._claim(int(idle_s * 1000), count)
         except ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
             await self.create()
             return []
-        return [_entry(entry) for entry in answer[1] if entry[1]]
+        return [_entry(entry) for entry in claimed if entry[1]]
+
+    async def _claim(self, idle_ms: int, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+        # XAUTOCLAIM would look at ten entries for each that is wanted, and no further.
+        pending = await self.client.xpending_range(
+            self.name, CONSUMER_GROUP, min="-", max="+", count=count, idle=idle_ms
+        )
+        if not pending:
+            return []
+        ids = [one["message_id"] for one in pending]
+        # Of several that look at the same moment, the first gets it.
+        claimed: list[tuple[bytes, dict[bytes, bytes]]] = await self.client.xclaim(
+            self.name, CONSUMER_GROUP, self.consumer, idle_ms, ids
+        )
+        return claimed
+
+    async def take_over(self, idle_s: float, count: int) -> list[Entry]:
+        """`claim_abandoned`, for a caller in a loop: looks a few times within `idle_s` only.
+
+        To be called before each `read`: with enough new work, nobody would ever come to the
+        abandoned.
+        """
+        now = time.monotonic()
+        if now < self._look_at:
+            return []
+        found = await self.claim_abandoned(idle_s, count)
+        if not found:
+            self._look_at = now + idle_s / _LOOKS
+        return found
 
     async def renew(self, entry_ids: list[str]) -> None:
         """Say that this consumer still works on these entries."""

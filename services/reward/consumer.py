@@ -20,7 +20,7 @@ from services.reward.judge import JudgeAway, JudgeUnavailable
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from shared.config import Config
-from shared.connection import OUTAGE, wait_until_back
+from shared.connection import OUTAGE, heeding_cancel, wait_until_back
 from shared.errors import UserError
 from shared.keys import Keys
 from shared.ledger import Ledger
@@ -109,7 +109,7 @@ class Consumer:
     async def _repeat(self, action: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await action()
+                await heeding_cancel(action)
             except OUTAGE:
                 await wait_until_back(self._client, "reward", self._redis_timeout_s)
 
@@ -118,16 +118,16 @@ class Consumer:
         if room == 0:
             await asyncio.wait(self._working.values(), return_when=asyncio.FIRST_COMPLETED)
             return
-        for entry in await self._stream.read(room, _BLOCK_S):
-            self._start(entry)
+        abandoned = await self._stream.take_over(self._config.lost_after_s, room)
+        for entry in abandoned:
+            await self._take_over(entry)
+        if not abandoned:
+            for entry in await self._stream.read(room, _BLOCK_S):
+                self._start(entry)
 
     async def _beat(self) -> None:
         await self._registry.heartbeat(self._info(), self._config.lost_after_s)
         await self._stream.renew(list(self._working))
-        room = self._room()
-        if self.state == "ready" and room > 0:
-            for entry in await self._stream.claim_abandoned(self._config.lost_after_s, room):
-                await self._take_over(entry)
         await asyncio.sleep(self._config.heartbeat_s)
 
     async def _take_over(self, entry: Entry) -> None:

@@ -51,11 +51,11 @@ class Consumer:
         """Work until `stop`, then finish what is in hand, within ``rollout.drain_timeout_s``."""
         await self._patient(self._stream.create)
         async with asyncio.TaskGroup() as group:
-            upkeep = group.create_task(self._upkeep(group))
+            renewing = group.create_task(self._renew())
             while not stop.is_set():
                 await self._take(group)
             await self._drain()
-            upkeep.cancel()
+            renewing.cancel()
 
     async def _take(self, group: asyncio.TaskGroup) -> None:
         """Read as many tasks as there is room for; waits `heartbeat_s` at most."""
@@ -68,24 +68,24 @@ class Consumer:
                 async with asyncio.timeout(patience):
                     await self._node.until(lambda node: node.ready)
         else:
+            await self._begin_some(group, free)
+
+    async def _begin_some(self, group: asyncio.TaskGroup, free: int) -> None:
+        """Tasks that another node has abandoned; where there are none, new ones."""
+        lost_after_s, patience = self._settings.lost_after_s, self._settings.heartbeat_s
+        claimed = await self._patient(lambda: self._stream.take_over(lost_after_s, free))
+        for entry in claimed:
+            if entry.id not in self._node.in_work:
+                self._begin(group, entry, claimed=True)
+        if not claimed:
             for entry in await self._patient(lambda: self._stream.read(free, patience)):
                 self._begin(group, entry)
 
-    async def _upkeep(self, group: asyncio.TaskGroup) -> None:
-        """Renew the claims on tasks in work, and take over abandoned ones."""
-        lost_after_s = self._settings.lost_after_s
+    async def _renew(self) -> None:
+        """Say of the tasks in work, again and again, that they are not abandoned."""
         while True:
             await self._patient(lambda: self._stream.renew(sorted(self._node.in_work)))
-            for entry in await self._patient(self._claim):
-                self._begin(group, entry, claimed=True)
-            await asyncio.sleep(lost_after_s / _RENEWALS_PER_LOSS)
-
-    async def _claim(self) -> list[Entry]:
-        free = self._settings.concurrent_tasks - len(self._working)
-        if free <= 0 or not self._node.ready:
-            return []
-        claimed = await self._stream.claim_abandoned(self._settings.lost_after_s, free)
-        return [entry for entry in claimed if entry.id not in self._node.in_work]
+            await asyncio.sleep(self._settings.lost_after_s / _RENEWALS_PER_LOSS)
 
     def _begin(self, group: asyncio.TaskGroup, entry: Entry, claimed: bool = False) -> None:
         self._node.in_work.add(entry.id)

@@ -1,5 +1,6 @@
 """Invariant 1 on a real Redis: every issued group is trained once or dropped with a reason."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -224,6 +225,39 @@ async def test_renewed_work_is_not_taken_over(run: Run) -> None:
     await holder.renew([entry.id])
     assert await run.stream(run.keys.prompts, "heir").claim_abandoned(30, 10) == []
     assert await holder.deliveries(entry) == 1
+
+
+async def test_abandoned_work_is_found_behind_much_that_is_not(run: Run) -> None:
+    for number in range(31):
+        await run.issue(f"g{number}", orders=1)
+    holder, dead = run.stream(run.keys.prompts, "holder"), run.stream(run.keys.prompts, "dead")
+    held = await holder.read(30, block_s=0.01)
+    (left,) = await dead.read(1, block_s=0.01)
+    ids = [entry.id for entry in (*held, left)]
+    await run.client.xclaim(run.keys.prompts, "workers", "dead", 0, ids, idle=60_000, justid=True)
+    await holder.renew([entry.id for entry in held])
+    (taken,) = await run.stream(run.keys.prompts, "heir").claim_abandoned(30, 1)
+    assert taken == left
+
+
+async def test_of_two_that_look_for_abandoned_work_one_gets_it(run: Run) -> None:
+    await run.issue(orders=2)
+    assert len(await run.stream(run.keys.prompts, "dead").read(2, block_s=0.01)) == 2
+    heirs = [run.stream(run.keys.prompts, f"heir-{number}") for number in range(4)]
+    await run.client.xclaim(
+        *(run.keys.prompts, "workers", "dead", 0),
+        *([entry["message_id"] for entry in await pending(run)],),
+        idle=60_000,
+        justid=True,
+    )
+    taken = await asyncio.gather(*(heir.claim_abandoned(30, 2) for heir in heirs))
+    assert sorted(entry.id for entries in taken for entry in entries) == sorted(
+        entry["message_id"].decode() for entry in await pending(run)
+    )
+
+
+async def pending(run: Run) -> list[dict]:
+    return await run.client.xpending_range(run.keys.prompts, "workers", "-", "+", 10)
 
 
 async def test_a_late_order_of_a_dropped_group_is_discarded(run: Run) -> None:

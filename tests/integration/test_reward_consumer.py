@@ -164,6 +164,29 @@ async def test_work_of_a_dead_node_is_taken_over(bench: Bench) -> None:
         await bench.until_drained()
 
 
+async def takes_a_moment(
+    text: str, gold: str, kind: str, task: PromptTask | None, context: RewardContext
+) -> Reward:
+    """A reward function of 0.3 s."""
+    await asyncio.sleep(0.3)
+    return Reward(total=float(text == RIGHT), accuracy=0, format=0, extracted=None)
+
+
+async def test_work_of_a_dead_node_is_taken_over_while_new_work_waits(bench: Bench) -> None:
+    names = ["abandoned", *(f"g{number}" for number in range(12))]
+    for name in names:
+        await bench.issue(name, orders=1)
+        await bench.answer(name, 0, WRONG, RIGHT, orders=1)
+    dead = WorkStream(bench.client, bench.keys.trajectories, "dead")
+    await dead.create()
+    assert len(await dead.read(1, block_s=0.1)) == 1
+    async with bench.node("heir", function=f"{__name__}:takes_a_moment", concurrent_tasks=1):
+        async with asyncio.timeout(30.0):
+            while not await bench.client.hexists(bench.keys.assembly("abandoned"), "done"):
+                await asyncio.sleep(0.01)
+        assert await bench.client.xlen(bench.keys.trajectories) > 5
+
+
 async def test_slow_work_is_not_taken_over_from_a_live_node(bench: Bench) -> None:
     await bench.issue("g", orders=1)
     slow = {"function": f"{__name__}:waits_for_gate"}
