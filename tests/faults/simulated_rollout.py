@@ -117,7 +117,10 @@ class SimulatedSampler:
 async def run_node(
     config: Config, name: str, processor: Any, pause_s: float, stop: asyncio.Event
 ) -> None:
-    """One node from its registration to its end, as `services.rollout.service` runs it."""
+    """One node from its registration to its end, as `services.rollout.service` runs it.
+
+    Cancelled, it leaves without a word, as a killed process does.
+    """
     assert config.redis.url is not None
     client = await connect(config.redis.url, config.redis.timeout_s, wait=True)
     keys, node = Keys(config.run), Node(name, "http://simulated")
@@ -143,9 +146,9 @@ async def run_node(
             await Consumer(client, config, node, sampler, patient).run(stop)
             for helper in helpers:
                 helper.cancel()
-    finally:
         with contextlib.suppress(*OUTAGE):
             await registry.leave(name)
+    finally:
         await client.aclose()
 
 
