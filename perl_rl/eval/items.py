@@ -65,7 +65,7 @@ def letters(count: int, row: Row, column: str) -> str:
         UserError: when there are fewer than two, or more than letters.
     """
     if not 2 <= count <= 26:
-        raise row.refusal(column, f"{count} options; there must be 2 to 26")
+        raise row.bad(column, f"{count} options; there must be 2 to 26")
     return string.ascii_uppercase[:count]
 
 
@@ -93,7 +93,7 @@ def gold_letter(row: Row, column: str, choices: Sequence[str]) -> str:
     listed = letters(len(choices), row, "choices")
     letter = read_letter(row.text(column))
     if letter is None or letter not in listed:
-        raise row.refusal(column, f"'{row.text(column)[:40]}' is none of {', '.join(listed)}")
+        raise row.bad(column, f"'{row.text(column)[:40]}' is none of {', '.join(listed)}")
     return letter
 
 
@@ -105,7 +105,7 @@ def padded_left(text: str, images: int, row: Row, column: str) -> str:
     """
     missing = images - text.count(IMAGE_TAG)
     if missing < 0:
-        raise row.refusal(column, f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {images} images")
+        raise row.bad(column, f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {images} images")
     return IMAGE_TAG * missing + ("\n" if missing and text else "") + text
 
 
@@ -124,11 +124,11 @@ def interleaved(text: str, images: int, row: Row, column: str) -> tuple[str, lis
         UserError: when the text names an image that there is not, or has a tag without a number.
     """
     if IMAGE_TAG in text:
-        raise row.refusal(column, f"has a tag {IMAGE_TAG} that names no image")
+        raise row.bad(column, f"has a tag {IMAGE_TAG} that names no image")
     named = list(dict.fromkeys(int(number) - 1 for number in _NUMBERED.findall(text)))
     for index in named:
         if not 0 <= index < images:
-            raise row.refusal(column, f"names image {index + 1} of {images}")
+            raise row.bad(column, f"names image {index + 1} of {images}")
     shown = [index for index in range(images) if index not in named] + named
     seen: set[int] = set()
 
@@ -145,7 +145,7 @@ def interleaved(text: str, images: int, row: Row, column: str) -> tuple[str, lis
 def one_image(text: str, row: Row, column: str) -> str:
     """As `interleaved` for a single picture that several tags name parts of: MathVision's."""
     if IMAGE_TAG in text:
-        raise row.refusal(column, f"has a tag {IMAGE_TAG} that names no image")
+        raise row.bad(column, f"has a tag {IMAGE_TAG} that names no image")
     named = list(dict.fromkeys(_NUMBERED.findall(text)))
     if len(named) == 1:
         first, _, rest = _NUMBERED.sub(IMAGE_TAG, text).partition(IMAGE_TAG)

@@ -49,7 +49,7 @@ def _item(benchmark: Benchmark, row: Row, pictures: Pictures) -> Item:
         try:
             check_gold(item.sample.answer, item.sample.kind)
         except UngradableGold as error:
-            raise row.refusal(benchmark.answer_column, str(error)) from None
+            raise row.bad(benchmark.answer_column, str(error)) from None
     return item
 
 

@@ -47,11 +47,9 @@ class Pictures:
             if not file.exists():
                 decode_image(data, "here", MAX_PIXELS)
         except UnidentifiedImageError:
-            raise row.refusal(
-                column, f"is no picture in a known format ({len(data)} bytes)"
-            ) from None
+            raise row.bad(column, f"is no picture in a known format ({len(data)} bytes)") from None
         except (UserError, OSError, ValueError, SyntaxError) as error:
-            raise row.refusal(column, f"cannot be decoded ({error})") from None
+            raise row.bad(column, f"cannot be decoded ({error})") from None
         if not file.exists():
             _write(file, data)
         return str(file)
@@ -69,7 +67,7 @@ class Pictures:
             return stream.getvalue()
         if isinstance(cell, str) and cell:
             return self._read(cell, row, column)
-        raise row.refusal(column, f"must be an image (bytes or a path), not {_kind(cell)}")
+        raise row.bad(column, f"must be an image (bytes or a path), not {_kind(cell)}")
 
     def _read(self, path: str, row: Row, column: str) -> bytes:
         beside = row.file.parent
@@ -77,7 +75,7 @@ class Pictures:
             file = base / path
             if file.is_file():
                 return file.read_bytes()
-        raise row.refusal(column, f"no image file '{path}' beside the data; see --images")
+        raise row.bad(column, f"no image file '{path}' beside the data; see --images")
 
 
 def _kind(cell: Any) -> str:

@@ -1,98 +1,17 @@
-"""Rows of a benchmark's local files: parquet, JSON or JSON lines, one file or a folder of shards.
+"""Rows of a benchmark's local files, as ``shared/formats/rows.py`` reads them.
 
-What does not fit is refused with file, row and column.
+Two things are the benchmarks' own: which files of a folder are the published split, and JSON that
+maps ids to rows.
 """
 
-import json
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from shared.errors import UserError
-from shared.jsonlines import read_json_lines
+from shared.formats import rows
+from shared.formats.rows import SUFFIXES, BadRow, Row, read_json, row_of, split_of
 
-_SUFFIXES = (".parquet", ".jsonl", ".json")
-_BATCH_ROWS = 64
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row, and where it stands."""
-
-    file: Path
-    number: int
-    """Counted from 1 within the file; of JSON lines, the line."""
-    values: dict[str, Any]
-
-    def refusal(self, column: str, problem: str) -> UserError:
-        """The error to raise when `column` does not fit."""
-        return UserError(f"{self.file}, row {self.number}, column '{column}': {problem}")
-
-    def value(self, column: str) -> Any:
-        """What stands in `column`, which must be there.
-
-        Raises:
-            UserError: when the row has no such column.
-        """
-        if column not in self.values:
-            known = ", ".join(sorted(self.values))[:200]
-            raise self.refusal(column, f"is missing; the row has {known}")
-        return self.values[column]
-
-    def text(self, column: str, *, empty: bool = False) -> str:
-        """The text (or number, as text) in `column`; with `empty`, nothing there is "".
-
-        Raises:
-            UserError: when it is something else.
-        """
-        value = self.value(column)
-        if value is None and empty:
-            return ""
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return str(value)
-        if not isinstance(value, str):
-            raise self.refusal(column, f"must be text, not {type(value).__name__}")
-        if not value.strip() and not empty:
-            raise self.refusal(column, "is empty")
-        return value.strip()
-
-    def one_of(self, column: str, allowed: Sequence[str]) -> str:
-        """The text in `column`, which must be one of `allowed`.
-
-        Raises:
-            UserError: when it is another.
-        """
-        value = self.text(column)
-        if value not in allowed:
-            raise self.refusal(column, f"'{value[:60]}' is none of {', '.join(allowed)}")
-        return value
-
-    def items(self, column: str) -> list[Any]:
-        """The list in `column`; nothing there is an empty one.
-
-        Raises:
-            UserError: when it is something else.
-        """
-        value = self.value(column)
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise self.refusal(column, f"must be a list, not {type(value).__name__}")
-        return value
-
-    def texts(self, column: str) -> list[str]:
-        """The list of texts in `column`.
-
-        Raises:
-            UserError: when it is something else.
-        """
-        values = self.items(column)
-        for value in values:
-            if not isinstance(value, str):
-                raise self.refusal(column, f"must hold texts, not {type(value).__name__}")
-        return [value.strip() for value in values]
+__all__ = ["Row", "find_files", "read_rows"]
 
 
 def find_files(data: Path, split: str) -> list[Path]:
@@ -105,20 +24,18 @@ def find_files(data: Path, split: str) -> list[Path]:
         UserError: when there is none.
     """
     if data.is_file():
-        if data.suffix not in _SUFFIXES:
-            raise UserError(f"{data}: is none of {', '.join(_SUFFIXES)}")
-        return [data]
+        return rows.find_files(data, split=None)
     if not data.is_dir():
         raise UserError(f"{data}: no such file or folder; --data names the benchmark's files")
-    for suffix in _SUFFIXES:
+    for suffix in SUFFIXES:
         files = sorted(data.rglob(f"*{suffix}"))
         if files:
             return _of_split(files, split, data)
-    raise UserError(f"{data}: holds no {', '.join(_SUFFIXES)} files")
+    raise UserError(f"{data}: holds no {', '.join(SUFFIXES)} files")
 
 
 def _of_split(files: list[Path], split: str, data: Path) -> list[Path]:
-    splits = [_split_of(file) for file in files]
+    splits = [split_of(file) for file in files]
     if split in splits:
         return [file for file, named in zip(files, splits, strict=True) if named == split]
     if any(splits):
@@ -127,63 +44,23 @@ def _of_split(files: list[Path], split: str, data: Path) -> list[Path]:
     return files
 
 
-_SPLIT = re.compile(r"(train|test|testmini|val|validation|dev)(?:[-._]|$)")
-
-
-def _split_of(file: Path) -> str | None:
-    for name in (file.name, file.parent.name):
-        match = _SPLIT.match(name)
-        if match is not None:
-            return match[1]
-    return None
-
-
 def read_rows(file: Path) -> Iterator[Row]:
     """The rows of one file.
 
     Raises:
-        UserError: when the file cannot be read, or a row is no mapping from columns to values.
+        UserError: when the file cannot be read.
+        BadRow: when a row cannot, or is no mapping from columns to values.
     """
-    readers = {".parquet": _parquet_rows, ".jsonl": _line_rows, ".json": _json_rows}
-    for number, values in readers[file.suffix](file):
-        if not isinstance(values, dict):
-            raise UserError(f"{file}, row {number}: must be an object with columns as keys")
-        yield Row(file, number, values)
+    for row in _json(file) if file.suffix == ".json" else rows.read_rows(file):
+        if isinstance(row, BadRow):
+            raise row
+        yield row
 
 
-def _parquet_rows(file: Path) -> Iterator[tuple[int, Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(file) as table:
-            for batch in table.iter_batches(batch_size=_BATCH_ROWS):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield number, values
-    except (OSError, pyarrow.ArrowException) as error:
-        short = " ".join(str(error).split())[:200]
-        raise UserError(f"{file}, after row {number}: cannot be read ({short})") from None
-
-
-def _line_rows(file: Path) -> Iterator[tuple[int, Any]]:
-    return read_json_lines(file)
-
-
-def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
+def _json(file: Path) -> Iterator[Row | BadRow]:
     """The items of a list, or the values of a mapping from ids to rows."""
-    try:
-        whole = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{file}: cannot read the data file ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: is not UTF-8 text at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}, line {error.lineno}: not JSON ({error.msg})") from None
-    except RecursionError:
-        raise UserError(f"{file}: not JSON (nested too deeply)") from None
-    rows = list(whole.values()) if isinstance(whole, dict) else whole
-    if not isinstance(rows, list):
+    whole = read_json(file)
+    found = list(whole.values()) if isinstance(whole, dict) else whole
+    if not isinstance(found, list):
         raise UserError(f"{file}: must hold a list of rows, or a mapping from ids to rows")
-    return iter(enumerate(rows, start=1))
+    return (row_of(file, number, values) for number, values in enumerate(found, start=1))

@@ -8,7 +8,7 @@ file.
 import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,62 @@ class Row:
             raise self.bad(column, "is missing", f"is missing; the row has {known}")
         return value
 
-    def text(self, column: str) -> str:
+    def cell(self, column: str) -> Any:
+        """As `value`, but there may be nothing in it: None.
+
+        Raises:
+            BadRow: when the row has no such column.
+        """
+        return self.values[column] if column in self.values else self.value(column)
+
+    def text(self, column: str, *, empty: bool = False) -> str:
         """The text (or number, as text) in `column`, without white space around it.
+
+        Args:
+            empty: whether there may be nothing in it: "".
 
         Raises:
             BadRow: when it is missing, empty or something else.
         """
-        return self.as_text(self.value(column), column)
+        value = self.cell(column) if empty else self.value(column)
+        return "" if empty and value in (None, "") else self.as_text(value, column)
+
+    def one_of(self, column: str, allowed: Sequence[str]) -> str:
+        """The text in `column`, which must be one of `allowed`.
+
+        Raises:
+            BadRow: when it is another.
+        """
+        value = self.text(column)
+        if value not in allowed:
+            raise self.bad(column, f"'{value[:60]}' is none of {', '.join(allowed)}")
+        return value
+
+    def items(self, column: str) -> list[Any]:
+        """The list in `column`; nothing there is an empty one.
+
+        Raises:
+            BadRow: when it is something else.
+        """
+        value = self.cell(column)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self.bad(column, "is no list", f"must be a list, not {type(value).__name__}")
+        return value
+
+    def texts(self, column: str) -> list[str]:
+        """The list of texts in `column`.
+
+        Raises:
+            BadRow: when it is something else.
+        """
+        values = self.items(column)
+        for value in values:
+            if not isinstance(value, str):
+                problem = f"must hold texts, not {type(value).__name__}"
+                raise self.bad(column, "holds no texts", problem)
+        return [value.strip() for value in values]
 
     def as_text(self, value: Any, column: str) -> str:
         """As `text`, for a value found inside `column`."""
@@ -97,7 +146,7 @@ def find_files(path: Path, split: str | None) -> list[Path]:
     if unknown:
         raise UserError(f"{unknown[0]}: is none of {', '.join(SUFFIXES)}")
     if split is not None:
-        files = [file for file in files if _split_of(file) == split]
+        files = [file for file in files if split_of(file) == split]
     if not files:
         kind = "" if split is None else f" of split '{split}'"
         raise UserError(f"{path}: holds no {', '.join(SUFFIXES)} files{kind}")
@@ -109,7 +158,8 @@ def _glob(pattern: Path) -> list[Path]:
     return sorted(anchor.glob(str(pattern.relative_to(anchor))))
 
 
-def _split_of(file: Path) -> str | None:
+def split_of(file: Path) -> str | None:
+    """The split that a file, or its folder, is named after; None without one."""
     for name in (file.name, file.parent.name):
         match = _SPLIT.match(name)
         if match is not None:
@@ -125,12 +175,14 @@ def read_rows(file: Path) -> Iterator[Row | BadRow]:
     """
     readers = {".parquet": _parquet, ".jsonl": _json_lines, ".json": _json}
     for number, values in readers[file.suffix](file):
-        if isinstance(values, BadRow):
-            yield values
-        elif not isinstance(values, dict):
-            yield BadRow(file, number, "row", "is no object", "must be an object with columns")
-        else:
-            yield Row(file, number, values)
+        yield values if isinstance(values, BadRow) else row_of(file, number, values)
+
+
+def row_of(file: Path, number: int, values: Any) -> Row | BadRow:
+    """The row that `values` are, or the error that says that they are none."""
+    if isinstance(values, dict):
+        return Row(file, number, values)
+    return BadRow(file, number, "row", "is no object", "must be an object with columns")
 
 
 def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
@@ -180,10 +232,25 @@ def _json(file: Path) -> Iterator[tuple[int, Any]]:
     try:
         with file.open("rb") as stream:
             start = stream.read(1024).lstrip()
-        if start.startswith(b"{"):
-            yield from _json_lines(file)
-            return
-        whole = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the data file ({error.strerror})") from None
+    if start.startswith(b"{"):
+        yield from _json_lines(file)
+        return
+    whole = read_json(file)
+    if not isinstance(whole, list):
+        raise UserError(f"{file}: must hold a list of rows, or one row a line")
+    yield from enumerate(whole, start=1)
+
+
+def read_json(file: Path) -> Any:
+    """The one document that a file holds.
+
+    Raises:
+        UserError: when it cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{file}: cannot read the data file ({error.strerror})") from None
     except UnicodeDecodeError as error:
@@ -192,6 +259,3 @@ def _json(file: Path) -> Iterator[tuple[int, Any]]:
         raise UserError(f"{file}, line {error.lineno}: not JSON ({error.msg})") from None
     except RecursionError:
         raise UserError(f"{file}: not JSON (nested too deeply)") from None
-    if not isinstance(whole, list):
-        raise UserError(f"{file}: must hold a list of rows, or one row a line")
-    yield from enumerate(whole, start=1)

@@ -21,10 +21,10 @@ def to_item(row: Row, pictures: Pictures) -> Item:
 
     The text names its images in words, so they come first, in their order.
     """
-    cells = [(row.value(column), column) for column in _COLUMNS]
+    cells = [(row.cell(column), column) for column in _COLUMNS]
     shown = [(cell, column) for cell, column in cells if cell is not None]
     if [column for _, column in shown] != list(_COLUMNS[: len(shown)]) or not shown:
-        raise row.refusal("image_1", "the images do not fill the columns from the first on")
+        raise row.bad("image_1", "the images do not fill the columns from the first on")
     images = tuple(pictures.keep(cell, row, column) for cell, column in shown)
     choices = without_labels(row.texts("choices"))
     answer = gold_letter(row, "answer", choices)

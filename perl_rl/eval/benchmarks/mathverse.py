@@ -26,11 +26,11 @@ def to_item(row: Row, pictures: Pictures) -> Item:
     version = row.one_of("problem_version", _VERSIONS)
     kind = row.one_of("question_type", _TYPES)
     text = row.text("question", empty=version == "Vision Only") or _IN_THE_PICTURE
-    images = () if version == "Text Only" else (pictures.keep(row.value("image"), row, "image"),)
+    images = () if version == "Text Only" else (pictures.keep(row.cell("image"), row, "image"),)
     answer = row.text("answer")
     letter = read_letter(answer) if kind == "multi-choice" else None
     if kind == "multi-choice" and letter is None:
-        raise row.refusal("answer", f"'{answer[:40]}' is no letter")
+        raise row.bad("answer", f"'{answer[:40]}' is no letter")
     return Item(
         Sample(
             id=row.text("sample_index"),

@@ -18,7 +18,7 @@ def to_item(row: Row, pictures: Pictures) -> Item:
         Sample(
             id=row.text("id"),
             question=one_image(row.text("question") + _options(choices), row, "question"),
-            images=(pictures.keep(row.value(column), row, column),),
+            images=(pictures.keep(row.cell(column), row, column),),
             answer=answer,
             kind="letter" if choices else "math",
             source=row.text("subject"),

@@ -24,7 +24,7 @@ def to_item(row: Row, pictures: Pictures) -> Item:
         Sample(
             id=row.text("pid"),
             question=padded_left(text, 1, row, "question"),
-            images=(pictures.keep(row.value(column), row, column),),
+            images=(pictures.keep(row.cell(column), row, column),),
             answer=answer,
             kind=kind,
             source=_task(row),
@@ -41,21 +41,21 @@ def _gold(row: Row, choices: list[str], answer_type: str) -> tuple[str, AnswerKi
     if choices:
         listed = letters(len(choices), row, "choices")
         if answer not in choices:
-            raise row.refusal("answer", f"'{answer[:40]}' is none of the choices")
+            raise row.bad("answer", f"'{answer[:40]}' is none of the choices")
         return listed[choices.index(answer)], "letter", "choice"
     if row.text("question_type") == "multi_choice":
-        raise row.refusal("choices", "is empty in a multi_choice question")
+        raise row.bad("choices", "is empty in a multi_choice question")
     if answer_type in ("integer", "float"):
         if read_number(answer) is None:
-            raise row.refusal("answer", f"'{answer[:40]}' is no number")
+            raise row.bad("answer", f"'{answer[:40]}' is no number")
         return answer, "number", "rounded"
     return (answer, "math", "list") if answer_type == "list" else (answer, "text", "kind")
 
 
 def _precision(row: Row) -> int:
-    value = row.value("precision")
+    value = row.cell("precision")
     if not isinstance(value, int | float) or value != int(value) or not 0 <= value <= 12:
-        raise row.refusal("precision", f"must be a number of decimals, not {value!r}")
+        raise row.bad("precision", f"must be a number of decimals, not {value!r}")
     return int(value)
 
 

@@ -22,7 +22,7 @@ def to_item(row: Row, pictures: Pictures) -> Item:
     choices = _choices(row)
     letter = read_letter(row.text("output"))
     if letter is None:
-        raise row.refusal("output", f"'{row.text('output')[:40]}' is no letter")
+        raise row.bad("output", f"'{row.text('output')[:40]}' is no letter")
     listed = ord(letter) - ord("A") < len(choices)
     order, fixed = image_options(choices, len(images)) if listed else (None, ())
     return Item(
@@ -47,7 +47,7 @@ def _choices(row: Row) -> list[str]:
     labels, choices = parts[::2], [choice.strip() for choice in parts[1::2]]
     expected = [chr(ord("A") + place) for place in range(len(labels))]
     if before.strip() or len(labels) < 2 or labels != expected:
-        raise row.refusal("options", "must list 'A: ..', 'B: ..' and so on, a line each")
+        raise row.bad("options", "must list 'A: ..', 'B: ..' and so on, a line each")
     return choices
 
 

@@ -51,13 +51,13 @@ def _gold(row: Row, answer_type: str) -> tuple[str, AnswerKind, ScoreRule]:
         return answer, "math", "kind"
     if answer_type == "multi-step":
         if not split_steps(answer):
-            raise row.refusal("answer", "a multi-step answer must read '(1) ..; (2) ..'")
+            raise row.bad("answer", "a multi-step answer must read '(1) ..; (2) ..'")
         return answer, "steps", "steps"
     letter = read_letter(answer)
     if letter is None and _SEVERAL_LETTERS.fullmatch(answer):
         return answer, "text", "kind"
     if letter is None:
-        raise row.refusal("answer", f"'{answer[:40]}' is no letter")
+        raise row.bad("answer", f"'{answer[:40]}' is no letter")
     return letter, "letter", "kind"
 
 

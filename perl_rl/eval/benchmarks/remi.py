@@ -10,7 +10,7 @@ _COLUMNS = tuple(f"image_{place}" for place in range(1, 7))
 
 def to_item(row: Row, pictures: Pictures) -> Item:
     """A row with ``question, label, task, image_1..image_6``; ``<image1>`` stands inline."""
-    cells = [(row.value(column), column) for column in _COLUMNS]
+    cells = [(row.cell(column), column) for column in _COLUMNS]
     files = [pictures.keep(cell, row, column) for cell, column in cells if cell is not None]
     text, shown = interleaved(row.text("question"), len(files), row, "question")
     answer = row.text("label")
