@@ -6,6 +6,8 @@ from typing import Any
 Manifest = dict[str, Any]
 
 NAME = "app.kubernetes.io/name"
+NUMBER = "apps.kubernetes.io/pod-index"
+"""The label that the controller of a StatefulSet gives each pod; Kubernetes 1.28 and newer."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,14 @@ def pod(workload: Manifest) -> Manifest:
 def pod_labels(workload: Manifest) -> dict[str, str]:
     """The labels of its pods."""
     return workload["spec"]["template"]["metadata"]["labels"]
+
+
+def pods(workload: Manifest) -> list[dict[str, str]]:
+    """The labels of each of its pods, the controller's own included."""
+    labels = pod_labels(workload)
+    if workload["kind"] != "StatefulSet":
+        return [labels]
+    return [{**labels, NUMBER: str(number)} for number in range(workload["spec"]["replicas"])]
 
 
 def containers(workload: Manifest) -> list[Manifest]:

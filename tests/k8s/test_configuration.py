@@ -12,7 +12,7 @@ from services.rollout.__main__ import _ENGINE_STOP_S
 from shared.config import Config, load_config
 from shared.keys import Keys
 from shared.queues import CONSUMER_GROUP
-from tests.k8s.manifests import Build, Manifest, containers, pod
+from tests.k8s.manifests import NUMBER, Build, Manifest, containers, pod, pods
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("trainer", "rollout", "reward")
@@ -58,7 +58,9 @@ def test_every_command_is_one_of_the_command_line(build: Build):
         for container in containers(workload):
             if not container["image"].startswith("redis:"):
                 assert "command" not in container, "the image's own entry point"
-                assert callable(_parser().parse_args(arguments(container)).command)
+                for number in range(len(pods(workload))):
+                    options = _parser().parse_args(arguments(container, number))
+                    assert callable(options.command)
 
 
 def test_a_services_pods_mount_the_configuration_it_is_told_to_read(build: Build, configs):
@@ -91,6 +93,17 @@ def test_services_listen_and_find_each_other(build: Build, loaded):
     assert trainer.serve_after_end
 
 
+def test_the_trainers_pods_are_the_hosts_of_the_configuration(build: Build, loaded):
+    trainer, workload = loaded["trainer"].trainer, build.workload("trainer")
+    assert len(pods(workload)) == trainer.hosts
+    container = pod(workload)["containers"][0]
+    hosts = [_parser().parse_args(arguments(container, n)).host for n in range(trainer.hosts)]
+    assert hosts == list(range(trainer.hosts))
+    if trainer.hosts > 1:
+        (opened,) = (one for one in container["ports"] if one["name"] == "rendezvous")
+        assert trainer.rendezvous == f"trainer-0.trainer:{opened['containerPort']}"
+
+
 def test_every_variable_is_one_that_something_reads(build: Build, configs):
     read = {name for file in configs.iterdir() for name in expanded(file.read_text())}
     for workload in build.workloads():
@@ -98,7 +111,7 @@ def test_every_variable_is_one_that_something_reads(build: Build, configs):
             if container["image"].startswith("redis:"):
                 continue
             given = container.get("env", [])
-            texts = [*arguments(container), *(one.get("value", "") for one in given)]
+            texts = [*container["args"], *(one.get("value", "") for one in given)]
             used = {name for text in texts for name in re.findall(r"\$\((\w+)\)", text)}
             names = [one["name"] for one in given]
             assert len(names) == len(set(names))
@@ -183,19 +196,29 @@ def test_no_secret_is_committed():
     )
 
 
-def variables(container: Manifest) -> dict[str, str]:
-    """The container's environment as the kubelet makes it, every secret being `SECRET`."""
+def variables(container: Manifest, number: int = 0) -> dict[str, str]:
+    """The environment as the kubelet makes it for a pod, every secret being `SECRET`."""
     found: dict[str, str] = {}
-    for one in container["env"]:
-        value = one.get("value", SECRET if "secretKeyRef" in one.get("valueFrom", {}) else "pod-0")
+    for one in container.get("env", []):
+        value = one["value"] if "value" in one else _looked_up(one["valueFrom"], number)
         # Only what stands above it in the list is there to be put in.
         found[one["name"]] = re.sub(r"\$\((\w+)\)", lambda m: found.get(m[1], m[0]), value)
     return found
 
 
-def arguments(container: Manifest) -> list[str]:
-    """What its command line reads."""
-    return list(container["args"])
+def _looked_up(source: Manifest, number: int) -> str:
+    if "secretKeyRef" in source:
+        return SECRET
+    return {
+        "metadata.name": f"pod-{number}",
+        f"metadata.labels['{NUMBER}']": str(number),
+    }[source["fieldRef"]["fieldPath"]]
+
+
+def arguments(container: Manifest, number: int = 0) -> list[str]:
+    """What the command line of a pod of that number reads."""
+    known = variables(container, number)
+    return [re.sub(r"\$\((\w+)\)", lambda m: known[m[1]], one) for one in container["args"]]
 
 
 def expanded(text: str) -> set[str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from itertools import product
 
-from tests.k8s.manifests import NAME, Build, Manifest, pod, pod_labels, selects
+from tests.k8s.manifests import NAME, NUMBER, Build, Manifest, pod, pods, selects
 
 SERVICES = ("trainer", "rollout", "reward")
 ARROWS = {
@@ -16,7 +16,16 @@ NAMES = {(service, "dns", 53) for service in SERVICES}
 HTTP = {"trainer": 8000, "rollout": 8100, "reward": 8200}
 METRICS = {("prometheus", service, port) for service, port in HTTP.items()}
 BACKLOG = {("keda", "redis", 6379)}
-PORTS = (22, 53, 80, 443, 6379, 8000, 8100, 8200)
+RENDEZVOUS, RANKS = 29400, (32768, 60999)
+PORTS = (22, 53, 80, 443, 6379, 8000, 8100, 8200, RENDEZVOUS, RANKS[0] - 1, *RANKS, RANKS[1] + 1)
+SEVERAL_HOSTS = {
+    # A further host asks Redis for the run's state, and its ranks for their groups.
+    ("trainer-1", "redis", 6379),
+    ("trainer-1", "dns", 53),
+    ("trainer-1", "trainer", RENDEZVOUS),
+    *(("trainer", "trainer-1", port) for port in RANKS),
+    *(("trainer-1", "trainer", port) for port in RANKS),
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,20 @@ def test_each_arrow_is_allowed_and_no_other(build: Build):
         expected |= METRICS
     if build.of("ScaledObject"):
         expected |= BACKLOG
+    if build.overlay == "gpu-multinode":
+        expected |= SEVERAL_HOSTS | {("prometheus", "trainer-1", HTTP["trainer"])}
     assert allowed(build) == expected
+
+
+def test_the_ranks_ports_are_those_that_the_pods_kernel_gives(builds):
+    build = builds["gpu-multinode"]
+    trainer = build.workload("trainer")
+    (setting,) = pod(trainer)["securityContext"]["sysctls"]
+    assert setting == {
+        "name": "net.ipv4.ip_local_port_range",
+        "value": f"{RANKS[0]} {RANKS[1]}",
+    }
+    assert [labels[NUMBER] for labels in pods(trainer)] == ["0", "1"]
 
 
 def test_the_policies_alone_decide(builds):
@@ -58,7 +80,7 @@ def test_the_policies_alone_decide(builds):
 
 def allowed(build: Build) -> set[tuple[str, str, int]]:
     """Every connection that the policies let through and that starts or ends in one of our pods."""
-    ours = [_peer(one) for one in build.workloads()]
+    ours = [peer for one in build.workloads() for peer in _peers(one)]
     found = set()
     for source, target, port in product((*ours, *OUTSIDE), (*ours, *OUTSIDE), PORTS):
         if source is target or (source in OUTSIDE and target in OUTSIDE):
@@ -109,17 +131,23 @@ def _names(rule: Manifest, side: str, other: Peer) -> bool:
 def _opens(rule: Manifest, target: Peer, port: int) -> bool:
     if "ports" not in rule:
         return True
-    wanted = (one["port"] for one in rule["ports"])
-    return any(
-        target.named_ports.get(one) == port if isinstance(one, str) else one == port
-        for one in wanted
-    )
+    for one in rule["ports"]:
+        first = one["port"]
+        if isinstance(first, str):
+            first = target.named_ports.get(first, -1)
+        if first <= port <= one.get("endPort", first):
+            return True
+    return False
 
 
-def _peer(workload: Manifest) -> Peer:
+def _peers(workload: Manifest) -> list[Peer]:
     ports = {
         port["name"]: port["containerPort"]
         for one in pod(workload)["containers"]
         for port in one.get("ports", [])
     }
-    return Peer(workload["metadata"]["name"], pod_labels(workload), named_ports=ports)
+    name = workload["metadata"]["name"]
+    return [
+        Peer(f"{name}-{number}" if number else name, labels, named_ports=ports)
+        for number, labels in enumerate(pods(workload))
+    ]

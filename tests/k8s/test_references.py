@@ -7,7 +7,7 @@ from services.reward.app import create_app
 from services.reward.metrics import Metrics
 from shared.config import RewardConfig
 from shared.config.connections import SecurityConfig
-from tests.k8s.manifests import NAME, Build, Manifest, containers, pod, pod_labels, selects
+from tests.k8s.manifests import NAME, Build, Manifest, containers, pod, pod_labels, pods, selects
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,6 +101,27 @@ def test_every_volume_is_there_and_mounted(build: Build):
                 assert "emptyDir" in volume
 
 
+def test_volumes_of_several_pods_may_be_mounted_by_several(build: Build):
+    modes = {
+        one["metadata"]["name"]: one["spec"]["accessModes"]
+        for one in build.of("PersistentVolumeClaim")
+    }
+    for workload in build.of("Deployment", "StatefulSet"):
+        if workload["kind"] == "StatefulSet" and len(pods(workload)) == 1:
+            continue
+        for volume in pod(workload)["volumes"]:
+            if "persistentVolumeClaim" in volume:
+                name = volume["persistentVolumeClaim"]["claimName"]
+                assert modes[name] == ["ReadWriteMany"], name
+
+
+def test_several_trainer_pods_start_together(builds):
+    trainer = builds["gpu-multinode"].workload("trainer")
+    assert len(pods(trainer)) == 2
+    assert trainer["spec"]["podManagementPolicy"] == "Parallel"
+    assert "ReadWriteMany" in str(builds["gpu-multinode"].of("PersistentVolumeClaim"))
+
+
 def test_every_secret_that_is_named_has_the_key(build: Build):
     (secret,) = build.of("Secret")
     named = list(_secret_references(build))
@@ -132,10 +153,15 @@ def test_routes_are_read_as_the_app_has_them():
 
 
 def routes(service: str) -> set[str]:
+    """The paths that all pods of a service have: a further host of the trainer has its own app."""
+    apps = ["app.py", *(["host_app.py"] if service == "trainer" else [])]
+    return set.intersection(*(_routes(ROOT / "services" / service / app) for app in apps))
+
+
+def _routes(app: Path) -> set[str]:
     """The paths of an app, read from its source: importing the rollout service's loads vLLM."""
-    source = (ROOT / "services" / service / "app.py").read_text(encoding="utf-8")
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(app.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call):
             continue
         if isinstance(node.func, ast.Name) and node.func.id == "metrics_route":
@@ -148,7 +174,9 @@ def routes(service: str) -> set[str]:
 
 
 def _behind(selector: Manifest, build: Build) -> list[Manifest]:
-    return [one for one in build.workloads() if selects(selector, pod_labels(one))]
+    return [
+        one for one in build.workloads() if any(selects(selector, labels) for labels in pods(one))
+    ]
 
 
 def _ports(workload: Manifest) -> list[Manifest]:
