@@ -1,6 +1,8 @@
 """The trainer on two hosts: two network namespaces, each with a rank of its own.
 
-Needs root, to make a namespace; only addresses of the test's own namespaces are used.
+Needs root, to make a namespace; only addresses of the test's own namespaces are used. Where there
+is nft, the second host has a firewall that lets through what its pod's network policies do
+(k8s/overlays/gpu-multinode/network.yaml).
 """
 
 import asyncio
@@ -8,6 +10,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -35,12 +38,34 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 HERE, THERE = "10.77.13.1", "10.77.13.2"
 NAMESPACE, WIRE = f"perl-{os.getpid()}", f"perl{os.getpid() % 10_000}"
 REDIS_PORT, TRAINER_PORT, RENDEZVOUS_PORT = 6399, 8399, 29399
+LOW, HIGH = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+WALL = f"""
+table inet perl {{
+  chain in {{
+    type filter hook input priority 0; policy drop;
+    ct state established,related accept
+    iif lo accept
+    ip saddr {HERE} tcp dport {LOW}-{HIGH} accept
+  }}
+  chain out {{
+    type filter hook output priority 0; policy drop;
+    ct state established,related accept
+    oif lo accept
+    ip daddr {HERE} tcp dport {{ {REDIS_PORT}, {RENDEZVOUS_PORT}, {LOW}-{HIGH} }} accept
+  }}
+}}
+"""
 RUN_TIMEOUT_S = 240.0
 STEPS = 4
+TRY = """
+import socket, sys
+socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1.0)
+print("reached")
+"""
 
 
-def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, timeout=30)
+def _ip(*words: str, script: str | None = None) -> None:
+    done = subprocess.run(["ip", *words], input=script, capture_output=True, text=True, timeout=30)
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(words)}: {done.stderr.strip()}")
 
@@ -61,6 +86,9 @@ def second_host() -> Iterator[list[str]]:
         _ip(*inside, "addr", "add", f"{THERE}/24", "dev", f"{WIRE}b")
         _ip(*inside, "link", "set", f"{WIRE}b", "up")
         _ip(*inside, "link", "set", "lo", "up")
+        _ip(*inside[:-1], "sysctl", "-w", f"net.ipv4.ip_local_port_range={LOW} {HIGH}")
+        if shutil.which("nft"):
+            _ip(*inside[:-1], "nft", "-f", "-", script=WALL)
         yield ["ip", "netns", "exec", NAMESPACE]
     finally:
         _ip("netns", "delete", NAMESPACE)
@@ -149,6 +177,16 @@ async def _end(*processes: asyncio.subprocess.Process) -> None:
     for process in processes:
         _kill_tree(process)
         await process.wait()
+
+
+@pytest.mark.skipif(shutil.which("nft") is None, reason="the firewall is made with nft")
+def test_the_second_host_reaches_what_the_network_policies_allow_and_no_more(second_host):
+    ports = {RENDEZVOUS_PORT: True, int(HIGH): True, int(LOW) - 1: False, TRAINER_PORT: False}
+    for port, allowed in ports.items():
+        with socket.create_server((HERE, port)):
+            words = (*second_host, sys.executable, "-c", TRY, HERE, str(port))
+            done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+        assert (done.stdout.strip() == "reached") is allowed, (port, done.stderr)
 
 
 async def test_two_hosts_train_as_one_and_survive_the_loss_of_one(
