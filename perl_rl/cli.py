@@ -11,6 +11,7 @@ from pathlib import Path
 
 from perl_rl.data.cli import add_data_commands
 from perl_rl.eval.cli import add_eval
+from perl_rl.options import add_debug, add_set
 from shared.errors import UserError
 
 Command = Callable[[argparse.Namespace], int]
@@ -66,28 +67,16 @@ def _add(
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(command=command)
-    # Also after the command's name; without a default, so that it does not undo the one before it.
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
-    )
+    add_debug(parser)
     return parser
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the run's YAML file")
-    _add_set(parser)
+    add_set(parser, _SET)
 
 
-def _add_set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override settings, e.g. rollout.nodes=2",
-    )
+_SET = "override settings, e.g. rollout.nodes=2"
 
 
 def _add_launch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -200,7 +189,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = _add(commands, "demo", _demo, "train a tiny model on real digits, with a report")
     parser.add_argument("--run-dir", type=Path, help="folder of the run (default: runs/demo)")
-    _add_set(parser)
+    add_set(parser, _SET)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -261,7 +250,7 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add = score.add_argument
     add("file", type=Path, metavar="FILE.jsonl")
     add("--config", type=Path, metavar="CONFIG", help="score as this run does (its YAML file)")
-    _add_set(score)
+    add_set(score, _SET)
     text = "a second opinion on answers, but letters, that rules do not find right: an address"
     add("--judge", metavar="URL", help=text)
     add("--judge-model", metavar="NAME", help="the judge's name there")

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from perl_rl.data.convert import add_convert
+from perl_rl.options import add_debug, add_set
 
 _STAGES = {
     "filter": "drop samples by rules: kind, images, length, source, duplicates",
@@ -47,18 +48,8 @@ def _add_stage(
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override settings, e.g. difficulty.rollouts=4",
-    )
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
-    )
+    add_set(parser, "override settings, e.g. difficulty.rollouts=4")
+    add_debug(parser)
 
 
 def _prepare(options: argparse.Namespace) -> int:

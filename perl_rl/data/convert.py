@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from perl_rl.options import add_debug
+
 
 def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``convert`` to the actions of ``perl-rl data``."""
@@ -28,9 +30,7 @@ def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--max-image-pixels", type=int, default=64_000_000, help="refuse larger pictures"
     )
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
-    )
+    add_debug(parser)
 
 
 def _convert(options: argparse.Namespace) -> int:

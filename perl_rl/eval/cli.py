@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perl_rl.options import add_debug, add_set
 from shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     text = "score a model on a benchmark, and under other orders of the images"
     parser = commands.add_parser("eval", help=text, description=text)
     parser.set_defaults(command=_eval)
-    _add_debug(parser)
+    add_debug(parser)
     _add_questions(parser)
     _add_orders(parser)
     _add_model(parser)
@@ -30,7 +31,7 @@ def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     text = "compare two results on the same benchmark, item by item"
     compare = actions.add_parser("compare", help=text, description=text)
     compare.set_defaults(command=_compare)
-    _add_debug(compare)
+    add_debug(compare)
     compare.add_argument("a", type=Path, metavar="A.json")
     compare.add_argument("b", type=Path, metavar="B.json")
     compare.add_argument(
@@ -39,17 +40,10 @@ def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     text = "write a benchmark's questions as samples, for perl-rl data label"
     samples = actions.add_parser("samples", help=text, description=text)
     samples.set_defaults(command=_samples)
-    _add_debug(samples)
+    add_debug(samples)
     _add_questions(samples)
     samples.add_argument(
         "--out", type=Path, metavar="FILE.jsonl", help="where they go; images/ beside it"
-    )
-
-
-def _add_debug(parser: argparse.ArgumentParser) -> None:
-    # Also after the command's name; without a default, so that it does not undo the one before it.
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
 
 
@@ -86,8 +80,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add("--temperature", type=float, default=0.0, help="0, the default, is greedy")
     text = "text after every question (default: as in training)"
     add("--instruction", metavar="TEXT", help=text)
-    text = "of the engine for --model, e.g. rollout.engine.max_model_len=16384"
-    add("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help=text)
+    add_set(parser, "of the engine for --model, e.g. rollout.engine.max_model_len=16384")
 
 
 def _add_judge(parser: argparse.ArgumentParser) -> None:

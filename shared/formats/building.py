@@ -34,6 +34,28 @@ class Reading:
         return self.pictures.files(row.values.get(column), row, column, base)
 
 
+def build_flat(row: Row, reading: Reading, columns: Columns, images: str, source: str) -> Sample:
+    """The sample of a row with a question, an answer and images in one column each.
+
+    Raises:
+        BadRow: when a column is missing or does not fit.
+    """
+    return build(
+        row,
+        row.text(columns.question),
+        reading.images(row, images),
+        row.text(columns.answer),
+        columns,
+        source,
+    )
+
+
+def part_of(data_set: str, row: Row, column: str) -> str:
+    """The source of a row: the data set, and of it the part that `column` names, if any."""
+    part = row.values.get(column)
+    return f"{data_set}/{part}" if isinstance(part, str) and part else data_set
+
+
 def build(
     row: Row,
     question: str,

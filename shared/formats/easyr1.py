@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from shared.formats.building import Columns, Reading, build
+from shared.formats.building import Columns, Reading, build_flat
 from shared.formats.rows import Row
 from shared.sample import Sample
 
@@ -11,11 +11,5 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
     """The row's one sample."""
     keys = reading.source.keys
     prompt = keys.prompt or ("problem" if "problem" in row.values else "prompt")
-    yield build(
-        row,
-        row.text(prompt),
-        reading.images(row, keys.images),
-        row.text(keys.answer),
-        Columns(prompt, keys.answer),
-        source=reading.source.name or "easyr1",
-    )
+    source = reading.source.name or "easyr1"
+    yield build_flat(row, reading, Columns(prompt, keys.answer), keys.images, source)

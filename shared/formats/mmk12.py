@@ -2,19 +2,12 @@
 
 from collections.abc import Iterator
 
-from shared.formats.building import Columns, Reading, build
+from shared.formats.building import Columns, Reading, build_flat, part_of
 from shared.formats.rows import Row
 from shared.sample import Sample
 
 
 def read(row: Row, reading: Reading) -> Iterator[Sample]:
     """The row's one sample."""
-    subject = row.values.get("subject")
-    yield build(
-        row,
-        row.text("question"),
-        reading.images(row, "image"),
-        row.text("answer"),
-        Columns("question", "answer"),
-        source=f"mmk12/{subject}" if isinstance(subject, str) and subject else "mmk12",
-    )
+    source = part_of("mmk12", row, "subject")
+    yield build_flat(row, reading, Columns("question", "answer"), "image", source)
