@@ -2,6 +2,8 @@
 PYTHON ?= python3
 SETUP_FLAGS ?=
 BIN := .venv/bin
+# Libraries are installed without byte code: a process that may not write it compiles torch each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test unit integration k8s-test compose-test faults lint format docs lock audit clean
 .NOTPARALLEL:
