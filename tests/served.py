@@ -87,6 +87,25 @@ def trainer(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
     return opened
 
 
+def trainer_host(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
+    """The routes of a further host of the trainer, which follows nobody yet."""
+    from services.trainer.follower import Follower
+    from services.trainer.host_app import create_host_app
+    from services.trainer.ranks import HostRanks
+    from shared.config import Config
+    from tests.scripted_sampler import demo_config
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[FastAPI]:
+        config = Config.model_validate(demo_config(folder, redis_url, hosts=2))
+        client = redis.asyncio.Redis.from_url(redis_url, protocol=2, socket_timeout=5.0)
+        ranks = HostRanks(config.trainer, folder / "config.yaml", folder, host=1)
+        yield create_host_app(Follower(client, config, ranks), security)
+        await client.aclose()
+
+    return opened
+
+
 def rollout(security: SecurityConfig, folder: Path) -> Opened:
     """The rollout service's routes before its engine is there."""
     from services.rollout.app import create_app

@@ -68,6 +68,15 @@ def test_an_unfinished_checkpoint_does_not_count(tmp_path):
     assert state == CheckpointState(1, 5, {"g": "trained:5"})
 
 
+def test_a_checkpoint_that_another_host_does_not_see_is_named(tmp_path):
+    checkpoints = CheckpointFolder(tmp_path, keep=2)
+    checkpoints.begin()
+    seen = checkpoints.commit(CheckpointState(incarnation=1, step=4, settled={}))
+    assert checkpoints.of_step(4) == seen
+    with pytest.raises(UserError, match=r"step-000005: not there on this host.*--run-dir must be"):
+        checkpoints.of_step(5)
+
+
 def test_old_checkpoints_are_deleted(tmp_path):
     folder = CheckpointFolder(tmp_path, keep=2)
     for step in (1, 2, 3):
