@@ -75,6 +75,19 @@ def check_features(group_id: str, grid_patches: list[int], patches: int) -> None
         )
 
 
+def check_features_fit(features: int, columns: int) -> None:
+    """As many image features as the prompts have image tokens: one would fill any number of them.
+
+    Raises:
+        GuardStop: when they differ.
+    """
+    if features != columns:
+        raise GuardStop(
+            f"the vision tower gave {features} features for {columns} image tokens; the model in "
+            "model.path and its processor do not belong together"
+        )
+
+
 class MismatchGuard:
     """Watches how far the trainer's log-probabilities are from the sampler's.
 

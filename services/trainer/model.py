@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 
+from services.trainer.guards import check_features_fit
 from services.trainer.packing import PackedBatch, RowChunk, additive, attention_mask
 from shared.config import Config
 from shared.errors import UserError
@@ -80,6 +81,7 @@ class GroupModel(nn.Module):
         if chunk.images:
             # Placed by column rather than by token id: a response may contain the image token.
             shown = torch.cat([features[image] for image in chunk.images]).to(embeddings.dtype)
+            check_features_fit(len(shown), len(chunk.feature_columns))
             where = (chunk.feature_rows, chunk.feature_columns)
             embeddings = embeddings.index_put(where, shown)
         mask = attention_mask(chunk.segments)

@@ -104,18 +104,27 @@ class GroupPreparer:
 
     def _prompt_ids(self, order: ScoredOrder, image_tokens: list[int]) -> np.ndarray:
         task = order.batch.task
+        where = f"group {task.group_id}, order {task.order_index}"
+        unexpanded = self._render(task.question)
+        places = unexpanded.count(self._image_token)
+        if places != len(image_tokens):
+            raise TokenMismatch(
+                f"{where}: its prompt has {places} places for {len(image_tokens)} images; sample "
+                f"{task.sample_id} may hold the image token in its text: mend or leave it out"
+            )
         counts = iter(image_tokens)
         expanded: list[int] = []
-        for token in self._render(task.question):
+        for token in unexpanded:
             expanded.extend([token] * (next(counts) if token == self._image_token else 1))
         ours = np.array(expanded, dtype=np.int32)
         theirs = order.batch.prompt_token_ids
         if not np.array_equal(ours, theirs):
             raise TokenMismatch(
-                f"group {task.group_id}, order {task.order_index}: node {order.batch.node} sampled "
-                f"with {len(theirs)} prompt tokens ({int((theirs == self._image_token).sum())} of "
-                f"images), the trainer has {len(ours)} ({sum(image_tokens)}); give both the same "
-                "model folder, model.min_pixels, model.max_pixels and data.instruction"
+                f"{where}: node {order.batch.node} sampled with {len(theirs)} prompt tokens "
+                f"({int((theirs == self._image_token).sum())} of images), the trainer has "
+                f"{len(ours)} ({sum(image_tokens)}), the first other one at place "
+                f"{first_difference(ours, theirs)}; give both the same model folder, "
+                "model.min_pixels, model.max_pixels and data.instruction"
             )
         return ours
 
@@ -138,6 +147,13 @@ class GroupPreparer:
             image_grid_thw=grid if len(grid) else None,
         )
         return positions[:, 0]
+
+
+def first_difference(ours: np.ndarray, theirs: np.ndarray) -> int:
+    """The first index at which two different sequences differ; the shorter's end where none is."""
+    shorter = min(len(ours), len(theirs))
+    places = np.flatnonzero(ours[:shorter] != theirs[:shorter])
+    return int(places[0]) if len(places) else shorter
 
 
 def _packed(response: Response, advantage: float, current: PolicyVersion | None) -> PackedResponse:

@@ -2,21 +2,29 @@
 
 import asyncio
 import contextlib
+import re
 import time
 
+import httpx
 import pytest
 
 from perl_rl.observe import look
 from perl_rl.status import describe
+from services.trainer.app import create_app
+from services.trainer.control_plane import ControlPlane
 from services.trainer.runstate import RunState
 from services.trainer.watchdog import Watchdog
+from shared.config import Config
+from shared.config.connections import SecurityConfig
 from shared.connection import connect
 from shared.keys import Keys
 from shared.registry import NodeInfo, Registry
+from tests.scripted_sampler import demo_config
 
 pytestmark = pytest.mark.anyio
 
 PATIENCE_S = 30.0
+ROW = '{"id": "a", "question": "?", "answer": "1", "kind": "number"}\n'
 
 
 async def test_status_names_the_stage_that_stands_still(redis_url, caplog):
@@ -43,3 +51,32 @@ async def test_status_names_the_stage_that_stands_still(redis_url, caplog):
     assert "trainer.stall_after_s" in caplog.text
     assert watchdog.seconds()["rollout"] > 0
     assert "reward stalled" not in said
+
+
+async def test_metrics_name_the_stage_that_stands_still(redis_url, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").write_text(ROW)
+    config = Config.model_validate(demo_config(tmp_path, redis_url, stall_after_s=0.01))
+    client, keys = await connect(redis_url, 10.0), Keys("test")
+    await client.xadd(keys.trajectories, {"m": b"a trajectory"})
+    plane = ControlPlane(client, config, tmp_path / "config.yaml", tmp_path, "http://here")
+    app = create_app(plane, tmp_path / "weights", SecurityConfig())
+    watching = asyncio.create_task(plane.watchdog.run())
+    try:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://t"
+        ) as http:
+            deadline = time.monotonic() + PATIENCE_S
+            while not (await http.get("/status")).json()["trainer"]["stalled"]:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.05)
+            status = (await http.get("/status")).json()["trainer"]["stalled"]
+            metrics = (await http.get("/metrics")).text
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await client.aclose()
+    assert status.startswith("reward stalled: 1 trajectories queued (no node), nothing done for")
+    found = dict(re.findall(r'^perl_stalled_seconds{stage="(\w+)"} (\S+)$', metrics, re.MULTILINE))
+    assert found.keys() == {"rollout", "reward", "trainer", "feeder"}
+    assert max(found, key=lambda stage: float(found[stage])) == "reward"

@@ -2,7 +2,12 @@
 
 import contextlib
 import io
+import struct
+import subprocess
+import sys
 import tracemalloc
+import zlib
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
@@ -26,6 +31,7 @@ from shared.messages import (
 from tests.builders import batch, group, task
 
 MAX_PIXELS = 10_000
+PATIENCE_S = 300.0
 GOOD = [
     (PromptTask, encode(task())),
     (TrajectoryBatch, encode(batch())),
@@ -102,3 +108,88 @@ def test_damaged_and_truncated_pictures(form: str, changes: Any, cut: int) -> No
 
 
 PICTURES = {form: picture(form) for form in FORMATS}
+
+
+# Small files that claim, or unpack to, much more than a picture of theirs needs.
+
+
+def png(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A grey picture of 24 x 16 with extra chunks before its pixels."""
+    pixels = zlib.compress(b"".join(b"\0" + bytes(24) for _ in range(16)))
+    head = struct.pack(">IIBBBBB", 24, 16, 8, 0, 0, 0, 0)
+    parts = [(b"IHDR", head), *chunks, (b"IDAT", pixels), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
+
+def gif(width: int, height: int) -> bytes:
+    """A canvas of 10 x 10 whose only frame is of another size."""
+    canvas = struct.pack("<HH", 10, 10) + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
+    return (
+        b"GIF89a" + canvas + b"," + struct.pack("<HHHH", 0, 0, width, height) + b"\0\x02\x02D\1\0;"
+    )
+
+
+def tiff(**changed: int) -> bytes:
+    """A grey picture of 24 x 16 with other numbers in its tags."""
+    tags = {256: 24, 257: 16, 258: 8, 259: 8, 262: 1, 273: 150, 277: 1, 278: 16, 279: 20}
+    tags |= {int(tag.removeprefix("tag")): value for tag, value in changed.items()}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items())]
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + b"".join(entries) + bytes(68)
+
+
+def packed_zeros(mib: int) -> bytes:
+    """So many MiB of zeros, made without ever holding them."""
+    packer = zlib.compressobj(9)
+    return b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(mib)), packer.flush()])
+
+
+def bombs() -> dict[str, bytes]:
+    zeros, notes = packed_zeros(300), packed_zeros(1)
+    return {
+        "text": png((b"zTXt", b"k\0\0" + zeros)),
+        "international text": png((b"iTXt", b"k\0\1\0\0\0" + zeros)),
+        "much text": png(*[(b"zTXt", b"k%d\0\0" % number + notes) for number in range(300)]),
+        "colour profile": png((b"iCCP", b"k\0\0" + zeros)),
+        "frame": gif(13_000, 13_000),
+        "larger frame": gif(65_535, 65_535),
+        "strips": tiff(tag278=4_000_000_000),
+        "bytes of a strip": tiff(tag259=5, tag279=2_000_000_000),
+        "tiles": tiff(tag322=65_520, tag323=65_520, tag324=150, tag325=20),
+        "samples": tiff(tag259=5, tag277=65_535),
+    }
+
+
+def memory_peak_mib() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def decode_hostile_inputs() -> None:
+    """In a process of its own: prints by how many MiB its memory peak grows."""
+    files, before = bombs(), memory_peak_mib()
+    for name, data in files.items():
+        assert len(data) < 1_000_000, name
+        with contextlib.suppress(UserError):
+            decode_image(data, name, MAX_PIXELS)
+            raise AssertionError(f"{name} is decoded")
+    test_damaged_and_truncated_pictures()
+    test_damaged_and_truncated_messages()
+    test_well_formed_msgpack_of_any_shape()
+    print(memory_peak_mib() - before)
+
+
+def test_hostile_pictures_and_messages_cost_a_bounded_memory() -> None:
+    script = "from tests.unit.test_fuzz import decode_hostile_inputs as run; run()"
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert ran.returncode == 0, ran.stderr
+    # Pillow itself allows 64 MiB of text in a picture; a bomb let through would take gigabytes.
+    assert 0 <= float(ran.stdout) < 160

@@ -81,6 +81,42 @@ def test_a_sampler_that_resizes_pictures_otherwise_is_found(policy, pictures, sc
         GroupPreparer(config, model).prepare(fewer, pictures, VERSION)
 
 
+def test_a_sampler_with_another_instruction_of_the_same_length_is_found(policy, pictures, scored):
+    config, model = policy
+    ids = scored.orders[0].batch.prompt_token_ids.copy()
+    place = int(np.flatnonzero(ids != model.config.image_token_id)[5])
+    ids[place] += 1
+    other = change_order(scored, prompt_token_ids=ids)
+
+    with pytest.raises(TokenMismatch, match=rf"first other one at place {place}; .*instruction"):
+        GroupPreparer(config, model).prepare(other, pictures, VERSION)
+
+
+def test_a_question_with_the_image_token_in_its_text_is_found(policy, pictures, scored):
+    config, model = policy
+    task = scored.orders[0].batch.task
+    task = task.model_copy(update={"question": f"{task.question} <|image_pad|>"})
+    message = (
+        r"g-7, order 0: its prompt has 3 places for 2 images; sample s may hold the image token"
+    )
+
+    with pytest.raises(TokenMismatch, match=message):
+        GroupPreparer(config, model).prepare(change_order(scored, task=task), pictures, VERSION)
+
+
+def test_a_vision_tower_with_too_few_features_is_found(policy, pictures, scored):
+    """One feature a picture would otherwise fill every place of it, without an error."""
+    config, model = policy
+    prepared = GroupPreparer(config, model).prepare(scored, pictures, VERSION)
+    (batch,) = pack([prepared], 1000)
+    blind = GroupModel(model, config.sampling.temperature)
+    features = blind._encode(batch)
+    blind._encode = lambda batch: tuple(one[:1] for one in features)
+
+    with pytest.raises(GuardStop, match=r"gave 4 features for 16 image tokens; the model in"):
+        blind(batch)
+
+
 def test_a_sampler_with_another_vocabulary_is_found(policy, pictures, scored):
     config, model = policy
     tokens = len(scored.orders[0].batch.responses[0].token_ids)
