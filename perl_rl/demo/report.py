@@ -43,9 +43,10 @@ def write_report(
     Args:
         metrics: JSON-lines file with one object per training step; curves are drawn for the keys
             that it has.
+        title: of the file and of the picture.
     """
     table = _table(before, after)
-    _draw(folder / "report.png", before, after, read_metrics(metrics))
+    _draw(folder / "report.png", before, after, read_metrics(metrics), title)
     text = (
         f"# {title}\n\n{after.items} held-out questions, {after.answers} prompts"
         f" (every question in up to {after.most_orders} orders of its images), greedy decoding;"
@@ -93,7 +94,7 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _draw(
-    file: Path, before: OrderReport, after: OrderReport, metrics: list[dict[str, Any]]
+    file: Path, before: OrderReport, after: OrderReport, metrics: list[dict[str, Any]], title: str
 ) -> None:
     curves = [(key, label) for key, label in _CURVES if any(key in row for row in metrics)]
     columns = 3
@@ -107,7 +108,7 @@ def _draw(
         _curve(panel, metrics, key, label)
     for panel in panels[columns + len(curves) :]:
         panel.set_axis_off()
-    figure.suptitle("PeRL on handwritten digits: the same questions in every order of their images")
+    figure.suptitle(f"{title}: the same questions in other orders of their images")
     figure.tight_layout()
     figure.savefig(file, dpi=110)
     plt.close(figure)
@@ -125,7 +126,7 @@ def _headline_bars(panel: Axes, before: OrderReport, after: OrderReport) -> None
             [(two.low, two.high) for _, two in pairs],
         ],
     )
-    panel.set_title("held-out digits")
+    panel.set_title("held-out questions")
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=2, frameon=False)
 
 
