@@ -61,7 +61,8 @@ class Follower:
 
     def _waits_for_us(self, now: TrainerState) -> bool:
         """Whether there is an incarnation to join, and not only its trace in Redis."""
-        new = now.incarnation > self.incarnation and now.phase != "failed"
+        # In a Redis that was lost, a run without a checkpoint counts from 1 again.
+        new = now.incarnation not in (0, self.incarnation) and now.phase != "failed"
         return new and self._presence.answers
 
     async def _look(self) -> TrainerState:

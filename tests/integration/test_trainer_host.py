@@ -146,6 +146,13 @@ async def test_told_to_stop_it_ends_its_ranks(redis_url, there, tmp_path):
         assert await host.metric("perl_trainer_host_ranks_running") == 1
         assert await host.metric("perl_trainer_host_incarnation") == 7
 
+        await there.update(incarnation=1)
+        async with asyncio.timeout(WAIT_S):
+            while await host.metric("perl_trainer_host_incarnation") != 1:
+                await asyncio.sleep(0.05)
+            while not (below := _torchrun(process.pid)):
+                await asyncio.sleep(0.05)
+
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), WAIT_S) == 0
     assert not [pid for pid in below if running(pid)]
