@@ -48,6 +48,15 @@ _NUMBERED = re.compile(
     rf"|(?<={_G})(?P<cardinal>{_CARDINAL})\b)",
     re.I,
 )
+# "Image two" is a name, and then so is "image one"; alone, where no article makes it a pronoun.
+_FROM_TWO = rf"(?:{'|'.join(CARDINALS[1:])})\b"
+_CARDINAL_NAME = re.compile(
+    rf"\b{_CORE}{_G}+(?:one{_JOIN})?{_FROM_TWO}"
+    r"|(?:^|[.,;:?!(\n]|\b(?:in|of|from|to|than|and|or|does|do|is|are|was|with|between|compare"
+    rf"|describe|at|on|for|see|like|as)){_G}*"
+    rf"(?:image|picture|photo|photograph|figure|fig\.?){_G}+one\b(?!{_G}+of\b)",
+    re.I,
+)
 _OPTION = re.compile(
     rf"(?<!\w)(?P<noun>options?|choices?|candidates?|alternatives?){_G}+\(?"
     r"(?P<letter>(?-i:[A-HJ-Z]))(?![\w&'’\-])",
@@ -156,7 +165,7 @@ def english_atoms(text: str, slots: Slots, ordering: bool) -> list[Atom]:
 
 
 def _numbered(text: str, slots: Slots) -> Iterator[Atom]:
-    cardinals = re.search(rf"\b{_CORE}{_G}+two\b", text, re.I) is not None
+    cardinals = _CARDINAL_NAME.search(text) is not None
     for match in _NUMBERED.finditer(text):
         group = match.lastgroup or "number"
         if group == "cardinal" and not cardinals:
@@ -182,7 +191,7 @@ def _listed(text: str, match: re.Match[str], group: str, slots: Slots) -> list[A
     """The name that `match` ends with and those joined to it ("images 1, 2 and 3")."""
     atoms: list[Atom] = []
     start, token = match.start(group), match[group]
-    plural = match["noun"].lower().endswith("s")
+    plural = match["noun"].lower().rstrip(".").endswith("s")
     while True:
         phrase = text[match.start() : start + len(token)]
         end = start + len(token)
@@ -196,7 +205,7 @@ def _listed(text: str, match: re.Match[str], group: str, slots: Slots) -> list[A
         more = _MORE.match(text, start + len(token))
         if more is None or _style(more["token"], slots) != atoms[0].name.style:
             return atoms
-        if not plural and not re.match(_PRONOUN_ENDS, text[more.end() :], re.I):
+        if not (plural or re.match(rf"{_PRONOUN_ENDS}|{_JOIN}", text[more.end() :], re.I)):
             return atoms
         start, token = more.start("token"), more["token"]
 

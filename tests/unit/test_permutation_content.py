@@ -1,10 +1,8 @@
 """A solver that knows only what the images show is right under every order, for every rule.
 
-In this world image "7" shows a seven. The solver reads the question as it is shown, with patterns
-of its own, looks at the images in the order given, and works the answer out.
+``test_permutation_kinds.py`` goes on with the rarer kinds of names, labels and answers.
 """
 
-import itertools
 import re
 from collections.abc import Callable
 
@@ -12,18 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.permutation import (
-    Permutation,
-    RenderedOrder,
-    answer_in_original,
-    apply_order,
-    gold_slot,
-    read,
+from shared.permutation import RenderedOrder
+from shared.sample import IMAGE_TAG
+from tests.unit.content_world import (
+    COUNTS,
+    NUMERALS,
+    WORDS,
+    build,
+    check,
+    compare,
+    pair,
+    shown,
+    slot_named,
+    worlds,
 )
-from shared.sample import IMAGE_TAG, Sample
 
-WORDS = ("first", "second", "third", "fourth", "fifth")
-NUMERALS = "一二三四五"
 Style = tuple[Callable[[int], str], str]
 
 # How a text names the image in slot i (from 0), and a pattern that finds such names in a text.
@@ -44,66 +45,6 @@ STYLES: dict[str, Style] = {
     "第一张图": (lambda i: f"第{NUMERALS[i]}张图", rf"第([{NUMERALS}])张图"),
 }
 SIDES: Style = (lambda i: f"the {('left', 'right')[i]} image", r"the (left|right) image")
-
-
-def slot_named(token: str) -> int:
-    """The solver's own reading of a name."""
-    for names in ("12345", "ABCDE", NUMERALS, WORDS, ("left", "right")):
-        if token in names:
-            return list(names).index(token)
-    raise AssertionError(f"the solver cannot read {token!r}")
-
-
-def shown(rendered: RenderedOrder) -> list[int]:
-    return [int(image) for image in rendered.images]
-
-
-def compare(rendered: RenderedOrder, pattern: str) -> str:
-    """Whether the image named first shows more than the one named next."""
-    first, second = re.findall(pattern, rendered.question)
-    values = shown(rendered)
-    return "yes" if values[slot_named(first)] > values[slot_named(second)] else "no"
-
-
-def build(
-    question: str, values: tuple[int, ...], answer: str, order: str, fixed: tuple[int, ...] = ()
-) -> Sample:
-    fields = {"id": "s", "question": question, "images": tuple(map(str, values)), "fixed": fixed}
-    kinds = {"invariant": "text", "letter": "letter", "position": "position", "order": "order"}
-    return Sample.model_validate({**fields, "answer": answer, "kind": kinds[order], "order": order})
-
-
-def orders(count: int, fixed: tuple[int, ...] = ()) -> list[Permutation]:
-    every = itertools.permutations(range(count))
-    return [order for order in every if all(order[slot] == slot for slot in fixed)]
-
-
-def check(sample: Sample, solve: Callable[[RenderedOrder], str], pattern: str = r"(?!)") -> None:
-    """The solver is right under every order, only names changed, and the inverse undoes it."""
-    assert read(sample).reason is None, read(sample)
-    for order in orders(len(sample.images), sample.fixed):
-        rendered = apply_order(sample, order)
-        assert rendered.answer == solve(rendered), (sample, order)
-        assert answer_in_original(rendered.answer, sample, order) == sample.answer
-        assert re.sub(pattern, "@", rendered.question) == re.sub(pattern, "@", sample.question)
-        if sample.order in ("letter", "position"):
-            slot, gold = gold_slot(sample, order), gold_slot(sample, tuple(range(len(order))))
-            assert slot is not None and order[slot] == gold
-        back = tuple(order.index(slot) for slot in range(len(order)))
-        moved = {"question": rendered.question, "images": rendered.images}
-        again = apply_order(sample.model_copy(update={**moved, "answer": rendered.answer}), back)
-        assert (again.question, again.images) == (sample.question, sample.images)
-        assert again.answer == sample.answer
-
-
-worlds = st.permutations(range(1, 10))
-COUNTS = (2, 3, 4, 5)
-
-
-def pair(world: list[int], pick: int) -> tuple[int, int]:
-    """Two different slots."""
-    pairs = list(itertools.permutations(range(len(world)), 2))
-    return pairs[pick % len(pairs)]
 
 
 @pytest.mark.parametrize("style", STYLES)
