@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from services.trainer.runstate import RunState
-from shared.connection import OUTAGE
+from shared.connection import OUTAGE, heeding_cancel
 from shared.errors import WaitTimeout
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ async def beat(state: RunState) -> None:
     while True:
         # While Redis is away, those who need it wait for it, and say so.
         try:
-            await state.beat()
+            await heeding_cancel(state.beat)
         except OUTAGE as error:
             logger.warning("further hosts cannot be told that this one is there: %s", error)
         await asyncio.sleep(BEAT_EVERY_S)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import redis.asyncio
 
 from services.trainer.runstate import RunState, TrainerState
-from shared.connection import OUTAGE
+from shared.connection import OUTAGE, heeding_cancel
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.registry import NodeInfo, Registry
@@ -80,7 +80,7 @@ class Watchdog:
         while True:
             # While Redis is away, those who need it wait for it, and say so.
             try:
-                await self._look()
+                await heeding_cancel(self._look)
             except OUTAGE as error:
                 logger.warning("the watchdog cannot look: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
