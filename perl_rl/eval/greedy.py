@@ -10,7 +10,14 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from perl_rl.eval.robustness import OrderReport, judge, orders_to_ask, permutable, report
+from perl_rl.eval.robustness import (
+    ItemAnswers,
+    OrderReport,
+    judge,
+    orders_to_ask,
+    permutable,
+    report,
+)
 from shared.errors import UserError
 from shared.permutation import RenderedOrder, apply_order
 from shared.prompting import messages
@@ -54,18 +61,32 @@ def evaluate(
 ) -> OrderReport:
     """As `evaluate_folder`, for a model in memory."""
     kept, excluded = permutable(samples)
-    permutations = [orders_to_ask(sample, orders, seed) for sample in kept]
+    items = answers_by_item(model, processor, kept, instruction, orders, max_tokens, progress, seed)
+    return report(items, excluded)
+
+
+def answers_by_item(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    samples: Sequence[Sample],
+    instruction: str,
+    orders: int,
+    max_tokens: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    seed: int = 0,
+) -> list[ItemAnswers]:
+    """What `evaluate` reports on: each sample, which must be permutable, with its answers."""
+    permutations = [orders_to_ask(sample, orders, seed) for sample in samples]
     asked = [
         apply_order(sample, permutation)
-        for sample, several in zip(kept, permutations, strict=True)
+        for sample, several in zip(samples, permutations, strict=True)
         for permutation in several
     ]
     responses = iter(answer(model, processor, asked, instruction, max_tokens, progress))
-    items = [
+    return [
         judge(sample, several, [next(responses) for _ in several])
-        for sample, several in zip(kept, permutations, strict=True)
+        for sample, several in zip(samples, permutations, strict=True)
     ]
-    return report(items, excluded)
 
 
 def answer(

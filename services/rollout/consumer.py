@@ -7,12 +7,12 @@ nobody can answer goes to the dead letters and its group is dropped.
 import asyncio
 import contextlib
 import logging
+from typing import TYPE_CHECKING
 
 import redis.asyncio
-from vllm.v1.engine.exceptions import EngineDeadError
 
+from services.rollout.failures import EngineDead, SamplingFailed, Unanswerable
 from services.rollout.node import Node
-from services.rollout.sampler import Sampler, SamplingFailed, Unanswerable
 from shared.config import Config
 from shared.connection import OUTAGE, Patience
 from shared.images import ImageMissing
@@ -20,6 +20,9 @@ from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import MalformedMessage, PromptTask, decode, encode
 from shared.queues import Entry, WorkStream
+
+if TYPE_CHECKING:
+    from services.rollout.sampler import Sampler
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +38,7 @@ class Consumer:
         client: redis.asyncio.Redis,
         config: Config,
         node: Node,
-        sampler: Sampler,
+        sampler: "Sampler",
         patient: Patience,
     ) -> None:
         self._keys = Keys(config.run)
@@ -96,7 +99,7 @@ class Consumer:
     async def _work(self, entry: Entry, claimed: bool) -> None:
         try:
             await self._answer(entry, claimed)
-        except EngineDeadError:
+        except EngineDead:
             raise
         except Exception as error:
             # Whatever it is: a task that makes its node fail must not end every node in turn. After

@@ -13,6 +13,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from services.rollout.failures import EngineFailed
 from services.rollout.weight_transfer import BACKEND, NODE_VARIABLE
 from shared.config import Config
 from shared.errors import WaitTimeout
@@ -24,10 +25,6 @@ _NO_MEDIA_HOST = "media-by-data-uri-only.invalid"
 
 
 _TOKEN_METRICS = ("vllm:prompt_tokens", "vllm:generation_tokens")
-
-
-class EngineFailed(RuntimeError):
-    """The engine could not start, or its weights could not be changed."""
 
 
 def engine_args(config: Config) -> AsyncEngineArgs:

@@ -12,7 +12,9 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 
+from services.rollout.failures import EngineDead, SamplingFailed, Unanswerable
 from shared.config import Config
 from shared.errors import UserError
 from shared.images import ImageStore
@@ -26,14 +28,6 @@ from shared.messages import (
 )
 from shared.prompting import messages
 from shared.sample import IMAGE_TAG
-
-
-class Unanswerable(Exception):
-    """A task that no node can answer: trying again would fail again."""
-
-
-class SamplingFailed(RuntimeError):
-    """The engine gave a request up; another try may succeed."""
 
 
 class Sampler:
@@ -56,6 +50,7 @@ class Sampler:
                 image cannot be decoded.
             ImageMissing: when an image is not in the store.
             SamplingFailed: when the engine gave up.
+            EngineDead: when it has ended.
         """
         tags = task.question.count(IMAGE_TAG)
         if tags != len(task.images):
@@ -88,6 +83,8 @@ class Sampler:
             return await self._run(task.question, pictures, list(task.images), parameters)
         except VLLMClientError as error:
             raise Unanswerable(str(error)) from None
+        except EngineDeadError as error:
+            raise EngineDead(str(error)) from error
 
     async def _run(
         self,

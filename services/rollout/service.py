@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 
 import redis.asyncio
 from fastapi import FastAPI
@@ -11,7 +12,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.app import open_api
 from services.rollout.consumer import Consumer
-from services.rollout.engine import EngineFailed, start_engine, tokens_computed
+from services.rollout.engine import change_weights, start_engine, tokens_computed
+from services.rollout.failures import EngineFailed
 from services.rollout.node import Node
 from services.rollout.sampler import Sampler
 from services.rollout.weights import WeightWatcher
@@ -74,7 +76,8 @@ class RolloutService:
             await sampler.warm_up()
             logger.info("the engine is warm; waiting for the current weights")
             board = PolicyBoard(self._client, self._keys)
-            watcher = WeightWatcher(engine, board, self._node, self._config, self._patient)
+            change = partial(change_weights, engine)
+            watcher = WeightWatcher(change, board, self._node, self._config, self._patient)
             watching = group.create_task(watcher.run())
             consumer = Consumer(self._client, self._config, self._node, sampler, self._patient)
             await consumer.run(stop)

@@ -3,20 +3,25 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 
 import httpx
-from vllm.v1.engine.async_llm import AsyncLLM
 
-from services.rollout.engine import EngineFailed, change_weights
+from services.rollout.failures import EngineFailed
 from services.rollout.fetch import FetchedVersion, WeightFetcher
 from services.rollout.node import Node
 from shared.config import Config
 from shared.connection import Patience
+from shared.messages import PolicyVersion
 from shared.policy import Announcement, PolicyBoard
 from shared.weights import CorruptWeights
 
 logger = logging.getLogger(__name__)
+
+ChangeWeights = Callable[[Path, Path, PolicyVersion], Awaitable[float]]
+"""Loads the version of a manifest and a data file into the engine; the seconds it stood still."""
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
@@ -33,13 +38,13 @@ class WeightWatcher:
 
     def __init__(
         self,
-        engine: AsyncLLM,
+        change_weights: ChangeWeights,
         board: PolicyBoard,
         node: Node,
         config: Config,
         patient: Patience,
     ) -> None:
-        self._engine = engine
+        self._change_weights = change_weights
         self._board = board
         self._node = node
         self._patient = patient
@@ -103,7 +108,7 @@ class WeightWatcher:
             )
 
     async def _load(self, files: FetchedVersion) -> None:
-        paused_s = await change_weights(self._engine, files.manifest, files.data, files.version)
+        paused_s = await self._change_weights(files.manifest, files.data, files.version)
         self._node.loaded(files.version, paused_s)
         self._node.set_state("ready")
         logger.info("weights %s loaded, the engine stood still %.3f s", files.version, paused_s)
