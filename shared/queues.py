@@ -172,7 +172,8 @@ def _entry(raw: tuple[bytes, dict[bytes, bytes]]) -> Entry:
     entry_id, fields = raw
     return Entry(
         id=entry_id.decode(),
-        payload=fields[_FIELD],
+        # An entry without one is nothing that decodes: a dead letter, not the end of its reader.
+        payload=fields.get(_FIELD, b""),
         group=fields.get(b"g", b"").decode(),
         state=fields.get(b"s", b"").decode(),
     )

@@ -9,15 +9,16 @@ import contextlib
 import os
 import random
 import shutil
+import signal
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import psutil
 
-from shared.messages import PolicyVersion, encode
-from tests import builders
-from tests.faults.system import KEYS, FaultFound, System, kill
+from shared.errors import UserError
+from tests.faults.damage import damage_one, garbled, of_unknown_version, truncated
+from tests.faults.system import KEYS, System, kill
 
 Fault = Callable[[System, random.Random], Awaitable[None]]
 
@@ -48,12 +49,29 @@ async def kill_rank(system: System, rng: random.Random) -> None:
         ranks = system.ranks()
         return bool(ranks) and kill(rng.choice(ranks))
 
+    before = await _incarnation(system)
     await system.until(done, "trainer rank", APPEARS_S)
+    await _started_again(system, before)
 
 
 async def kill_control_plane(system: System, rng: random.Random) -> None:
     """SIGKILL to the trainer's control plane."""
+    before = await _incarnation(system)
     await _kill_when_there(system, "trainer")
+    await _started_again(system, before)
+
+
+async def _incarnation(system: System) -> int:
+    return (await system.view()).trainer.incarnation
+
+
+async def _started_again(system: System, before: int) -> None:
+    """Wait for the trainer's next history: until then, steps are those of the one that died."""
+
+    async def newer() -> bool:
+        return await _incarnation(system) > before
+
+    await system.until(newer, "new incarnation of the trainer", APPEARS_S)
 
 
 async def kill_redis(system: System, rng: random.Random) -> None:
@@ -69,27 +87,45 @@ async def kill_redis(system: System, rng: random.Random) -> None:
 
 async def drain_rollout(system: System, rng: random.Random) -> None:
     """SIGTERM to a rollout node: it finishes or hands back its work and leaves."""
-    name = rng.choice(system.nodes)
+    await _signalled(system, rng.choice(system.nodes), signal.SIGTERM)
 
-    async def told() -> bool:
+
+async def drain_reward(system: System, rng: random.Random) -> None:
+    """SIGTERM to a reward node."""
+    await _signalled(system, rng.choice(system.rewards), signal.SIGTERM)
+
+
+async def _signalled(system: System, name: str, number: signal.Signals) -> psutil.Process:
+    """The process of a node that is at work, which has got the signal."""
+    found: list[psutil.Process] = []
+
+    async def done() -> bool:
+        view = await system.view()
         process = system.process(name)
-        if process is None:
+        if process is None or not any(node.name == name for node in view.nodes):
             return False
-        process.terminate()
+        process.send_signal(number)
+        found.append(process)
         return True
 
-    await system.until(told, f"process of {name}", APPEARS_S)
+    await system.until(done, f"node {name}", APPEARS_S)
+    return found[0]
 
 
 async def hang_rollout(system: System, rng: random.Random) -> None:
     """A rollout node stands still for longer than its claims last, then goes on."""
-    process = system.process(rng.choice(system.nodes))
-    if process is None:
-        return await hang_rollout(system, rng)
+    process = await _signalled(system, rng.choice(system.nodes), signal.SIGSTOP)
+    await asyncio.sleep(2 * system.config.rollout.lost_after_s)
     with contextlib.suppress(psutil.NoSuchProcess):
-        process.suspend()
-        await asyncio.sleep(2 * system.config.rollout.lost_after_s)
         process.resume()
+
+
+async def hang_engine(system: System, rng: random.Random) -> None:
+    """A rollout node's engine answers nothing, while its heartbeats and renewals go on."""
+    process = await _signalled(system, rng.choice(system.nodes), signal.SIGUSR1)
+    await asyncio.sleep(1.25 * system.config.rollout.task_timeout_s)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGUSR2)
 
 
 async def cut_from_redis(system: System, rng: random.Random) -> None:
@@ -124,19 +160,38 @@ async def corrupt_checkpoint(system: System, rng: random.Random) -> None:
     async def has_one_to_go_back_to() -> bool:
         return len(list(system.checkpoints.glob("step-*"))) > 1
 
+    async def is_there() -> bool:
+        return system.process("trainer") is not None
+
     await system.until(has_one_to_go_back_to, "second checkpoint", APPEARS_S)
-    process = system.process("trainer")
-    below = [] if process is None else process.children(recursive=True)
-    await _kill_when_there(system, "trainer")
-    psutil.wait_procs(below, timeout=APPEARS_S)
-    newest = sorted(system.checkpoints.glob("step-*"))[-1:]
-    for folder in newest:
-        file = rng.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
-        with file.open("r+b") as stream:
-            stream.seek(file.stat().st_size // 2)
-            byte = stream.read(1)
-            stream.seek(-1, os.SEEK_CUR)
-            stream.write(bytes([byte[0] ^ 1]))
+    await system.until(is_there, "process of the trainer", APPEARS_S)
+    before = await _incarnation(system)
+    async with system.nothing_starts:
+        below = system.below("trainer")
+        await _kill_when_there(system, "trainer")
+        await asyncio.to_thread(psutil.wait_procs, below, timeout=APPEARS_S)
+        newest = sorted(system.checkpoints.glob("step-*"))[-1]
+        flip_a_bit(rng.choice([path for path in sorted(newest.rglob("*")) if _holds_bytes(path)]))
+    aside = newest.with_name(f"damaged-{newest.name}")
+
+    async def set_aside() -> bool:
+        return aside.exists()
+
+    await system.until(set_aside, f"{aside}", APPEARS_S)
+    await _started_again(system, before)
+
+
+def _holds_bytes(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+def flip_a_bit(file: Path) -> None:
+    """Change one bit in the middle of a file."""
+    with file.open("r+b") as stream:
+        stream.seek(file.stat().st_size // 2)
+        byte = stream.read(1)
+        stream.seek(-1, os.SEEK_CUR)
+        stream.write(bytes([byte[0] ^ 1]))
 
 
 async def full_disk(system: System, rng: random.Random) -> None:
@@ -158,29 +213,26 @@ async def full_disk(system: System, rng: random.Random) -> None:
 
 
 async def malformed_message(system: System, rng: random.Random) -> None:
-    """Bytes that are no message appear on a stream."""
-    stream = rng.choice([KEYS.prompts, KEYS.trajectories, KEYS.groups])
-    await _bury(system, stream, rng.randbytes(rng.randrange(1, 200)))
+    """A stretch of a message is overwritten."""
+    await damage_one(system, garbled, rng)
 
 
 async def truncated_message(system: System, rng: random.Random) -> None:
-    """A message that ends in the middle."""
-    stream, data = rng.choice(
-        [(KEYS.prompts, encode(builders.task())), (KEYS.trajectories, encode(builders.batch()))]
-    )
-    await _bury(system, stream, data[: rng.randrange(1, len(data))])
+    """A message ends in the middle."""
+    await damage_one(system, truncated, rng)
 
 
 async def unknown_version(system: System, rng: random.Random) -> None:
-    """A message of a release to come."""
-    data = encode(builders.task(issued_at=PolicyVersion(incarnation=9_999, step=1)))
-    head = data.index(b"PromptTask") + len(b"PromptTask")
-    await _bury(system, KEYS.prompts, data[:head] + bytes([99]) + data[head + 1 :])
+    """A message is of a release to come."""
+    await damage_one(system, of_unknown_version, rng)
 
 
-async def _bury(system: System, stream: str, payload: bytes) -> None:
+async def foreign_entry(system: System, rng: random.Random) -> None:
+    """An entry that no service of ours wrote appears on a stream, and belongs to no group."""
+    stream = rng.choice([KEYS.prompts, KEYS.trajectories, KEYS.groups])
+    noise, field = rng.randbytes(rng.randrange(1, 200)), rng.choice(["m", "x"])
     before = await system.client.xlen(KEYS.dead_letters)
-    await system.client.xadd(stream, {"m": payload})
+    await system.client.xadd(stream, {field: noise})
 
     async def buried() -> bool:
         return int(await system.client.xlen(KEYS.dead_letters)) > before
@@ -194,26 +246,29 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "kill -9 of a trainer rank": (kill_rank, 8),
     "kill -9 of the control plane": (kill_control_plane, 8),
     "kill -9 and restart of Redis": (kill_redis, 10),
-    "SIGTERM drain of a rollout node": (drain_rollout, 8),
-    "hang of a rollout node": (hang_rollout, 6),
+    "SIGTERM drain of a rollout node": (drain_rollout, 6),
+    "SIGTERM drain of a reward node": (drain_reward, 2),
+    "hang of a rollout node": (hang_rollout, 4),
+    "hang of a rollout node's engine": (hang_engine, 3),
     "node cut off from Redis": (cut_from_redis, 6),
-    "nodes cut off from the trainer": (cut_from_trainer, 6),
+    "nodes cut off from the trainer": (cut_from_trainer, 5),
     "corrupted weights on the wire": (corrupt_weights, 8),
     "corrupted checkpoint": (corrupt_checkpoint, 4),
     "full disk at a checkpoint": (full_disk, 4),
-    "malformed message": (malformed_message, 8),
+    "malformed message": (malformed_message, 6),
     "truncated message": (truncated_message, 6),
     "message of unknown version": (unknown_version, 6),
+    "entry of no service of ours": (foreign_entry, 2),
 }
 """Name to the fault and how often the whole suite injects it."""
 
 
-@contextlib.asynccontextmanager
-async def small_disk(folder: Path, mib: int) -> AsyncIterator[None]:
+@contextlib.contextmanager
+def small_disk(folder: Path, mib: int) -> Iterator[None]:
     """A disk of its own for the checkpoints, so that it can be filled; needs root.
 
     Raises:
-        FaultFound: when it cannot be mounted.
+        UserError: when it cannot be mounted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
@@ -223,8 +278,13 @@ async def small_disk(folder: Path, mib: int) -> AsyncIterator[None]:
         timeout=30,
     )
     if done.returncode:
-        raise FaultFound(f"a full disk needs root to mount one: {done.stderr.strip()}")
+        raise UserError(f"faults: a full disk needs root to mount one: {done.stderr.strip()}")
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)
+        unmount(folder)
+
+
+def unmount(folder: Path) -> None:
+    """Undo `small_disk`."""
+    subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)

@@ -3,13 +3,12 @@
 For the fault suite, where many nodes die often, and for scale. The consumer, the claims, the
 heartbeat, the images, the prompt's token ids and the fetching of weights are those of the rollout
 service; answers are drawn from right and wrong ones, after a pause in place of sampling. Several
-nodes live in one process.
+nodes live in one process. SIGUSR1 makes its engines hang, SIGUSR2 lets them go on.
 """
 
 import argparse
 import asyncio
 import contextlib
-import os
 import random
 import signal
 from pathlib import Path
@@ -27,39 +26,18 @@ from shared.config import Config, load_config
 from shared.connection import OUTAGE, Patience, connect
 from shared.images import ImageStore
 from shared.keys import Keys
-from shared.messages import PromptTask, Response, TrajectoryBatch, VersionSpan
+from shared.messages import PolicyVersion, PromptTask, Response, TrajectoryBatch, VersionSpan
 from shared.policy import PolicyBoard
 from shared.prompting import messages
 from shared.registry import Registry
 from shared.weights import Manifest
 
 
-class SimulatedEngine:
-    """Takes weights as vLLM's engine does, checks that they are whole, and forgets them."""
-
-    async def pause_generation(self, **_: object) -> None:
-        """Nothing runs."""
-
-    async def start_weight_update(self) -> None:
-        """Nothing to prepare."""
-
-    async def update_weights(self, request: Any) -> None:
-        """Read the files that the node has fetched."""
-        manifest = Manifest.model_validate_json(Path(request.update_info["manifest"]).read_text())
-        assert Path(request.update_info["data"]).stat().st_size == manifest.nbytes
-
-    async def finish_weight_update(self, version: str) -> None:
-        """Nothing to finish."""
-
-    async def reset_prefix_cache(self, **_: object) -> bool:
-        """There is none."""
-        return True
-
-    async def reset_encoder_cache(self) -> None:
-        """There is none."""
-
-    async def resume_generation(self) -> None:
-        """Nothing was stopped."""
+async def take_weights(manifest: Path, data: Path, version: PolicyVersion) -> float:
+    """Check that a fetched version is whole, and forget it."""
+    said = Manifest.model_validate_json(manifest.read_text())
+    assert (said.version, said.nbytes) == (version, data.stat().st_size)
+    return 0.0
 
 
 class SimulatedSampler:
@@ -73,6 +51,9 @@ class SimulatedSampler:
         self._node = node
         self._processor = processor
         self._pause_s = pause_s
+        self.going = asyncio.Event()
+        """Cleared while the engine is to hang."""
+        self.going.set()
         self._prompts: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
 
     async def sample(self, task: PromptTask) -> TrajectoryBatch:
@@ -80,6 +61,7 @@ class SimulatedSampler:
         pictures = await self._images.get(list(task.images))
         rng = random.Random(task.seed)
         await asyncio.sleep(self._pause_s * rng.uniform(0.5, 1.5))
+        await self.going.wait()
         key = (task.question, task.images)
         if key not in self._prompts:
             self._prompts[key] = await asyncio.to_thread(self._prompt_ids, task.question, pictures)
@@ -115,11 +97,19 @@ class SimulatedSampler:
 
 
 async def run_node(
-    config: Config, name: str, processor: Any, pause_s: float, stop: asyncio.Event
+    config: Config,
+    name: str,
+    processor: Any,
+    pause_s: float,
+    stop: asyncio.Event,
+    going: asyncio.Event | None = None,
 ) -> None:
     """One node from its registration to its end, as `services.rollout.service` runs it.
 
     Cancelled, it leaves without a word, as a killed process does.
+
+    Args:
+        going: cleared while the engine is to answer nothing; None: it always answers.
     """
     assert config.redis.url is not None
     client = await connect(config.redis.url, config.redis.timeout_s, wait=True)
@@ -128,7 +118,7 @@ async def run_node(
     images = ImageStore(client, keys, config.data.max_image_pixels, 32 << 20)
     registry = Registry(client, keys)
     sampler: Any = SimulatedSampler(config, images, node, processor, pause_s)
-    engine: Any = SimulatedEngine()
+    sampler.going = going or sampler.going
 
     async def heartbeat() -> None:
         while True:
@@ -141,7 +131,7 @@ async def run_node(
 
     try:
         async with asyncio.TaskGroup() as group:
-            watcher = WeightWatcher(engine, PolicyBoard(client, keys), node, config, patient)
+            watcher = WeightWatcher(take_weights, PolicyBoard(client, keys), node, config, patient)
             helpers = [group.create_task(one) for one in (heartbeat(), drain(), watcher.run())]
             await Consumer(client, config, node, sampler, patient).run(stop)
             for helper in helpers:
@@ -154,12 +144,16 @@ async def run_node(
 
 async def _main(config: Config, names: list[str], pause_s: float) -> None:
     processor = AutoProcessor.from_pretrained(config.model.path)
-    stop = asyncio.Event()
+    stop, going = asyncio.Event(), asyncio.Event()
+    going.set()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGUSR1, going.clear)
+    loop.add_signal_handler(signal.SIGUSR2, going.set)
     async with asyncio.TaskGroup() as group:
         for name in names:
-            group.create_task(run_node(config, name, processor, pause_s, stop))
+            group.create_task(run_node(config, name, processor, pause_s, stop, going))
 
 
 def main() -> None:
@@ -170,7 +164,6 @@ def main() -> None:
     parser.add_argument("--names", nargs="+", required=True)
     parser.add_argument("--pause-s", type=float, default=0.2)
     options = parser.parse_args()
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     logs.configure(options.names[0])
     config = load_config(options.config, options.overrides)
     asyncio.run(_main(config, options.names, options.pause_s))

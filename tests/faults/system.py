@@ -1,14 +1,12 @@
-"""A run whose services are started again whenever they die, as an orchestrator would, for the fault
-suite: real Redis, trainer and reward nodes, and rollout nodes with a simulated engine."""
+"""A run whose services are started again whenever they die, as an orchestrator would, and whose
+wires can be cut: what the fault suite hurts."""
 
 import asyncio
 import contextlib
-import json
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,6 @@ import redis.asyncio
 import yaml
 from redis.exceptions import RedisError
 
-from perl_rl.demo.digits import write_data
-from perl_rl.demo.model import build_model, build_processor, save
 from perl_rl.embedded_redis import EmbeddedRedis
 from perl_rl.observe import RunView, look
 from perl_rl.preflight import free_port
@@ -27,71 +23,35 @@ from perl_rl.processes import Program, Supervisor
 from perl_rl.summary import read_metrics
 from shared.config import load_config
 from shared.connection import connect
+from shared.errors import UserError
 from shared.keys import Keys
-from shared.ledger import Ledger
+from shared.ledger import TRAINED, Ledger
+from tests.faults.account import Audit
 from tests.faults.proxy import Proxy
+from tests.faults.setups import RUN, Setup, Simulated, service
 
-RUN = "faults"
+RUN_DIR = "run"
+CHECKPOINTS = f"{RUN_DIR}/checkpoints"
 KEYS = Keys(RUN)
 LOOK_EVERY_S = 0.2
-ENDLESS = 1_000_000
-GROUPS_PER_STEP = 4
+_WORDS_WITHIN_S = 5.0
 
 
 class FaultFound(AssertionError):
     """The system did not stand a fault."""
 
 
-def settings(seed: int) -> dict[str, Any]:
-    """The run's configuration, but for addresses: times are short, so that faults show soon."""
-    return {
-        "run": RUN,
-        "seed": seed,
-        "redis": {"timeout_s": 60.0},
-        "model": {"path": "model", "dtype": "float32"},
-        "data": {"train": "data/train.jsonl"},
-        "permutation": {"n_s": 1, "schedule": "constant"},
-        "sampling": {"n": 4, "max_tokens": 24},
-        "rollout": {
-            "heartbeat_s": 0.5,
-            "lost_after_s": 4.0,
-            "outdated_after_s": 5.0,
-            "task_timeout_s": 20.0,
-            "drain_timeout_s": 3.0,
-            "concurrent_tasks": 8,
-            "max_attempts": 20,
-        },
-        "reward": {
-            "workers": 1,
-            "heartbeat_s": 0.5,
-            "lost_after_s": 4.0,
-            "drain_timeout_s": 3.0,
-            "max_attempts": 20,
-        },
-        "trainer": {
-            "steps": ENDLESS,
-            "groups_per_step": GROUPS_PER_STEP,
-            "max_staleness": 1,
-            "checkpoint": {"every_steps": 2, "keep": 3},
-            "max_restarts": 20,
-            "groups_timeout_s": 300.0,
-            "drain_timeout_s": 10.0,
-            # The simulated engine's log-probabilities are made up.
-            "guard": {"mismatch_stop_above": None},
-        },
-    }
-
-
 class System:
     """Everything of one run. Use `started`."""
 
-    def __init__(self, folder: Path, seed: int, rollout_nodes: int = 2) -> None:
+    def __init__(self, folder: Path, seed: int, setup: Setup | None = None) -> None:
         self.folder = folder
-        self.run_dir = folder / "run"
-        self.checkpoints = self.run_dir / "checkpoints"
+        self._setup = setup or Simulated()
+        self.run_dir = folder / RUN_DIR
+        self.checkpoints = folder / CHECKPOINTS
         self.seed = seed
-        self.nodes = [f"simulated-{index}" for index in range(rollout_nodes)]
-        self.rewards = ["reward-0", "reward-1"]
+        self.nodes = self._setup.nodes
+        self.rewards = self._setup.rewards
         self.redis_wires: dict[str, Proxy] = {}
         self._redis_urls: dict[str, str] = {}
         self.longest_stall_s = 0.0
@@ -100,17 +60,25 @@ class System:
         self._moved = time.monotonic()
         self._failure: str | None = None
         self._ending = asyncio.Event()
+        self.nothing_starts = asyncio.Lock()
+        """Held by a fault that needs what it killed to stay away for a moment."""
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator["System"]:
         """Everything up; nothing of it is left after the block."""
-        self._write_inputs()
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        content = self._setup.write(self.folder, self.seed)
         self.redis = EmbeddedRedis(self.folder / "redis", 60.0)
         trainer_port = free_port("127.0.0.1")
         self.trainer_url = f"http://127.0.0.1:{trainer_port}"
         self.weights_wire = Proxy("127.0.0.1", trainer_port)
         try:
-            await self._configure(trainer_port, await self.weights_wire.start())
+            content["redis"]["url"] = self.redis.url
+            content["trainer"] |= {
+                "port": trainer_port,
+                "public_url": f"http://127.0.0.1:{await self.weights_wire.start()}",
+            }
+            await self._configure(content)
             self.client: redis.asyncio.Redis = await connect(self.redis.url, 60.0)
             async with Supervisor(self.folder / "logs", stop_timeout_s=10.0) as supervisor:
                 self.supervisor = supervisor
@@ -129,20 +97,7 @@ class System:
                 await wire.stop()
             self.redis.stop()
 
-    def _write_inputs(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        processor = build_processor()
-        save(build_model(processor, seed=0), processor, self.folder / "model")
-        write_data(self.folder / "data", train=400, held_out=3, skew=1.0, seed=self.seed)
-
-    async def _configure(self, trainer_port: int, wire_port: int) -> None:
-        content = settings(self.seed)
-        content["redis"]["url"] = self.redis.url
-        content["trainer"] |= {
-            "port": trainer_port,
-            "public_url": f"http://127.0.0.1:{wire_port}",
-        }
+    async def _configure(self, content: dict[str, Any]) -> None:
         self.config_file = self.folder / "config.yaml"
         self.config_file.write_text(yaml.safe_dump(content))
         self.config = load_config(self.config_file)
@@ -155,23 +110,17 @@ class System:
             )
 
     def _programs(self) -> list[Program]:
-        programs = [self.trainer_program(ENDLESS)]
-        for name in self.rewards:
-            programs.append(self._service("reward", name, "--port", "0"))
-        for name in self.nodes:
-            words = (sys.executable, "-m", "tests.faults.simulated_rollout", str(self.config_file))
-            options = ("--names", name, "--set", f"redis.url={self._redis_urls[name]}")
-            programs.append(Program(name, (*words, *options), {"OMP_NUM_THREADS": "1"}))
-        return programs
+        setup, file = self._setup, self.config_file
+        rewards = [service("reward", name, file, "--port", "0") for name in self.rewards]
+        nodes = [setup.rollout(name, file, self._redis_urls[name]) for name in self.nodes]
+        return [self.trainer_program(setup.steps), *rewards, *nodes]
 
     def trainer_program(self, steps: int) -> Program:
         """The trainer, to go on until `steps`."""
         options = ("--run-dir", str(self.run_dir), "--set", f"trainer.steps={steps}")
-        return self._service("trainer", "trainer", *options)
-
-    def _service(self, kind: str, name: str, *options: str) -> Program:
-        words = (sys.executable, "-m", "perl_rl", kind, "serve", str(self.config_file))
-        return Program(name, (*words, "--name", name, *options), {"OMP_NUM_THREADS": "1"})
+        share = self._setup.trainer_share
+        program = service("trainer", "trainer", self.config_file, *options)
+        return replace(program, environment=share.environment(), cores=share.cores)
 
     async def _keep(self) -> None:
         """Start again what dies, and watch for standstills."""
@@ -182,9 +131,13 @@ class System:
                     self._failure = f"the trainer ended: {child.last_lines(3)}"
                 else:
                     self.deaths += 1
-                    await self.supervisor.start(child.program)
+                    async with self.nothing_starts:
+                        await self.supervisor.start(child.program)
             if not self.redis.running:
-                await asyncio.to_thread(self.redis.start_again)
+                try:
+                    await asyncio.to_thread(self.redis.start_again)
+                except UserError as error:
+                    self._failure = str(error)
             with contextlib.suppress(RedisError):
                 await self._watch()
 
@@ -218,8 +171,15 @@ class System:
             if self._failure:
                 raise FaultFound(self._failure)
             if time.monotonic() > deadline:
-                raise FaultFound(f"no {what} within {within_s:.0f} s; {await self.view()}")
+                raise FaultFound(f"no {what} within {within_s:.0f} s; {await self._words()}")
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _words(self) -> str:
+        try:
+            async with asyncio.timeout(_WORDS_WITHIN_S):
+                return (await self.view()).waiting_for()
+        except (RedisError, TimeoutError) as error:
+            return f"Redis does not answer ({error})"
 
     def steps_done(self) -> int:
         """Lines that were ever written to the metrics, those of lost histories among them."""
@@ -234,6 +194,11 @@ class System:
                 if name in words and "--parent" not in words:
                     return process
         return None
+
+    def below(self, name: str) -> list[psutil.Process]:
+        """All that a service has started and is there."""
+        process = self.process(name)
+        return [] if process is None else process.children(recursive=True)
 
     def ranks(self) -> list[psutil.Process]:
         """The processes that train."""
@@ -258,62 +223,47 @@ class System:
         self._failure = None
         await self.supervisor.start(self.trainer_program(steps))
 
+        await self.ended("done", within_s)
+
+    async def stop(self, within_s: float) -> None:
+        """Have the operator stop the run, which leaves groups in flight."""
+        await self.control("stop")
+        await self.ended("paused", within_s)
+
+    async def ended(self, phase: str, within_s: float) -> None:
+        """Wait until the trainer says that it has come to its end, and how."""
+
         async def done() -> bool:
-            phase = (await self.view()).trainer.phase
-            if phase == "done":
+            ended = (await self.view()).trainer.phase == phase
+            if ended:
+                # The trainer's exit was wanted.
                 self._failure = None
-            return phase == "done"
+            return ended
 
-        await self.until(done, "end of the run", within_s)
+        await self.until(done, f"end of the run ({phase})", within_s)
 
-    async def audit(self) -> "Audit":
+    async def audit(self) -> Audit:
         """Compare the ledger with what the trainer says it has trained."""
         ledger = Ledger(self.client, KEYS)
-        settled, counts = await ledger.settled(), await ledger.counts()
+        ids, settled = await ledger.groups(), await ledger.settled()
+        counts = await ledger.counts()
         trained_in: dict[str, list[int]] = {}
         for row in read_metrics(self.run_dir / "metrics.jsonl"):
             for group in row["groups"]:
                 trained_in.setdefault(group, []).append(row["step"])
-        ids = {int(name.removeprefix("g")) for name in settled}
-        by_ledger = {name for name, state in settled.items() if state.startswith("trained")}
+        numbers = {int(name.removeprefix("g")) for name in ids}
+        by_ledger = {name for name, state in settled.items() if state.startswith(TRAINED)}
         return Audit(
             issued=counts.issued,
             trained=counts.trained,
             dropped=counts.dropped,
             in_flight=counts.in_flight,
-            # Groups are numbered without gaps: one that is neither settled nor in flight is lost.
-            lost=len(set(range(max(ids) + 1)) - ids) - counts.in_flight,
+            # Groups are numbered without gaps: one that the ledger does not name is lost.
+            lost=len(set(range(max(numbers, default=-1) + 1)) - numbers),
             trained_twice=sum(len(steps) > 1 for steps in trained_in.values()),
             disagree=len(by_ledger ^ trained_in.keys()),
             balanced=counts.balanced(),
         )
-
-
-@dataclass(frozen=True)
-class Audit:
-    """The account at the end."""
-
-    issued: int
-    trained: int
-    dropped: dict[str, int]
-    in_flight: int
-    lost: int
-    trained_twice: int
-    disagree: int
-    """Groups that the ledger or the trainer's own record has as trained, and the other not."""
-    balanced: bool
-
-    def __str__(self) -> str:
-        return json.dumps(asdict(self))
-
-    def faults(self) -> list[str]:
-        """What is wrong with it."""
-        wrong = [
-            f"{name}: {value}"
-            for name in ("lost", "trained_twice", "disagree", "in_flight")
-            if (value := getattr(self, name))
-        ]
-        return wrong if self.balanced else [*wrong, "not balanced"]
 
 
 def kill(process: psutil.Process | None) -> bool:

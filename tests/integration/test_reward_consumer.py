@@ -103,6 +103,7 @@ async def test_a_malformed_entry_is_buried_and_the_node_goes_on(bench: Bench) ->
     fields = trajectories("broken", 0, RIGHT).model_dump() | {"sampled_s": "soon"}
     async with bench.node():
         await bench.client.xadd(bench.keys.trajectories, {"m": b"rubbish"})
+        await bench.client.xadd(bench.keys.trajectories, {"other": b"no payload at all"})
         await bench.client.xadd(
             bench.keys.trajectories,
             {"m": msgpack.packb(["TrajectoryBatch", SCHEMA_VERSION, fields])},
@@ -116,6 +117,7 @@ async def test_a_malformed_entry_is_buried_and_the_node_goes_on(bench: Bench) ->
     letters = [fields for _, fields in await bench.client.xrange(bench.keys.dead_letters)]
     reasons = {letter[b"m"]: letter[b"reason"] for letter in letters}
     assert b"not a message" in reasons.pop(b"rubbish")
+    assert b"not a message" in reasons.pop(b"")
     (named,) = reasons.values()
     assert b"field 'sampled_s'" in named
 

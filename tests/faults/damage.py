@@ -1,0 +1,131 @@
+"""Messages that are damaged on their way: a real entry of a stream, replaced by a broken one.
+
+The entry is taken as a worker would take it, and put back broken, with the acknowledgement, in one
+script: as if its bytes had been damaged in Redis. What stands beside the payload, the group and its
+state, stays.
+"""
+
+import random
+from collections.abc import Callable
+
+from shared.ledger import DEAD_LETTER, DROPPED, IN_FLIGHT, Ledger
+from shared.messages import (
+    SCHEMA_VERSION,
+    MalformedMessage,
+    Message,
+    PromptTask,
+    ScoredGroup,
+    TrajectoryBatch,
+    decode,
+)
+from shared.queues import CONSUMER_GROUP, Entry, WorkStream
+from tests.faults.system import KEYS, System
+
+Damage = Callable[[bytes, random.Random], bytes]
+
+STREAMS: dict[str, type[Message]] = {
+    KEYS.prompts: PromptTask,
+    KEYS.trajectories: TrajectoryBatch,
+    KEYS.groups: ScoredGroup,
+}
+
+WITHIN_S = 120.0
+_BLOCK_S = 0.2
+_NAME = "damage"
+
+# KEYS: stream. ARGV: consumer group, entry id, payload, prompt group, state.
+_REPLACE = """
+if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
+redis.call('XDEL', KEYS[1], ARGV[2])
+redis.call('XADD', KEYS[1], '*', 'm', ARGV[3], 'g', ARGV[4], 's', ARGV[5])
+return 1
+"""
+
+
+def truncated(data: bytes, rng: random.Random) -> bytes:
+    """The message without its end."""
+    return data[: rng.randrange(1, len(data))]
+
+
+def of_unknown_version(data: bytes, rng: random.Random) -> bytes:
+    """The message as a release to come would mark it."""
+    head = data.index(bytes([SCHEMA_VERSION]))
+    return data[:head] + bytes([rng.randrange(SCHEMA_VERSION + 1, 128)]) + data[head + 1 :]
+
+
+def garbled(data: bytes, rng: random.Random) -> bytes:
+    """The message with a stretch of it overwritten, its length unchanged."""
+    start = rng.randrange(len(data) // 2)
+    noise = rng.randbytes(min(64, len(data) - start))
+    return data[:start] + noise + data[start + len(noise) :]
+
+
+async def damage_one(system: System, damage: Damage, rng: random.Random) -> None:
+    """Damage one message, and wait until it is a dead letter and its group is dropped for that.
+
+    A trainer that starts again meanwhile empties the streams: then another message is damaged.
+
+    Raises:
+        FaultFound: when it does not come to that.
+    """
+    stream = rng.choice(sorted(STREAMS))
+    while True:
+        entry, broken = await _damaged(system, stream, damage, rng)
+
+        async def decided(entry: Entry = entry, broken: bytes = broken) -> bool:
+            if await _buried_and_dropped(system, entry, broken):
+                return True
+            return await _history_lost(system, entry)
+
+        await system.until(decided, f"dead letter of {entry.group} from {stream}", WITHIN_S)
+        if not await _history_lost(system, entry):
+            return
+
+
+async def _damaged(
+    system: System, stream: str, damage: Damage, rng: random.Random
+) -> tuple[Entry, bytes]:
+    """An entry as it was, and the payload that it has now."""
+    work = WorkStream(system.client, stream, _NAME)
+    found: list[tuple[Entry, bytes]] = []
+
+    async def taken() -> bool:
+        for entry in await work.read(1, _BLOCK_S):
+            broken = _undecodable(STREAMS[stream], entry.payload, damage, rng)
+            if await _replace(system, stream, entry, broken):
+                found.append((entry, broken))
+        return bool(found)
+
+    await system.until(taken, f"message on {stream}", WITHIN_S)
+    return found[0]
+
+
+async def _buried_and_dropped(system: System, entry: Entry, broken: bytes) -> bool:
+    letters = await system.client.xrange(KEYS.dead_letters)
+    buried = any(fields[b"m"] == broken for _, fields in letters)
+    states = await Ledger(system.client, KEYS).settled()
+    return buried and states.get(entry.group) == f"{DROPPED}:{DEAD_LETTER}"
+
+
+async def _history_lost(system: System, entry: Entry) -> bool:
+    incarnation = (await system.view()).trainer.incarnation
+    return entry.state != f"{IN_FLIGHT}:{incarnation}"
+
+
+async def _replace(system: System, stream: str, entry: Entry, payload: bytes) -> bool:
+    """False when the trainer has emptied the stream meanwhile."""
+    done = await system.client.register_script(_REPLACE)(
+        keys=[stream],
+        args=[CONSUMER_GROUP, entry.id, payload, entry.group, entry.state],
+    )
+    return bool(done)
+
+
+def _undecodable(kind: type[Message], data: bytes, damage: Damage, rng: random.Random) -> bytes:
+    """The damaged message; noise in the middle of a text may leave a message that can be read."""
+    while True:
+        broken = damage(data, rng)
+        try:
+            decode(kind, broken)
+        except MalformedMessage:
+            return broken

@@ -1,0 +1,122 @@
+"""Injecting faults into a run, one after another, and keeping the account of it."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from redis.exceptions import RedisError
+
+from tests.faults.account import Account
+from tests.faults.catalog import FAULTS
+from tests.faults.system import FaultFound, System
+
+PATIENCE_S = 180.0
+"""The longest time after a fault in which no step may be trained."""
+
+CLOSING_S = 150.0
+"""Kept for the end: the last steps, the last checkpoint, the comparison of the accounts."""
+
+RECOVERY_S = 90.0
+"""No fault is begun with less than this left before the closing."""
+
+AUDIT_WITHIN_S = 15.0
+"""For the account of a run that was cut short."""
+
+
+def schedule(counts: dict[str, int], rng: random.Random) -> list[str]:
+    """Names of faults in a random order, each as often as asked; the first ones of all kinds."""
+    first = [name for name, count in counts.items() if count]
+    more = [name for name, count in counts.items() for _ in range(count - 1)]
+    rng.shuffle(first)
+    rng.shuffle(more)
+    return first + more
+
+
+async def inject_all(system: System, account: Account, rng: random.Random, until: float) -> None:
+    """Inject the faults one after another, each once the run has trained on after the last.
+
+    Args:
+        until: no fault is begun after this moment of the monotonic clock.
+
+    Raises:
+        FaultFound: when the system does not stand one.
+    """
+    await trains(system, 0, account.patience_s)
+    for number, name in enumerate(account.asked, start=1):
+        if time.monotonic() > until:
+            print("no time for more faults", flush=True)
+            return
+        await inject(system, account, name, number, rng)
+
+
+async def inject(
+    system: System, account: Account, name: str, number: int, rng: random.Random
+) -> None:
+    """One fault, until the run has trained a step after it.
+
+    Raises:
+        FaultFound: when the system does not stand it.
+    """
+    row, before, start = account.rows[name], await system.view(), time.monotonic()
+    fault, _ = FAULTS[name]
+    row.times += 1
+    try:
+        await fault(system, rng)
+        await trains(system, system.steps_done(), account.patience_s)
+    except FaultFound as found:
+        raise FaultFound(f"{name}: {found}") from None
+    finally:
+        account.longest_stall_s, account.deaths = system.longest_stall_s, system.deaths
+    row.add(before.counts, (await system.view()).counts, time.monotonic() - start)
+    print(f"[{number}/{len(account.asked)}] {name}: {row.recovery_s[-1]:.1f} s", flush=True)
+
+
+async def trains(system: System, steps: int, within_s: float) -> None:
+    """Wait until the trainer has trained more steps than these."""
+
+    async def on() -> bool:
+        return system.steps_done() > steps
+
+    await system.until(on, "step trained", within_s)
+
+
+@contextlib.asynccontextmanager
+async def accounted(system: System, account: Account, deadline: float) -> AsyncIterator[None]:
+    """The system, started; what goes wrong in the block and the audit after it go into `account`.
+
+    Args:
+        deadline: the moment of the monotonic clock at which the block is cut short.
+    """
+    async with system.started():
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                yield
+        except FaultFound as found:
+            account.failure = str(found)
+        except TimeoutError:
+            account.cut_short = "the time was up"
+        finally:
+            account.longest_stall_s, account.deaths = system.longest_stall_s, system.deaths
+            # Redis may be what does not answer.
+            with contextlib.suppress(RedisError, TimeoutError):
+                async with asyncio.timeout(AUDIT_WITHIN_S):
+                    account.audit = await system.audit()
+
+
+async def run_suite(folder: Path, seed: int, account: Account, seconds: float) -> None:
+    """Inject, end the run well, and fill `account`, also when the run does not stand it.
+
+    Args:
+        seconds: everything but the ending of the processes takes no longer.
+    """
+    rng, deadline = random.Random(seed), time.monotonic() + seconds
+    system = System(folder, seed)
+    async with accounted(system, account, deadline):
+        await inject_all(system, account, rng, deadline - CLOSING_S - RECOVERY_S)
+        if account.to_the_end:
+            await system.finish(more_steps=3, within_s=account.patience_s)
+        else:
+            await system.stop(within_s=account.patience_s)
