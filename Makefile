@@ -32,7 +32,7 @@ compose-test: setup
 integration: setup
 	$(BIN)/python -m pytest tests/integration
 
-# A hundred faults in half an hour; as root, for a disk that can be filled.
+# A hundred faults in under half an hour (docs/faults.md); as root, for a disk that can be filled.
 faults: setup
 	$(BIN)/python -m tests.faults.suite $(FAULTS_FLAGS)
 
