@@ -247,9 +247,11 @@ class System:
         ledger = Ledger(self.client, KEYS)
         ids, settled = await ledger.groups(), await ledger.settled()
         counts = await ledger.counts()
+        step = (await self.view()).trainer.step
         trained_in: dict[str, list[int]] = {}
+        # Later steps are those of a lost history, which this one has not come to yet.
         for row in read_metrics(self.run_dir / "metrics.jsonl"):
-            for group in row["groups"]:
+            for group in row["groups"] if row["step"] <= step else ():
                 trained_in.setdefault(group, []).append(row["step"])
         numbers = {int(name.removeprefix("g")) for name in ids}
         by_ledger = {name for name, state in settled.items() if state.startswith(TRAINED)}
