@@ -76,11 +76,15 @@ async def _started_again(system: System, before: int) -> None:
 
 async def kill_redis(system: System, rng: random.Random) -> None:
     """SIGKILL to Redis, which is started again from its append-only file."""
-    process_id = int((await system.client.info("server"))["process_id"])
-    psutil.Process(process_id).kill()
+
+    async def process_id() -> int:
+        return int((await system.client.info("server"))["process_id"])
+
+    before = await system.patient(process_id)
+    psutil.Process(before).kill()
 
     async def back() -> bool:
-        return int((await system.client.info("server"))["process_id"]) != process_id
+        return await process_id() != before
 
     await system.until(back, "restart of Redis", APPEARS_S)
 
@@ -231,8 +235,8 @@ async def foreign_entry(system: System, rng: random.Random) -> None:
     """An entry that no service of ours wrote appears on a stream, and belongs to no group."""
     stream = rng.choice([KEYS.prompts, KEYS.trajectories, KEYS.groups])
     noise, field = rng.randbytes(rng.randrange(1, 200)), rng.choice(["m", "x"])
-    before = await system.client.xlen(KEYS.dead_letters)
-    await system.client.xadd(stream, {field: noise})
+    before = await system.patient(lambda: system.client.xlen(KEYS.dead_letters))
+    await system.patient(lambda: system.client.xadd(stream, {field: noise}))
 
     async def buried() -> bool:
         return int(await system.client.xlen(KEYS.dead_letters)) > before

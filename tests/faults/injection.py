@@ -9,6 +9,7 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
+from shared.errors import UserError
 from tests.faults.account import Account
 from tests.faults.catalog import FAULTS
 from tests.faults.system import FaultFound, System
@@ -94,7 +95,7 @@ async def accounted(system: System, account: Account, deadline: float) -> AsyncI
         try:
             async with asyncio.timeout(deadline - time.monotonic()):
                 yield
-        except FaultFound as found:
+        except (FaultFound, UserError) as found:
             account.failure = str(found)
         except TimeoutError:
             account.cut_short = "the time was up"

@@ -22,7 +22,7 @@ from perl_rl.preflight import free_port
 from perl_rl.processes import Program, Supervisor
 from perl_rl.summary import read_metrics
 from shared.config import load_config
-from shared.connection import connect
+from shared.connection import Patience, connect
 from shared.errors import UserError
 from shared.keys import Keys
 from shared.ledger import TRAINED, Ledger
@@ -80,6 +80,7 @@ class System:
             }
             await self._configure(content)
             self.client: redis.asyncio.Redis = await connect(self.redis.url, 60.0)
+            self.patient = Patience(self.client, "faults", 60.0)
             async with Supervisor(self.folder / "logs", stop_timeout_s=10.0) as supervisor:
                 self.supervisor = supervisor
                 for program in self._programs():
@@ -152,8 +153,8 @@ class System:
         self.longest_stall_s = max(self.longest_stall_s, now - self._moved)
 
     async def view(self) -> RunView:
-        """The run as Redis shows it."""
-        return await look(self.client, KEYS)
+        """The run as Redis shows it; after a restart, connections of before may break once more."""
+        return await self.patient(lambda: look(self.client, KEYS))
 
     async def until(
         self, reached: Callable[[], Awaitable[bool]], what: str, within_s: float
@@ -165,7 +166,8 @@ class System:
         """
         deadline = time.monotonic() + within_s
         while True:
-            with contextlib.suppress(RedisError):
+            # A process that is looked at may end at the moment.
+            with contextlib.suppress(RedisError, psutil.Error):
                 if await reached():
                     return
             if self._failure:
@@ -198,7 +200,9 @@ class System:
     def below(self, name: str) -> list[psutil.Process]:
         """All that a service has started and is there."""
         process = self.process(name)
-        return [] if process is None else process.children(recursive=True)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [] if process is None else process.children(recursive=True)
+        return []
 
     def ranks(self) -> list[psutil.Process]:
         """The processes that train."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.runstate import RunState
-from shared.connection import connect
+from shared.connection import Patience, connect
 from shared.messages import MalformedMessage, TrajectoryBatch, decode, encode
 from tests.faults.damage import STREAMS, Damage, damage_one, garbled, of_unknown_version, truncated
 from tests.faults.system import KEYS, System
@@ -44,6 +44,7 @@ async def test_a_damaged_message_is_buried_and_its_group_dropped(
 ) -> None:
     system = System(tmp_path, seed=1)
     system.client = bench.client
+    system.patient = Patience(bench.client, "test", WAIT_S)
     await bench.issue("g", orders=1)
     sound = encode(trajectories("g", 0, RIGHT, WRONG, orders=1))
     beside = {"g": "g", "s": f"in_flight:{INCARNATION}"}
