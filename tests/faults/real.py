@@ -106,13 +106,14 @@ def compare(undisturbed: list[ItemAnswers], disturbed: list[ItemAnswers]) -> tup
     low, high = gap.value - 1.96 * error, gap.value + 1.96 * error
     lines = [
         (f"held-out accuracy, all orders of {len(gaps)} questions", "", "95 %"),
-        ("undisturbed", *_cells(bootstrap.mean(runs[0]))),
-        ("disturbed", *_cells(bootstrap.mean(runs[1]))),
-        ("difference", *_cells(gap)),
+        ("undisturbed", *_cells(bootstrap.mean(runs[0]), "")),
+        ("disturbed", *_cells(bootstrap.mean(runs[1]), "")),
+        ("difference", *_cells(gap, "+")),
         ("with the spread between runs", "", f"[{low:+.3f}, {high:+.3f}]"),
     ]
     return in_columns(lines), high < 0
 
 
-def _cells(one: Estimate) -> tuple[str, str]:
-    return f"{one.value:+.3f}", f"[{one.low:+.3f}, {one.high:+.3f}]"
+def _cells(one: Estimate, sign: str) -> tuple[str, str]:
+    value, low, high = (f"{figure:{sign}.3f}" for figure in (one.value, one.low, one.high))
+    return value, f"[{low}, {high}]"
