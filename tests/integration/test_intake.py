@@ -7,6 +7,7 @@ from services.trainer.intake import Intake
 from services.trainer.runstate import RunState
 from shared.config import Config
 from shared.connection import connect
+from shared.errors import UserError
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import SCHEMA_VERSION, PolicyVersion, ScoredGroup, encode
@@ -125,3 +126,10 @@ async def test_a_group_that_comes_twice_is_trained_once(client, intake):
 
     assert [held.group.group_id for held in batch] == ["first", "second"]
     assert await client.xlen(KEYS.groups) == 1
+
+
+async def test_a_trainer_that_another_has_replaced_ends(client, intake):
+    await RunState(client, KEYS).update(incarnation=3)
+    message = r"trainer: incarnation 3 has taken over from 2; run one trainer for a run"
+    with pytest.raises(UserError, match=message):
+        await intake.batch(VERSION)

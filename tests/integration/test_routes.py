@@ -85,6 +85,13 @@ async def test_a_large_body_is_refused_before_it_is_read(app: FastAPI) -> None:
             )
 
 
+async def test_a_node_that_does_not_sample_yet_says_what_to_wait_for(tmp_path: Path) -> None:
+    async with rollout(SecurityConfig(token=TOKEN), tmp_path)() as app, client(app, TOKEN) as http:
+        refused = await http.get("/v1/models")
+    assert refused.status_code == 503
+    assert "the node is starting; wait until /readyz answers 200" in refused.text
+
+
 async def test_a_client_that_asks_too_often_is_refused(opened: Open) -> None:
     # So few that the second request is one too many, however slow this machine is.
     async with opened(max_requests_per_s=0.001) as app, client(app, TOKEN) as http:

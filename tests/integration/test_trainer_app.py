@@ -67,7 +67,8 @@ async def test_every_route_but_health_wants_the_token(http):
 
 async def test_it_is_ready_once_the_ranks_have_published(http, plane):
     await plane.state.update(phase="starting")
-    assert (await http.get("/readyz")).status_code == 503
+    refused = await http.get("/readyz")
+    assert (refused.status_code, refused.json()["detail"]) == (503, "trainer is starting")
 
     await plane.state.update(phase="training", step=3, steps=9)
 
@@ -111,6 +112,13 @@ async def test_weights_are_served_by_range(http, tmp_path):
 @pytest.mark.parametrize("version", ["9.9", "..", "1.4%2f..%2f..", "latest"])
 async def test_other_paths_are_no_weights(http, version):
     assert (await http.get(f"/weights/{version}/data")).status_code in (404, 422)
+
+
+async def test_weights_that_are_not_kept_any_more_are_named(http):
+    for part in ("manifest", "data"):
+        refused = await http.get(f"/weights/9.9/{part}")
+        assert refused.status_code == 404
+        assert refused.json()["detail"] == "version 9.9 is not kept any more; ask for a newer one"
 
 
 async def test_the_log_begins_with_the_objective_as_it_holds(plane, caplog):

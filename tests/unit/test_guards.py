@@ -149,6 +149,12 @@ def test_an_empty_group_is_found(scored):
         admitted(change_order(scored, responses=()))
 
 
+def test_a_response_without_tokens_is_found(scored):
+    empty = {"token_ids": np.zeros(0, np.int32), "logprobs": np.zeros(0, np.float32)}
+    with pytest.raises(MalformedMessage, match="order 0, response 0: it has no tokens"):
+        admitted(change_response(scored, versions=(), **empty))
+
+
 def test_a_reward_that_is_no_number_is_found(scored):
     rewards = (reward(float("nan")), reward())
     first = scored.orders[0].model_copy(update={"rewards": rewards})

@@ -144,18 +144,18 @@ def test_a_manifest_of_another_version_is_refused(server: WeightServer, tmp_path
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"buckets": manifest().buckets[1:]},
-        {"buckets": manifest().buckets[:-1]},
-        {"nbytes": len(DATA) + 1},
+        ({"buckets": manifest().buckets[1:]}, "no bucket covers the bytes from 0"),
+        ({"buckets": manifest().buckets[:-1]}, "the buckets end at byte 8192 of 10240"),
+        ({"nbytes": len(DATA) + 1}, "the buckets end at byte 10240 of 10241"),
     ],
 )
 def test_buckets_that_leave_bytes_unchecked_are_refused(
-    server: WeightServer, tmp_path: Path, changes: dict[str, object]
+    server: WeightServer, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     server.manifest = manifest(**changes)
-    with pytest.raises(CorruptWeights, match="bucket"):
+    with pytest.raises(CorruptWeights, match=f"weights 3.4: {message}"):
         get(server, tmp_path)
     assert [path for path, *_ in server.seen] == ["/v/manifest"]
 
@@ -173,7 +173,7 @@ def test_tensors_outside_the_checked_bytes_or_of_another_size_are_refused(
 ) -> None:
     first, *rest = manifest().tensors
     server.manifest = manifest(tensors=(first.model_copy(update=tensor), *rest))
-    with pytest.raises(CorruptWeights, match="tensor 'a'"):
+    with pytest.raises(CorruptWeights, match=r"weights 3\.4: tensor 'a' does not fit its shape"):
         get(server, tmp_path)
 
 
