@@ -1,8 +1,8 @@
 """Orders of a sample's images: drawing them, and asking the same question in each.
 
 ``orders.py`` draws permutations; ``slots.py`` finds what stays, ``mentions.py``, ``chinese.py`` and
-``options.py`` what follows the images, ``answers.py`` what the answer names; ``engine.py`` puts
-them together.
+``options.py`` what follows the images, ``answers.py`` what the answer names; ``doubts.py`` refuses
+what none of them reads; ``engine.py`` puts them together.
 """
 
 from shared.permutation.engine import (

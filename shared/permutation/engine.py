@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.permutation.answers import answer_atoms
 from shared.permutation.chinese import chinese_atoms
+from shared.permutation.doubts import refuse_doubtful
 from shared.permutation.mentions import english_atoms
 from shared.permutation.names import Atom, Names, Refused, spell
 from shared.permutation.options import (
@@ -142,6 +143,7 @@ def _read(sample: Sample) -> Reading:
     atoms += [atom for atom in listed if atom.start not in starts]
     atoms.sort(key=lambda atom: atom.start)
     refuse_bare_letters(text, slots, atoms)
+    refuse_doubtful(text, slots, atoms)
     return Reading(slots.names, tuple(atoms))
 
 

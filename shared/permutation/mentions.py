@@ -15,7 +15,7 @@ _CORE = r"(?:images?|pictures?|pics?|photos?|photographs?|imgs?|figures?|figs?\.
 # Words that may as well name something inside an image, unless labels use them.
 _LOOSE = (
     r"(?:frames?|panels?|paintings?|diagrams?|drawings?|screenshots?|snapshots?|illustrations?"
-    r"|graphs?|charts?|slides?)"
+    r"|graphs?|charts?|slides?|views?|scenes?|pages?|shots?)"
 )
 _NOUN = rf"(?:{_CORE}|{_LOOSE})(?![\w-])"
 _ORDINAL = rf"(?:{'|'.join(ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th)|last|final|middle)"
@@ -51,7 +51,7 @@ _NUMBERED = re.compile(
 # "Image two" is a name, and then so is "image one"; alone, where no article makes it a pronoun.
 _FROM_TWO = rf"(?:{'|'.join(CARDINALS[1:])})\b"
 _CARDINAL_NAME = re.compile(
-    rf"\b{_CORE}{_G}+(?:one{_JOIN})?{_FROM_TWO}"
+    rf"\b{_CORE}{_G}+(?:one{_JOIN})?{_FROM_TWO}|\b{_CORE}{_G}+(?:number|no\.?){_G}+{_CARDINAL}\b"
     r"|(?:^|[.,;:?!(\n]|\b(?:in|of|from|to|than|and|or|does|do|is|are|was|with|between|compare"
     rf"|describe|at|on|for|see|like|as)){_G}*"
     rf"(?:image|picture|photo|photograph|figure|fig\.?){_G}+one\b(?!{_G}+of\b)",
@@ -60,6 +60,11 @@ _CARDINAL_NAME = re.compile(
 _OPTION = re.compile(
     rf"(?<!\w)(?P<noun>options?|choices?|candidates?|alternatives?){_G}+\(?"
     r"(?P<letter>(?-i:[A-HJ-Z]))(?![\w&'’\-])",
+    re.I,
+)
+_NUMBERED_OPTION = re.compile(
+    rf"(?<!\w)(?P<noun>options?|choices?|candidates?|alternatives?){_G}+[#(]?"
+    rf"(?P<number>\d{{1,3}}){_NOT_A_NUMBER}",
     re.I,
 )
 _MORE = re.compile(
@@ -185,6 +190,9 @@ def _options(text: str, slots: Slots) -> Iterator[Atom]:
     if slots.lettered:
         for match in _OPTION.finditer(text):
             yield from _listed(text, match, "letter", slots)
+    for match in _NUMBERED_OPTION.finditer(text):
+        if match["noun"].lower().rstrip("s") in slots.nouns:
+            yield from _listed(text, match, "number", slots)
 
 
 def _listed(text: str, match: re.Match[str], group: str, slots: Slots) -> list[Atom]:
@@ -196,7 +204,9 @@ def _listed(text: str, match: re.Match[str], group: str, slots: Slots) -> list[A
         phrase = text[match.start() : start + len(token)]
         end = start + len(token)
         if reach := _RANGE.match(text, end):
-            if not atoms and _covers_all(token, reach["token"], slots):
+            # "From image 1 to 3" has a direction.
+            both_ways = plural or not reach.group().strip().lower().startswith(("to", "through"))
+            if not atoms and both_ways and _covers_all(token, reach["token"], slots):
                 return []
             raise Refused("set_of_images", text[match.start() : reach.end()])
         if through := _THROUGH.match(text, end):
@@ -206,8 +216,17 @@ def _listed(text: str, match: re.Match[str], group: str, slots: Slots) -> list[A
         if more is None or _style(more["token"], slots) != atoms[0].name.style:
             return atoms
         if not (plural or re.match(rf"{_PRONOUN_ENDS}|{_JOIN}", text[more.end() :], re.I)):
+            _refuse_unless_counted(text, match.start(), more, slots)
             return atoms
         start, token = more.start("token"), more["token"]
+
+
+def _refuse_unless_counted(text: str, start: int, more: re.Match[str], slots: Slots) -> None:
+    """Let "image 1 and 2 dogs" pass, and refuse "image 1 and 2 match"."""
+    name = read_name(more["token"], slots.names.count)
+    counted = re.match(rf"{_G}+\w+s\b", text[more.end() :])
+    if name is not None and slots.names.slot(name) is not None and not counted:
+        raise Refused("unclear_name", text[start : more.end()])
 
 
 def _covers_all(first: str, last: str, slots: Slots) -> bool:
