@@ -380,9 +380,12 @@ _SET = re.compile(
 )
 
 
+_LATTER_SET = re.compile(rf"\b(?P<which>latter|former){_G}+(?P<n>{_CARDINAL}|\d+)\b", re.I)
+
+
 def _refuse_set(text: str, slots: Slots) -> None:
     """Refuse "the first two images", unless the same images are meant in every order."""
-    for match in _SET.finditer(text):
+    for match in (*_SET.finditer(text), *_LATTER_SET.finditer(text)):
         said = read_name(match["n"], 0)
         count = slots.names.count
         if said is None or said.value > count:

@@ -199,6 +199,7 @@ REFUSED = [
     ("Do image #1 & #2 match?", "unclear_name"),
     ("What changed from image 1 to 3?", "set_of_images"),
     ("Are the two first images red?", "set_of_images"),
+    ("Which of the latter two is red?", "set_of_images"),
     ("Is every second image red?", "set_of_images"),
     ("Is every other image red?", "set_of_images"),
     ("Is the second image from the left red?", "unclear_place"),
@@ -275,6 +276,7 @@ def test_a_refused_sample_is_never_moved() -> None:
 # A reference image in front stays; the options move: image 2 is then shown last.
 FIXED = [
     ("Which of the latter two images is most like the first one?", None),
+    ("The first image is given. Which of the latter two is like it?", None),
     ("Which is like the first image? (A) the second image (B) the third image",
      "Which is like the first image? (A) the third image (B) the second image"),
     ("Is the second image like the first one?", "Is the third image like the first one?"),
