@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from perl_rl import cli
@@ -20,6 +21,7 @@ PARSER = cli._parser()
 FOLDERS = ("bench", "configs", "docs", "k8s", "perl_rl", "scripts", "services", "shared", "tests")
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+YAML = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK = re.compile(r"\]\(([^)\s#]+)[^)\s]*\)")
 KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
@@ -133,6 +135,29 @@ def has(model: type[BaseModel], key: str) -> bool:
     return any(last in one.model_fields for one in found)
 
 
+def dotted(section: dict) -> Iterator[str]:
+    """The keys of nested mappings; lists are left to others."""
+    for key, value in section.items():
+        inner = value if isinstance(value, dict) else {}
+        yield from (f"{key}.{below}" for below in dotted(inner))
+        yield str(key)
+
+
+def examples() -> list[tuple[str, str]]:
+    """The YAML that pages show, and whose it is."""
+    return [(page.name, block) for page in PAGES for block in YAML.findall(text_of(page))]
+
+
+def test_every_key_of_an_example_is_known() -> None:
+    assert len(examples()) > 4
+    assert has(Config, "trainer.objective.preset") and not has(Config, "trainer.objective.step")
+    for page, block in examples():
+        model = PrepareConfig if page == "prepare.md" else Config
+        for key in dotted(yaml.safe_load(block)):
+            # What is asked for by pass rate is a number, not a key.
+            assert has(model, key) or key.rpartition(".")[0] == "balance.target", f"{page}: {key}"
+
+
 def models(annotation: object) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
@@ -175,6 +200,16 @@ def test_every_module_and_target_exists(page: Path) -> None:
         assert target in targets, target
     for module in re.findall(r"python -m ([\w.]+)", "\n".join(code)):
         assert importlib.util.find_spec(module) is not None, module
+
+
+def test_every_metric_that_the_text_names_is_one() -> None:
+    source = "\n".join(map(text_of, (ROOT / "services").rglob("*.py")))
+    names = {name for page in PAGES for name in re.findall(r"`(perl_[a-z_]+)", text_of(page))}
+    metrics = names - {"perl_rl", "perl_code"}
+    assert len(metrics) > 5
+    for name in metrics:
+        forms = (name, name.removesuffix("_total"), name.removeprefix("perl_trainer_"))
+        assert any(f'"{form}"' in source for form in forms), name
 
 
 def test_the_stages_that_the_pages_name_are_commands() -> None:
