@@ -4,7 +4,6 @@ Rollouts come through the rollout service's OpenAI route (or any server of the m
 each with a seed of its own; the service's prefix cache spares it the prompt from the second on.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import pyarrow.parquet as pq
 from perl_rl.data.asking import as_asked, short_seed
 from perl_rl.data.config import DifficultySettings
 from perl_rl.data.histogram import TENTHS, histogram, mean
-from perl_rl.data.stage import Context, Entry, Result, first_error
+from perl_rl.data.stage import Context, Entry, Result
 from services.reward.extract import final_answer
 from services.reward.grading import ExpressionGrader, UngradableGold, check_gold, grade
 from services.reward.workers import GraderPool
@@ -24,6 +23,7 @@ from shared.chat import ChatEndpoint, EndpointFailed
 from shared.config import RewardConfig
 from shared.config.endpoint import EndpointConfig
 from shared.sample import Sample
+from shared.together import together
 
 PASS_RATES_FILE = "pass_rates.parquet"
 
@@ -98,12 +98,7 @@ async def _measure(
         )
         return final_answer(text)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(rollout(index)) for index in range(settings.rollouts)]
-    except BaseExceptionGroup as several:
-        raise first_error(several) from None
-    answers = [task.result() for task in tasks]
+    answers = await together(rollout(index) for index in range(settings.rollouts))
     right = [
         await grade(answer, sample.answer, sample.kind, expressions, sample.tolerance)
         for answer in answers

@@ -22,6 +22,7 @@ from shared.chat import ChatEndpoint, RequestRefused
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
 from shared.sample import Sample
+from shared.together import together
 
 REPORT_FILE, STAMP_FILE, JOURNAL_FILE = "report.json", "stamp.json", "journal.jsonl"
 
@@ -70,12 +71,7 @@ class Context:
                     self.journal.add(sample.id, await self._entry(work, sample))
                     advance()
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(at_once):
-                        group.create_task(take_turns())
-            except BaseExceptionGroup as several:
-                raise first_error(several) from None
+            await together(take_turns() for _ in range(at_once))
         return entries
 
     async def _entry(self, work: Work, sample: Sample) -> Entry:
@@ -165,10 +161,3 @@ def _decisive(name: StageName, config: PrepareConfig) -> dict[str, Any]:
         model = endpoint and endpoint.model
     common = {"seed": config.seed, "refused": config.refused, "model": model}
     return {"stage": name, "settings": settings, **common}
-
-
-def first_error(several: BaseException) -> BaseException:
-    """Of work done at the same time: the error that ended the others."""
-    while isinstance(several, BaseExceptionGroup):
-        several = several.exceptions[0]
-    return several

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from services.reward.workers import GraderPool
 from shared.config import RewardConfig
 from shared.permutation import Permutation, answer_in_original, refusal
 from shared.sample import Sample
+from shared.together import together
 
 T = TypeVar("T")
 
@@ -131,17 +132,7 @@ async def _collect(
                     journal.add(question.key, await open_model.ask(question.prompt(seed)))
                     advance()
 
-            await _together(work() for _ in range(min(open_model.concurrency, len(missing))))
-
-
-async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Results in order; when one fails, the others are cancelled and its error is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except BaseExceptionGroup as several:
-        raise several.exceptions[0] from None
-    return [task.result() for task in tasks]
+            await together(work() for _ in range(min(open_model.concurrency, len(missing))))
 
 
 async def _grade(
@@ -153,7 +144,7 @@ async def _grade(
         with counting("graded", len(groups)) as advance:
             for start in range(0, len(groups), _GRADED_AT_ONCE):
                 chunk = groups[start : start + _GRADED_AT_ONCE]
-                results += await _together(
+                results += await together(
                     _item_result(group, responses, orders, pool, judge) for group in chunk
                 )
                 for _ in chunk:

@@ -10,6 +10,7 @@ from shared.config import Config
 from shared.connection import connect
 from shared.errors import UserError
 from shared.service import bind, run_service, warn_if_open
+from shared.together import first_error
 
 _ENGINE_STOP_S = 15.0
 """What ending the engine may take after the drain; it is killed before that."""
@@ -36,7 +37,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) 
     try:
         asyncio.run(_serve(config, config.redis.url, name, port))
     except BaseExceptionGroup as several:
-        raise _first(several) from None
+        raise first_error(several) from None
     return 0
 
 
@@ -65,10 +66,3 @@ async def _serve(config: Config, redis_url: str, name: str, port: int | None) ->
 def _url(host: str, port: int) -> str:
     """Where others reach the node: a wildcard address is replaced by the machine's name."""
     return f"http://{socket.gethostname() if host in ('0.0.0.0', '::') else host}:{port}"
-
-
-def _first(several: BaseException) -> BaseException:
-    """The error that made the others: of concurrent work only one is worth a report."""
-    while isinstance(several, BaseExceptionGroup):
-        several = several.exceptions[0]
-    return several

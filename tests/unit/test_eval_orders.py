@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import factorial
 from pathlib import Path
 from random import Random
 
@@ -16,7 +17,7 @@ from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.results import Result
 from perl_rl.eval.robustness import OrderReport
 from perl_rl.eval.run import Asking, evaluate
-from tests.benchmark_files import write_benchmark
+from tests.benchmark_files import WRITERS, write_benchmark
 from tests.scripted_model import Answerer, ScriptedModel, at_random, by_content, by_position
 
 DECODING = Decoding("", 64, temperature=1.0)
@@ -59,6 +60,39 @@ def test_a_position_only_model_flips_on_every_item_asked_in_all_orders(
     assert report.accuracy.value == pytest.approx(1 / 4)
     assert (report.worst_case.value, report.flip_rate.value) == (0, 1)
     assert report.accuracy_by_slot == {0: 1.0, 1: 0.0, 2: 0.0, 3: 0.0}
+
+
+PERMUTED = {"mantis-eval", "blink", "mmiu", "mv-math"}
+"""Shapes with questions whose options are images."""
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_flips_on_every_shape_are_what_arithmetic_says(name: str, tmp_path: Path) -> None:
+    data = write_benchmark(name, tmp_path / "data", 42)
+    items = load_items(BENCHMARKS[name], data, Pictures(tmp_path / "images"))
+    for model in (by_position, by_content):
+        (tmp_path / model.__name__).mkdir()
+    position = run(name, items, by_position, tmp_path / "by_position", orders=24)
+    content = run(name, items, by_content, tmp_path / "by_content", orders=24)
+    pairs = list(zip(items, content.items, strict=True))
+    moved = [item.sample for item, result in pairs if result.excluded is None]
+    # Mantis-Eval's padded questions have words in front of their last image.
+    excluded = {result.excluded for _, result in pairs} - {None}
+    assert excluded <= {"no_order_rule", "text_beside_an_image"}
+    assert bool(moved) == (name in PERMUTED)
+    if not moved:
+        assert (position.robustness, content.robustness) == (None, None)
+        return
+    assert position.robustness is not None and content.robustness is not None
+    # All orders of k options: A is right in one of k, never in all, and names each image once.
+    options = [len(sample.images) - len(sample.fixed) for sample in moved]
+    report = position.robustness
+    assert report.answers == sum(factorial(count) for count in options)
+    assert report.accuracy.value == pytest.approx(sum(1 / k for k in options) / len(options))
+    assert (report.worst_case.value, report.flip_rate.value) == (0, 1)
+    report = content.robustness
+    assert (report.items, report.accuracy.value) == (len(moved), 1)
+    assert (report.worst_case.value, report.flip_rate.value) == (1, 0)
 
 
 def test_a_position_only_model_flips_when_another_image_comes_first(
