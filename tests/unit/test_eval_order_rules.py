@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 
 from perl_rl.cli import main
+from perl_rl.eval.benchmarks import BENCHMARKS
+from perl_rl.eval.loading import load_items
+from perl_rl.eval.pictures import Pictures
+from shared.sample import load_samples
 from tests import scripted_endpoint
-from tests.benchmark_files import write_benchmark
+from tests.benchmark_files import WRITERS, write_benchmark
 from tests.scripted_endpoint import text_of
 from tests.scripted_model import ScriptedEndpoint, by_content, serving
 
@@ -59,6 +63,16 @@ def labels(samples: Path, tmp_path: Path) -> Path:
         # The rest has rules of the benchmark's own.
         assert len(endpoint.requests) == 12
     return out / "samples.jsonl"
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_benchmarks_questions_are_samples(name: str, tmp_path: Path) -> None:
+    data = write_benchmark(name, tmp_path / "data", 28)
+    out = tmp_path / "questions.jsonl"
+    assert main(["eval", "samples", f"--benchmark={name}", f"--data={data}", f"--out={out}"]) == 0
+    pictures = Pictures(tmp_path / "images")
+    expected = [item.sample for item in load_items(BENCHMARKS[name], data, pictures)]
+    assert load_samples(out) == expected and len(expected) >= 28
 
 
 def read(file: Path) -> Rows:
