@@ -1,6 +1,8 @@
 # Every target is a complete first command on a fresh machine: each one sets the environment up first.
 PYTHON ?= python3
 SETUP_FLAGS ?=
+# Test processes: their tests mostly wait for other processes and for one core at a time.
+TEST_PROCESSES ?= 2
 BIN := .venv/bin
 # Libraries are installed without byte code: a process that may not write it compiles torch each time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,7 +20,7 @@ demo: setup
 test: lint unit k8s-test integration
 
 unit: setup
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit -n $(TEST_PROCESSES) --dist loadfile
 
 # Builds the manifests in k8s/ and checks them; needs no cluster.
 k8s-test: setup

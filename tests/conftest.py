@@ -1,5 +1,6 @@
 """Fixtures for every test: a real Redis server for the session, emptied before each test."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,11 @@ import pytest
 import redis
 
 from perl_rl.embedded_redis import embedded_redis
+
+# PyTorch's threads spin while they wait: test processes side by side get one each. Set before any
+# import of torch.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

@@ -2,12 +2,51 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from tests.integration.live_node import LiveNode
+
+_ENGINE = "engine"
+# These share the session's one node, or start engines of their own.
+_ENGINE_FILES = {
+    "test_data_prepare",
+    "test_eval_endpoint",
+    "test_launch",
+    "test_rollout_engine",
+    "test_rollout_service",
+}
+# The longest first, so that test processes end at about the same time.
+_FIRST = (_ENGINE, "test_trainer", "test_faults", "test_multihost")
+
+
+def _group(file: str) -> str:
+    """Tests of one group run one after another in the same process."""
+    name = Path(file).stem
+    return _ENGINE if name in _ENGINE_FILES else name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest groups first."""
+    place = {group: number for number, group in enumerate(_FIRST)}
+    items.sort(key=lambda item: place.get(_group(item.path.name), len(_FIRST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share files out to processes (``-n``), those with an engine all to the same one.
+
+    Then a session starts one shared node, and no two engines compute at a time.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByGroup(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(super()._split_scope(nodeid))
+
+    return ByGroup(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from shared.images import digest
 from tests.integration.live_node import TOKEN, LiveNode, weights_of
 
 START_MODEL = Path(demo.__file__).parent / "start_model"
-SAMPLES, ROLLOUTS = 300, 4
+SAMPLES, ROLLOUTS = 150, 4
 PATIENCE_S = 240.0
 
 

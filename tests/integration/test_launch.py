@@ -25,7 +25,7 @@ from shared.config import load_config
 pytestmark = pytest.mark.timeout(1500)
 
 PATIENCE_S = 600.0
-STEPS = 24
+STEPS = 14
 GROUPS_PER_STEP = 2
 MARK = "PERL_TEST_MARK"
 

@@ -17,6 +17,7 @@ from services.reward.metrics import Metrics
 from services.reward.penalties import Details
 from services.reward.scoring import RewardContext, Scorer
 from services.reward.workers import GraderPool
+from shared.config.connections import SecurityConfig
 from shared.errors import UserError
 from shared.messages import PromptTask, Reward
 from tests.scripted_endpoint import ScriptedEndpoint
@@ -31,7 +32,7 @@ async def post(items: list[Line], *overrides: str) -> httpx.Response:
     async with GraderPool(how.reward) as pool:
         judge = None if how.reward.judge is None else Judge(how.reward.judge)
         scorer = Scorer(how.reward, pool, judge, how.max_tokens)
-        app = create_app(how.reward, None, scorer, Metrics(), lambda: True)
+        app = create_app(how.reward, SecurityConfig(), scorer, Metrics(), lambda: True)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://reward") as client:
             answer = await client.post("/score", json=items)
