@@ -63,7 +63,7 @@ class GroupPreparer:
             TokenMismatch: when an order's prompt ids are not those the sampler used.
         """
         if self._keep is not None:
-            group = select(group, self._keep)
+            group = select(group, self._keep, self._objective.advantage == "per_order")
         names = list(pictures)
         pixel_values, grid = self._pixels([pictures[name] for name in names])
         tokens = (grid.prod(-1) // self._merge).tolist()

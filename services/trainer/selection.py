@@ -4,32 +4,46 @@ PODS (policy optimization with down-sampling, arXiv 2504.13818): sampling is che
 training is not, so many responses are sampled and the most telling ones trained on.
 """
 
+from itertools import chain
+
 import numpy as np
 
 from shared.messages import ScoredGroup, ScoredOrder
 
+Place = tuple[int, int]
+"""A response: the number of its order in the group, and its own in the order."""
 
-def select(group: ScoredGroup, keep: int) -> ScoredGroup:
-    """The group with the `keep` responses of most reward variance, over all orders together.
 
-    Orders that are left without a response are left out. Among equal rewards no order is
-    preferred: the first responses of all orders come before their second ones.
+def select(group: ScoredGroup, keep: int, within_orders: bool = False) -> ScoredGroup:
+    """The group with the `keep` responses of most reward variance.
+
+    Over all orders together, where orders that are left without a response are left out; or, for
+    advantages within orders, as many of each order: the best of one order and the worst of another
+    would tell nothing there.
     """
-    places = [
-        (number, index)
+    by_order = [
+        [(number, index) for index in range(len(order.rewards))]
         for number, order in enumerate(group.orders)
-        for index in range(len(order.rewards))
     ]
-    if keep >= len(places):
+    if keep >= sum(map(len, by_order)):
         return group
-    places.sort(key=lambda place: place[::-1])
-    rewards = np.array([group.orders[number].rewards[index].total for number, index in places])
-    kept = {places[one] for one in max_variance_subset(rewards, keep)}
+    pools, share = [list(chain(*by_order))], keep
+    if within_orders:
+        pools, share = by_order, keep // len(by_order)
+    kept = {place for pool in pools for place in _chosen(group, pool, share)}
     orders = [
         _only(order, [index for index in range(len(order.rewards)) if (number, index) in kept])
         for number, order in enumerate(group.orders)
     ]
     return group.model_copy(update={"orders": tuple(one for one in orders if one.rewards)})
+
+
+def _chosen(group: ScoredGroup, pool: list[Place], keep: int) -> list[Place]:
+    """Among equal rewards no order is preferred: the first responses of all orders come before
+    their second ones."""
+    places = sorted(pool, key=lambda place: place[::-1])
+    rewards = np.array([group.orders[number].rewards[index].total for number, index in places])
+    return [places[one] for one in max_variance_subset(rewards, keep)]
 
 
 def max_variance_subset(rewards: np.ndarray, keep: int) -> np.ndarray:

@@ -52,11 +52,19 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _selects_from_a_group(self) -> "Config":
-        keep, responses = self.trainer.selection.keep, (self.permutation.n_s + 1) * self.sampling.n
+        keep, orders = self.trainer.selection.keep, self.permutation.n_s + 1
+        responses = orders * self.sampling.n
         if keep is not None and keep > responses:
             raise ValueError(
                 f"trainer.selection.keep ({keep}) must not be more than the {responses} responses "
                 "of a group, (permutation.n_s + 1) * sampling.n"
+            )
+        within = self.trainer.objective.advantage == "per_order"
+        if keep is not None and within and (keep % orders or keep < 2 * orders):
+            raise ValueError(
+                f"trainer.selection.keep ({keep}) must be the same number, 2 or more, for each of "
+                f"the {orders} orders of a group (permutation.n_s + 1), because "
+                "trainer.objective.advantage is per_order"
             )
         return self
 

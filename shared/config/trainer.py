@@ -14,7 +14,7 @@ class SelectionConfig(Section):
 
     keep: int | None = Field(default=None, ge=2)
     """So many responses of a group are trained on, those whose rewards vary most; default: all of
-    its ``(n_s + 1) * n``."""
+    its ``(n_s + 1) * n``. With ``objective.advantage: per_order``, as many of each order."""
 
 
 class OptimizerConfig(Section):

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from services.trainer.advantages import group_advantages
 from services.trainer.selection import max_variance_subset, select
-from shared.config import Config
+from shared.config import Config, ObjectiveConfig
 from shared.messages import ScoredGroup, ScoredOrder
 from tests.builders import batch, response, reward
 
@@ -64,19 +65,58 @@ def test_no_order_is_preferred_among_equal_rewards() -> None:
     assert sorted(chosen.rewards()) == [0.0] * 8 + [1.0] * 8
 
 
+def test_within_orders_each_keeps_what_its_own_advantages_need() -> None:
+    # Over all orders the best of the one and the worst of the other vary most; within orders they
+    # are all alike.
+    group = group_of([0.5, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.5])
+    per_order = ObjectiveConfig(advantage="per_order")
+    pooled = select(group, keep=4)
+    assert group_advantages(pooled.rewards_by_order(), per_order).tolist() == [0.0] * 4
+
+    chosen = select(group, keep=4, within_orders=True)
+
+    assert [sorted(rewards) for rewards in chosen.rewards_by_order()] == [[0.5, 1.0], [0.0, 0.5]]
+    advantages = group_advantages(chosen.rewards_by_order(), per_order)
+    assert np.abs(advantages) == pytest.approx(1.0, abs=1e-5)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.lists(st.lists(st.integers(0, 4), min_size=4, max_size=4), min_size=1, max_size=3))
+def test_within_orders_nothing_is_told_only_where_nothing_was(rewards: list[list[int]]) -> None:
+    group = group_of(*([one / 4 for one in order] for order in rewards))
+    chosen = select(group, keep=2 * len(rewards), within_orders=True)
+    for before, after in zip(group.orders, chosen.orders, strict=True):
+        totals = [one.total for one in before.rewards]
+        kept = [one.total for one in after.rewards]
+        assert sorted(kept) == [min(totals), max(totals)]
+
+
 def test_a_group_no_larger_than_the_subset_stays_whole() -> None:
     group = group_of([0.0, 1.0], [0.5, 0.5])
     assert select(group, keep=4) is group
 
 
-def test_more_than_a_group_has_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("keep", "preset", "problem"),
+    [
+        (9, "perl", r"keep \(9\) must not be more than the 8 responses"),
+        (5, "grpo", r"keep \(5\) must be the same number, 2 or more, for each of the 2 orders"),
+        (2, "grpo", r"keep \(2\) must be the same number, 2 or more"),
+        (4, "grpo", None),
+        (5, "perl", None),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(keep: int, preset: str, problem: str | None) -> None:
     settings = {
         "run": "r",
         "model": {"path": "model"},
         "data": {"train": "train.jsonl"},
         "permutation": {"n_s": 1},
         "sampling": {"n": 4},
-        "trainer": {"selection": {"keep": 9}},
+        "trainer": {"selection": {"keep": keep}, "objective": {"preset": preset}},
     }
-    with pytest.raises(ValidationError, match=r"keep \(9\) must not be more than the 8 responses"):
+    if problem is None:
+        assert Config.model_validate(settings).trainer.selection.keep == keep
+        return
+    with pytest.raises(ValidationError, match=problem):
         Config.model_validate(settings)
