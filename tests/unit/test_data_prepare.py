@@ -292,3 +292,17 @@ def test_the_example_in_the_docs_is_a_configuration(tmp_path: Path) -> None:
     assert config.endpoint_of("label") == config.endpoint
     own = config.endpoint_of("difficulty")
     assert own is not None and (own.model, own.api_key) == ("base", None)
+
+
+def test_difficulty_forgives_what_the_sample_does(tmp_path: Path) -> None:
+    row = {"question": "How long is it?", "answer": "100", "kind": "number"}
+    rows = [row | {"id": "exact"}, row | {"id": "roomy", "tolerance": 0.02}]
+    file = tmp_path / "samples.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    out = tmp_path / "rated"
+    with ScriptedEndpoint(lambda body: "\\boxed{101}").serving() as endpoint:
+        command = ["data", "difficulty", str(file), "--out", str(out), "--set"]
+        settings = [f"endpoint.url={endpoint.url}", "endpoint.model=m", "difficulty.rollouts=2"]
+        assert main([*command, *settings]) == 0
+    exact, roomy = load_samples(out / "samples.jsonl")
+    assert (exact.pass_rate, roomy.pass_rate, roomy.tolerance) == (0, 1, 0.02)

@@ -105,6 +105,14 @@ def test_answers_are_compared_whatever_their_case() -> None:
     assert not item.flips
 
 
+def test_numbers_are_compared_as_in_training_within_the_samples_tolerance() -> None:
+    orders = all_orders(2)
+    exact = judge(sum_sample(), orders, ["\\boxed{12 cm}", "\\boxed{12.1}"])
+    assert [answer.right for answer in exact.answers] == [True, False]
+    roomy = sum_sample().model_copy(update={"tolerance": 0.01})
+    assert judge(roomy, orders, ["\\boxed{12.1}"] * 2).always_right
+
+
 def test_few_orders_are_all_asked_and_many_are_drawn_with_the_original_among_them() -> None:
     assert orders_to_ask(letter_sample(3), 6, seed=0) == all_orders(3)
     drawn = orders_to_ask(letter_sample(4), 6, seed=0)
