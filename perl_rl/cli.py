@@ -250,7 +250,7 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add = score.add_argument
     add("file", type=Path, metavar="FILE.jsonl")
     add("--config", type=Path, metavar="CONFIG", help="score as this run does (its YAML file)")
-    add_set(score, _SET)
+    add_set(score, "override settings, e.g. reward.extraction=lenient")
     text = "a second opinion on answers, but letters, that rules do not find right: an address"
     add("--judge", metavar="URL", help=text)
     add("--judge-model", metavar="NAME", help="the judge's name there")
