@@ -13,6 +13,7 @@ _G = r"[ \t]"
 _NOUN = r"(?:images?|pictures?|pics?|photos?|photographs?|imgs?|figures?|figs?\.?)(?![\w-])"
 _ORDINAL = rf"(?:{'|'.join(ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th)|last)"
 _SPOT = r"(?:position|place|slot|spot)"
+_COUNT = r"(?:[一二三四五六七八九十]|\d{1,2})"
 _NAME = r"(?:\d{1,2}|(?-i:[A-H]))\b"
 
 _DOUBTFUL: list[tuple[str, str]] = [
@@ -50,8 +51,19 @@ _DOUBTFUL: list[tuple[str, str]] = [
         "unclear_name",
         rf"\b{_NOUN}{_G}*[#(]?{_NAME}\)?{_G}+(?:with|against){_G}+#?{_NAME}(?={_G}*(?:[.,;:?!)\n]|$))",
     ),
+    # 第一、二张图, 第一和第二张图; 倒数第二张图, 首张图, 第一组图, 第2页; 第三个是
+    ("unclear_place", rf"第{_COUNT}[张幅]?[、和与及或,，]第?{_COUNT}[张幅]"),
+    ("unclear_place", rf"倒数第{_COUNT}|[首末尾][张幅]|第{_COUNT}(?:[组行列排]的?图|页)"),
+    ("unclear_place", rf"第{_COUNT}个(?=[是有和与，。？?]|$)"),
+    # ①图, 2号图, B图, 甲图, 甲乙两图; 图b, 图2a
+    ("unclear_name", r"(?:[①-⑩]|\d号|(?<![A-Za-z])(?-i:[A-H])|[甲乙丙丁][两]?)图"),
+    ("unclear_name", r"图[ \t]*(?-i:[a-h]|\d{1,2}[a-z])(?![A-Za-z])"),
+    # 上图, 右下图, where not in 以上图片 or 如下图所示
+    ("place_of_another_layout", r"(?:[左右][上下]|(?<![以如])[上下])图(?![片像])"),
 ]
 _PATTERNS = [(reason, re.compile(pattern, re.I)) for reason, pattern in _DOUBTFUL]
+# Letters in Chinese text, which has no blanks around them.
+_LETTER = re.compile(r"(?<=[\u4e00-\u9fff])(?P<token>[A-H])(?![A-Za-z])")
 _HASH = re.compile(r"(?<!\w)#[ \t]?(?P<token>\d{1,2})\b")
 
 
@@ -65,7 +77,8 @@ def refuse_doubtful(text: str, slots: Slots, atoms: Iterable[Atom]) -> None:
         if match := pattern.search(text):
             raise Refused(reason, match.group())
     starts = {atom.start for atom in atoms}
-    for match in _HASH.finditer(text):
+    letters = _LETTER.finditer(text) if slots.lettered else ()
+    for match in (*_HASH.finditer(text), *letters):
         name = read_name(match["token"], slots.names.count)
         known = name is not None and slots.names.slot(name) is not None
         if known and match.start("token") not in starts:

@@ -150,6 +150,9 @@ UNTOUCHED = [
     "Is vitamin C shown?",
     "Does the camera move left or right? (A) left (B) right",
     "如图所示，求面积。",
+    "如下图所示，求面积。",
+    "以上图片中有几只猫？",
+    "第三个问题：有几只猫？",
     "两张图一样吗？",
     "左边的狗是什么颜色？",
 ]
@@ -222,6 +225,21 @@ REFUSED = [
     ("图甲是什么？", "unclear_name"),
     ("图1到图2有什么变化？", "set_of_images"),
     ("中间的图是什么？", "place_of_another_layout"),
+    ("上图是什么？", "place_of_another_layout"),
+    ("右下图是什么？", "place_of_another_layout"),
+    ("第一、二张图一样吗？", "unclear_place"),
+    ("第一和第二张图一样吗？", "unclear_place"),
+    ("倒数第二张图是什么？", "unclear_place"),
+    ("首张图是什么？", "unclear_place"),
+    ("第一组图是什么？", "unclear_place"),
+    ("第三个是什么？", "unclear_place"),
+    ("①图是什么？", "unclear_name"),
+    ("2号图是什么？", "unclear_name"),
+    ("B图是什么？", "unclear_name"),
+    ("甲图是什么？", "unclear_name"),
+    ("图b是什么？", "unclear_name"),
+    ("图2a是什么？", "unclear_name"),
+    ("A. <image>\nB. <image>\nC. <image>\n选项B是什么？", "unclear_name"),
 ]
 
 REFUSED_PAIRS = [
