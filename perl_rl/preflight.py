@@ -59,7 +59,7 @@ def _check_weights(folder: Path) -> None:
     for index in folder.glob("*.index.json"):
         try:
             files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{index}: is no index of weight files; copy the model again") from None
         missing = sorted(name for name in files if not (folder / name).is_file())
         if missing:
@@ -67,8 +67,12 @@ def _check_weights(folder: Path) -> None:
                 f"model.path {folder}: {index.name} names {missing[0]}, which is not there "
                 f"({len(missing)} files missing); copy the model again"
             )
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise UserError(f"model.path {folder}: holds no weights (*.safetensors); check the path")
+    if not any(folder.glob("*.safetensors")):
+        # Other formats are pickles, which may hold code.
+        raise UserError(
+            f"model.path {folder}: holds no weights (*.safetensors); check the path, or save the "
+            "model again with save_pretrained"
+        )
 
 
 def check_data(

@@ -45,7 +45,9 @@ def load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: holds no model (config.json is missing); check the path")
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    model = AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=torch.float32, use_safetensors=True
+    )
     return model.eval(), AutoProcessor.from_pretrained(folder)
 
 

@@ -28,6 +28,7 @@ def load_model(path: Path, config: Config) -> PreTrainedModel:
             dtype=getattr(torch, config.model.dtype),
             attn_implementation=config.trainer.attention,
             trust_remote_code=config.model.trust_remote_code,
+            use_safetensors=True,
         )
     except (OSError, ValueError) as error:
         raise UserError(f"model.path {path}: {' '.join(str(error).split())}") from None

@@ -85,6 +85,31 @@ async def test_a_large_body_is_refused_before_it_is_read(app: FastAPI) -> None:
             )
 
 
+@pytest.mark.parametrize("service", ["reward", "rollout"])
+async def test_a_body_of_untold_length_is_refused_while_it_is_read(
+    service: str, tmp_path: Path
+) -> None:
+    security, sent = SecurityConfig(token=TOKEN), 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(1000):
+            sent += 1
+            yield b" " * 2**16
+
+    opened, path = {
+        "reward": (reward(security), "/score"),
+        "rollout": (rollout(security, tmp_path), "/v1/chat/completions"),
+    }[service]
+    async with opened() as app, client(app, TOKEN) as http:
+        refused = await http.post(
+            path, content=endless(), headers={"Content-Type": "application/json"}
+        )
+    assert refused.status_code == 413
+    assert f"the request is larger than {service}.max_request_mib allows" in refused.text
+    assert sent <= 18, "a MiB is the limit, in pieces of 64 KiB"
+
+
 async def test_a_node_that_does_not_sample_yet_says_what_to_wait_for(tmp_path: Path) -> None:
     async with rollout(SecurityConfig(token=TOKEN), tmp_path)() as app, client(app, TOKEN) as http:
         refused = await http.get("/v1/models")

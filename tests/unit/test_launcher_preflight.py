@@ -107,6 +107,19 @@ def test_a_model_folder_without_one_of_its_shards(folder: Path) -> None:
     assert "model-00002-of-00002.safetensors, which is not there" in text
 
 
+def test_pickled_weights_are_no_weights(folder: Path) -> None:
+    (folder / "model" / "model.safetensors").rename(folder / "model" / "pytorch_model.bin")
+    text = refusal(check_model, make_config(folder).model)
+    assert "holds no weights (*.safetensors)" in text and "save_pretrained" in text
+
+
+def test_an_index_of_shards_that_is_none(folder: Path) -> None:
+    index = folder / "model" / "model.safetensors.index.json"
+    index.write_text("[]")
+    text = refusal(check_model, make_config(folder).model)
+    assert text == f"{index}: is no index of weight files; copy the model again"
+
+
 def test_a_row_without_the_image_it_names(folder: Path) -> None:
     write_rows(folder, ROW, ROW | {"id": "two", "images": ["a.png", "c.png"]})
     text = refusal(check_data, make_config(folder), folder)
@@ -143,6 +156,19 @@ def test_a_port_in_use(folder: Path) -> None:
 def test_two_services_that_want_the_same_port(folder: Path) -> None:
     config = make_config(folder, reward={"port": 28101}, rollout={"port": 28100, "nodes": 2})
     assert "port 28101 is wanted by the reward service too" in refusal(check_ports, config)
+
+
+def test_a_port_that_does_not_exist(folder: Path) -> None:
+    config = make_config(folder, rollout={"port": 65_535, "nodes": 2})
+    assert refusal(check_ports, config) == (
+        "rollout.port: its nodes would need port 65536; lower it"
+    )
+
+
+def test_a_run_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    text = refusal(check_run_dir, tmp_path / "run", False)
+    assert text == f"{tmp_path / 'run'}: is not a folder; choose another --run-dir"
 
 
 def test_a_folder_with_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:

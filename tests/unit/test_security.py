@@ -150,6 +150,12 @@ async def test_an_endpoint_that_repeats_its_key_is_not_quoted_whole():
     assert "answered 401" in str(caught.value) and "no such key: ***" in str(caught.value)
 
 
+def test_services_listen_on_loopback_unless_told_otherwise(tmp_path):
+    config = Config.model_validate(demo_config(tmp_path, ADDRESS))
+    hosts = {service: getattr(config, service).host for service in ("rollout", "reward", "trainer")}
+    assert hosts == dict.fromkeys(hosts, "127.0.0.1")
+
+
 def test_an_open_address_without_a_token_is_warned_about(caplog):
     warn_if_open("reward", "127.0.0.1", None)
     warn_if_open("reward", "0.0.0.0", SECRET)

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from perl_rl.demo.model import build_model, build_processor, save
 from services.trainer import control_plane
 from services.trainer.__main__ import serve
 from services.trainer.control_plane import ControlPlane
@@ -57,6 +59,16 @@ def test_a_model_that_cannot_be_loaded_is_named(config: Config, tmp_path: Path) 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=rf"^model\.path {re.escape(str(tmp_path))}/model: \S"):
+        load_model(config.model.path, config)
+
+
+def test_pickled_weights_are_not_loaded(config: Config, tmp_path: Path) -> None:
+    processor = build_processor()
+    model = build_model(processor, seed=0)
+    save(model, processor, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "model" / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"^model\.path .*/model: .*safetensors"):
         load_model(config.model.path, config)
 
 
