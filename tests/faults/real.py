@@ -21,7 +21,7 @@ from tests.faults.injection import accounted, inject
 from tests.faults.setups import Real
 from tests.faults.system import System
 
-STEPS = 30
+STEPS = 40
 
 PATIENCE_S = 300.0
 """An engine takes a minute to start again, and more where other work shares the machine."""
@@ -53,7 +53,7 @@ async def run_both(folder: Path, seed: int, account: Account, seconds: float, st
         steps: of each run.
     """
     deadline = time.monotonic() + seconds - EVALUATION_S
-    answers = []
+    systems = []
     for name, faults in (("undisturbed", []), ("disturbed", account.asked)):
         began, system = time.monotonic(), System(folder / name, seed, Real(steps))
         async with accounted(system, account, deadline):
@@ -62,7 +62,10 @@ async def run_both(folder: Path, seed: int, account: Account, seconds: float, st
         if account.cut_short or account.wrong():
             return
         print(f"{name} run: {steps} steps in {time.monotonic() - began:.0f} s", flush=True)
-        answers.append(await asyncio.to_thread(_answers, system.run_dir / "policy", system.config))
+        systems.append(system)
+    answers = [
+        await asyncio.to_thread(_answers, one.run_dir / "policy", one.config) for one in systems
+    ]
     account.comparison, worse = compare(*answers)
     if worse:
         account.failure = "the disturbed run has learnt less than its noise explains"
