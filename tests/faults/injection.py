@@ -17,10 +17,10 @@ from tests.faults.system import FaultFound, System
 PATIENCE_S = 180.0
 """The longest time after a fault in which no step may be trained."""
 
-CLOSING_S = 150.0
+CLOSING_S = 90.0
 """Kept for the end: the last steps, the last checkpoint, the comparison of the accounts."""
 
-RECOVERY_S = 90.0
+RECOVERY_S = 60.0
 """No fault is begun with less than this left before the closing."""
 
 AUDIT_WITHIN_S = 15.0

@@ -21,7 +21,8 @@ from tests.faults.injection import accounted, inject
 from tests.faults.setups import Real
 from tests.faults.system import System
 
-STEPS = 40
+STEPS = 60
+"""As many as the demo trains."""
 
 PATIENCE_S = 300.0
 """An engine takes a minute to start again, and more where other work shares the machine."""
