@@ -21,7 +21,7 @@ from pydantic import (
 
 from shared.sample import AnswerKind, OrderRule
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class MalformedMessage(ValueError):
@@ -172,9 +172,17 @@ class TrajectoryBatch(Message):
     node: str
     prompt_token_ids: TokenIds
     """(P,) int32, image placeholders expanded as the engine saw them."""
+    image_grids: tuple[tuple[int, int, int], ...]
+    """For each image of the task, its patches in time, height and width as the engine cut it."""
     responses: tuple[Response, ...]
     sampled_s: float
     """Seconds from the first request to the last token."""
+
+    @model_validator(mode="after")
+    def _one_grid_each(self) -> Self:
+        if len(self.image_grids) != len(self.task.images):
+            raise ValueError(f"{len(self.task.images)} images with {len(self.image_grids)} grids")
+        return self
 
 
 class Reward(Message):

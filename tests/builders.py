@@ -52,10 +52,12 @@ def response(tokens: int = 3, step: int = 5, text: str = "<think></think>\\boxed
 
 def batch(**changes: Any) -> TrajectoryBatch:
     """Two answers to `task(**changes)`."""
+    asked = task(**changes)
     return TrajectoryBatch(
-        task=task(**changes),
+        task=asked,
         node="rollout-0",
         prompt_token_ids=[1, 2, 3],
+        image_grids=((1, 4, 4),) * len(asked.images),
         responses=(response(3), response(5, step=4)),
         sampled_s=0.5,
     )

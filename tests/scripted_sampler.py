@@ -75,13 +75,14 @@ class ScriptedSampler:
             add_generation_prompt=True,
             tokenize=False,
         )
-        prompt = self._processor(text=[text], images=pictures or None)["input_ids"][0]
+        seen = self._processor(text=[text], images=pictures or None)
         wrong = "x" * (1 + task.order_index)
         texts = [task.answer if index % 2 else wrong for index in range(task.n)]
         return TrajectoryBatch(
             task=task,
             node="scripted",
-            prompt_token_ids=prompt,
+            prompt_token_ids=seen["input_ids"][0],
+            image_grids=seen["image_grid_thw"].tolist() if pictures else (),
             responses=tuple(self._response(text, task.issued_at) for text in texts),
             sampled_s=0.0,
         )

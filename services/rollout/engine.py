@@ -35,6 +35,7 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         model=str(model.path),
         dtype=model.dtype,
         trust_remote_code=model.trust_remote_code,
+        load_format="safetensors",
         max_model_len=engine.max_model_len,
         limit_mm_per_prompt={"image": engine.max_images, "video": 0},
         mm_processor_kwargs=pixel_bounds(config),
@@ -56,6 +57,15 @@ def engine_args(config: Config) -> AsyncEngineArgs:
     )
 
 
+def request_bounds(config: Config) -> dict[str, str]:
+    """vLLM's environment variables that bound what one request to the API may cost."""
+    most_answers = max(config.rollout.engine.max_num_seqs, config.sampling.n)
+    return {
+        "VLLM_MAX_IMAGE_PIXELS": str(config.data.max_image_pixels),
+        "VLLM_MAX_N_SEQUENCES": str(most_answers),
+    }
+
+
 def pixel_bounds(config: Config) -> dict[str, int] | None:
     """Arguments that make the engine resize images as the trainer does."""
     bounds = {"min_pixels": config.model.min_pixels, "max_pixels": config.model.max_pixels}
@@ -72,6 +82,7 @@ async def start_engine(config: Config, stop: asyncio.Event) -> AsyncLLM | None:
         EngineFailed: when it does not start.
     """
     os.environ[NODE_VARIABLE] = str(os.getpid())
+    os.environ.update(request_bounds(config))
     arguments = engine_args(config)
     starting = asyncio.ensure_future(asyncio.to_thread(AsyncLLM.from_engine_args, arguments))
     stopped = asyncio.ensure_future(stop.wait())

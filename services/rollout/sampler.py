@@ -15,6 +15,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
 from services.rollout.failures import EngineDead, SamplingFailed, Unanswerable
+from services.rollout.grids import Grid, GridMemory
 from shared.config import Config
 from shared.errors import UserError
 from shared.images import ImageStore
@@ -41,6 +42,7 @@ class Sampler:
         self._processor = AutoProcessor.from_pretrained(
             config.model.path, trust_remote_code=config.model.trust_remote_code
         )
+        self._grids = GridMemory()
 
     async def sample(self, task: PromptTask) -> TrajectoryBatch:
         """Answer `task` ``task.n`` times; the same seed and policy give the same answers.
@@ -61,11 +63,12 @@ class Sampler:
         except UserError as error:
             raise Unanswerable(str(error)) from None
         began = time.monotonic()
-        output = await self._generate(task, pictures)
+        output, grids = await self._generate(task, pictures)
         return TrajectoryBatch(
             task=task,
             node=self._node,
             prompt_token_ids=np.array(output.prompt_token_ids, dtype=np.int32),
+            image_grids=grids,
             responses=tuple(_response(one) for one in output.outputs),
             sampled_s=time.monotonic() - began,
         )
@@ -77,7 +80,9 @@ class Sampler:
         parameters = sampling_parameters(settings, n=1, seed=0)
         await self._run("<image>", [picture], ["warm-up"], parameters)
 
-    async def _generate(self, task: PromptTask, pictures: list[Image.Image]) -> RequestOutput:
+    async def _generate(
+        self, task: PromptTask, pictures: list[Image.Image]
+    ) -> tuple[RequestOutput, tuple[Grid, ...]]:
         parameters = sampling_parameters(task.sampling, task.n, task.seed)
         try:
             return await self._run(task.question, pictures, list(task.images), parameters)
@@ -92,7 +97,8 @@ class Sampler:
         pictures: list[Image.Image],
         names: list[str],
         parameters: SamplingParams,
-    ) -> RequestOutput:
+    ) -> tuple[RequestOutput, tuple[Grid, ...]]:
+        """The finished output, and how each image was cut."""
         # Text, with one placeholder an image: the engine would expand expanded ids again.
         prompt: dict[str, Any] = {"prompt": self._render(question)}
         if pictures:
@@ -102,12 +108,14 @@ class Sampler:
         renderer = self._engine.renderer
         parsed = parse_model_prompt(self._engine.model_config, prompt)
         [rendered] = await renderer.render_cmpl_async([parsed])
+        processed = rendered["mm_kwargs"]["image"] if pictures else ()
+        grids = self._grids.of(names, processed)
         final: RequestOutput | None = None
         async for output in self._engine.generate(rendered, parameters, uuid.uuid4().hex):
             final = output
         if final is None or not final.finished:
             raise SamplingFailed("the engine ended a request without its answer")
-        return final
+        return final, grids
 
     def _render(self, question: str) -> str:
         text: str = self._processor.apply_chat_template(

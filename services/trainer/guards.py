@@ -7,6 +7,7 @@ checks of a group's numbers, and the watch over log-probabilities, step after st
 import logging
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -56,6 +57,33 @@ def check_vocabulary(order: ScoredOrder, size: int) -> None:
                 f"group {order.batch.task.group_id}: node {order.batch.node} sampled token "
                 f"{strange[0]}, the trainer's model has {size}; give both the same model folder"
             )
+
+
+def check_grids(order: ScoredOrder, ours: list[list[int]]) -> None:
+    """Sampler and trainer cut each picture into the same patches, rows and columns alike.
+
+    Equal token ids do not say so: a picture of 2 x 8 patches has as many tokens as one of 4 x 4,
+    and other positions.
+
+    Args:
+        ours: (images, 3) patches in time, height and width, of the order's images.
+
+    Raises:
+        GuardStop: naming group, node, image and both grids.
+    """
+    task = order.batch.task
+    for place, (theirs, own) in enumerate(zip(order.batch.image_grids, ours, strict=True)):
+        if list(theirs) != own:
+            raise GuardStop(
+                f"group {task.group_id}, order {task.order_index}: node {order.batch.node} cut "
+                f"image {place + 1} into {_product(theirs)} patches, the trainer into "
+                f"{_product(own)}; give both the same model folder, model.min_pixels and "
+                "model.max_pixels, and the same release"
+            )
+
+
+def _product(grid: Sequence[int]) -> str:
+    return "x".join(map(str, grid))
 
 
 def check_features(group_id: str, grid_patches: list[int], patches: int) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from services.trainer.advantages import group_advantages
-from services.trainer.guards import check_features, check_vocabulary
+from services.trainer.guards import check_features, check_grids, check_vocabulary
 from services.trainer.packing import PackedResponse, PreparedGroup, PreparedOrder
 from services.trainer.selection import select
 from shared.config import Config
@@ -61,6 +61,7 @@ class GroupPreparer:
 
         Raises:
             TokenMismatch: when an order's prompt ids are not those the sampler used.
+            GuardStop: when its pictures, or the tokens sampled, cannot be this model's.
         """
         if self._keep is not None:
             group = select(group, self._keep, self._objective.advantage == "per_order")
@@ -73,6 +74,7 @@ class GroupPreparer:
         for order in group.orders:
             check_vocabulary(order, self._vocabulary)
             images = tuple(names.index(name) for name in order.batch.task.trained_images())
+            check_grids(order, grid[list(images)].tolist())
             prompt_ids = self._prompt_ids(order, [tokens[image] for image in images])
             # Sampled from distorted pictures: other log-probabilities there are no mismatch.
             comparable = None if order.batch.task.clean_images else current

@@ -54,7 +54,7 @@ class SimulatedSampler:
         self.going = asyncio.Event()
         """Cleared while the engine is to hang."""
         self.going.set()
-        self._prompts: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}
+        self._prompts: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
 
     async def sample(self, task: PromptTask) -> TrajectoryBatch:
         """As `services.rollout.sampler.Sampler.sample`."""
@@ -64,23 +64,28 @@ class SimulatedSampler:
         await self.going.wait()
         key = (task.question, task.images)
         if key not in self._prompts:
-            self._prompts[key] = await asyncio.to_thread(self._prompt_ids, task.question, pictures)
+            self._prompts[key] = await asyncio.to_thread(self._see, task.question, pictures)
         texts = [task.answer if rng.random() < 0.5 else "none of them" for _ in range(task.n)]
         return TrajectoryBatch(
             task=task,
             node=self._node.name,
-            prompt_token_ids=self._prompts[key],
+            **self._prompts[key],
             responses=tuple(self._response(text) for text in texts),
             sampled_s=self._pause_s,
         )
 
-    def _prompt_ids(self, question: str, pictures: list[Image.Image]) -> np.ndarray:
+    def _see(self, question: str, pictures: list[Image.Image]) -> dict[str, Any]:
+        """The batch's fields that tell what an engine would have seen."""
         text = self._processor.apply_chat_template(
             messages(question, self._config.data.instruction),
             add_generation_prompt=True,
             tokenize=False,
         )
-        return np.array(self._processor(text=[text], images=pictures)["input_ids"][0])
+        seen = self._processor(text=[text], images=pictures)
+        return {
+            "prompt_token_ids": np.array(seen["input_ids"][0]),
+            "image_grids": seen["image_grid_thw"].tolist(),
+        }
 
     def _response(self, answer: str) -> Response:
         text = f"<think></think>\\boxed{{{answer}}}"

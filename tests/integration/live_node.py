@@ -23,6 +23,7 @@ from starlette.routing import Route
 from transformers import AutoModelForImageTextToText
 
 from services.rollout.app import create_app
+from services.rollout.engine import request_bounds
 from services.rollout.node import Node
 from services.rollout.service import RolloutService
 from services.trainer.spool import WeightSpool
@@ -183,7 +184,11 @@ def live_config(redis_url: str, model: Path) -> Config:
                 "min_pixels": 56 * 56,
                 "max_pixels": 84 * 84,
             },
-            "data": {"train": "unused.jsonl", "instruction": "Answer in \\boxed{}."},
+            "data": {
+                "train": "unused.jsonl",
+                "instruction": "Answer in \\boxed{}.",
+                "max_image_pixels": 1_000_000,
+            },
             "rollout": {
                 "heartbeat_s": 0.5,
                 "lost_after_s": 3.0,
@@ -212,7 +217,7 @@ def running_node(redis_url: str, models: tuple[Path, Path], versions: Path) -> I
     live.ready_without_weights = live.do(live.get("/readyz"))
     # The engine's processes have what they need; others that tests start must not inherit it.
     os.environ.clear()
-    os.environ.update(before)
+    os.environ.update(before | request_bounds(live.config))
     live.publish(weights_of(models[0]))
     yield live
     live.do(live.end())

@@ -54,8 +54,9 @@ def test_expanded_ids_and_greedy_answers_equal_transformers(
     asked = ask(live_node, 12, sampling=GREEDY)
     assert max(len(one.images) for one in asked) >= 3
     for one, batch in zip(asked, answers(live_node, asked), strict=True):
-        expected = references[0].inputs(one)["input_ids"][0].tolist()
-        assert batch.prompt_token_ids.tolist() == expected
+        seen = references[0].inputs(one)
+        assert batch.prompt_token_ids.tolist() == seen["input_ids"][0].tolist()
+        assert batch.image_grids == tuple(map(tuple, seen["image_grid_thw"].tolist()))
         [response] = batch.responses
         logprobs = references[0].logprobs(one, response)
         assert logprobs.argmax(-1).tolist() == response.token_ids[: len(logprobs)].tolist()

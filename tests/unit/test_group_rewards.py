@@ -61,7 +61,9 @@ def group_of(*orders: tuple[PromptTask, list[str | None]]) -> ScoredGroup:
         rewards = tuple(
             Reward(total=0.5, accuracy=0.0, format=1.0, extracted=one) for one in answers
         )
-        answered = batch().model_copy(update={"task": asked, "responses": responses})
+        answered = batch(images=asked.images).model_copy(
+            update={"task": asked, "responses": responses}
+        )
         scored.append(ScoredOrder(batch=answered, rewards=rewards, scored_s=0.0))
     return ScoredGroup(group_id="g-7", orders=tuple(scored))
 

@@ -81,6 +81,21 @@ def test_a_sampler_that_resizes_pictures_otherwise_is_found(policy, pictures, sc
         GroupPreparer(config, model).prepare(fewer, pictures, VERSION)
 
 
+def test_a_sampler_that_cuts_pictures_otherwise_into_as_many_tokens_is_found(
+    policy, pictures, scored
+):
+    config, model = policy
+    first, (time, height, width) = scored.orders[0].batch.image_grids
+    other = change_order(scored, image_grids=(first, (time, height // 2, width * 2)))
+    message = (
+        r"g-7, order 0: node scripted cut image 2 into 1x2x8 patches, the trainer into 1x4x4; "
+        r"give both the same model folder, model\.min_pixels and model\.max_pixels"
+    )
+
+    with pytest.raises(GuardStop, match=message):
+        GroupPreparer(config, model).prepare(other, pictures, VERSION)
+
+
 def test_a_sampler_with_another_instruction_of_the_same_length_is_found(policy, pictures, scored):
     config, model = policy
     ids = scored.orders[0].batch.prompt_token_ids.copy()
