@@ -12,12 +12,13 @@ import pytest
 import yaml
 
 from perl_rl import demo
+from perl_rl.data.config import STAGES
 from perl_rl.demo.digits import write_data
 from shared.images import digest
 from tests.integration.live_node import TOKEN, LiveNode, weights_of
 
 START_MODEL = Path(demo.__file__).parent / "start_model"
-SAMPLES, ROLLOUTS = 150, 4
+SAMPLES, ROLLOUTS = 300, 4
 PATIENCE_S = 240.0
 
 
@@ -127,6 +128,12 @@ def test_prepared_through_a_rollout_node_killed_half_way_and_resumed(
     whole, killed = digests(tmp_path / "whole" / "work"), digests(work)
     print(f"train.jsonl {whole['train.jsonl'][:16]} and {killed['train.jsonl'][:16]}")
     assert whole == killed
+    reports = {stage: json.loads((work / stage / "report.json").read_text()) for stage in STAGES}
+    assert all(report["kept"] > 0 for report in reports.values())
+    assert reports["filter"]["taken"] == SAMPLES
+    # The endpoint had a word in both stages that ask it for one.
+    for stage in ("rephrase", "label"):
+        assert "unusable answers" in reports[stage]["details"]
     rows = pq.read_table(work / "difficulty" / "pass_rates.parquet").to_pylist()
     assert len(rows) == SAMPLES
     assert {(row["rollouts"], row["version"]) for row in rows} == {
