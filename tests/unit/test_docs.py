@@ -198,7 +198,7 @@ def test_every_module_and_target_exists(page: Path) -> None:
     code = [*prose(page), *FENCED.findall(text)]
     for target in re.findall(r"(?:^|[$`] ?)make ([a-z0-9-]+)", text, re.MULTILINE):
         assert target in targets, target
-    for module in re.findall(r"python -m ([\w.]+)", "\n".join(code)):
+    for module in re.findall(rf"python -m ((?:{'|'.join(FOLDERS)})\.[\w.]+)", "\n".join(code)):
         assert importlib.util.find_spec(module) is not None, module
 
 
