@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 import yaml
@@ -23,6 +24,7 @@ from shared.guard import descendants, running
 from shared.keys import Keys
 from shared.ledger import Ledger
 from shared.messages import PromptTask
+from shared.policy import PolicyBoard
 from shared.weights import Manifest
 from tests.format_files import IMAGES, digit, write_features, write_json
 from tests.scripted_sampler import ScriptedSampler, demo_config, end
@@ -31,6 +33,7 @@ pytestmark = pytest.mark.anyio
 
 RUN_TIMEOUT_S = 150.0
 STEPS = 4
+STAYS_S = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +273,33 @@ async def _training(state: RunState, incarnation: int) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_a_trainer_that_is_to_stay_serves_the_final_weights_until_told_to_stop(
+    files, tmp_path, redis_url
+):
+    run = Run(tmp_path, redis_url, files, steps=1, serve_after_end=True)
+    client = await connect(redis_url, 10.0)
+    async with run.started() as process:
+        await run.until((tmp_path / "run/policy/config.json").exists)
+        await run.until(lambda: not any(map(_is_rank, descendants(process.pid))))
+        # Others end a moment after their ranks.
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(process.wait()), STAYS_S)
+        newest = await PolicyBoard(client, Keys("test")).current()
+        assert newest is not None
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.get(f"{newest.url}/manifest")
+            manifest = Manifest.model_validate_json(answer.content)
+            data = (await http.get(f"{newest.url}/data")).content
+            ready = await http.get(f"{newest.url.partition('/weights')[0]}/readyz")
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 0
+
+    assert str(manifest.version) == "1.1"
+    assert len(data) == manifest.nbytes
+    assert ready.status_code == 200
+    assert (await RunState(client, Keys("test")).get()).phase == "done"
+
+
 def _kill_ranks(control_plane: int) -> None:
     """SIGKILL to the processes that train, not to the control plane or to torchrun."""
     killed = [pid for pid in descendants(control_plane) if _is_rank(pid)]
@@ -279,5 +309,8 @@ def _kill_ranks(control_plane: int) -> None:
 
 
 def _is_rank(pid: int) -> bool:
-    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
     return b"services.trainer.worker" in words and b"torch.distributed.run" not in words
