@@ -32,7 +32,7 @@ compose-test: setup
 	$(BIN)/python -m pytest tests/compose -s
 
 integration: setup
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/integration -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # A hundred faults in under half an hour (docs/faults.md); as root, for a disk that can be filled.
 faults: setup

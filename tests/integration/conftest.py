@@ -19,7 +19,10 @@ _ENGINE_FILES = {
     "test_rollout_service",
 }
 # The longest first, so that test processes end at about the same time.
-_FIRST = (_ENGINE, "test_trainer", "test_faults", "test_multihost")
+_FIRST = (
+    *(_ENGINE, "test_trainer", "test_faults", "test_multihost", "test_secrets"),
+    *("test_resumed_data", "test_report_evaluation", "test_trainer_host"),
+)
 
 
 def _group(file: str) -> str:
