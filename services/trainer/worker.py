@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from services.trainer import collective
-from services.trainer.canary import judge
+from services.trainer.canary import has_pictures, judge
 from services.trainer.checkpoint import CheckpointFolder, CheckpointState
 from services.trainer.deepspeed_engine import (
     checkpoint_bytes,
@@ -203,7 +203,7 @@ class Rank:
         self._phase("training")
         mine = self._my_groups(batch)
         minibatches = [[self._prepare(group) for group in groups] for groups in mine]
-        canary = self._canary(minibatches[0][0])
+        canary = self._canary([group for groups in minibatches for group in groups])
         sums, grad_norm = self._stepper.train(minibatches)
         times.trained()
         guards = self._watch(sums, canary)
@@ -218,10 +218,12 @@ class Rank:
         if self.version.step % every == 0 and self.version.step < self._config.trainer.steps:
             self.checkpoint()
 
-    def _canary(self, group: PreparedGroup) -> float | None:
+    def _canary(self, groups: list[PreparedGroup]) -> float | None:
+        """The reaction of the first group with pictures, in the steps that are due for it."""
         every = self._config.trainer.guard.canary_every_steps
         due = every > 0 and (self.version.step + 1) % every == 0
-        return self._stepper.canary(group) if due else None
+        shown = next(filter(has_pictures, groups), groups[0])
+        return self._stepper.canary(shown) if due else None
 
     def _watch(self, sums: LossSums, canary: float | None) -> dict[str, float | None]:
         """Judge the step's figures, equal on every rank, before its weights are published.

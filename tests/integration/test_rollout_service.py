@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import zlib
 from typing import Any
 
 import httpx
@@ -199,6 +200,37 @@ def test_chat_completions_fetch_no_image_from_an_address(live_node: LiveNode) ->
     answer = live_node.do(_chat(live_node, _body(live_node, address)))
     assert answer.status_code == 400
     assert live_node.publisher.requests == []
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "message"),
+    [
+        (1001, 1000, "1001x1000"),
+        # More than Pillow itself allows, which says so first.
+        (100_000, 100_000, "10000000000 pixels"),
+    ],
+)
+def test_chat_completions_decode_no_picture_with_too_many_pixels(
+    live_node: LiveNode, width: int, height: int, message: str
+) -> None:
+    data = bytearray(next(iter(ask(live_node, 1)[0].images.values())))
+    assert data.startswith(b"\x89PNG")
+    data[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    url = "data:image/png;base64," + base64.b64encode(data).decode()
+    answer = live_node.do(_chat(live_node, _body(live_node, url)))
+    assert answer.status_code == 400, answer.text
+    assert message in answer.text
+    answers(live_node, ask(live_node, 1))
+
+
+def test_chat_completions_give_no_more_answers_than_the_engine_has_room_for(
+    live_node: LiveNode,
+) -> None:
+    most = live_node.config.rollout.engine.max_num_seqs
+    answer = live_node.do(_chat(live_node, _body(live_node) | {"n": most + 1}))
+    assert answer.status_code == 400, answer.text
+    assert str(most) in answer.text
 
 
 def _body(live: LiveNode, address: str | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +18,8 @@ from transformers import AutoModelForImageTextToText
 
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
+from perl_rl.observe import look
+from perl_rl.status import describe
 from services.trainer.runstate import RunState
 from shared.config import load_config
 from shared.connection import connect
@@ -298,6 +301,57 @@ async def test_a_trainer_that_is_to_stay_serves_the_final_weights_until_told_to_
     assert len(data) == manifest.nbytes
     assert ready.status_code == 200
     assert (await RunState(client, Keys("test")).get()).phase == "done"
+
+
+@pytest.fixture
+def blind(files, tmp_path):
+    """The same files with a model whose vision tower gives the same features for all pictures."""
+    processor = build_processor()
+    model = build_model(processor, seed=0)
+    with torch.no_grad():
+        for parameter in model.model.visual.merger.parameters():
+            parameter.zero_()
+    save(model, processor, tmp_path / "model")
+    for data in files.iterdir():
+        if data.name != "model":
+            (tmp_path / data.name).symlink_to(data)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("sees", "guard", "message"),
+    [
+        # The scripted sampler's log-probabilities are nobody's.
+        (
+            True,
+            {"mismatch_stop_above": 0.5, "window": 1, "canary_every_steps": 0},
+            r"step 1: log-probabilities of trainer and sampler differ by \d.* check that every "
+            r"rollout node has the trainer's model folder",
+        ),
+        (
+            False,
+            {"mismatch_stop_above": None, "canary_every_steps": 1, "canary_stop_below": 1e-6},
+            r"step 1: with other pictures .* change by 0 a token .*: the policy does not look at "
+            r"its pictures; check that the model's vision weights were loaded",
+        ),
+    ],
+    ids=["other log-probabilities", "no sight"],
+)
+async def test_a_guard_ends_a_run_before_its_weights_are_published(
+    sees, guard, message, files, blind, tmp_path, redis_url
+):
+    run = Run(tmp_path / "it", redis_url, files if sees else blind, guard=guard)
+    async with run.started() as process:
+        assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 2
+
+    client = await connect(redis_url, 10.0)
+    told = describe("test", await look(client, Keys("test")))
+    assert re.search(f"^now +trainer: failed .*{message}", told, re.MULTILINE), told
+    published = await PolicyBoard(client, Keys("test")).current()
+    assert published is not None and published.version.step == 0
+    counts = await (await run.ledger()).counts()
+    assert counts.balanced() and counts.trained == 0
+    assert run.metrics() == []
 
 
 def _kill_ranks(control_plane: int) -> None:
