@@ -1,0 +1,85 @@
+"""``perl-rl launch`` in a process of its own, for tests that watch a whole run from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+PATIENCE_S = 600.0
+MARK = "PERL_TEST_MARK"
+
+
+class Launch:
+    """A launcher in a process of its own, all of whose processes can be found by a mark."""
+
+    def __init__(self, config_file: Path, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.output = folder.with_suffix(".out")
+        self._mark = uuid.uuid4().hex
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "perl_rl", "launch", str(config_file)),
+                    *("--run-dir", str(folder), *options),
+                ],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {MARK: self._mark},
+            )
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert self._process.poll() is None, f"ended before {what}:\n{self.said()}"
+            assert time.monotonic() < deadline, f"no {what} in {PATIENCE_S} s:\n{self.said()}"
+            time.sleep(0.1)
+
+    def end(self, number: signal.Signals | None = None) -> int:
+        """Wait for the end, after a signal if one is given; returns the exit status."""
+        if number is not None:
+            self._process.send_signal(number)
+        return self._process.wait(timeout=PATIENCE_S)
+
+    def said(self) -> str:
+        return self.output.read_text()
+
+    def steps(self) -> int:
+        file = self.folder / "metrics.jsonl"
+        return file.read_text().count("\n") if file.exists() else 0
+
+    def processes(self) -> list[psutil.Process]:
+        """All that carry the mark and have not ended, wherever they went."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self._mark:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied):
+                continue
+        return found
+
+    def service(self, name: str) -> psutil.Process:
+        """The service itself, not the guard around it."""
+        for process in self.processes():
+            words = process.cmdline()
+            if name in words and "--parent" not in words:
+                return process
+        raise AssertionError(f"no process of {name}")
+
+    def redis(self) -> psutil.Process:
+        """The run's own server; it writes over its environment, so its guard is looked for."""
+        for guard in self.processes():
+            words = guard.cmdline()
+            if "--parent" in words and any(word.endswith("redis-server") for word in words):
+                return guard.children()[0]
+        raise AssertionError("no process of Redis")
+
+    def close(self) -> None:
+        for process in self.processes():
+            process.kill()
