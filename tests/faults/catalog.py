@@ -148,14 +148,20 @@ async def cut_from_trainer(system: System, rng: random.Random) -> None:
 
 
 async def corrupt_weights(system: System, rng: random.Random) -> None:
-    """A bit of a version's bytes flips on the way."""
+    """A bit of a version's bytes flips on the way; the node must notice and not load them."""
     wire, before = system.weights_wire, system.weights_wire.flipped
+    refused_before = _refused_weights(system)
     wire.flip_a_bit()
 
-    async def flipped() -> bool:
-        return wire.flipped > before
+    async def refused() -> bool:
+        return wire.flipped > before and _refused_weights(system) > refused_before
 
-    await system.until(flipped, "version fetched", APPEARS_S)
+    await system.until(refused, "damaged version refused by a node", APPEARS_S)
+
+
+def _refused_weights(system: System) -> int:
+    logs = [system.folder / "logs" / f"{name}.log" for name in system.nodes]
+    return sum(log.read_text(errors="replace").count("do not match the manifest") for log in logs)
 
 
 async def corrupt_checkpoint(system: System, rng: random.Random) -> None:
