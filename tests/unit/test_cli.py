@@ -9,6 +9,8 @@ import pytest
 import redis
 
 from perl_rl.cli import main
+from perl_rl.heldout import evaluate
+from shared.errors import UserError
 from shared.keys import Keys
 from shared.registry import NodeInfo
 
@@ -90,6 +92,35 @@ def test_a_service_needs_redis(tmp_path: Path) -> None:
     done = run("rollout", "serve", str(file))
     assert done.returncode == 2
     assert "'redis.url' is missing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            ["report", "FILE", "--run-dir", "runs/x"],
+            "the key 'redis.url' is missing; the run",
+        ),
+        (
+            ["dead-letters", "list", "FILE"],
+            "redis.url is missing; a run that launch started",
+        ),
+        (["dead-letters", "replay", "FILE"], "in the config.yaml of its run folder"),
+    ],
+)
+def test_what_asks_a_run_needs_redis_too(tmp_path: Path, command: list[str], message: str) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n")
+    done = run(*(str(file) if word == "FILE" else word for word in command))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert message in done.stderr
+
+
+def test_an_evaluation_needs_held_out_questions(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n")
+    with pytest.raises(UserError, match=r"run\.yaml: the key 'data\.heldout' is missing; nothing"):
+        evaluate(file, tmp_path, tmp_path / "out.json")
 
 
 def test_score_adds_the_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
