@@ -103,8 +103,8 @@ class Composition:
 
         Docker's own ``kill`` would also tell Docker not to start the container again.
         """
-        pid = str(self.inspect(container)["State"]["Pid"])
-        self.docker("run", "--rm", "--pid=host", "--user=0", "redis:7.2.5", "kill", "-9", pid)
+        kill = ["sh", "-c", f"kill -9 {self.inspect(container)['State']['Pid']}"]
+        self.docker("run", "--rm", "--pid=host", "--user=0", "redis:7.2.5", *kill)
 
     def status(self) -> str:
         """What ``perl-rl status`` prints inside the trainer's container; empty when it cannot."""
