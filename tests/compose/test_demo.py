@@ -134,4 +134,6 @@ def drained(composition: Composition) -> None:
         for one, service in containers.items()
     }
     composition.say(f"stopped: {status}")
+    if any(status.values()):
+        print(composition("logs", "--no-color", "--tail=30", *SERVICES))
     assert set(status.values()) == {0}
