@@ -15,8 +15,10 @@ _ENGINE_FILES = {
     "test_data_prepare",
     "test_eval_endpoint",
     "test_launch",
+    "test_openapi_live",
     "test_rollout_engine",
     "test_rollout_service",
+    "test_signals",
 }
 # The longest first, so that test processes end at about the same time.
 _FIRST = (
