@@ -2,6 +2,7 @@
 and none of it has an advisory that was looked at."""
 
 import re
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def test_every_requirement_is_exact(file: Path) -> None:
 
 def test_what_is_installed_is_what_was_locked() -> None:
     locked = pins(FOLDER / "cpu.lock")
-    installed = {canonicalize_name(one.name): one.version for one in metadata.distributions()}
+    # Of this folder alone: setuptools adds one with copies of its own to the search path.
+    there = metadata.distributions(path=[sysconfig.get_path("purelib")])
+    installed = {canonicalize_name(one.name): one.version for one in there}
     other = {
         name: (version, installed[name])
         for name, version in locked.items()
