@@ -6,6 +6,7 @@ random numbers, so that a seed repeats a suite.
 
 import asyncio
 import contextlib
+import errno
 import os
 import random
 import shutil
@@ -207,19 +208,31 @@ def flip_a_bit(file: Path) -> None:
 async def full_disk(system: System, rng: random.Random) -> None:
     """The checkpoints' disk is full when one is due."""
     stuffing = system.checkpoints / "stuffing"
-    free = shutil.disk_usage(system.checkpoints).free
-    with stuffing.open("wb") as stream:
-        os.posix_fallocate(stream.fileno(), 0, max(1, free - 4096))
     log = system.folder / "logs" / "trainer.log"
     before = log.read_text(errors="replace").count("the disk lacks")
 
     async def refused() -> bool:
+        fill_up(stuffing)
         return log.read_text(errors="replace").count("the disk lacks") > before
 
     try:
         await system.until(refused, "checkpoint refused for lack of room", APPEARS_S)
     finally:
         stuffing.unlink()
+
+
+def fill_up(file: Path) -> None:
+    """Let a file take, beside what it has, all but a little of what is free on its disk."""
+    free = shutil.disk_usage(file.parent).free - 4096
+    if free <= 0:
+        return
+    with file.open("ab") as stream:
+        try:
+            os.posix_fallocate(stream.fileno(), stream.tell(), free)
+        except OSError as error:
+            # A checkpoint took the room meanwhile; the next look takes what it leaves.
+            if error.errno != errno.ENOSPC:
+                raise
 
 
 async def malformed_message(system: System, rng: random.Random) -> None:
