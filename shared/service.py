@@ -1,4 +1,4 @@
-"""Running one service: its HTTP routes and its background work live and die together.
+"""One service: what all apps have in common; its routes and background work live and die together.
 
 SIGTERM or SIGINT sets the stop event; the work drains while the routes go on answering. If the work
 ends or fails, the routes end too and the process says why.
@@ -10,16 +10,22 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Literal
 
 import uvicorn
-from fastapi import FastAPI
-from fastapi.params import Depends
+from fastapi import Depends, FastAPI
+from fastapi.params import Depends as Guard
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from shared.auth import token_check
+from shared.body_limit import BodyLimit
+from shared.config.connections import SecurityConfig
 from shared.connection import OUTAGE
 from shared.errors import UserError, WaitTimeout
+from shared.rate_limit import RateLimit
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +64,51 @@ def warn_if_open(service: str, host: str, token: str | None) -> None:
         )
 
 
+class Health(BaseModel):
+    """Answer of the health routes."""
+
+    status: Literal["ok"] = "ok"
+
+
+def guarded_app(
+    title: str,
+    security: SecurityConfig,
+    responses: dict[int | str, dict[str, Any]],
+    *,
+    max_body: int,
+    body_setting: str,
+) -> tuple[FastAPI, list[Guard]]:
+    """An app with bounded requests, ``/healthz`` and its own document, for routes to be added.
+
+    Args:
+        responses: descriptions by status, for the document.
+        max_body: bytes that a request's body may have.
+        body_setting: what to name to those who send more.
+
+    Returns:
+        The app, and the token check that every route but health has to depend on.
+    """
+    app = FastAPI(title=title, openapi_url=None, responses=responses)
+    app.add_middleware(BodyLimit, max_bytes=max_body, setting=body_setting)
+    app.add_middleware(RateLimit, per_s=security.max_requests_per_s)
+    guarded: list[Guard] = [Depends(token_check(security.token))]
+
+    @app.get("/healthz")
+    async def healthz() -> Health:
+        return Health()
+
+    # FastAPI's own route, and its pages that load scripts from elsewhere, have no guard.
+    @app.get("/openapi.json", include_in_schema=False, dependencies=guarded)
+    async def document() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+    return app, guarded
+
+
 def metrics_route(
     app: FastAPI,
     registry: CollectorRegistry,
-    dependencies: Sequence[Depends] = (),
+    dependencies: Sequence[Guard] = (),
     refresh: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Add ``GET /metrics`` in Prometheus' text format.
@@ -76,18 +123,6 @@ def metrics_route(
         if refresh is not None:
             await refresh()
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def document_route(app: FastAPI, dependencies: Sequence[Depends]) -> None:
-    """Add ``GET /openapi.json``, under the same guard as what it describes.
-
-    FastAPI's own route, and its pages that load scripts from elsewhere, have no guard: make `app`
-    with ``openapi_url=None``.
-    """
-
-    @app.get("/openapi.json", include_in_schema=False, dependencies=list(dependencies))
-    async def document() -> JSONResponse:
-        return JSONResponse(app.openapi())
 
 
 def answer_outages(app: FastAPI) -> None:

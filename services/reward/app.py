@@ -4,20 +4,17 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException
 
 from services.reward.grading import UngradableGold
 from services.reward.judge import JudgeUnavailable
 from services.reward.metrics import Metrics
 from services.reward.penalties import MissingDetail
-from services.reward.schemas import Health, Score, ScoreRequest
+from services.reward.schemas import Score, ScoreRequest
 from services.reward.scoring import FunctionFailed, Scorer
-from shared.auth import token_check
-from shared.body_limit import BodyLimit
 from shared.config import RewardConfig
 from shared.config.connections import SecurityConfig
-from shared.rate_limit import RateLimit
-from shared.service import answer_outages, document_route, metrics_route
+from shared.service import Health, answer_outages, guarded_app, metrics_route
 
 logger = logging.getLogger(__name__)
 
@@ -36,25 +33,18 @@ def create_app(
         ready: whether the node takes work.
         refresh_metrics: sets gauges before ``/metrics`` answers.
     """
-    app = FastAPI(
-        title="PeRL reward",
-        openapi_url=None,
-        responses={
+    app, guarded = guarded_app(
+        "PeRL reward",
+        security,
+        {
             500: {"description": "A reward function of one's own failed"},
             503: {"description": "The node is starting or draining, or Redis does not answer"},
             504: {"description": "Not scored within reward.task_timeout_s"},
         },
+        max_body=config.max_request_mib * 2**20,
+        body_setting="reward.max_request_mib",
     )
     answer_outages(app)
-    app.add_middleware(
-        BodyLimit, max_bytes=config.max_request_mib * 2**20, setting="reward.max_request_mib"
-    )
-    app.add_middleware(RateLimit, per_s=security.max_requests_per_s)
-    guarded = [Depends(token_check(security.token))]
-
-    @app.get("/healthz")
-    async def healthz() -> Health:
-        return Health()
 
     @app.get("/readyz")
     async def readyz() -> Health:
@@ -78,7 +68,6 @@ def create_app(
             ) from None
 
     metrics_route(app, metrics.registry, dependencies=guarded, refresh=refresh_metrics)
-    document_route(app, guarded)
     return app
 
 

@@ -1,7 +1,5 @@
 """What the routes of the reward service take and give."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.reward.penalties import Details
@@ -65,9 +63,3 @@ class Score(BaseModel):
             extracted=reward.extracted,
             steps=None if reward.steps is None else list(reward.steps),
         )
-
-
-class Health(BaseModel):
-    """Answer of the health routes."""
-
-    status: Literal["ok"] = "ok"

@@ -2,7 +2,6 @@
 
 from argparse import Namespace
 from collections.abc import Iterator
-from typing import Literal
 
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
@@ -21,18 +20,9 @@ from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.node import Node
-from shared.auth import token_check
-from shared.body_limit import BodyLimit
 from shared.config import Config
-from shared.rate_limit import RateLimit
 from shared.registry import NodeState
-from shared.service import document_route, metrics_route
-
-
-class Health(BaseModel):
-    """Answer of ``/healthz``."""
-
-    status: Literal["ok"]
+from shared.service import guarded_app, metrics_route
 
 
 class Readiness(BaseModel):
@@ -47,26 +37,17 @@ def create_app(node: Node, config: Config) -> FastAPI:
 
     The OpenAI routes answer 503 until `open_api` has been called and the node is ready.
     """
-    app = FastAPI(
-        title="PeRL rollout",
-        openapi_url=None,
-        responses={503: {"description": "The node does not sample (now)"}},
+    app, guarded = guarded_app(
+        "PeRL rollout",
+        config.security,
+        {503: {"description": "The node does not sample (now)"}},
+        max_body=config.rollout.max_request_mib * 2**20,
+        body_setting="rollout.max_request_mib",
     )
-    app.add_middleware(
-        BodyLimit,
-        max_bytes=config.rollout.max_request_mib * 2**20,
-        setting="rollout.max_request_mib",
-    )
-    app.add_middleware(RateLimit, per_s=config.security.max_requests_per_s)
-    guarded = [Depends(token_check(config.security.token))]
 
     async def ready() -> None:
         if not node.ready:
             raise HTTPException(503, f"the node is {node.state}; wait until /readyz answers 200")
-
-    @app.get("/healthz")
-    async def healthz() -> Health:
-        return Health(status="ok")
 
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
@@ -84,7 +65,6 @@ def create_app(node: Node, config: Config) -> FastAPI:
     registry.register(node)
     registry.register(_EngineMetrics())
     metrics_route(app, registry, dependencies=guarded)
-    document_route(app, guarded)
     return app
 
 

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException
 from fastapi import Path as PathParameter
 from prometheus_client import CollectorRegistry, Gauge
 from pydantic import BaseModel
@@ -12,24 +12,15 @@ from starlette.responses import FileResponse
 
 from services.trainer.control_plane import ControlPlane
 from services.trainer.runstate import TrainerState
-from shared.auth import token_check
-from shared.body_limit import BodyLimit
 from shared.config.connections import SecurityConfig
 from shared.ledger import Counts
-from shared.rate_limit import RateLimit
-from shared.service import answer_outages, document_route, metrics_route
+from shared.service import Health, answer_outages, guarded_app, metrics_route
 from shared.weights import DATA_FILE, MANIFEST_FILE
 
 _MAX_BODY = 64 * 1024
 """Bytes; no route reads a body."""
 
 Version = Annotated[str, PathParameter(pattern=r"^\d{1,9}\.\d{1,9}$")]
-
-
-class Health(BaseModel):
-    """Answer of the health routes."""
-
-    status: Literal["ok"]
 
 
 class Status(BaseModel):
@@ -41,15 +32,14 @@ class Status(BaseModel):
 
 def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConfig) -> FastAPI:
     """The control plane's routes; all but health want the token when one is configured."""
-    app = FastAPI(
-        title="PeRL trainer",
-        openapi_url=None,
-        responses={503: {"description": "The trainer is not ready, or Redis does not answer"}},
+    app, guarded = guarded_app(
+        "PeRL trainer",
+        security,
+        {503: {"description": "The trainer is not ready, or Redis does not answer"}},
+        max_body=_MAX_BODY,
+        body_setting="the trainer",
     )
     answer_outages(app)
-    app.add_middleware(BodyLimit, max_bytes=_MAX_BODY, setting="the trainer")
-    app.add_middleware(RateLimit, per_s=security.max_requests_per_s)
-    guarded = [Depends(token_check(security.token))]
     registry = CollectorRegistry()
     step = Gauge("perl_trainer_step", "Policy version trained last", registry=registry)
     guards = {
@@ -69,16 +59,12 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
         registry=registry,
     )
 
-    @app.get("/healthz")
-    async def healthz() -> Health:
-        return Health(status="ok")
-
     @app.get("/readyz")
     async def readyz() -> Health:
         state = await plane.state.get()
         if state.phase in ("starting", "failed"):
             raise HTTPException(503, f"trainer is {state.phase} {state.detail}".strip())
-        return Health(status="ok")
+        return Health()
 
     @app.get("/status", dependencies=guarded)
     async def status() -> Status:
@@ -118,7 +104,6 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
             groups.labels(f"dropped:{reason}").set(number)
 
     metrics_route(app, registry, dependencies=guarded, refresh=refresh)
-    document_route(app, guarded)
     return app
 
 

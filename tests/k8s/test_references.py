@@ -152,6 +152,10 @@ def test_routes_are_read_as_the_app_has_them():
     assert routes("reward") <= paths
 
 
+# Of `shared.service`: the route that each of them adds.
+SHARED_ROUTES = {"guarded_app": "/healthz", "metrics_route": "/metrics"}
+
+
 def routes(service: str) -> set[str]:
     """The paths that all pods of a service have: a further host of the trainer has its own app."""
     apps = ["app.py", *(["host_app.py"] if service == "trainer" else [])]
@@ -164,8 +168,8 @@ def _routes(app: Path) -> set[str]:
     for node in ast.walk(ast.parse(app.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call):
             continue
-        if isinstance(node.func, ast.Name) and node.func.id == "metrics_route":
-            found.add("/metrics")
+        if isinstance(node.func, ast.Name) and node.func.id in SHARED_ROUTES:
+            found.add(SHARED_ROUTES[node.func.id])
         elif isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "post"):
             first = node.args[0] if node.args else None
             if isinstance(first, ast.Constant) and str(first.value).startswith("/"):
