@@ -34,7 +34,9 @@ def evaluate_folder(
 ) -> OrderReport:
     """Ask the model saved in `folder` every sample in up to `orders` orders and report on it."""
     model, processor = load(folder)
-    return evaluate(model, processor, samples, instruction, orders, max_tokens, progress)
+    kept, excluded = permutable(samples)
+    items = answers_by_item(model, processor, kept, instruction, orders, max_tokens, progress)
+    return report(items, excluded)
 
 
 def load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -51,22 +53,6 @@ def load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
     return model.eval(), AutoProcessor.from_pretrained(folder)
 
 
-def evaluate(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    samples: Sequence[Sample],
-    instruction: str,
-    orders: int,
-    max_tokens: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    seed: int = 0,
-) -> OrderReport:
-    """As `evaluate_folder`, for a model in memory."""
-    kept, excluded = permutable(samples)
-    items = answers_by_item(model, processor, kept, instruction, orders, max_tokens, progress, seed)
-    return report(items, excluded)
-
-
 def answers_by_item(
     model: PreTrainedModel,
     processor: ProcessorMixin,
@@ -77,7 +63,7 @@ def answers_by_item(
     progress: Callable[[int, int], None] = lambda done, total: None,
     seed: int = 0,
 ) -> list[ItemAnswers]:
-    """What `evaluate` reports on: each sample, which must be permutable, with its answers."""
+    """What `evaluate_folder` reports on: each sample, which must be permutable, and its answers."""
     permutations = [orders_to_ask(sample, orders, seed) for sample in samples]
     asked = [
         apply_order(sample, permutation)
