@@ -1,7 +1,7 @@
 """Throughput of a changing number of nodes: windows, rates by node, and their ratio."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from perl_rl.eval.bootstrap import Bootstrap, Estimate, interval
@@ -12,19 +12,20 @@ RESAMPLES = 10_000
 class Presence:
     """How many nodes there are, and for how long: node-seconds, to the moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.now = 0
         self._node_s = 0.0
-        self._since = time.monotonic()
+        self._clock = clock
+        self._since = clock()
 
     def change(self, by: int) -> None:
         """Nodes have come (above 0) or gone."""
-        self._node_s, self._since = self.node_s(), time.monotonic()
+        self._node_s, self._since = self.node_s(), self._clock()
         self.now += by
 
     def node_s(self) -> float:
         """The integral of the number of nodes over time, from the start until now."""
-        return self._node_s + self.now * (time.monotonic() - self._since)
+        return self._node_s + self.now * (self._clock() - self._since)
 
 
 @dataclass(frozen=True)

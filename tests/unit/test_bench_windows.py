@@ -2,14 +2,12 @@
 
 import pytest
 
-from bench import windows
 from bench.windows import Presence, Window, mean_nodes, per_node, per_second, ratio
 
 
-def test_nodes_are_counted_by_the_time_they_are_there(monkeypatch):
+def test_nodes_are_counted_by_the_time_they_are_there():
     now = 100.0
-    monkeypatch.setattr(windows.time, "monotonic", lambda: now)
-    presence = Presence()
+    presence = Presence(lambda: now)
     now = 110.0
     presence.change(2)
     now = 115.0
