@@ -61,10 +61,9 @@ def answers_by_item(
     orders: int,
     max_tokens: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    seed: int = 0,
 ) -> list[ItemAnswers]:
     """What `evaluate_folder` reports on: each sample, which must be permutable, and its answers."""
-    permutations = [orders_to_ask(sample, orders, seed) for sample in samples]
+    permutations = [orders_to_ask(sample, orders, seed=0) for sample in samples]
     asked = [
         apply_order(sample, permutation)
         for sample, several in zip(samples, permutations, strict=True)
