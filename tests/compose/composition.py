@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import wait_until
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND_TIMEOUT_S = 180.0
 BUILD_TIMEOUT_S = 1800.0
@@ -120,10 +122,7 @@ class Composition:
 
     def until(self, what: str, reached: Callable[[], bool], timeout_s: float) -> None:
         """Wait for a condition; `what` says for what."""
-        give_up = time.monotonic() + timeout_s
-        while not reached():
-            assert time.monotonic() < give_up, f"waited {timeout_s:g} s for {what}"
-            time.sleep(LOOK_EVERY_S)
+        wait_until(reached, what, timeout_s, LOOK_EVERY_S)
         self.say(what)
 
     @contextlib.contextmanager

@@ -4,15 +4,24 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from tests.waiting import wait_until
+
 PATIENCE_S = 600.0
 MARK = "PERL_TEST_MARK"
+
+# Of `rollout.engine`: enough for a tiny model's short answers.
+SMALL_ENGINE = {
+    "max_model_len": 512,
+    "max_num_seqs": 16,
+    "enforce_eager": True,
+    "kv_cache_gib": 0.25,
+}
 
 
 class Launch:
@@ -34,11 +43,13 @@ class Launch:
             )
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
+        def reached() -> bool:
+            if condition():
+                return True
             assert self._process.poll() is None, f"ended before {what}:\n{self.said()}"
-            assert time.monotonic() < deadline, f"no {what} in {PATIENCE_S} s:\n{self.said()}"
-            time.sleep(0.1)
+            return False
+
+        wait_until(reached, lambda: f"{what}:\n{self.said()}", PATIENCE_S)
 
     def end(self, number: signal.Signals | None = None) -> int:
         """Wait for the end, after a signal if one is given; returns the exit status."""

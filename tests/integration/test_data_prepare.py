@@ -16,6 +16,7 @@ from perl_rl.data.config import STAGES
 from perl_rl.demo.digits import write_data
 from shared.images import digest
 from tests.integration.live_node import TOKEN, LiveNode, weights_of
+from tests.waiting import wait_until
 
 START_MODEL = Path(demo.__file__).parent / "start_model"
 SAMPLES, ROLLOUTS = 300, 4
@@ -88,13 +89,18 @@ def finish(process: "subprocess.Popen[str]") -> str:
 
 def until_half_done(journal: Path, process: "subprocess.Popen[str]") -> int:
     """Wait until half of the samples are in the journal; how many there are."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        done = journal.read_bytes().count(b"\n") - 1 if journal.is_file() else 0
-        if done >= SAMPLES // 2:
-            return done
-        assert process.poll() is None and time.monotonic() < deadline, done
-        time.sleep(0.05)
+
+    def done() -> int:
+        return journal.read_bytes().count(b"\n") - 1 if journal.is_file() else 0
+
+    def half_done() -> bool:
+        if done() >= SAMPLES // 2:
+            return True
+        assert process.poll() is None, done()
+        return False
+
+    wait_until(half_done, lambda: f"half of the samples; {done()} are done", PATIENCE_S)
+    return done()
 
 
 def digests(work: Path) -> dict[str, str]:

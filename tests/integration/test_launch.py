@@ -6,7 +6,6 @@ interrupted, and the run resumed to its end on two engines.
 
 import json
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import yaml
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
 from shared.config import load_config
-from tests.integration.launched import PATIENCE_S, Launch
+from tests.integration.launched import PATIENCE_S, SMALL_ENGINE, Launch
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -37,15 +37,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data": {"train": "data/train.jsonl", "heldout": "data/heldout.jsonl"},
         "permutation": {"n_s": 1},
         "sampling": {"n": 2, "max_tokens": 8},
-        "rollout": {
-            "port": 0,
-            "engine": {
-                "max_model_len": 512,
-                "max_num_seqs": 16,
-                "enforce_eager": True,
-                "kv_cache_gib": 0.25,
-            },
-        },
+        "rollout": {"port": 0, "engine": SMALL_ENGINE},
         "reward": {"port": 0, "workers": 1, "filter": {"drop_uniform": False}},
         "trainer": {
             "port": 0,
@@ -122,10 +114,9 @@ def test_a_killed_launcher_leaves_no_process(start: Callable[..., Launch]) -> No
     engine = launched.service("rollout-0")
     launched.until(lambda: bool(engine.children()), "engine process")
     assert launched.end(signal.SIGKILL) == -signal.SIGKILL
-    deadline = time.monotonic() + PATIENCE_S
-    while left := launched.processes():
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
+    wait_until(
+        lambda: not launched.processes(), lambda: f"the end of {launched.processes()}", PATIENCE_S
+    )
 
 
 def test_what_a_service_refuses_is_one_line(start: Callable[..., Launch]) -> None:

@@ -23,7 +23,7 @@ from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import INSTRUCTION
 from services.trainer.augmentation import distorted
 from tests.integration import group_probe
-from tests.integration.launched import Launch
+from tests.integration.launched import SMALL_ENGINE, Launch
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -87,15 +87,7 @@ def _settings() -> dict[str, Any]:
             "noise": {"share": 0.5, "strength": STRENGTH, "schedule": "linear"},
         },
         "sampling": {"n": N, "max_tokens": 24},
-        "rollout": {
-            "port": 0,
-            "engine": {
-                "max_model_len": 512,
-                "max_num_seqs": 16,
-                "enforce_eager": True,
-                "kv_cache_gib": 0.25,
-            },
-        },
+        "rollout": {"port": 0, "engine": SMALL_ENGINE},
         "reward": {
             "port": 0,
             "workers": 1,

@@ -8,14 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from perl_rl.processes import Program, Supervisor
+from tests.waiting import wait_until
 
 PATIENCE_S = 20.0
 
@@ -50,13 +49,6 @@ asyncio.run(main())
 """
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s for {what}"
-        time.sleep(0.02)
-
-
 def alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
@@ -72,7 +64,7 @@ def launcher(tmp_path: Path) -> tuple["subprocess.Popen[bytes]", list[int]]:
     process = subprocess.Popen(
         [sys.executable, "-c", LAUNCHER, str(tmp_path / "logs"), str(pids), STUBBORN_FAMILY]
     )
-    wait_until(lambda: len(family(pids)) == 3, "three generations")
+    wait_until(lambda: len(family(pids)) == 3, "three generations", PATIENCE_S)
     return process, family(pids)
 
 
@@ -92,7 +84,9 @@ def test_a_killed_launcher_leaves_no_process(
     guards = [child.pid for child in psutil.Process(process.pid).children()]
     process.kill()
     process.wait(timeout=PATIENCE_S)
-    wait_until(lambda: not any(map(alive, [*pids, *guards])), "the family and its guard to end")
+    wait_until(
+        lambda: not any(map(alive, [*pids, *guards])), "the family and its guard to end", PATIENCE_S
+    )
 
 
 def test_a_killed_guard_leaves_no_process(
@@ -101,7 +95,7 @@ def test_a_killed_guard_leaves_no_process(
     process, pids = launcher
     for guard in psutil.Process(process.pid).children():
         guard.kill()
-    wait_until(lambda: not alive(pids[0]), "the guard's own child to end with it")
+    wait_until(lambda: not alive(pids[0]), "the guard's own child to end with it", PATIENCE_S)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=PATIENCE_S) == 0
     assert [pid for pid in pids if alive(pid)] == []
@@ -124,7 +118,9 @@ async def test_a_killed_child_is_reported_and_its_own_children_are_gone(tmp_path
     command = (sys.executable, "-c", STUBBORN_FAMILY, str(pids), "2", STUBBORN_FAMILY)
     async with Supervisor(tmp_path, stop_timeout_s=1.0) as supervisor:
         await supervisor.start(Program("node", command))
-        await asyncio.to_thread(wait_until, lambda: len(family(pids)) == 3, "three generations")
+        await asyncio.to_thread(
+            wait_until, lambda: len(family(pids)) == 3, "three generations", PATIENCE_S
+        )
         os.kill(_eldest(pids), signal.SIGKILL)
         child = await asyncio.wait_for(supervisor.exits.get(), PATIENCE_S)
         assert child.status == 128 + signal.SIGKILL
@@ -137,7 +133,9 @@ async def test_told_to_hurry_it_kills_what_does_not_stop(tmp_path: Path) -> None
     command = (sys.executable, "-c", STUBBORN_FAMILY, str(pids), "0", "")
     async with Supervisor(tmp_path, stop_timeout_s=600.0) as supervisor:
         await supervisor.start(Program("node", command))
-        await asyncio.to_thread(wait_until, lambda: len(family(pids)) == 1, "the process")
+        await asyncio.to_thread(
+            wait_until, lambda: len(family(pids)) == 1, "the process", PATIENCE_S
+        )
         stopping = asyncio.create_task(supervisor.stop(["node"]))
         while not stopping.done():
             await asyncio.wait({stopping}, timeout=0.5)

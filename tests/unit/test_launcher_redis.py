@@ -4,7 +4,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -12,6 +11,7 @@ import pytest
 import redis
 
 from perl_rl.embedded_redis import embedded_redis
+from tests.waiting import wait_until
 
 PATIENCE_S = 20.0
 
@@ -65,10 +65,7 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     server = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + PATIENCE_S
-    while psutil.pid_exists(server):
-        assert time.monotonic() < deadline, "the server outlived its parent"
-        time.sleep(0.02)
+    wait_until(lambda: not psutil.pid_exists(server), "the end of the server", PATIENCE_S)
 
 
 def test_a_folder_with_a_blank_in_its_name_will_do(tmp_path: Path) -> None:
@@ -84,10 +81,7 @@ def test_a_killed_server_starts_again_at_its_address_with_its_data(tmp_path: Pat
         url = server.url
         client.set("kept", "yes")
         psutil.Process(int(client.info("server")["process_id"])).kill()
-        deadline = time.monotonic() + PATIENCE_S
-        while server.running:
-            assert time.monotonic() < deadline, "nobody noticed"
-            time.sleep(0.02)
+        wait_until(lambda: not server.running, "the server to be missed", PATIENCE_S)
         server.start_again()
         assert server.running
         assert server.url == url

@@ -75,6 +75,7 @@ def test_pickled_weights_are_not_loaded(config: Config, tmp_path: Path) -> None:
 async def test_ranks_that_fail_again_and_again_end_the_run(
     config: Config, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What follows their end is under test; real ranks start slowly, and are killed in test_trainer.
     dying = [sys.executable, "-c", "raise SystemExit(3)"]
     monkeypatch.setattr(control_plane.HostRanks, "command", lambda host, incarnation: dying)
     client = await connect(redis_url, 10.0)
