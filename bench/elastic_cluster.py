@@ -22,16 +22,16 @@ from transformers import AutoProcessor
 from bench.windows import Presence
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
-from services.trainer.feeder import Feeder
+from services.trainer.control.feeder import Feeder
 from shared.config import Config
-from shared.connection import connect
-from shared.keys import Keys
-from shared.ledger import Counts, Ledger
-from shared.messages import PolicyVersion, ScoredGroup, decode
-from shared.policy import PolicyBoard
-from shared.queues import CONSUMER_GROUP, WorkStream
-from shared.registry import Registry
 from shared.sample import load_samples
+from shared.service.connection import connect
+from shared.wire.board import PolicyBoard
+from shared.wire.keys import Keys
+from shared.wire.ledger import Counts, Ledger
+from shared.wire.messages import PolicyVersion, ScoredGroup, decode
+from shared.wire.queues import CONSUMER_GROUP, WorkStream
+from shared.wire.registry import Registry
 from tests.faults.simulated_rollout import run_node
 from tests.integration.live_node import Publisher
 from tests.scripted_sampler import end

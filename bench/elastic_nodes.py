@@ -22,8 +22,8 @@ from pathlib import Path
 from bench.elastic_cluster import ORDERS, TASKS_A_NODE, Cluster, Tasks, prepare, together
 from bench.load import Load
 from bench.windows import Window, mean_nodes, per_node, per_second, ratio
-from perl_rl.embedded_redis import embedded_redis
-from shared.connection import connect
+from perl_rl.launch.embedded_redis import embedded_redis
+from shared.service.connection import connect
 
 WINDOW_S = 30.0
 LOOK_EVERY_S = 1.0

@@ -23,20 +23,21 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from perl_rl.demo.model import build_model, build_processor, save
-from perl_rl.embedded_redis import embedded_redis
+from perl_rl.launch.embedded_redis import embedded_redis
 from services.rollout.consumer import Consumer
-from services.rollout.engine import start_engine
+from services.rollout.engine.sampler import Sampler, sampling_parameters
+from services.rollout.engine.start import start_engine
 from services.rollout.node import Node
-from services.rollout.sampler import Sampler, sampling_parameters
 from shared.config import Config
-from shared.connection import Patience, connect
-from shared.images import ImageStore, digest
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import PolicyVersion, PromptTask, SamplingSettings
+from shared.images import digest
 from shared.prompting import messages
-from shared.queues import WorkStream
 from shared.sample import Sample
+from shared.service.connection import Patience, connect
+from shared.wire.image_store import ImageStore
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import PolicyVersion, PromptTask, SamplingSettings
+from shared.wire.queues import WorkStream
 
 VERSION = PolicyVersion(incarnation=1, step=0)
 ANSWERS = 6

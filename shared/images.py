@@ -1,20 +1,16 @@
-"""Images by the SHA-256 of their bytes: kept in Redis while a group in flight shows them.
+"""Reading a picture: the bytes of a file or a message become RGB pixels, within bounds.
 
-A node fetches an image once and keeps it in a cache bounded by bytes. Decoding is bounded too:
-image data comes from outside.
+Image data comes from outside. Every path through the project decodes it here.
 """
 
 import hashlib
 import io
 import struct
-from collections import OrderedDict
 from pathlib import Path
 
-import redis.asyncio
 from PIL import Image, UnidentifiedImageError
 
 from shared.errors import UserError
-from shared.keys import Keys
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
@@ -78,59 +74,3 @@ def read_image_file(path: Path, max_pixels: int) -> bytes:
         raise UserError(f"image {path}: cannot be read ({error.strerror})") from None
     decode_image(data, str(path), max_pixels)
     return data
-
-
-class ImageMissing(RuntimeError):
-    """An image that a message names is not in the store: its group is no longer in flight."""
-
-
-class ImageStore:
-    """Reads images by hash, through a least-recently-used cache of at most `cache_bytes`."""
-
-    def __init__(
-        self, client: redis.asyncio.Redis, keys: Keys, max_pixels: int, cache_bytes: int
-    ) -> None:
-        self._client = client
-        self._prefix = keys.image_prefix
-        self._max_pixels = max_pixels
-        self._capacity = cache_bytes
-        self._cache: OrderedDict[str, Image.Image] = OrderedDict()
-        self._held = 0
-        self.fetched_bytes = 0
-
-    async def get(self, hashes: list[str]) -> list[Image.Image]:
-        """The decoded pictures, in the order asked; missing ones are fetched in one round trip.
-
-        Raises:
-            ImageMissing: when one is not in the store.
-        """
-        found = {name: self._cache[name] for name in hashes if name in self._cache}
-        wanted = [name for name in dict.fromkeys(hashes) if name not in found]
-        if wanted:
-            answers = await self._client.mget([self._prefix + name for name in wanted])
-            for name, data in zip(wanted, answers, strict=True):
-                found[name] = self._decode(name, data)
-        for name in found:
-            self._remember(name, found[name])
-        return [found[name] for name in hashes]
-
-    def _decode(self, name: str, data: bytes | None) -> Image.Image:
-        if data is None:
-            raise ImageMissing(f"image {name[:12]} is not in the store")
-        if digest(data) != name:
-            raise ImageMissing(f"image {name[:12]} in the store has other bytes than its name says")
-        self.fetched_bytes += len(data)
-        return decode_image(data, name[:12], self._max_pixels)
-
-    def _remember(self, name: str, picture: Image.Image) -> None:
-        if name not in self._cache:
-            self._cache[name] = picture
-            self._held += _size(picture)
-        self._cache.move_to_end(name)
-        while self._held > self._capacity and len(self._cache) > 1:
-            _, dropped = self._cache.popitem(last=False)
-            self._held -= _size(dropped)
-
-
-def _size(picture: Image.Image) -> int:
-    return picture.width * picture.height * 3

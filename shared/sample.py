@@ -16,7 +16,7 @@ IMAGE_TAG = "<image>"
 AnswerKind = Literal[
     "letter", "position", "order", "number", "math", "boolean", "text", "exact", "list", "steps"
 ]
-"""How the gold answer is compared with a response (see ``services/reward/grading.py``).
+"""How the gold answer is compared with a response (see ``shared/grading/grade.py``).
 
 ``letter``: one option letter. ``position``: the place of an image ("first", "2"). ``order``: a
 sequence of letters or places ("B, C, A", "2-3-1"). ``number``: a number, with a unit or none.

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from shared.messages import (
+from shared.wire.messages import (
     PolicyVersion,
     PromptTask,
     Response,

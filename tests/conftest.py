@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from perl_rl.embedded_redis import embedded_redis
+from perl_rl.launch.embedded_redis import embedded_redis
 
 # PyTorch's threads spin while they wait: test processes side by side get one each. Set before any
 # import of torch.

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.generation import GenerationMode
 from schemathesis.schemas import APIOperation
 
-from shared.auth import bearer
+from shared.service.auth import bearer
 
 PATIENCE_S = 20.0
 """For one answer; a client that waits longer fails the test."""

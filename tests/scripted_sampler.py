@@ -11,11 +11,12 @@ import numpy as np
 from transformers import AutoProcessor
 
 from shared.config import Config
-from shared.connection import connect
-from shared.images import ImageStore
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import (
+from shared.prompting import messages
+from shared.service.connection import connect
+from shared.wire.image_store import ImageStore
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import (
     PolicyVersion,
     PromptTask,
     Response,
@@ -27,8 +28,7 @@ from shared.messages import (
     decode,
     encode,
 )
-from shared.prompting import messages
-from shared.queues import WorkStream
+from shared.wire.queues import WorkStream
 
 
 class ScriptedSampler:

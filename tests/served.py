@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from services.reward.app import create_app as reward_app
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
-from services.reward.workers import GraderPool
 from shared.config import RewardConfig
 from shared.config.connections import SecurityConfig
-from shared.service import bind
+from shared.grading.pool import GraderPool
+from shared.service.app import bind
 
 START_S = 60.0
 ROW = '{"id": "a", "question": "?", "answer": "1", "kind": "number"}\n'
@@ -69,8 +69,8 @@ def reward(security: SecurityConfig) -> Opened:
 
 def trainer(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
     """The trainer's routes; no rank runs. Nothing is asked of Redis before a request."""
-    from services.trainer.app import create_app
-    from services.trainer.control_plane import ControlPlane
+    from services.trainer.control.app import create_app
+    from services.trainer.control.plane import ControlPlane
     from shared.config import Config
     from tests.scripted_sampler import demo_config
 
@@ -89,9 +89,9 @@ def trainer(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
 
 def trainer_host(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
     """The routes of a further host of the trainer, which follows nobody yet."""
-    from services.trainer.follower import Follower
-    from services.trainer.host_app import create_host_app
-    from services.trainer.ranks import HostRanks
+    from services.trainer.control.ranks import HostRanks
+    from services.trainer.hosts.app import create_host_app
+    from services.trainer.hosts.follower import Follower
     from shared.config import Config
     from tests.scripted_sampler import demo_config
 

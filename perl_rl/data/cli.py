@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from perl_rl.cli.options import add_debug, add_set
 from perl_rl.data.convert import add_convert
-from perl_rl.options import add_debug, add_set
 
 _STAGES = {
     "filter": "drop samples by rules: kind, images, length, source, duplicates",

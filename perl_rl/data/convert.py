@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from perl_rl.options import add_debug
+from perl_rl.cli.options import add_debug
 
 
 def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -16,12 +16,12 @@ from perl_rl.data.asking import as_asked, short_seed
 from perl_rl.data.config import DifficultySettings
 from perl_rl.data.histogram import TENTHS, histogram, mean
 from perl_rl.data.stage import Context, Entry, Result
-from services.reward.extract import final_answer
-from services.reward.grading import ExpressionGrader, UngradableGold, check_gold, grade
-from services.reward.workers import GraderPool
 from shared.chat import ChatEndpoint, EndpointFailed
 from shared.config import RewardConfig
 from shared.config.endpoint import EndpointConfig
+from shared.grading.extract import final_answer
+from shared.grading.grade import ExpressionGrader, UngradableGold, check_gold, grade
+from shared.grading.pool import GraderPool
 from shared.sample import Sample
 from shared.together import together
 

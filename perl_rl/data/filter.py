@@ -12,8 +12,8 @@ from pathlib import Path
 
 from perl_rl.data.config import FilterSettings
 from perl_rl.data.stage import Context, Entry, Result
-from services.reward.grading import UngradableGold, check_gold
 from shared.errors import UserError
+from shared.grading.grade import UngradableGold, check_gold
 from shared.images import ImageTooLarge, decode_image, digest
 from shared.sample import IMAGE_TAG, Sample
 

@@ -4,7 +4,7 @@ import re
 import string
 from typing import NamedTuple
 
-from services.reward.grading import canonical
+from shared.grading.grade import canonical
 from shared.sample import IMAGE_TAG, OrderRule, Sample
 
 _LETTER = r"(?<!\w)\(?([A-Z])[).:]?\)?\s*"

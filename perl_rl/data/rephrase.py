@@ -15,8 +15,8 @@ from perl_rl.data.asking import Nonsense, about, ask_until_sense, mark, read_jso
 from perl_rl.data.config import RephraseSettings
 from perl_rl.data.report import counted
 from perl_rl.data.stage import Context, Entry, Result
-from services.reward.graders.text import read_text
 from shared.chat import ChatEndpoint
+from shared.grading.kinds.text import read_text
 from shared.sample import IMAGE_TAG, Sample
 from shared.seeds import generator
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from perl_rl.demo.report import write_report
 from perl_rl.eval.robustness import OrderReport
-from perl_rl.launcher import launch
+from perl_rl.launch.main import launch
+from perl_rl.report.page import write_report
 from shared.errors import UserError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perl_rl.options import add_debug, add_set
+from perl_rl.cli.options import add_debug, add_set
 from shared.errors import UserError
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def _compare(options: argparse.Namespace) -> int:
     from perl_rl.eval.compare import compare
     from perl_rl.eval.results import read_result
     from perl_rl.eval.table import comparison_table
-    from perl_rl.summary import write_json
+    from perl_rl.report.summary import write_json
 
     comparison = compare(read_result(options.a), read_result(options.b))
     if options.out is not None:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.rows import Row
-from services.reward.graders.letter import read_letter
-from services.reward.graders.number import read_number
+from shared.grading.kinds.letter import read_letter
+from shared.grading.kinds.number import read_number
 from shared.permutation import ORDINALS
 from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
 

@@ -10,8 +10,8 @@ from perl_rl.counting import counting
 from perl_rl.eval.items import Benchmark, Item
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.rows import Row, find_files, read_rows
-from services.reward.grading import UngradableGold, check_gold
 from shared.errors import UserError
+from shared.grading.grade import UngradableGold, check_gold
 
 
 def load_items(

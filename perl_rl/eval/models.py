@@ -144,7 +144,7 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
         from transformers import AutoProcessor
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-        from services.rollout.engine import start_engine
+        from services.rollout.engine.start import start_engine
         from services.rollout.failures import EngineFailed
 
         model, decoding = self._config.model, self._decoding

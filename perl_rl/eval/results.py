@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from perl_rl.eval.bootstrap import Estimate
 from perl_rl.eval.robustness import OrderReport
-from perl_rl.summary import write_json
+from perl_rl.report.summary import write_json
 from shared.errors import UserError
 
 

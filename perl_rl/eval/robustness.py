@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from perl_rl.eval.bootstrap import RESAMPLES, Bootstrap, Estimate
-from services.reward.extract import final_answer
-from services.reward.grading import canonical, same_answer
+from shared.grading.extract import final_answer
+from shared.grading.grade import canonical, same_answer
 from shared.permutation import (
     Permutation,
     all_orders,

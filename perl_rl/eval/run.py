@@ -18,10 +18,10 @@ from perl_rl.eval.results import AnswerResult, ItemResult, Result
 from perl_rl.eval.scoring import same_answers, score_and_judge
 from perl_rl.eval.summarise import robustness, summarise
 from perl_rl.journal import Journal
-from services.reward.grading import ExpressionGrader
 from services.reward.judge import Judge
-from services.reward.workers import GraderPool
 from shared.config import RewardConfig
+from shared.grading.grade import ExpressionGrader
+from shared.grading.pool import GraderPool
 from shared.permutation import Permutation, answer_in_original, refusal
 from shared.sample import Sample
 from shared.together import together

@@ -5,20 +5,20 @@ from dataclasses import dataclass, replace
 
 from perl_rl.eval.items import Item
 from perl_rl.eval.judge import agrees, is_open
-from services.reward.extract import extract_answer
-from services.reward.graders.letter import read_letter
-from services.reward.graders.number import read_number, read_quantity
-from services.reward.graders.text import read_text
-from services.reward.graders.wrapping import unwrap
-from services.reward.grading import (
+from services.reward.judge import Judge
+from shared.errors import UserError
+from shared.grading.extract import extract_answer
+from shared.grading.grade import (
     ExpressionGrader,
     UngradableGold,
     canonical,
     grade,
     step_shares,
 )
-from services.reward.judge import Judge
-from shared.errors import UserError
+from shared.grading.kinds.letter import read_letter
+from shared.grading.kinds.number import read_number, read_quantity
+from shared.grading.kinds.text import read_text
+from shared.grading.kinds.wrapping import unwrap
 from shared.sample import AnswerKind
 
 

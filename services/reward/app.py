@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, HTTPException
 
-from services.reward.grading import UngradableGold
 from services.reward.judge import JudgeUnavailable
 from services.reward.metrics import Metrics
 from services.reward.penalties import MissingDetail
@@ -14,7 +13,8 @@ from services.reward.schemas import Score, ScoreRequest
 from services.reward.scoring import FunctionFailed, Scorer
 from shared.config import RewardConfig
 from shared.config.connections import SecurityConfig
-from shared.service import Health, answer_outages, guarded_app, metrics_route
+from shared.grading.grade import UngradableGold
+from shared.service.app import Health, answer_outages, guarded_app, metrics_route
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 from services.reward.filters import Filter, reason_to_drop
-from services.reward.grading import UngradableGold
 from services.reward.group_rewards import GroupRewards
 from services.reward.metrics import Metrics
 from services.reward.penalties import Details
 from services.reward.scoring import Scorer
-from shared.ledger import DEAD_LETTER, Ledger
-from shared.messages import (
+from shared.grading.grade import UngradableGold
+from shared.wire.ledger import DEAD_LETTER, Ledger
+from shared.wire.messages import (
     MalformedMessage,
     PromptTask,
     Response,
@@ -25,7 +25,7 @@ from shared.messages import (
     decode,
     encode,
 )
-from shared.queues import Entry, WorkStream
+from shared.wire.queues import Entry, WorkStream
 
 logger = logging.getLogger(__name__)
 

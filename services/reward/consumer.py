@@ -20,12 +20,12 @@ from services.reward.judge import JudgeAway, JudgeUnavailable
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from shared.config import Config
-from shared.connection import OUTAGE, heeding_cancel, wait_until_back
 from shared.errors import UserError
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.queues import Entry, WorkStream
-from shared.registry import NodeInfo, NodeState, Registry
+from shared.service.connection import OUTAGE, heeding_cancel, wait_until_back
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.queues import Entry, WorkStream
+from shared.wire.registry import NodeInfo, NodeState, Registry
 
 logger = logging.getLogger(__name__)
 

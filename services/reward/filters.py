@@ -10,7 +10,7 @@ import numpy as np
 
 from services.reward.scoring import load_function
 from shared.config import FilterConfig
-from shared.messages import ScoredGroup
+from shared.wire.messages import ScoredGroup
 
 UNIFORM_REWARD = "uniform_reward"
 ACCURACY_OUT_OF_BOUNDS = "accuracy_out_of_bounds"

@@ -13,9 +13,9 @@ import numpy as np
 
 from services.reward.scoring import load_function
 from shared.config import RewardConfig
-from shared.messages import PromptTask, ScoredGroup
 from shared.permutation import answer_in_original, gold_slot, identity
 from shared.sample import Sample
+from shared.wire.messages import PromptTask, ScoredGroup
 
 GroupReward = Callable[[ScoredGroup, RewardConfig], Sequence[float]]
 """The new total rewards of a group's responses, order by order."""

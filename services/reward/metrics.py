@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 
-from shared.messages import ScoredOrder
+from shared.wire.messages import ScoredOrder
 
 
 class Metrics:

@@ -1,10 +1,10 @@
 """The reward functions that come with the service."""
 
-from services.reward.extract import extract_answer, well_formed
-from services.reward.grading import grade, step_shares
 from services.reward.scoring import RewardContext
-from shared.messages import PromptTask, Reward
+from shared.grading.extract import extract_answer, well_formed
+from shared.grading.grade import grade, step_shares
 from shared.sample import AnswerKind
+from shared.wire.messages import PromptTask, Reward
 
 
 async def accuracy_and_format(

@@ -4,8 +4,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.reward.penalties import Details
 from shared.config.reward import Extraction
-from shared.messages import Reward
 from shared.sample import AnswerKind
+from shared.wire.messages import Reward
 
 
 class ScoreRequest(BaseModel):

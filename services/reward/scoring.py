@@ -1,7 +1,7 @@
 """The reward function of a run: loaded by its dotted path, called for every response.
 
 A reward function of one's own is ``def function(response, gold, kind, task, context)``, plain or
-``async``, that returns a ``shared.messages.Reward``:
+``async``, that returns a ``shared.wire.messages.Reward``:
 
 - ``response`` (str): the whole text that was sampled; untrusted.
 - ``gold`` (str) and ``kind`` (``AnswerKind``): the right answer, for the order that was shown.
@@ -21,13 +21,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from services.reward.grading import ExpressionGrader, UngradableGold
 from services.reward.judge import Judge, JudgeUnavailable
 from services.reward.penalties import UNKNOWN, Details, penalty
 from shared.config import RewardConfig
 from shared.errors import UserError
-from shared.messages import PromptTask, Reward
+from shared.grading.grade import ExpressionGrader, UngradableGold
 from shared.sample import AnswerKind
+from shared.wire.messages import PromptTask, Reward
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class RewardContext:
 
     config: RewardConfig
     expressions: ExpressionGrader
-    """Hand it to ``services.reward.grading.grade``."""
+    """Hand it to ``shared.grading.grade.grade``."""
     judge: Judge | None = None
     """The judge of ``reward.judge``; its ``JudgeUnavailable`` is to be passed on, not caught."""
     details: Details = UNKNOWN
@@ -115,7 +115,7 @@ class Scorer:
             raise FunctionFailed(f"{name} failed with {why}") from error
         if not isinstance(reward, Reward):
             kind = type(reward).__name__
-            raise FunctionFailed(f"{name} returned {kind}, not shared.messages.Reward")
+            raise FunctionFailed(f"{name} returned {kind}, not shared.wire.messages.Reward")
         return reward
 
 

@@ -21,8 +21,8 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.node import Node
 from shared.config import Config
-from shared.registry import NodeState
-from shared.service import guarded_app, metrics_route
+from shared.service.app import guarded_app, metrics_route
+from shared.wire.registry import NodeState
 
 
 class Readiness(BaseModel):

@@ -14,15 +14,15 @@ import redis.asyncio
 from services.rollout.failures import EngineDead, SamplingFailed, Unanswerable
 from services.rollout.node import Node
 from shared.config import Config
-from shared.connection import OUTAGE, Patience
-from shared.images import ImageMissing
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import MalformedMessage, PromptTask, decode, encode
-from shared.queues import Entry, WorkStream
+from shared.service.connection import OUTAGE, Patience
+from shared.wire.image_store import ImageMissing
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import MalformedMessage, PromptTask, decode, encode
+from shared.wire.queues import Entry, WorkStream
 
 if TYPE_CHECKING:
-    from services.rollout.sampler import Sampler
+    from services.rollout.engine.sampler import Sampler
 
 logger = logging.getLogger(__name__)
 

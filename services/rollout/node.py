@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from shared.messages import PolicyVersion
-from shared.registry import NodeInfo, NodeState
+from shared.wire.messages import PolicyVersion
+from shared.wire.registry import NodeInfo, NodeState
 
 _PAUSES_SHOWN = 100
 

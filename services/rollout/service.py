@@ -12,18 +12,18 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.app import open_api
 from services.rollout.consumer import Consumer
-from services.rollout.engine import change_weights, start_engine, tokens_computed
+from services.rollout.engine.sampler import Sampler
+from services.rollout.engine.start import change_weights, start_engine, tokens_computed
 from services.rollout.failures import EngineFailed
 from services.rollout.node import Node
-from services.rollout.sampler import Sampler
-from services.rollout.weights import WeightWatcher
+from services.rollout.weights.watch import WeightWatcher
 from shared.config import Config
-from shared.connection import OUTAGE, Patience
 from shared.errors import WaitTimeout
-from shared.images import ImageStore
-from shared.keys import Keys
-from shared.policy import PolicyBoard
-from shared.registry import Registry
+from shared.service.connection import OUTAGE, Patience
+from shared.wire.board import PolicyBoard
+from shared.wire.image_store import ImageStore
+from shared.wire.keys import Keys
+from shared.wire.registry import Registry
 
 logger = logging.getLogger(__name__)
 

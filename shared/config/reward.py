@@ -9,7 +9,7 @@ from shared.config.section import Count, Fraction, Positive, Section
 from shared.sample import AnswerKind
 
 Extraction = Literal["strict", "lenient"]
-"""Where a response's final answer is looked for (``services/reward/extract.py``)."""
+"""Where a response's final answer is looked for (``shared/grading/extract.py``)."""
 
 
 class FilterConfig(Section):

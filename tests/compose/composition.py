@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.paths import ROOT
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMAND_TIMEOUT_S = 180.0
 BUILD_TIMEOUT_S = 1800.0
 LOOK_EVERY_S = 2.0

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
-from shared.guard import end_descendants
+from shared.reaper import end_descendants
 from tests.faults.account import Account, Status
 
 ENDING_S = 45.0

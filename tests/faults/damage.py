@@ -8,8 +8,8 @@ state, stays.
 import random
 from collections.abc import Callable
 
-from shared.ledger import DEAD_LETTER, DROPPED, IN_FLIGHT, Ledger
-from shared.messages import (
+from shared.wire.ledger import DEAD_LETTER, DROPPED, IN_FLIGHT, Ledger
+from shared.wire.messages import (
     SCHEMA_VERSION,
     MalformedMessage,
     Message,
@@ -18,7 +18,7 @@ from shared.messages import (
     TrajectoryBatch,
     decode,
 )
-from shared.queues import CONSUMER_GROUP, Entry, WorkStream
+from shared.wire.queues import CONSUMER_GROUP, Entry, WorkStream
 from tests.faults.system import KEYS, System
 
 Damage = Callable[[bytes, random.Random], bytes]

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import yaml
 
-from perl_rl.cores import Division, Share, divide_machine
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
 from perl_rl.demo.run import CONFIG as DEMO
-from perl_rl.processes import Program
+from perl_rl.launch.division import Division, Share, divide_machine
+from perl_rl.launch.processes import Program
 
 RUN = "faults"
 ENDLESS = 1_000_000

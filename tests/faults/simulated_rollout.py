@@ -20,17 +20,17 @@ from transformers import AutoProcessor
 
 from services.rollout.consumer import Consumer
 from services.rollout.node import Node
-from services.rollout.weights import WeightWatcher
+from services.rollout.weights.watch import WeightWatcher
 from shared import logs
 from shared.config import Config, load_config
-from shared.connection import OUTAGE, Patience, connect
-from shared.images import ImageStore
-from shared.keys import Keys
-from shared.messages import PolicyVersion, PromptTask, Response, TrajectoryBatch, VersionSpan
-from shared.policy import PolicyBoard
 from shared.prompting import messages
-from shared.registry import Registry
-from shared.weights import Manifest
+from shared.service.connection import OUTAGE, Patience, connect
+from shared.weights.manifest import Manifest
+from shared.wire.board import PolicyBoard
+from shared.wire.image_store import ImageStore
+from shared.wire.keys import Keys
+from shared.wire.messages import PolicyVersion, PromptTask, Response, TrajectoryBatch, VersionSpan
+from shared.wire.registry import Registry
 
 
 async def take_weights(manifest: Path, data: Path, version: PolicyVersion) -> float:
@@ -57,7 +57,7 @@ class SimulatedSampler:
         self._prompts: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
 
     async def sample(self, task: PromptTask) -> TrajectoryBatch:
-        """As `services.rollout.sampler.Sampler.sample`."""
+        """As `services.rollout.engine.sampler.Sampler.sample`."""
         pictures = await self._images.get(list(task.images))
         rng = random.Random(task.seed)
         await asyncio.sleep(self._pause_s * rng.uniform(0.5, 1.5))

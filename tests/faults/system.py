@@ -16,16 +16,16 @@ import redis.asyncio
 import yaml
 from redis.exceptions import RedisError
 
-from perl_rl.embedded_redis import EmbeddedRedis
-from perl_rl.observe import RunView, look
-from perl_rl.preflight import free_port
-from perl_rl.processes import Program, Supervisor
-from perl_rl.summary import read_metrics
+from perl_rl.launch.embedded_redis import EmbeddedRedis
+from perl_rl.launch.preflight import free_port
+from perl_rl.launch.processes import Program, Supervisor
+from perl_rl.report.observe import RunView, look
+from perl_rl.report.summary import read_metrics
 from shared.config import load_config
-from shared.connection import Patience, connect
 from shared.errors import UserError
-from shared.keys import Keys
-from shared.ledger import TRAINED, Ledger
+from shared.service.connection import Patience, connect
+from shared.wire.keys import Keys
+from shared.wire.ledger import TRAINED, Ledger
 from tests.faults.account import Audit
 from tests.faults.proxy import Proxy
 from tests.faults.setups import RUN, Setup, Simulated, service
@@ -210,7 +210,7 @@ class System:
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
-                if "services.trainer.worker" in words and "torch.distributed.run" not in words:
+                if "services.trainer.rank.main" in words and "torch.distributed.run" not in words:
                     found.append(process)
         return found
 

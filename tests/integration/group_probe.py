@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared.config import RewardConfig
-from shared.messages import ScoredGroup, ScoredOrder
+from shared.wire.messages import ScoredGroup, ScoredOrder
 
 FILE = "PERL_TEST_GROUPS"
 

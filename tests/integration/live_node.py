@@ -23,18 +23,18 @@ from starlette.routing import Route
 from transformers import AutoModelForImageTextToText
 
 from services.rollout.app import create_app
-from services.rollout.engine import request_bounds
+from services.rollout.engine.start import request_bounds
 from services.rollout.node import Node
 from services.rollout.service import RolloutService
-from services.trainer.spool import WeightSpool
-from shared.auth import bearer
+from services.trainer.rank.spool import WeightSpool
 from shared.config import Config
-from shared.connection import connect
-from shared.keys import Keys
-from shared.messages import PolicyVersion
-from shared.policy import PolicyBoard
-from shared.service import bind
-from shared.weights import DATA_FILE, MANIFEST_FILE
+from shared.service.app import bind
+from shared.service.auth import bearer
+from shared.service.connection import connect
+from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
+from shared.wire.board import PolicyBoard
+from shared.wire.keys import Keys
+from shared.wire.messages import PolicyVersion
 
 T = TypeVar("T")
 

@@ -12,10 +12,10 @@ from services.reward.judge import Judge
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from shared.config import Config
-from shared.keys import Keys
-from shared.ledger import Counts, Ledger
-from shared.messages import ScoredGroup, TrajectoryBatch, decode, encode
-from shared.registry import NodeInfo, Registry
+from shared.wire.keys import Keys
+from shared.wire.ledger import Counts, Ledger
+from shared.wire.messages import ScoredGroup, TrajectoryBatch, decode, encode
+from shared.wire.registry import NodeInfo, Registry
 from tests.builders import batch, response, task
 
 WAIT_S = 30.0

@@ -13,10 +13,10 @@ from PIL import Image
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from shared.images import digest
-from shared.ledger import Ledger
-from shared.messages import PromptTask, Response, SamplingSettings, TrajectoryBatch, decode
 from shared.prompting import messages
-from shared.queues import WorkStream
+from shared.wire.ledger import Ledger
+from shared.wire.messages import PromptTask, Response, SamplingSettings, TrajectoryBatch, decode
+from shared.wire.queues import WorkStream
 from tests.builders import task
 from tests.integration.live_node import PATIENCE_S, LiveNode
 

@@ -21,10 +21,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.connection import connect
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import (
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import (
     MalformedMessage,
     PolicyVersion,
     PromptTask,
@@ -34,7 +34,7 @@ from shared.messages import (
     decode,
     encode,
 )
-from shared.queues import Entry, WorkStream
+from shared.wire.queues import Entry, WorkStream
 from tests.builders import batch, reward, task
 
 EXAMPLES = int(os.environ.get("PERL_MODEL_EXAMPLES", "40"))

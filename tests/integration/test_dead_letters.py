@@ -6,15 +6,15 @@ import pytest
 import yaml
 from redis import Redis
 
-from perl_rl.cli import main
+from perl_rl.cli.main import main
 from perl_rl.demo.digits import write_data
-from services.trainer.runstate import RunState
-from shared.connection import connect
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import PolicyVersion, PromptTask, decode
-from shared.policy import PolicyBoard
-from shared.queues import WorkStream
+from shared.service.connection import connect
+from shared.wire.board import PolicyBoard
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import PolicyVersion, PromptTask, decode
+from shared.wire.queues import WorkStream
+from shared.wire.runstate import RunState
 from tests.builders import task
 from tests.scripted_sampler import demo_config
 

@@ -17,5 +17,5 @@ def test_this_machine_can_run_the_demo() -> None:
     for engine in ("torch", "torchvision", "transformers", "vLLM", "DeepSpeed", "Redis"):
         assert states[engine] == "ok", answer.stdout
     grader = next(line for line in answer.stdout.splitlines() if line.startswith("graders"))
-    cut_off = subprocess.run([sys.executable, "-m", "services.reward.isolation"]).returncode == 0
+    cut_off = subprocess.run([sys.executable, "-m", "shared.grading.isolation"]).returncode == 0
     assert ("cut off from the network (" if cut_off else "keep the network") in grader

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from perl_rl import demo
-from perl_rl.cli import main
+from perl_rl.cli.main import main
 from perl_rl.demo.benchmark import write_mantis_shape
 from perl_rl.eval.greedy import answer, load
 from shared.permutation import RenderedOrder

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.runstate import RunState
-from shared.connection import Patience, connect
-from shared.messages import MalformedMessage, TrajectoryBatch, decode, encode
+from shared.service.connection import Patience, connect
+from shared.wire.messages import MalformedMessage, TrajectoryBatch, decode, encode
+from shared.wire.runstate import RunState
 from tests.faults.damage import STREAMS, Damage, damage_one, garbled, of_unknown_version, truncated
 from tests.faults.system import KEYS, System
 from tests.integration.reward_bench import RIGHT, WAIT_S, WRONG, Bench, config, trajectories

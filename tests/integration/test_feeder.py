@@ -9,17 +9,17 @@ import pytest
 import redis.asyncio
 from PIL import Image
 
-from services.trainer.feeder import Feeder
+from services.trainer.control.feeder import Feeder
 from shared.config import Config
-from shared.connection import connect
 from shared.errors import WaitTimeout
-from shared.images import ImageStore
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import PolicyVersion, PromptTask, decode
-from shared.policy import PolicyBoard
-from shared.registry import NodeInfo, Registry
 from shared.sample import Sample
+from shared.service.connection import connect
+from shared.wire.board import PolicyBoard
+from shared.wire.image_store import ImageStore
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import PolicyVersion, PromptTask, decode
+from shared.wire.registry import NodeInfo, Registry
 from tests.scripted_sampler import demo_config
 
 pytestmark = pytest.mark.anyio

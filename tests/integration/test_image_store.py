@@ -7,10 +7,11 @@ import pytest
 import redis.asyncio
 from PIL import Image
 
-from shared.connection import connect
 from shared.errors import UserError
-from shared.images import ImageMissing, ImageStore, digest
-from shared.keys import Keys
+from shared.images import digest
+from shared.service.connection import connect
+from shared.wire.image_store import ImageMissing, ImageStore
+from shared.wire.keys import Keys
 
 KEYS = Keys("image-test")
 SIDE = 16

@@ -3,15 +3,15 @@
 import msgpack
 import pytest
 
-from services.trainer.intake import Intake
-from services.trainer.runstate import RunState
+from services.trainer.rank.intake import Intake
 from shared.config import Config
-from shared.connection import connect
 from shared.errors import UserError
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import SCHEMA_VERSION, PolicyVersion, ScoredGroup, encode
-from shared.queues import WorkStream
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import SCHEMA_VERSION, PolicyVersion, ScoredGroup, encode
+from shared.wire.queues import WorkStream
+from shared.wire.runstate import RunState
 from tests.builders import group, task
 from tests.scripted_sampler import demo_config
 

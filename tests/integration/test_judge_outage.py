@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from shared.config.reward import JudgeConfig
-from shared.connection import connect
-from shared.queues import CONSUMER_GROUP
+from shared.service.connection import connect
+from shared.wire.queues import CONSUMER_GROUP
 from tests.integration.reward_bench import WAIT_S, Bench, config
 from tests.scripted_endpoint import Body, ScriptedEndpoint, text_of
 

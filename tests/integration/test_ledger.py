@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import pytest
 import redis.asyncio
 
-from shared.connection import connect
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import (
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import (
     PolicyVersion,
     ScoredGroup,
     ScoredOrder,
@@ -18,7 +18,7 @@ from shared.messages import (
     decode,
     encode,
 )
-from shared.queues import Entry, WorkStream
+from shared.wire.queues import Entry, WorkStream
 from tests.builders import batch, reward, task
 
 IMAGES = {"ab" * 32: b"one", "cd" * 32: b"two"}

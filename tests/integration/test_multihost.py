@@ -24,13 +24,13 @@ import yaml
 
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
-from perl_rl.embedded_redis import find_server
-from services.trainer.runstate import RunState
+from perl_rl.launch.embedded_redis import find_server
 from shared.config import load_config
-from shared.connection import connect
-from shared.guard import descendants
-from shared.keys import Keys
-from shared.ledger import Ledger
+from shared.reaper import descendants
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.runstate import RunState
 from tests.scripted_sampler import ScriptedSampler, demo_config, end
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
@@ -218,7 +218,7 @@ async def test_two_hosts_train_as_one_and_survive_the_loss_of_one(
                     assert trainer.returncode is None, "the trainer ended"
                     await asyncio.sleep(0.05)
             ranks = [psutil.Process(pid) for pid in descendants(second.pid)]
-            assert any("services.trainer.worker" in one.cmdline() for one in ranks)
+            assert any("services.trainer.rank.main" in one.cmdline() for one in ranks)
             _kill_tree(second)
             await second.wait()
             second = await run.second(second_host)

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from schemathesis.generation import GenerationMode
 
-from perl_rl.embedded_redis import embedded_redis
-from shared.auth import bearer
+from perl_rl.launch.embedded_redis import embedded_redis
 from shared.config.connections import SecurityConfig
+from shared.service.auth import bearer
 from tests.openapi_cases import PATIENCE_S, answers, operations
 from tests.served import reward, rollout, served, trainer
 

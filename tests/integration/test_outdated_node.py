@@ -9,12 +9,12 @@ import pytest
 
 from services.rollout.consumer import Consumer
 from services.rollout.node import Node
-from services.rollout.weights import WeightWatcher
+from services.rollout.weights.watch import WeightWatcher
 from shared.config import Config
-from shared.connection import Patience, connect
-from shared.keys import Keys
-from shared.messages import PolicyVersion, encode
-from shared.policy import PolicyBoard
+from shared.service.connection import Patience, connect
+from shared.wire.board import PolicyBoard
+from shared.wire.keys import Keys
+from shared.wire.messages import PolicyVersion, encode
 from tests.builders import task
 from tests.scripted_sampler import demo_config
 

@@ -3,13 +3,13 @@
 import pytest
 import redis.asyncio
 
-from services.reward.workers import GraderPool
 from shared.config import RewardConfig
-from shared.connection import connect
 from shared.errors import UserError
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.queues import WorkStream
+from shared.grading.pool import GraderPool
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.queues import WorkStream
 from tests.builders import task
 
 pytestmark = pytest.mark.anyio

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from shared.connection import connect
 from shared.errors import UserError
+from shared.service.connection import connect
 
 pytestmark = pytest.mark.anyio
 

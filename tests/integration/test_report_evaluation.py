@@ -8,12 +8,12 @@ import pytest
 import yaml
 from PIL import Image
 
-from perl_rl.cli import main
+from perl_rl.cli.main import main
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
-from services.trainer.runstate import RunState
-from shared.connection import connect
-from shared.keys import Keys
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.runstate import RunState
 from tests.scripted_sampler import demo_config
 
 HELD_OUT = 3

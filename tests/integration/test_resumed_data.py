@@ -13,15 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
-from services.trainer.feeder import Feeder, group_id
+from services.trainer.control.feeder import Feeder
+from services.trainer.plan.groups import group_id
 from shared.config import Config
-from shared.connection import connect
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import PolicyVersion, PromptTask, decode
-from shared.policy import PolicyBoard
-from shared.queues import WorkStream
 from shared.sample import Sample
+from shared.service.connection import connect
+from shared.wire.board import PolicyBoard
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import PolicyVersion, PromptTask, decode
+from shared.wire.queues import WorkStream
 from tests.scripted_sampler import demo_config
 
 KEYS = Keys("test")

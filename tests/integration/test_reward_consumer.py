@@ -9,14 +9,14 @@ import pytest
 
 from services.reward.scoring import RewardContext
 from shared.config.reward import OverlongConfig
-from shared.connection import connect
-from shared.messages import (
+from shared.service.connection import connect
+from shared.wire.messages import (
     SCHEMA_VERSION,
     PolicyVersion,
     PromptTask,
     Reward,
 )
-from shared.queues import WorkStream
+from shared.wire.queues import WorkStream
 from tests.integration.reward_bench import RIGHT, WRONG, Bench, config, trajectories
 
 attempts: list[str] = []

@@ -16,13 +16,13 @@ import pytest
 import redis.asyncio
 import yaml
 
-from perl_rl.embedded_redis import find_server
-from shared.auth import bearer
-from shared.connection import connect
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import ScoredGroup, TrajectoryBatch, decode, encode
-from shared.registry import NodeInfo, Registry
+from perl_rl.launch.embedded_redis import find_server
+from shared.service.auth import bearer
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import ScoredGroup, TrajectoryBatch, decode, encode
+from shared.wire.registry import NodeInfo, Registry
 from tests.builders import batch, response, task
 from tests.scripted_endpoint import ScriptedEndpoint
 

@@ -13,10 +13,10 @@ import pytest
 
 from services.reward.rules import accuracy_and_format
 from services.reward.scoring import RewardContext
-from services.reward.workers import GraderPool, Outcome
 from shared.config import RewardConfig
 from shared.errors import UserError, WaitTimeout
-from shared.messages import Reward
+from shared.grading.pool import GraderPool, Outcome
+from shared.wire.messages import Reward
 
 Ask = Callable[[str, str], Awaitable[float]]
 
@@ -212,7 +212,7 @@ async def test_graders_see_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 # What a grader does to itself, and then what its network is good for.
 PHONE_HOME = """
 import socket, sys
-from services.reward.isolation import cut_network
+from shared.grading.isolation import cut_network
 print("cut" if cut_network() else "not cut", flush=True)
 try:
     socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10).close()
@@ -259,7 +259,7 @@ async def test_graders_have_no_network_or_the_log_says_so(
 # A container's seccomp profile: unshare(2) is refused to this process and all it starts.
 FORBIDDEN = """
 import asyncio, ctypes, logging, os, platform, struct
-from services.reward.workers import GraderPool
+from shared.grading.pool import GraderPool
 from shared.config import RewardConfig
 
 number = {"x86_64": 272, "aarch64": 97}[platform.machine()]

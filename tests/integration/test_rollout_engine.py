@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from services.rollout.engine import change_weights
-from services.rollout.fetch import WeightFetcher
-from shared.messages import PolicyVersion, SamplingSettings
-from shared.policy import Announcement
+from services.rollout.engine.start import change_weights
+from services.rollout.weights.fetch import WeightFetcher
+from shared.wire.board import Announcement
+from shared.wire.messages import PolicyVersion, SamplingSettings
 from tests.integration.live_node import PATIENCE_S, LiveNode, weights_of
 from tests.integration.rollout_tasks import Reference, answers, ask, collect, issue
 

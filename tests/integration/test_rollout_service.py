@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.auth import bearer
-from shared.ledger import Ledger
-from shared.messages import PolicyVersion, SamplingSettings
-from shared.queues import WorkStream
-from shared.registry import Registry
+from shared.service.auth import bearer
+from shared.wire.ledger import Ledger
+from shared.wire.messages import PolicyVersion, SamplingSettings
+from shared.wire.queues import WorkStream
+from shared.wire.registry import Registry
 from tests.integration.live_node import PATIENCE_S, TOKEN, LiveNode, weights_of
 from tests.integration.rollout_tasks import Asked, answers, ask, collect, issue
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from shared.auth import bearer
 from shared.config.connections import SecurityConfig
+from shared.service.auth import bearer
 from tests.served import reward, rollout, trainer, trainer_host
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,8 @@ import sys
 from types import SimpleNamespace
 import torch
 from torch import distributed
-from services.trainer.packing import PackedBatch
-from services.trainer.step import Stepper
+from services.trainer.compute.packing import PackedBatch
+from services.trainer.compute.step import Stepper
 
 rank, meeting, owned = int(sys.argv[1]), sys.argv[2], [[1], [1, 3]]
 distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)

@@ -20,11 +20,11 @@ from starlette.responses import JSONResponse
 
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
-from shared.auth import bearer
 from shared.config import load_config
-from shared.connection import connect
-from shared.keys import Keys
-from shared.registry import Registry
+from shared.service.auth import bearer
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.registry import Registry
 from tests.scripted_endpoint import ScriptedEndpoint, text_of
 from tests.scripted_sampler import ScriptedSampler, demo_config, end
 
@@ -135,7 +135,7 @@ async def test_no_secret_is_written_or_said(
     assert {file.name for file, _ in found} == SECRET_FILES
     assert {secret for _, secret in found} == {TOKEN, KEY, password}, "the search finds them"
     assert not [word for word in desk.arguments if TOKEN in word or KEY in word]
-    assert any("services.trainer.worker" in word for word in desk.arguments)
+    assert any("services.trainer.rank.main" in word for word in desk.arguments)
 
 
 async def reward_answers(

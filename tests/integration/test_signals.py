@@ -21,13 +21,13 @@ from PIL import Image
 import perl_rl.demo
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import INSTRUCTION
-from services.trainer.augmentation import distorted
+from services.trainer.plan.augmentation import distorted
 from tests.integration import group_probe
 from tests.integration.launched import SMALL_ENGINE, Launch
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.timeout(600)
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS, GROUPS, N, KEEP = 3, 2, 4, 4
 RESPONSES = 2 * N
 STRENGTH, WEIGHT = 0.6, 0.5

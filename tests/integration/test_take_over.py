@@ -8,11 +8,11 @@ import pytest
 from services.rollout.consumer import Consumer
 from services.rollout.node import Node
 from shared.config import Config
-from shared.connection import Patience, connect
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import PromptTask, TrajectoryBatch, decode
-from shared.queues import WorkStream
+from shared.service.connection import Patience, connect
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import PromptTask, TrajectoryBatch, decode
+from shared.wire.queues import WorkStream
 from tests.builders import batch, task
 from tests.scripted_sampler import demo_config
 

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
-from services.trainer.intake import Intake
-from services.trainer.runstate import RunState
-from services.trainer.tally import StepTally
+from services.trainer.rank.intake import Intake
+from services.trainer.rank.tally import StepTally
 from shared.config import Config
-from shared.connection import connect
 from shared.errors import UserError
-from shared.keys import Keys
-from shared.ledger import Ledger, Scores
-from shared.messages import PolicyVersion, ScoredGroup, ScoredOrder, encode
-from shared.queues import Entry, WorkStream
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger, Scores
+from shared.wire.messages import PolicyVersion, ScoredGroup, ScoredOrder, encode
+from shared.wire.queues import Entry, WorkStream
+from shared.wire.runstate import RunState
 from tests.builders import batch, reward, task
 
 V2 = PolicyVersion(incarnation=2, step=5)

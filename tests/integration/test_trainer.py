@@ -16,19 +16,19 @@ import torch
 import yaml
 from transformers import AutoModelForImageTextToText
 
+from perl_rl.cli.status import describe
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
-from perl_rl.observe import look
-from perl_rl.status import describe
-from services.trainer.runstate import RunState
+from perl_rl.report.observe import look
 from shared.config import load_config
-from shared.connection import connect
-from shared.guard import descendants, running
-from shared.keys import Keys
-from shared.ledger import Ledger
-from shared.messages import PromptTask
-from shared.policy import PolicyBoard
-from shared.weights import Manifest
+from shared.reaper import descendants, running
+from shared.service.connection import connect
+from shared.weights.manifest import Manifest
+from shared.wire.board import PolicyBoard
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import PromptTask
+from shared.wire.runstate import RunState
 from tests.format_files import IMAGES, digit, write_features, write_json
 from tests.scripted_sampler import ScriptedSampler, demo_config, end
 
@@ -367,4 +367,4 @@ def _is_rank(pid: int) -> bool:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return b"services.trainer.worker" in words and b"torch.distributed.run" not in words
+    return b"services.trainer.rank.main" in words and b"torch.distributed.run" not in words

@@ -8,16 +8,16 @@ import pytest
 import torch
 import yaml
 
-from services.trainer.app import create_app
-from services.trainer.control_plane import ControlPlane
-from services.trainer.spool import WeightSpool
-from shared.auth import bearer
+from services.trainer.control.app import create_app
+from services.trainer.control.plane import ControlPlane
+from services.trainer.rank.spool import WeightSpool
 from shared.config import load_config
 from shared.config.connections import SecurityConfig
 from shared.config.objective import ObjectiveConfig
-from shared.connection import connect
-from shared.messages import PolicyVersion
-from shared.weights import Manifest, verify
+from shared.service.auth import bearer
+from shared.service.connection import connect
+from shared.weights.manifest import Manifest, verify
+from shared.wire.messages import PolicyVersion
 from tests.scripted_sampler import demo_config
 
 pytestmark = pytest.mark.anyio

@@ -17,12 +17,12 @@ import psutil
 import pytest
 import yaml
 
-from services.trainer.presence import beat
-from services.trainer.runstate import RunState
-from shared.auth import bearer
-from shared.connection import connect
-from shared.guard import descendants, running
-from shared.keys import Keys
+from services.trainer.hosts.presence import beat
+from shared.reaper import descendants, running
+from shared.service.auth import bearer
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.runstate import RunState
 from tests.scripted_sampler import demo_config
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]

@@ -8,17 +8,17 @@ import time
 import httpx
 import pytest
 
-from perl_rl.observe import look
-from perl_rl.status import describe
-from services.trainer.app import create_app
-from services.trainer.control_plane import ControlPlane
-from services.trainer.runstate import RunState
-from services.trainer.watchdog import Watchdog
+from perl_rl.cli.status import describe
+from perl_rl.report.observe import look
+from services.trainer.control.app import create_app
+from services.trainer.control.plane import ControlPlane
+from services.trainer.control.watchdog import Watchdog
 from shared.config import Config
 from shared.config.connections import SecurityConfig
-from shared.connection import connect
-from shared.keys import Keys
-from shared.registry import NodeInfo, Registry
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.registry import NodeInfo, Registry
+from shared.wire.runstate import RunState
 from tests.scripted_sampler import demo_config
 
 pytestmark = pytest.mark.anyio

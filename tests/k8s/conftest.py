@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tests.k8s.manifests import Build
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 BUILD_TIMEOUT_S = 60
 
 WITHOUT_KEDA = "gpu-hpa"

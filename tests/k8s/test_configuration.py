@@ -6,15 +6,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from perl_rl.cli import _parser
-from perl_rl.cores import Share
-from services.rollout.__main__ import _ENGINE_STOP_S
+from perl_rl.cli.main import _parser
+from perl_rl.launch.division import Share
+from services.rollout.serve import _ENGINE_STOP_S
 from shared.config import Config, load_config
-from shared.keys import Keys
-from shared.queues import CONSUMER_GROUP
+from shared.wire.keys import Keys
+from shared.wire.queues import CONSUMER_GROUP
 from tests.k8s.manifests import NUMBER, Build, Manifest, containers, pod, pods
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("trainer", "rollout", "reward")
 SECRET = "s3cret"
 ENGINE_VARIABLES = set(

@@ -8,8 +8,7 @@ from services.reward.metrics import Metrics
 from shared.config import RewardConfig
 from shared.config.connections import SecurityConfig
 from tests.k8s.manifests import NAME, Build, Manifest, containers, pod, pod_labels, pods, selects
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
 
 
 def test_every_workload_selects_its_own_pods_and_no_others(build: Build):
@@ -152,7 +151,7 @@ def test_routes_are_read_as_the_app_has_them():
     assert routes("reward") <= paths
 
 
-# Of `shared.service`: the route that each of them adds.
+# Of `shared.service.app`: the route that each of them adds.
 SHARED_ROUTES = {"guarded_app": "/healthz", "metrics_route": "/metrics"}
 
 

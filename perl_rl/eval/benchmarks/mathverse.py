@@ -3,7 +3,7 @@
 from perl_rl.eval.items import Benchmark, Item, padded_left
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.rows import Row
-from services.reward.graders.letter import read_letter
+from shared.grading.kinds.letter import read_letter
 from shared.sample import Sample
 
 _VERSIONS = (

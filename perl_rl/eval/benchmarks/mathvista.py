@@ -3,7 +3,7 @@
 from perl_rl.eval.items import Benchmark, Item, ScoreRule, lettered, letters, padded_left
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.rows import Row
-from services.reward.graders.number import read_number
+from shared.grading.kinds.number import read_number
 from shared.sample import AnswerKind, Sample
 
 _QUESTION_TYPES = ("multi_choice", "free_form")

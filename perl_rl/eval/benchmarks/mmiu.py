@@ -5,7 +5,7 @@ import re
 from perl_rl.eval.items import Benchmark, Item, image_options, lettered, padded_left
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.rows import Row
-from services.reward.graders.letter import read_letter
+from shared.grading.kinds.letter import read_letter
 from shared.sample import Sample
 
 _OPTION = re.compile(r"(?:^|\n)\s*([A-Z])\s?:[ \t]*")

@@ -5,8 +5,8 @@ import re
 from perl_rl.eval.items import Benchmark, Item, ScoreRule, interleaved
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.rows import Row
-from services.reward.graders.letter import read_letter
-from services.reward.graders.steps import split_steps
+from shared.grading.kinds.letter import read_letter
+from shared.grading.kinds.steps import split_steps
 from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
 
 _TYPES = ("choice", "single-step", "multi-step")

@@ -1,0 +1,1 @@
+"""The command line: one file a command; the larger ones have folders of their own."""

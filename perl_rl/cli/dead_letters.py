@@ -1,0 +1,163 @@
+"""``perl-rl dead-letters``: entries that no service could process, and asking their groups again.
+
+A dead letter's group was dropped, and its other orders were discarded with it. A replay therefore
+asks the whole question anew, as a group of its own: attempt 2 of ``g00000007`` is ``g00000007.2``.
+The dropped group keeps its final state, so the account stays as it was, plus one group issued.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import redis.asyncio
+
+from services.trainer.plan.groups import GroupPlan
+from shared.config import Config, load_config
+from shared.errors import UserError
+from shared.formats import load
+from shared.images import digest, read_image_file
+from shared.service.connection import connect
+from shared.wire.board import PolicyBoard
+from shared.wire.keys import Keys
+from shared.wire.ledger import DEAD_LETTER, DROPPED, Ledger
+from shared.wire.messages import PolicyVersion, PromptTask, group_identity
+from shared.wire.runstate import RunState
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One entry of the dead-letter stream."""
+
+    id: str
+    stream: str
+    reason: str
+    group_id: str | None
+    """None when the entry does not tell."""
+
+    def line(self) -> str:
+        """The letter in one line."""
+        at = datetime.fromtimestamp(int(self.id.partition("-")[0]) / 1000, UTC)
+        group = self.group_id or "no group"
+        where = self.stream.rpartition(":")[2]
+        return f"{self.id}  {at:%Y-%m-%d %H:%M:%S}  {where}  {group}  {self.reason}"
+
+
+def list_letters(config_file: Path) -> list[str]:
+    """The run's dead letters, one a line, the oldest first."""
+    config = load_config(config_file)
+    found = asyncio.run(_with_redis(config, lambda client: letters(client, Keys(config.run))))
+    return [letter.line() for letter in found]
+
+
+def replay_letters(config_file: Path, ids: list[str]) -> list[str]:
+    """Ask the groups of these dead letters (all, when `ids` is empty) again; what was done.
+
+    Raises:
+        UserError: when there is no such letter, or nobody would train the groups.
+    """
+    config = load_config(config_file)
+    # Where the trainer of the run keeps pictures that lie inside data files.
+    images = config_file.parent / "images"
+    return asyncio.run(_with_redis(config, lambda client: replay(client, config, images, ids)))
+
+
+async def _with_redis(
+    config: Config, work: Callable[[redis.asyncio.Redis], Awaitable[list[T]]]
+) -> list[T]:
+    if config.redis.url is None:
+        raise UserError(
+            "redis.url is missing; a run that launch started has its address in the config.yaml of "
+            "its run folder"
+        )
+    client = await connect(config.redis.url, config.redis.timeout_s, ca_file=config.redis.ca_file)
+    try:
+        return await work(client)
+    finally:
+        await client.aclose()
+
+
+async def letters(client: redis.asyncio.Redis, keys: Keys) -> list[Letter]:
+    """All dead letters, the oldest first."""
+    found = []
+    for entry_id, fields in await client.xrange(keys.dead_letters):
+        identity = group_identity(fields[b"m"])
+        told = fields.get(b"g", b"").decode() or (identity[0] if identity else None)
+        found.append(
+            Letter(
+                id=entry_id.decode(),
+                stream=fields.get(b"stream", b"?").decode(),
+                reason=" ".join(fields.get(b"reason", b"?").decode().split()),
+                group_id=told,
+            )
+        )
+    return found
+
+
+async def replay(
+    client: redis.asyncio.Redis, config: Config, images: Path, ids: list[str]
+) -> list[str]:
+    """See `replay_letters`."""
+    keys = Keys(config.run)
+    state = await RunState(client, keys).get()
+    current = await PolicyBoard(client, keys).current()
+    if state.phase in ("done", "failed") or current is None:
+        raise UserError(f"run '{config.run}' is {state.phase}: nobody would train the group")
+    found = await letters(client, keys)
+    unknown = sorted(set(ids) - {letter.id for letter in found})
+    if unknown:
+        raise UserError(f"run '{config.run}' has no dead letter {unknown[0]}; list them first")
+    by_group: dict[str, list[str]] = {}
+    for letter in found:
+        if letter.group_id is not None:
+            by_group.setdefault(letter.group_id, []).append(letter.id)
+    done = [
+        f"{letter.id}: names no group; kept"
+        for letter in found
+        if letter.group_id is None and (letter.id in ids or not ids)
+    ]
+    data = load(config.data, config.data.train_sources(), images)
+    plan = GroupPlan(config, data.samples, data.shares)
+    for group_id, of_group in by_group.items():
+        if not ids or set(ids) & set(of_group):
+            done.append(await _again(client, config, plan, group_id, of_group, current.version))
+    return done
+
+
+async def _again(
+    client: redis.asyncio.Redis,
+    config: Config,
+    plan: GroupPlan,
+    group_id: str,
+    of_group: list[str],
+    version: PolicyVersion,
+) -> str:
+    ledger = Ledger(client, Keys(config.run))
+    states = await ledger.settled()
+    if states.get(group_id) != f"{DROPPED}:{DEAD_LETTER}":
+        return f"{group_id}: {states.get(group_id, 'in flight or of a lost history')}; kept"
+    tasks, images = _tasks(config, plan, group_id, version)
+    base = group_id.partition(".")[0]
+    attempt = 2 + sum(name.startswith(f"{base}.") for name in await ledger.groups())
+    name = f"{base}.{attempt}"
+    named = [one.model_copy(update={"group_id": name, "attempt": attempt}) for one in tasks]
+    if await ledger.issue(named, images, of_group):
+        return f"{group_id}: asked again as {name}"
+    return f"{group_id}: another replay was first"
+
+
+def _tasks(
+    config: Config, plan: GroupPlan, group_id: str, version: PolicyVersion
+) -> tuple[list[PromptTask], dict[str, bytes]]:
+    index = int(group_id.removeprefix("g").partition(".")[0])
+    sample, _ = plan.sample(index)
+    data = {
+        file: read_image_file(Path(file), config.data.max_image_pixels) for file in sample.images
+    }
+    names = {file: digest(content) for file, content in data.items()}
+    images = {names[file]: content for file, content in data.items()}
+    return plan.tasks(index, names, version), images

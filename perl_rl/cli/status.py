@@ -1,0 +1,83 @@
+"""``perl-rl status``: one look at a run that is going on, or at what it left in Redis."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import redis.asyncio
+
+from perl_rl.report.observe import RunView, find_runs, look
+from shared.config import load_config
+from shared.errors import UserError
+from shared.service.connection import connect, without_password
+from shared.wire.keys import Keys
+from shared.wire.registry import NodeInfo
+
+DEFAULT_URL = "redis://127.0.0.1:6379/0"
+URL_VARIABLE = "PERL_REDIS_URL"
+
+
+def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: float = 10.0) -> str:
+    """The run's state in words, one fact a line.
+
+    Args:
+        url: where Redis is; default: the address in `run_dir`'s configuration, else the
+            environment variable PERL_REDIS_URL, else this machine's port 6379.
+        run: its name; not needed when there is one only.
+        run_dir: folder of a run that ``perl-rl launch`` started.
+    """
+    ca_file = None
+    if run_dir is not None:
+        config = load_config(run_dir / "config.yaml")
+        url, run, ca_file = url or config.redis.url, run or config.run, config.redis.ca_file
+    url = url or os.environ.get(URL_VARIABLE, DEFAULT_URL)
+    return asyncio.run(_status(url, run, timeout_s, ca_file))
+
+
+async def _status(url: str, run: str | None, timeout_s: float, ca_file: str | None) -> str:
+    client = await connect(url, timeout_s, ca_file=ca_file)
+    try:
+        name = await _choose(client, without_password(url), run)
+        return describe(name, await look(client, Keys(name)))
+    finally:
+        await client.aclose()
+
+
+async def _choose(client: redis.asyncio.Redis, where: str, run: str | None) -> str:
+    found = await find_runs(client)
+    if not found:
+        raise UserError(f"{where}: holds no run; check --redis, or start one with perl-rl launch")
+    if run is None and len(found) > 1:
+        raise UserError(f"{where}: holds {len(found)} runs; choose with --run: {', '.join(found)}")
+    name = run or found[0]
+    if name not in found:
+        raise UserError(f"{where}: holds no run '{name}'; there is: {', '.join(found)}")
+    return name
+
+
+def describe(name: str, view: RunView) -> str:
+    """A `RunView` as text."""
+    state = view.trainer
+    lines = [f"run      {name}", f"now      {view.waiting_for()}"]
+    lines.append(f"step     {state.step} of {state.steps}")
+    lines.append(f"policy   version {view.version or 'none yet'}")
+    lines += [f"node     {_node(node, view.version)}" for node in view.nodes]
+    lines += [f"node     {lost}  lost (no heartbeat)" for lost in view.lost]
+    lines += [f"queue    {stream}: {length}" for stream, length in view.queued.items()]
+    counts = view.counts
+    dropped = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.dropped.items()))
+    lines.append(
+        f"ledger   issued {counts.issued} = trained {counts.trained} + dropped "
+        f"{sum(counts.dropped.values())}{f' ({dropped})' if dropped else ''} + in flight "
+        f"{counts.in_flight}{'' if counts.balanced() else '  DOES NOT BALANCE'}"
+    )
+    return "\n".join(lines)
+
+
+def _node(node: NodeInfo, current: str | None) -> str:
+    words = [f"{node.name}  {node.kind}  {node.state}  {node.url}"]
+    if node.kind == "rollout":
+        lag = "" if node.version in (None, current) else f" (current: {current})"
+        words.append(f"version {node.version or 'none yet'}{lag}, {node.tokens} tokens")
+    words.append(f"working on {node.working_on}, done {node.done}")
+    return "  ".join(words)

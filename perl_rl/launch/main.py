@@ -1,0 +1,201 @@
+"""``perl-rl launch``: one run on this machine, from the checks before it to the end of its Redis.
+
+The services themselves are started and watched by `perl_rl.launch.session`.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from perl_rl.launch.check import checked_data, prepare_data
+from perl_rl.launch.division import divide_machine
+from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
+from perl_rl.launch.preflight import check_model, check_ports, check_run_dir, free_port
+from perl_rl.launch.processes import Supervisor
+from perl_rl.launch.session import DONE, RunFailed, Session
+from perl_rl.report.progress import open_progress
+from shared.config import Config, load_config, save_config
+from shared.config.secrets import secret_words
+from shared.errors import UserError
+from shared.logs import HidingFormatter
+from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.registry import Registry
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def launch(
+    config_path: Path,
+    run_dir: Path | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    debug: bool = False,
+) -> int:
+    """Run a configuration to its end, with everything it needs, in this machine's main thread.
+
+    Returns the exit status: 0 when every step was trained and the ledger balances, 1 when the run
+    failed, 128 + number when a signal ended it. No process is left behind in any case.
+
+    Args:
+        config_path: the YAML file.
+        run_dir: where the run's files go; default: ``runs/<run>``.
+        overrides: ``key.path=value`` settings.
+        resume: go on from the last checkpoint in `run_dir`.
+        debug: services write debug records to their logs.
+
+    Raises:
+        UserError: for everything that could be checked up front, and for what a service found.
+    """
+    config = load_config(config_path, list(overrides))
+    folder = (run_dir or Path("runs") / config.run).absolute()
+    check_run_dir(folder, resume)
+    if resume and _has_ended(folder, config.trainer.steps):
+        print(f"nothing to do: {folder} has trained its {config.trainer.steps} steps")
+        return 0
+    check_model(config.model)
+    check_ports(config)
+    engine, trainer = config.rollout.engine, config.trainer
+    division = divide_machine(
+        config.rollout.nodes,
+        trainer.ranks,
+        engine.tensor_parallel_size,
+        config.launcher.share_gpus,
+    )
+    progress = open_progress()
+    try:
+        prepare_data(config, progress.note)
+        checked_data(config, folder, progress)
+        with (
+            _own(folder),
+            _log_to(folder / "logs", config),
+            _redis(config, folder, resume) as server,
+        ):
+            config = _complete(config, server)
+            file = folder / "config.yaml"
+            save_config(config, file)
+            session = Session(config, file, folder, division, progress, server, debug)
+            return asyncio.run(_until_signal(session, config, folder))
+    except RunFailed as failure:
+        progress.close()
+        print(f"perl-rl: failed: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        progress.close()
+
+
+async def _until_signal(session: Session, config: Config, folder: Path) -> int:
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = loop.create_future()
+    async with Supervisor(folder / "logs", config.launcher.stop_timeout_s) as supervisor:
+
+        def stop(number: signal.Signals) -> None:
+            if stopped.done():
+                supervisor.hurry()
+            else:
+                session.progress.note(f"{number.name}: ending everything (again: at once)")
+                stopped.set_result(number)
+
+        for number in _STOP_SIGNALS:
+            # ``nohup`` has the hang-up ignored, and so it stays.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, stop, number)
+        work = asyncio.create_task(session.run(supervisor))
+        either: set[asyncio.Future[Any]] = {work, stopped}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+            return 0
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+    session.progress.note(f"ended; go on with --resume --run-dir {folder}")
+    return 128 + stopped.result()
+
+
+def _has_ended(folder: Path, steps: int) -> bool:
+    """Whether the run in `folder` came to its end with as many steps as are asked for now."""
+    summary = folder / "summary.json"
+    if not summary.is_file():
+        return False
+    content = json.loads(summary.read_text(encoding="utf-8"))
+    return bool(content["outcome"] == DONE and content["steps"] >= steps)
+
+
+@contextlib.contextmanager
+def _own(folder: Path) -> Iterator[None]:
+    """Hold the run's folder: a second launch of it is refused."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another perl-rl launch is running there; end it or choose another "
+                "--run-dir"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _log_to(folder: Path, config: Config) -> Iterator[None]:
+    """Keep the launcher's own record beside those of its children."""
+    folder.mkdir(exist_ok=True)
+    logger = logging.getLogger("perl_rl")
+    level = logger.level
+    handler = logging.FileHandler(folder / "launcher.log")
+    handler.setFormatter(HidingFormatter("%(asctime)s %(message)s", secret_words(config)))
+    logger.addHandler(handler)
+    logger.setLevel(min(level or logging.INFO, logging.INFO))
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
+
+
+@contextlib.contextmanager
+def _redis(config: Config, folder: Path, resume: bool) -> Iterator[EmbeddedRedis | None]:
+    """A Redis that lives as long as the block; None when the configuration names one."""
+    if config.redis.url is None:
+        with embedded_redis(folder / "redis", config.redis.timeout_s) as server:
+            yield server
+        return
+    asyncio.run(_check_redis(config, config.redis.url, resume))
+    yield None
+
+
+async def _check_redis(config: Config, url: str, resume: bool) -> None:
+    client = await connect(url, config.redis.timeout_s, ca_file=config.redis.ca_file)
+    try:
+        alive, _ = await Registry(client, Keys(config.run)).nodes()
+    finally:
+        await client.aclose()
+    if alive and not resume:
+        raise UserError(
+            f"redis.url: a run '{config.run}' is alive there (node {alive[0].name}); end it, or "
+            "choose another name with --set run=NAME"
+        )
+
+
+def _complete(config: Config, server: EmbeddedRedis | None) -> Config:
+    """The configuration with what the launcher decides: where Redis is, the trainer's port, and
+    how many nodes to start with."""
+    trainer = config.trainer
+    port = trainer.port or free_port(trainer.host)
+    nodes = config.rollout.nodes if trainer.start_nodes is None else trainer.start_nodes
+    url = config.redis.url if server is None else server.url
+    return config.model_copy(
+        update={
+            "redis": config.redis.model_copy(update={"url": url}),
+            "trainer": trainer.model_copy(update={"port": port, "start_nodes": nodes}),
+        }
+    )

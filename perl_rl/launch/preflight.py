@@ -1,0 +1,165 @@
+"""What can be checked before anything is started: model, data, pictures, ports, run folder.
+
+Each check raises a `UserError` that names the file, field or service and the mend.
+"""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from shared.config import Config, DataConfig, ModelConfig
+from shared.errors import UserError
+from shared.formats import Located, load
+from shared.grading.grade import UngradableGold, check_gold
+from shared.images import read_image_file
+from shared.service.app import bind
+
+PICTURES_CHECKED = 2000
+"""Pictures decoded up front; the trainer's feeder checks each of the others before it issues it."""
+
+TRACES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "policy", "weights")
+"""What an earlier run has left in a folder that holds one."""
+
+
+def check_run_dir(folder: Path, resume: bool) -> None:
+    """A new run wants a folder without one, a resumed run a folder with one."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is not a folder; choose another --run-dir")
+    found = [name for name in TRACES if (folder / name).exists()]
+    if found and not resume:
+        raise UserError(
+            f"{folder}: holds an earlier run ({found[0]}); add --resume to go on with it, or "
+            "choose another --run-dir"
+        )
+    if not found and resume:
+        raise UserError(f"{folder}: holds no run to resume; check --run-dir or leave out --resume")
+
+
+def check_model(model: ModelConfig) -> None:
+    """The model folder holds configuration, weights, tokenizer and image processor."""
+    folder = model.path
+    if not folder.is_dir():
+        raise UserError(f"model.path: there is no folder {folder}")
+    for what, names in (
+        ("configuration", ("config.json",)),
+        ("tokenizer", ("tokenizer.json", "vocab.json", "tokenizer.model")),
+        ("image processor", ("preprocessor_config.json", "processor_config.json")),
+    ):
+        if not any((folder / name).is_file() for name in names):
+            raise UserError(
+                f"model.path {folder}: holds no {what} ({' or '.join(names)}); save the model and "
+                "its processor there with save_pretrained"
+            )
+    _check_weights(folder)
+
+
+def _check_weights(folder: Path) -> None:
+    for index in folder.glob("*.index.json"):
+        try:
+            files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(f"{index}: is no index of weight files; copy the model again") from None
+        missing = sorted(name for name in files if not (folder / name).is_file())
+        if missing:
+            raise UserError(
+                f"model.path {folder}: {index.name} names {missing[0]}, which is not there "
+                f"({len(missing)} files missing); copy the model again"
+            )
+    if not any(folder.glob("*.safetensors")):
+        # Other formats are pickles, which may hold code.
+        raise UserError(
+            f"model.path {folder}: holds no weights (*.safetensors); check the path, or save the "
+            "model again with save_pretrained"
+        )
+
+
+def check_data(
+    config: Config,
+    run_dir: Path,
+    progress: Callable[[str], None] = lambda doing: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> tuple[int, int]:
+    """The rows fit, and their pictures decode; only the first `PICTURES_CHECKED` are decoded.
+
+    Pictures that lie inside the data files are kept in the run's folder from here on, unless the
+    configuration names another.
+
+    Args:
+        progress: is told what goes on; `note`: what became of the rows of each source.
+
+    Returns the numbers of different pictures that were decoded and that there are.
+    """
+    data, named = config.data, dict[str, str]()
+    for sources in (data.train_sources(), data.heldout_sources()):
+        loaded = load(data, sources, run_dir / "images", progress)
+        for line in loaded.notes:
+            note(line)
+        for one in loaded.located:
+            _check_sample(one, config.rollout.engine.max_images)
+            for image in one.sample.images:
+                named.setdefault(image, one.place())
+    chosen = dict(list(named.items())[:PICTURES_CHECKED])
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        checks = pool.map(lambda image: _check_picture(image, chosen[image], config.data), chosen)
+        for done, _ in enumerate(checks, start=1):
+            progress(f"checking pictures: {done} of {len(chosen)}")
+    return len(chosen), len(named)
+
+
+def _check_sample(one: Located, most_images: int) -> None:
+    sample = one.sample
+    if len(sample.images) > most_images:
+        raise UserError(
+            f"{one.place()}: {len(sample.images)} images, more than rollout.engine.max_images "
+            f"({most_images}); raise it or leave the sample out"
+        )
+    try:
+        check_gold(sample.answer, sample.kind)
+    except UngradableGold as error:
+        raise UserError(f"{one.place()}: {error}") from None
+
+
+def _check_picture(image: str, row: str, data: DataConfig) -> None:
+    try:
+        read_image_file(Path(image), data.max_image_pixels)
+    except UserError as error:
+        raise UserError(f"{row}: {error}") from None
+
+
+def ports(config: Config) -> Iterator[tuple[str, str, int]]:
+    """Service, host and port of everything that will listen; port 0 is left to the system."""
+    yield "trainer", config.trainer.host, config.trainer.port
+    for index in range(config.reward.nodes):
+        yield "reward", config.reward.host, node_port(config.reward.port, index)
+    for index in range(config.rollout.nodes):
+        yield "rollout", config.rollout.host, node_port(config.rollout.port, index)
+
+
+def node_port(first: int, index: int) -> int:
+    """The port of node `index` of a service."""
+    return first and first + index
+
+
+def check_ports(config: Config) -> None:
+    """Nobody listens on the ports that the services want, and no two want the same."""
+    taken: dict[int, str] = {}
+    for service, host, port in ports(config):
+        if port > 65_535:
+            raise UserError(f"{service}.port: its nodes would need port {port}; lower it")
+        if port and port in taken:
+            raise UserError(
+                f"{service}.port: port {port} is wanted by the {taken[port]} service too; "
+                "move them apart"
+            )
+        taken[port] = service
+        bind(service, host, port).close()
+
+
+def free_port(host: str) -> int:
+    """A port of `host` on which nobody listens now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

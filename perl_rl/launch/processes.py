@@ -1,0 +1,148 @@
+"""The launcher's child processes: started under a guard, each with a log, and ended all together.
+
+Every child leads a session of its own, so that Ctrl-C in the terminal reaches the launcher only
+and the launcher decides who ends when.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.reaper import (
+    ORPHAN_GRACE_S,
+    PR_SET_CHILD_SUBREAPER,
+    descendants,
+    end_descendants,
+    guarded,
+    prctl,
+)
+
+# A guard that was told to stop needs its child's time, its orphans' time, and a moment.
+_GUARD_MARGIN_S = ORPHAN_GRACE_S + 5.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    """Added to the launcher's own."""
+    cores: frozenset[int] | None = None
+
+
+@dataclass
+class Child:
+    """One run of a program."""
+
+    program: Program
+    process: asyncio.subprocess.Process
+    log: Path
+    log_start: int
+    """Size of the log when this run began."""
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def name(self) -> str:
+        """The program's name."""
+        return self.program.name
+
+    @property
+    def status(self) -> int | None:
+        """Exit status; 128 + number when a signal ended it; None while it runs."""
+        code = self.process.returncode
+        return code if code is None or code >= 0 else 128 - code
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its guard, if that is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def last_lines(self, count: int) -> list[str]:
+        """The end of what this run wrote to its log, without empty lines."""
+        with self.log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(self.log_start, size - 65_536))
+            lines = file.read().decode(errors="replace").splitlines()
+        return [line for line in lines if line.strip()][-count:]
+
+
+class Supervisor:
+    """Starts children and sees to it that none outlives it.
+
+    Use it as an asynchronous context manager, in the main thread.
+    """
+
+    def __init__(self, logs: Path, stop_timeout_s: float) -> None:
+        self._logs = logs
+        self._stop_timeout_s = stop_timeout_s
+        self._running: dict[str, Child] = {}
+        self._stopping: list[Child] = []
+        self._watchers: set[asyncio.Task[None]] = set()
+        self._spare: frozenset[int] = frozenset()
+        self.exits: asyncio.Queue[Child] = asyncio.Queue()
+        """Children that have ended and were not told to."""
+
+    async def __aenter__(self) -> "Supervisor":
+        self._spare = frozenset(descendants(os.getpid()))
+        # Should somebody kill a guard, what it guarded comes to us instead of getting lost.
+        prctl(PR_SET_CHILD_SUBREAPER, 1)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop(list(self._running))
+        await asyncio.to_thread(end_descendants, os.getpid(), 0.0, self._spare)
+
+    async def start(self, program: Program) -> Child:
+        """Start a program; its output is added to ``<logs>/<name>.log``."""
+        log = self._logs / f"{program.name}.log"
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *guarded(list(program.command), program.cores, self._stop_timeout_s),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | {"PYTHONUNBUFFERED": "1"} | program.environment,
+                start_new_session=True,
+            )
+            child = Child(program, process, log, log_start=output.tell())
+        self._running[child.name] = child
+        watcher = asyncio.create_task(self._watch(child))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+        return child
+
+    def running(self) -> list[str]:
+        """Names of the children that have not ended."""
+        return list(self._running)
+
+    async def stop(self, names: list[str]) -> None:
+        """End these children: SIGTERM, then SIGKILL after the stop timeout."""
+        children = [self._running.pop(name) for name in names if name in self._running]
+        if not children:
+            return
+        self._stopping += children
+        for child in children:
+            child.signal(signal.SIGTERM)
+        exits = [asyncio.ensure_future(child.process.wait()) for child in children]
+        await asyncio.wait(exits, timeout=self._stop_timeout_s + _GUARD_MARGIN_S)
+        for child in children:
+            child.signal(signal.SIGKILL)
+        await asyncio.wait(exits, timeout=_GUARD_MARGIN_S)
+
+    def hurry(self) -> None:
+        """Kill the children that are being stopped: a guard does that when told to stop again."""
+        for child in self._stopping:
+            child.signal(signal.SIGTERM)
+
+    async def _watch(self, child: Child) -> None:
+        await child.process.wait()
+        if self._running.get(child.name) is child:
+            del self._running[child.name]
+            self.exits.put_nowait(child)

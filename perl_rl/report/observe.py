@@ -1,0 +1,77 @@
+"""A run as Redis shows it at one moment: trainer, nodes, queues, ledger."""
+
+import time
+from dataclasses import dataclass
+
+import redis.asyncio
+
+from shared.wire.board import PolicyBoard
+from shared.wire.keys import Keys
+from shared.wire.ledger import Counts, Ledger
+from shared.wire.registry import NodeInfo, Registry
+from shared.wire.runstate import RunState, TrainerState
+
+
+@dataclass(frozen=True)
+class RunView:
+    """Everything worth showing about a run."""
+
+    trainer: TrainerState
+    version: str | None
+    """The current policy version, ``incarnation.step``."""
+    nodes: list[NodeInfo]
+    lost: list[str]
+    """Names of nodes whose heartbeat has stopped."""
+    queued: dict[str, int]
+    """Entries in each stream, those being worked on among them."""
+    counts: Counts
+
+    def waiting_for(self) -> str:
+        """In words: what the run is doing or waiting for now."""
+        late = [f"{node.name} ({node.state})" for node in self.nodes if node.state == "starting"]
+        queued = ", ".join(f"{name} {length}" for name, length in self.queued.items() if length)
+        words = [_trainer_words(self.trainer)]
+        if self.trainer.stalled:
+            words.append(self.trainer.stalled)
+        if late:
+            words.append(f"starting: {', '.join(late)}")
+        if self.lost:
+            words.append(f"lost: {', '.join(self.lost)}")
+        if queued:
+            words.append(f"queued: {queued}")
+        return "; ".join(words)
+
+
+def _trainer_words(state: TrainerState) -> str:
+    detail = f" ({state.detail})" if state.detail else ""
+    lasting = f" for {max(0.0, time.time() - state.since):.0f} s" if state.since else ""
+    return f"trainer: {state.phase}{detail}{lasting}"
+
+
+async def look(client: redis.asyncio.Redis, keys: Keys) -> RunView:
+    """Read the run's state now."""
+    current = await PolicyBoard(client, keys).current()
+    nodes, lost = await Registry(client, keys).nodes()
+    streams = {
+        "prompts": keys.prompts,
+        "trajectories": keys.trajectories,
+        "groups": keys.groups,
+        "dead letters": keys.dead_letters,
+    }
+    return RunView(
+        trainer=await RunState(client, keys).get(),
+        version=None if current is None else str(current.version),
+        nodes=nodes,
+        lost=lost,
+        queued={name: int(await client.xlen(stream)) for name, stream in streams.items()},
+        counts=await Ledger(client, keys).counts(),
+    )
+
+
+async def find_runs(client: redis.asyncio.Redis) -> list[str]:
+    """Names of the runs that have left a trainer's state or nodes in this Redis."""
+    found = set()
+    for suffix in (":state", ":nodes"):
+        async for key in client.scan_iter(match=f"perl:*{suffix}", count=1000):
+            found.add(key.decode().removeprefix("perl:").removesuffix(suffix))
+    return sorted(found)

@@ -1,0 +1,152 @@
+"""Live progress of a launch: a panel in a terminal, else one line a step and one every ten seconds.
+
+Says what is being waited for, so that a run that stands still can be told from a slow one.
+"""
+
+import sys
+import time
+from typing import Protocol, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from perl_rl.report.observe import RunView
+from perl_rl.report.summary import Metrics
+
+QUIET_S = 10.0
+"""Without a terminal: the longest time without a line."""
+
+# The accuracy over all groups leads: that of the kept ones is what filters make of it.
+_FIGURES = (
+    ("reward", "reward", ".3f"),
+    ("accuracy_all", "accuracy", ".3f"),
+    ("accuracy", "of kept groups", ".3f"),
+    ("dropped_share", "dropped", ".0%"),
+    ("kl", "kl", ".4f"),
+)
+
+
+class Progress(Protocol):
+    """Where a launch shows what it does."""
+
+    def note(self, text: str) -> None:
+        """Something that happened once."""
+
+    def step(self, row: Metrics, steps: int) -> None:
+        """A step of `steps` was trained; `row` is its line of metrics."""
+
+    def state(self, doing: str, view: RunView | None) -> None:
+        """What goes on now; called about twice a second."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+def open_progress(out: TextIO | None = None) -> Progress:
+    """A panel when `out` (default: standard output) is a terminal, else lines."""
+    out = out or sys.stdout
+    return Panel(out) if out.isatty() else Lines(out)
+
+
+def step_line(row: Metrics, steps: int) -> str:
+    """One step in one line."""
+    words = [f"step {row['step']}/{steps}"]
+    for name, label, form in _FIGURES:
+        if row.get(name) is not None:
+            words.append(f"{label} {row[name]:{form}}")
+    if row.get("tokens_per_s") is not None:
+        words.append(f"tokens/s {row['tokens_per_s']:,.0f}")
+    if row.get("staleness_mean") is not None:
+        words.append(f"staleness {row['staleness_mean']:.2f} (max {row.get('staleness_max', 0)})")
+    times = [
+        f"{name.removesuffix('_s')} {row[name]:.1f} s"
+        for name in ("wait_s", "train_s", "sync_s")
+        if row.get(name) is not None
+    ]
+    return "  ".join([*words, ", ".join(times)]).rstrip()
+
+
+class Lines:
+    """For logs and pipes."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._started = self._last = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        self._print(text)
+
+    def step(self, row: Metrics, steps: int) -> None:
+        """One line a step."""
+        self._print(step_line(row, steps))
+
+    def state(self, doing: str, view: RunView | None) -> None:
+        """A line when there has been none for `QUIET_S`."""
+        if time.monotonic() - self._last >= QUIET_S:
+            self._print(doing)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _print(self, text: str) -> None:
+        self._last = time.monotonic()
+        print(f"[{_clock(self._last - self._started)}] {text}", file=self._out, flush=True)
+
+
+class Panel:
+    """For a terminal: drawn in place; notes and steps scroll by above it."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._started = time.monotonic()
+        self._row: Metrics = {}
+        self._steps = 0
+        self._live = Live(console=Console(file=out), refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def note(self, text: str) -> None:
+        """Print it above the panel."""
+        self._live.console.print(Text(f"[{_clock(time.monotonic() - self._started)}] {text}"))
+
+    def step(self, row: Metrics, steps: int) -> None:
+        """Shown in the panel and kept above it."""
+        self._row, self._steps = row, steps
+        self.note(step_line(row, steps))
+
+    def state(self, doing: str, view: RunView | None) -> None:
+        """Draw the panel again."""
+        elapsed = _clock(time.monotonic() - self._started)
+        parts: list[RenderableType] = [Text(f"{elapsed}  {doing}")]
+        if self._steps:
+            bar = Table.grid(padding=(0, 1))
+            bar.add_row(
+                ProgressBar(total=self._steps, completed=self._row["step"], width=40),
+                f"{self._row['step']}/{self._steps}",
+            )
+            parts.append(bar)
+        if view is not None and view.nodes:
+            parts.append(_nodes(view))
+        self._live.update(Group(*parts))
+
+    def close(self) -> None:
+        """Take the panel away."""
+        self._live.stop()
+
+
+def _nodes(view: RunView) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for node in view.nodes:
+        version = f"version {node.version}" if node.version else ""
+        table.add_row(
+            node.name, node.state, version, f"working on {node.working_on}", f"done {node.done}"
+        )
+    return table
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"

@@ -1,0 +1,150 @@
+"""``summary.json``: what a run did, from its metrics, its ledger and its nodes."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from shared.wire.ledger import Counts
+from shared.wire.registry import NodeInfo
+
+STEP_TIMES = ("rollout_s", "reward_s", "train_s", "wait_s", "sync_s")
+
+_ENDS = 10
+"""Steps at the start and at the end of a run whose accuracy over all groups is shown."""
+
+Metrics = dict[str, Any]
+
+
+def read_metrics(file: Path) -> list[Metrics]:
+    """The lines of ``metrics.jsonl`` in step order.
+
+    A step that was trained again after a resume has several lines: the last one counts. A last
+    line without its end is left out: its writer was killed.
+    """
+    if not file.is_file():
+        return []
+    text = file.read_text(encoding="utf-8")
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    by_step = {row["step"]: row for row in map(json.loads, lines)}
+    return [by_step[step] for step in sorted(by_step)]
+
+
+class MetricsTail:
+    """Lines that are added to ``metrics.jsonl`` after this was made."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._offset = file.stat().st_size if file.exists() else 0
+
+    def new(self) -> list[Metrics]:
+        """The complete lines since the last call."""
+        if not self._file.exists():
+            return []
+        # A resumed trainer cuts off the steps after its checkpoint.
+        self._offset = min(self._offset, self._file.stat().st_size)
+        with self._file.open("rb") as file:
+            file.seek(self._offset)
+            added = file.read()
+        complete = added[: added.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        return [json.loads(line) for line in complete.splitlines()]
+
+
+def summarise(
+    metrics: list[Metrics],
+    counts: Counts,
+    nodes: list[NodeInfo],
+    restarts: dict[str, int],
+    wall_s: float,
+    evaluation: dict[str, Any],
+    outcome: str,
+) -> dict[str, Any]:
+    """The summary as it is written.
+
+    Args:
+        metrics: one line for each trained step.
+        counts: the ledger at the end.
+        nodes: each node's last word about itself.
+        restarts: how often a node that died was started again, by name.
+        wall_s: from the start of the services to the end of training, this launch only.
+        evaluation: ``before`` and ``after``.
+        outcome: "done", "interrupted" or the reason of a failure.
+    """
+    return {
+        "outcome": outcome,
+        "steps": len(metrics),
+        "groups": {
+            "issued": counts.issued,
+            "trained": counts.trained,
+            "dropped": counts.dropped,
+            "in_flight": counts.in_flight,
+        },
+        "accuracy_all": {
+            "first": _mean(_values(metrics[:_ENDS], "accuracy_all")),
+            "last": _mean(_values(metrics[-_ENDS:], "accuracy_all")),
+        },
+        "dropped_share": _mean(_values(metrics, "dropped_share")),
+        "samples_trained": sum(row.get("samples", 0) for row in metrics),
+        "samples_generated": sum(row.get("samples_generated", 0) for row in metrics),
+        "wall_s": wall_s,
+        **{name: _median(_values(metrics, name)) for name in STEP_TIMES},
+        "sync_paused_s": _median([pause for node in nodes for pause in node.paused_s]),
+        "generated_tokens": sum(row.get("generated_tokens", 0) for row in metrics),
+        "tokens_per_s": _median(_values(metrics, "tokens_per_s")),
+        "logprob_mismatch": {
+            "abs": _mean(_values(metrics, "logprob_mismatch_abs")),
+            "kl": _mean(_values(metrics, "logprob_mismatch_kl")),
+        },
+        "nodes": [_node(node, restarts.get(node.name, 0)) for node in nodes],
+        "eval": evaluation,
+    }
+
+
+def plain_report(report: dict[str, Any]) -> dict[str, Any]:
+    """An order report with each estimate as its value, and the intervals under a key of their own.
+
+    Args:
+        report: `perl_rl.eval.robustness.OrderReport` as JSON.
+    """
+    estimates = {name: value for name, value in report.items() if _is_estimate(value)}
+    values = {name: estimate["value"] for name, estimate in estimates.items()}
+    intervals = {name: [one["low"], one["high"]] for name, one in estimates.items()}
+    return {**report, **values, "intervals_95": intervals}
+
+
+def _is_estimate(value: object) -> bool:
+    return isinstance(value, dict) and value.keys() == {"value", "low", "high"}
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write at once: a reader sees the old file or the new one."""
+    scratch = file.with_suffix(".tmp")
+    scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    scratch.replace(file)
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _mean(values: list[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+def _values(metrics: list[Metrics], name: str) -> list[float]:
+    return [row[name] for row in metrics if row.get(name) is not None]
+
+
+def _node(node: NodeInfo, restarts: int) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "kind": node.kind,
+        "version": node.version,
+        "versions_loaded": node.versions_loaded,
+        "versions_skipped": node.versions_skipped,
+        "done": node.done,
+        "tokens": node.tokens,
+        "sync_paused_s": _median(list(node.paused_s)),
+        "restarts": restarts,
+    }

@@ -1,0 +1,1 @@
+"""New weights: noticed, fetched, and loaded into the running engine."""

@@ -1,0 +1,1 @@
+"""From scored groups to gradients: tensors in, tensors out; no Redis."""

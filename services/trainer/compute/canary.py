@@ -1,0 +1,83 @@
+"""The canary: a policy that sees its pictures must answer differently when they are exchanged.
+
+The log-probabilities of a group's sampled responses are computed twice, once with the group's
+pictures and once with other pictures of the same size, every token and position unchanged. A vision
+tower whose features are lost, misplaced or ignored gives the same numbers twice.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from services.trainer.compute.checks import GuardStop
+from services.trainer.compute.packing import PackedBatch, PreparedGroup
+from shared.config.guard import GuardConfig
+
+logger = logging.getLogger(__name__)
+
+
+def exchanged(group: PreparedGroup) -> PreparedGroup:
+    """The same group with every picture replaced by its negative, mirrored in patch order.
+
+    Shapes and the grid are unchanged, so prompts, positions and the number of features are too.
+    Values stay within the range that the processor makes: a picture's mean is kept by reflecting
+    each value about it.
+    """
+    start, parts = 0, []
+    for patches in group.grid.prod(-1).tolist():
+        picture = group.pixel_values[start : start + patches]
+        parts.append(2 * picture.mean() - picture.flip(0))
+        start += patches
+    return replace(group, pixel_values=torch.cat(parts))
+
+
+def has_pictures(group: PreparedGroup) -> bool:
+    """Whether any prompt of the group shows a picture."""
+    return any(order.images for order in group.orders)
+
+
+@torch.no_grad()
+def reaction(
+    policy: Callable[[PackedBatch], torch.Tensor],
+    batches: list[PackedBatch],
+    others: list[PackedBatch],
+) -> tuple[float, int]:
+    """Summed absolute change of response tokens' log-probabilities, and how many tokens they are.
+
+    Args:
+        policy: gives a batch's log-probabilities.
+        batches: a group packed; `others` the same group with its pictures exchanged.
+    """
+    total, tokens = 0.0, 0
+    for batch, other in zip(batches, others, strict=True):
+        change = (policy(batch) - policy(other)).abs()
+        total, tokens = total + float(change.sum()), tokens + len(change)
+    return total, tokens
+
+
+def judge(step: int, change: float, config: GuardConfig) -> bool:
+    """Whether so small a `change` is an alarm.
+
+    Raises:
+        GuardStop: when it is below ``trainer.guard.canary_stop_below``.
+    """
+    finding = (
+        f"step {step}: with other pictures the log-probabilities of sampled answers change by "
+        f"{change:.3g} a token"
+    )
+    if config.canary_stop_below is not None and change < config.canary_stop_below:
+        raise GuardStop(
+            f"{finding} (trainer.guard.canary_stop_below {config.canary_stop_below:g}): the policy "
+            "does not look at its pictures; check that the model's vision weights were loaded, "
+            "that model.path is the instruction-tuned model, and that the questions need pictures"
+        )
+    if change >= config.canary_warn_below:
+        return False
+    logger.warning(
+        "%s (trainer.guard.canary_warn_below %g): the policy hardly looks at its pictures",
+        finding,
+        config.canary_warn_below,
+    )
+    return True

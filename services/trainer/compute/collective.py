@@ -1,0 +1,48 @@
+"""What the ranks tell each other: small integers by broadcast, sums by all-reduce."""
+
+import torch
+from torch import distributed
+
+from services.trainer.compute.loss import LossSums
+
+
+def rank() -> int:
+    """This process's rank."""
+    return distributed.get_rank()
+
+
+def world() -> int:
+    """How many ranks there are."""
+    return distributed.get_world_size()
+
+
+def broadcast_integers(values: list[int] | None, device: torch.device) -> list[int]:
+    """Rank 0's integers, on every rank (`values` is None elsewhere)."""
+    count = torch.tensor([len(values or [])], device=device)
+    distributed.broadcast(count, src=0)
+    tensor = torch.zeros(int(count), dtype=torch.int64, device=device)
+    if values is not None:
+        tensor.copy_(torch.tensor(values))
+    distributed.broadcast(tensor, src=0)
+    return tensor.tolist()
+
+
+def largest(values: list[int], device: torch.device) -> list[int]:
+    """Element by element, the largest value on any rank."""
+    tensor = torch.tensor(values, device=device)
+    distributed.all_reduce(tensor, op=distributed.ReduceOp.MAX)
+    return tensor.tolist()
+
+
+def added(values: list[float], device: torch.device) -> list[float]:
+    """Element by element, the sum over all ranks."""
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(tensor)
+    return tensor.tolist()
+
+
+def total(sums: LossSums, device: torch.device) -> LossSums:
+    """The sums over all ranks."""
+    names = list(vars(sums))
+    values = added([vars(sums)[name] for name in names], device)
+    return LossSums(**dict(zip(names, values, strict=True)))

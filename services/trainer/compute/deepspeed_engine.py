@@ -1,0 +1,112 @@
+"""DeepSpeed as the trainer uses it: its configuration from ours, and parameters one at a time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.ops.adam import DeepSpeedCPUAdam
+from torch import nn
+from transformers.integrations import HfDeepSpeedConfig
+
+from services.trainer.compute.model import GroupModel
+from shared.config import Config
+
+
+def deepspeed_config(config: Config) -> dict[str, Any]:
+    """DeepSpeed's configuration for the policy."""
+    trainer = config.trainer
+    zero: dict[str, Any] = {"stage": trainer.zero_stage}
+    if trainer.optimizer.offload:
+        zero["offload_optimizer"] = {"device": "cpu"}
+    return {
+        # The trainer sets the accumulation boundary itself.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": trainer.optimizer.grad_clip,
+        "zero_optimization": zero,
+        "bf16": {"enabled": config.model.dtype == "bfloat16"},
+        "steps_per_print": 1_000_000_000,
+    }
+
+
+@contextmanager
+def shard_while_loading(config: Config) -> Iterator[None]:
+    """Under ZeRO 3, models loaded in this context are sharded as they are read."""
+    if config.trainer.zero_stage < 3:
+        yield
+        return
+    # transformers looks at this object, as long as it lives, when it loads a model.
+    marker = HfDeepSpeedConfig(deepspeed_config(config))
+    yield
+    del marker
+
+
+def start_policy(policy: GroupModel, config: Config) -> Any:
+    """Wrap the policy in a DeepSpeed engine with AdamW and its learning-rate schedule."""
+    settings = config.trainer.optimizer
+    # State in host memory is stepped there, which DeepSpeed's own AdamW does with vector code.
+    adamw = DeepSpeedCPUAdam if settings.offload else torch.optim.AdamW
+    optimizer = adamw(
+        _parameter_groups(policy, settings.weight_decay),
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+    )
+    warmup = settings.warmup_steps
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda update: min(1.0, (update + 1) / (warmup + 1))
+    )
+    engine, *_ = deepspeed.initialize(
+        model=policy,
+        optimizer=optimizer,
+        lr_scheduler=schedule,
+        config=deepspeed_config(config),
+    )
+    return engine
+
+
+def start_reference(reference: GroupModel, config: Config) -> nn.Module:
+    """The frozen start model for the KL term; sharded like the policy under ZeRO 3."""
+    reference.requires_grad_(False)
+    reference.eval()
+    if config.trainer.zero_stage < 3:
+        return reference
+    settings = {
+        key: value
+        for key, value in deepspeed_config(config).items()
+        if key in ("train_micro_batch_size_per_gpu", "bf16")
+    }
+    settings["zero_optimization"] = {"stage": 3}
+    engine, *_ = deepspeed.initialize(model=reference, config=settings)
+    return engine
+
+
+def _parameter_groups(policy: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Biases and norms are not decayed."""
+    trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    # Under ZeRO 3 a parameter is a placeholder; its real shape is in `ds_shape`.
+    matrices = [one for one in trained if len(getattr(one, "ds_shape", one.shape)) >= 2]
+    others = [one for one in trained if len(getattr(one, "ds_shape", one.shape)) < 2]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def full_parameters(engine: Any, keep: bool) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and CPU tensor of every parameter of the policy, gathered one at a time.
+
+    Every rank has to go through the iterator; only those that ask to `keep` them get the tensors.
+    """
+    for name, parameter in engine.module.model.named_parameters():
+        with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
+            if keep:
+                yield name, parameter.detach().to("cpu", copy=True)
+
+
+def checkpoint_bytes(engine: Any) -> int:
+    """About how large a checkpoint is: each parameter in half precision, and AdamW's state and
+    master copy of it in fp32."""
+    count = sum(getattr(one, "ds_numel", one.numel()) for one in engine.module.parameters())
+    return 14 * int(count)

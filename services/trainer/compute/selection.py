@@ -1,0 +1,74 @@
+"""Training on a part of a group's responses: the subset whose rewards vary most.
+
+PODS (policy optimization with down-sampling, arXiv 2504.13818): sampling is cheap and parallel,
+training is not, so many responses are sampled and the most telling ones trained on.
+"""
+
+from itertools import chain
+
+import numpy as np
+
+from shared.wire.messages import ScoredGroup, ScoredOrder
+
+Place = tuple[int, int]
+"""A response: the number of its order in the group, and its own in the order."""
+
+
+def select(group: ScoredGroup, keep: int, within_orders: bool = False) -> ScoredGroup:
+    """The group with the `keep` responses of most reward variance.
+
+    Over all orders together, where orders that are left without a response are left out; or, for
+    advantages within orders, as many of each order: the best of one order and the worst of another
+    would tell nothing there.
+    """
+    by_order = [
+        [(number, index) for index in range(len(order.rewards))]
+        for number, order in enumerate(group.orders)
+    ]
+    if keep >= sum(map(len, by_order)):
+        return group
+    pools, share = [list(chain(*by_order))], keep
+    if within_orders:
+        pools, share = by_order, keep // len(by_order)
+    kept = {place for pool in pools for place in _chosen(group, pool, share)}
+    orders = [
+        _only(order, [index for index in range(len(order.rewards)) if (number, index) in kept])
+        for number, order in enumerate(group.orders)
+    ]
+    return group.model_copy(update={"orders": tuple(one for one in orders if one.rewards)})
+
+
+def _chosen(group: ScoredGroup, pool: list[Place], keep: int) -> list[Place]:
+    """Among equal rewards no order is preferred: the first responses of all orders come before
+    their second ones."""
+    places = sorted(pool, key=lambda place: place[::-1])
+    rewards = np.array([group.orders[number].rewards[index].total for number, index in places])
+    return [places[one] for one in max_variance_subset(rewards, keep)]
+
+
+def max_variance_subset(rewards: np.ndarray, keep: int) -> np.ndarray:
+    """Indices of the `keep` rewards with the largest variance, exactly.
+
+    The best subset is the lowest k and the highest ``keep - k`` rewards for some k (theorem 1 of
+    the paper), so one sort and ``keep + 1`` variances find it.
+
+    Args:
+        rewards: (S,), S at least `keep`.
+
+    Returns:
+        (keep,) int64.
+    """
+    order = np.argsort(rewards, kind="stable")
+    lowest, highest = np.arange(keep), np.arange(len(rewards) - keep, len(rewards))
+    splits = [order[np.concatenate([lowest[:low], highest[low:]])] for low in range(keep + 1)]
+    return max(splits, key=lambda split: float(np.var(rewards[split])))
+
+
+def _only(order: ScoredOrder, indices: list[int]) -> ScoredOrder:
+    responses = tuple(order.batch.responses[index] for index in indices)
+    return order.model_copy(
+        update={
+            "batch": order.batch.model_copy(update={"responses": responses}),
+            "rewards": tuple(order.rewards[index] for index in indices),
+        }
+    )

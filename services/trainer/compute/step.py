@@ -1,0 +1,136 @@
+"""One training step: this rank's share of the groups, from tensors to optimizer updates."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+
+from services.trainer.compute import collective
+from services.trainer.compute.canary import exchanged, has_pictures, reaction
+from services.trainer.compute.loss import LossSums, normaliser, policy_loss
+from services.trainer.compute.packing import PackedBatch, PreparedGroup, pack
+from shared.config import Config
+
+
+class Stepper:
+    """Runs the forward and backward passes and the optimizer for lists of prepared groups."""
+
+    def __init__(
+        self, engine: Any, reference: nn.Module | None, config: Config, device: torch.device
+    ) -> None:
+        self._engine = engine
+        self._reference = reference
+        self._config = config
+        self._objective = config.trainer.objective
+        self._max_tokens = config.sampling.max_tokens
+        self._device = device
+
+    def train(self, minibatches: list[list[PreparedGroup]]) -> tuple[LossSums, float | None]:
+        """One optimizer update for each minibatch of this rank's groups.
+
+        Every rank calls it with as many minibatches of as many groups.
+
+        Returns:
+            The sums over all ranks, and the gradient norm of the last update, where DeepSpeed
+            tells it (not under ZeRO stage 0 in fp32).
+        """
+        sums = LossSums()
+        budget = self._config.trainer.micro_batch_tokens
+        updates: Iterable[list[tuple[PackedBatch, bool]]] = (
+            self._same_everywhere(pack(groups, budget)) for groups in minibatches
+        )
+        proximal: list[list[torch.Tensor]] = []
+        if self._objective.old_logprobs == "trainer":
+            # Before anything changes: what the ratios of the later updates start from.
+            first, *later = updates
+            proximal = [self._proximal(batches) for batches in later]
+            updates = chain([first], later)
+        for number, batches in enumerate(updates):
+            divisor = self._divisor(batches)
+            for index, (batch, real) in enumerate(batches):
+                self._engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
+                old = proximal[number - 1][index] if proximal and number > 0 else None
+                batch_sums = self._backward(batch, divisor, real, number == 0, old)
+                if real:
+                    sums.add(batch_sums)
+            self._engine.step()
+        norm = self._engine.get_global_grad_norm()
+        return collective.total(sums, self._device), None if norm is None else float(norm)
+
+    def _proximal(self, batches: list[tuple[PackedBatch, bool]]) -> list[torch.Tensor]:
+        """The policy's log-probabilities of each batch, as it is now."""
+        self._engine.eval()
+        with torch.no_grad():
+            found = [self._engine(batch.to(self._device)) for batch, _ in batches]
+        self._engine.train()
+        return found
+
+    def _divisor(self, batches: list[tuple[PackedBatch, bool]]) -> float:
+        """What this rank's summed loss is divided by, so that DeepSpeed's mean of the ranks'
+        gradients is that of one rank with all responses."""
+        own = [batch for batch, real in batches if real]
+        counts = [float(sum(len(one.lengths) for one in own))]
+        counts.append(float(sum(len(one.response) for one in own)))
+        responses, tokens = collective.added(counts, self._device)
+        return normaliser(responses, tokens, self._objective) / collective.world()
+
+    def canary(self, group: PreparedGroup) -> float | None:
+        """How much log-probabilities react to other pictures: mean absolute change of a token.
+
+        Every rank calls it with a group of its own; all make the same passes. None when no rank's
+        group has pictures.
+        """
+        budget = self._config.trainer.micro_batch_tokens
+        pair = [
+            [batch.to(self._device) for batch, _ in self._same_everywhere(pack([one], budget))]
+            for one in (group, exchanged(group))
+        ]
+        self._engine.eval()
+        change, tokens = reaction(self._engine, *pair)
+        self._engine.train()
+        counts = [change, float(tokens)] if has_pictures(group) else [0.0, 0.0]
+        change, seen = collective.added(counts, self._device)
+        return change / seen if seen else None
+
+    def _backward(
+        self,
+        batch: PackedBatch,
+        divisor: float,
+        real: bool,
+        first_update: bool,
+        proximal: torch.Tensor | None,
+    ) -> LossSums:
+        batch = batch.to(self._device)
+        if not first_update:
+            batch.current = torch.zeros_like(batch.current)
+        reference = None
+        if self._reference is not None:
+            with torch.no_grad():
+                reference = self._reference(batch)
+        logprobs = self._engine(batch)
+        if first_update and self._objective.old_logprobs == "trainer":
+            proximal = logprobs.detach()
+        loss, sums = policy_loss(
+            logprobs, reference, batch, self._objective, self._max_tokens, proximal
+        )
+        self._engine.backward(loss / divisor if real else loss * 0.0)
+        return sums
+
+    def _same_everywhere(self, batches: list[PackedBatch]) -> list[tuple[PackedBatch, bool]]:
+        """Pad with repeated batches and chunks, which count nothing, until all ranks have as many.
+
+        Ranks whose parameters or gradients are sharded must make the same number of passes.
+        """
+        if collective.world() == 1:
+            return [(batch, True) for batch in batches]
+        (count,) = collective.largest([len(batches)], self._device)
+        padded = [(batch, True) for batch in batches]
+        # Copies: each place of the list has idle passes of its own.
+        padded += [(replace(batches[-1]), False) for _ in range(count - len(batches))]
+        chunks = collective.largest([len(batch.chunks) for batch, _ in padded], self._device)
+        for (batch, _), wanted in zip(padded, chunks, strict=True):
+            batch.idle_chunks = wanted - len(batch.chunks)
+        return padded

@@ -1,0 +1,113 @@
+"""The trainer's HTTP routes: status, control, and the weights that rollout nodes fetch."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import FastAPI, HTTPException
+from fastapi import Path as PathParameter
+from prometheus_client import CollectorRegistry, Gauge
+from pydantic import BaseModel
+from starlette.responses import FileResponse
+
+from services.trainer.control.plane import ControlPlane
+from shared.config.connections import SecurityConfig
+from shared.service.app import Health, answer_outages, guarded_app, metrics_route
+from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
+from shared.wire.ledger import Counts
+from shared.wire.runstate import TrainerState
+
+_MAX_BODY = 64 * 1024
+"""Bytes; no route reads a body."""
+
+Version = Annotated[str, PathParameter(pattern=r"^\d{1,9}\.\d{1,9}$")]
+
+
+class Status(BaseModel):
+    """Answer of ``GET /status``."""
+
+    trainer: TrainerState
+    groups: Counts
+
+
+def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConfig) -> FastAPI:
+    """The control plane's routes; all but health want the token when one is configured."""
+    app, guarded = guarded_app(
+        "PeRL trainer",
+        security,
+        {503: {"description": "The trainer is not ready, or Redis does not answer"}},
+        max_body=_MAX_BODY,
+        body_setting="the trainer",
+    )
+    answer_outages(app)
+    registry = CollectorRegistry()
+    step = Gauge("perl_trainer_step", "Policy version trained last", registry=registry)
+    guards = {
+        name: Gauge(f"perl_trainer_{name}", text, registry=registry)
+        for name, text in (
+            ("logprob_mismatch", "Mean absolute difference to the sampler's log-probabilities"),
+            ("canary_change", "Mean absolute change of log-probabilities with other pictures"),
+            ("guard_alarms", "Alarms of the guards since the ranks started"),
+        )
+    }
+    groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
+
+    stalled = Gauge(
+        "perl_stalled_seconds",
+        "For how long a stage has had work and got nowhere",
+        ["stage"],
+        registry=registry,
+    )
+
+    @app.get("/readyz")
+    async def readyz() -> Health:
+        state = await plane.state.get()
+        if state.phase in ("starting", "failed"):
+            raise HTTPException(503, f"trainer is {state.phase} {state.detail}".strip())
+        return Health()
+
+    @app.get("/status", dependencies=guarded)
+    async def status() -> Status:
+        return Status(trainer=await plane.state.get(), groups=await plane.ledger.counts())
+
+    @app.post("/control/{action}", dependencies=guarded)
+    async def control(action: Literal["pause", "resume", "checkpoint", "stop"]) -> TrainerState:
+        """Takes effect between two steps."""
+        if action == "resume":
+            await plane.state.ask("pause", False)
+        else:
+            await plane.state.ask(action, True)
+        return await plane.state.get()
+
+    @app.get("/weights/{version}/manifest", dependencies=guarded)
+    async def manifest(version: Version) -> FileResponse:
+        return _file(weights_folder / version / MANIFEST_FILE, version)
+
+    @app.get("/weights/{version}/data", dependencies=guarded)
+    async def data(version: Version) -> FileResponse:
+        """The version's bytes; takes a ``Range`` header."""
+        return _file(weights_folder / version / DATA_FILE, version)
+
+    async def refresh() -> None:
+        for stage, seconds in plane.watchdog.seconds().items():
+            stalled.labels(stage).set(seconds)
+        state = await plane.state.get()
+        step.set(state.step)
+        for name, gauge in guards.items():
+            value = getattr(state, name)
+            gauge.set(math.nan if value is None else value)
+        counts = await plane.ledger.counts()
+        groups.labels("issued").set(counts.issued)
+        groups.labels("trained").set(counts.trained)
+        groups.labels("in_flight").set(counts.in_flight)
+        for reason, number in counts.dropped.items():
+            groups.labels(f"dropped:{reason}").set(number)
+
+    metrics_route(app, registry, dependencies=guarded, refresh=refresh)
+    return app
+
+
+def _file(path: Path, version: str) -> FileResponse:
+    if not path.is_file():
+        raise HTTPException(404, f"version {version} is not kept any more; ask for a newer one")
+    return FileResponse(path)

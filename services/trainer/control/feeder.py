@@ -1,0 +1,173 @@
+"""Issues order groups: which sample, in which orders, with which seeds, and when there is room.
+
+Group i is the same whenever and however often the run is started: it depends on the seed and on i
+alone. Groups are admitted by capacity, so that a group waits at most ``max_staleness`` steps.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import count, islice
+from pathlib import Path
+
+import redis.asyncio
+
+from services.trainer.plan.augmentation import distorted
+from services.trainer.plan.groups import GroupPlan, group_id
+from shared.config import Config
+from shared.errors import WaitTimeout
+from shared.formats import Share
+from shared.images import decode_image, digest, read_image_file
+from shared.permutation import (
+    count_refusals,
+)
+from shared.sample import Sample
+from shared.service.connection import Patience
+from shared.wire.board import Announcement, PolicyBoard
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import PolicyVersion, PromptTask
+from shared.wire.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+_BLOCK_S = 1.0
+
+
+class Feeder:
+    """Keeps as many groups in flight as the staleness limit allows."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        keys: Keys,
+        config: Config,
+        samples: list[Sample],
+        shares: Sequence[Share] = (),
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._config = config
+        self._samples = samples
+        self._plan = GroupPlan(config, samples, shares)
+        self._ledger = Ledger(client, keys)
+        self._board = PolicyBoard(client, keys)
+        self._registry = Registry(client, keys)
+        self._patient = Patience(client, "feeder", config.redis.timeout_s)
+        self._names: dict[str, str] = {}
+
+    async def run(self, incarnation: int, stop: asyncio.Event) -> None:
+        """Issue the groups of one incarnation until `stop`, from the first that is not settled.
+
+        Raises:
+            WaitTimeout: when too few rollout nodes become ready (``trainer.start_nodes``).
+        """
+        await self._report_refused()
+        await self._patient(partial(self._nodes, stop))
+        settled = await self._patient(self._ledger.settled)
+        indices = (index for index in count() if group_id(index) not in settled)
+        while not stop.is_set():
+            last_event, room, current = await self._patient(self._look)
+            if current is None or current.version.incarnation != incarnation:
+                seen = current.entry_id if current else "0"
+                await self._patient(partial(self._board.next_after, seen, _BLOCK_S))
+                continue
+            for index in islice(indices, room):
+                await self._patient(partial(self._issue, index, current.version))
+            if room == 0:
+                await self._patient(partial(self._settled_after, last_event))
+
+    async def _look(self) -> tuple[str, int, Announcement | None]:
+        """The last event, how many groups may be issued, and the current version, in this order.
+
+        The version is read after the room, which a step makes once its version is announced: a
+        group is never issued at a version older than the step it is meant for.
+        """
+        return await self._last_event(), await self._room(), await self._board.current()
+
+    async def _nodes(self, stop: asyncio.Event) -> None:
+        """Wait until as many rollout nodes are ready as the run wants to start with."""
+        trainer = self._config.trainer
+        wanted, deadline = trainer.start_nodes or 0, time.monotonic() + trainer.start_timeout_s
+        while (ready := await self._ready_nodes()) < wanted and not stop.is_set():
+            if time.monotonic() > deadline:
+                raise WaitTimeout(
+                    "trainer",
+                    f"rollout nodes to be ready ({ready} of {wanted}, trainer.start_nodes)",
+                    trainer.start_timeout_s,
+                    "trainer.start_timeout_s",
+                )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _BLOCK_S)
+
+    async def _ready_nodes(self) -> int:
+        alive, _ = await self._registry.nodes()
+        return sum(node.kind == "rollout" and node.state == "ready" for node in alive)
+
+    async def _report_refused(self) -> None:
+        """Log how many samples keep their order, by reason."""
+        if self._config.permutation.n_s > 0:
+            reasons = await asyncio.to_thread(count_refusals, self._samples)
+            for reason, count in reasons.items():
+                logger.info(
+                    "%d of %d samples are not permuted: %s", count, len(self._samples), reason
+                )
+
+    async def _room(self) -> int:
+        """How many groups may be issued now.
+
+        With ``(max_staleness + 1) * groups_per_step`` groups in flight, the last of them is trained
+        ``max_staleness`` steps after it was issued. No more are issued than the run still needs.
+        """
+        trainer, counts = self._config.trainer, await self._ledger.counts()
+        capacity = (trainer.max_staleness + 1) * trainer.groups_per_step
+        needed = trainer.steps * trainer.groups_per_step - counts.trained
+        return max(0, min(capacity, needed) - counts.in_flight)
+
+    async def _last_event(self) -> str:
+        entries = await self._client.xrevrange(self._keys.events, count=1)
+        return str(entries[0][0].decode()) if entries else "0"
+
+    async def _settled_after(self, event: str) -> None:
+        """Wait, not for ever, until a group is settled after `event`."""
+        await self._client.xread({self._keys.events: event}, block=int(_BLOCK_S * 1000))
+
+    async def _issue(self, index: int, issued_at: PolicyVersion) -> None:
+        sample, _ = self._plan.sample(index)
+        images: dict[str, bytes] = {}
+        for file in sample.images:
+            data = await asyncio.to_thread(
+                read_image_file, Path(file), self._config.data.max_image_pixels
+            )
+            self._names[file] = digest(data)
+            images[self._names[file]] = data
+        tasks = self._plan.tasks(index, self._names, issued_at)
+        noisy, strength = self._plan.noise(index)
+        if noisy:
+            distort = partial(self._distort, images, strength)
+            tasks, images = await asyncio.to_thread(distort, tasks, noisy)
+        if not await self._ledger.issue(tasks, images):
+            logger.warning("group %s was issued before; skipped", tasks[0].group_id)
+
+    def _distort(
+        self,
+        images: dict[str, bytes],
+        strength: float,
+        tasks: list[PromptTask],
+        noisy: set[int],
+    ) -> tuple[list[PromptTask], dict[str, bytes]]:
+        """The tasks with distorted images in the orders `noisy`, and all images by SHA-256."""
+        limit, everything, changed = self._config.data.max_image_pixels, dict(images), list(tasks)
+        for order in sorted(noisy):
+            task, names = tasks[order], []
+            for name in task.images:
+                picture = decode_image(images[name], name, limit)
+                data = distorted(picture, strength, task.seed, name)
+                names.append(digest(data))
+                everything[names[-1]] = data
+            shown = {"images": tuple(names), "clean_images": task.images}
+            changed[order] = task.model_copy(update=shown)
+        return changed, everything

@@ -1,0 +1,145 @@
+"""Runs a training run: the feeder and the ranks side by side, again from the last checkpoint when
+the ranks fail."""
+
+import asyncio
+import logging
+from functools import partial
+from pathlib import Path
+
+import redis.asyncio
+
+from services.trainer.control.feeder import Feeder
+from services.trainer.control.ranks import HostRanks, RanksFailed, run_ranks
+from services.trainer.control.watchdog import Watchdog
+from services.trainer.hosts.presence import beat
+from services.trainer.rank.checkpoints import CheckpointFolder
+from shared.config import Config
+from shared.errors import UserError
+from shared.formats import load
+from shared.service.connection import Patience
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.runstate import RunState
+
+logger = logging.getLogger(__name__)
+
+
+class ControlPlane:
+    """One run on this host; the routes read `state` and `ledger`."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        config: Config,
+        config_file: Path,
+        run_dir: Path,
+        url: str,
+    ) -> None:
+        self._config = config
+        self._config_file = config_file
+        self._run_dir = run_dir
+        self._patient = Patience(client, "trainer", config.redis.timeout_s)
+        self._url = url
+        keys = Keys(config.run)
+        self.state = RunState(client, keys)
+        self.ledger = Ledger(client, keys)
+        self.watchdog = Watchdog(client, keys, config.trainer.stall_after_s)
+        data = load(config.data, config.data.train_sources(), run_dir / "images")
+        self._feeder = Feeder(client, keys, config, data.samples, data.shares)
+        self._checkpoints = CheckpointFolder(
+            run_dir / "checkpoints", config.trainer.checkpoint.keep
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Train to the end, and with ``trainer.serve_after_end`` stay until `stop`.
+
+        Failed ranks are started again, ``trainer.max_restarts`` times for each checkpoint they
+        get to.
+
+        Raises:
+            UserError: when the ranks cannot go on.
+        """
+        logger.info("objective: %s", self._config.trainer.objective.line())
+        beside = [asyncio.create_task(one) for one in (self.watchdog.run(), beat(self.state))]
+        try:
+            await self._run(stop)
+            if self._config.trainer.serve_after_end:
+                logger.info("the run has ended; serving its last weights until told to stop")
+                await stop.wait()
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        restarts, failures = self._config.trainer.max_restarts, 0
+        reached = self._checkpoints.newest_step()
+        while failures <= restarts:
+            try:
+                await self._attempt(stop)
+                return
+            except UserError as error:
+                await self._failed(error)
+                raise
+            except RanksFailed as error:
+                # Failures with a checkpoint between them do not add up.
+                step = self._checkpoints.newest_step()
+                failures, reached = (1 if step > reached else failures + 1), step
+                logger.error("%s (failure %d; %d restarts allowed)", error, failures, restarts)
+                await self._failed(error)
+        raise UserError(
+            f"trainer: the ranks failed {failures} times without a new checkpoint between "
+            "(trainer.max_restarts); the log above says why"
+        )
+
+    async def _failed(self, error: Exception) -> None:
+        await self._patient(partial(self.state.update, phase="failed", detail=str(error)))
+
+    async def _attempt(self, stop: asyncio.Event) -> None:
+        for damage in await asyncio.to_thread(self._checkpoints.set_damaged_aside):
+            logger.error("damaged checkpoint: %s", damage)
+        incarnation = await self._patient(self._begin)
+        stop_feeding = asyncio.Event()
+        ranks = asyncio.create_task(
+            run_ranks(
+                HostRanks(
+                    self._config.trainer, self._config_file, self._run_dir, f"{self._url}/weights"
+                ),
+                incarnation,
+            )
+        )
+        feeding = asyncio.create_task(self._feeder.run(incarnation, stop_feeding))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({ranks, feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if ranks.done():
+                ranks.result()
+            elif feeding.done():
+                feeding.result()
+        finally:
+            stop_feeding.set()
+            stopping.cancel()
+            ranks.cancel()
+            await asyncio.gather(ranks, feeding, stopping, return_exceptions=True)
+
+    async def _begin(self) -> int:
+        """Restore the ledger from the last checkpoint and open a new incarnation."""
+        found = self._checkpoints.latest()
+        before = (await self.state.get()).incarnation
+        settled: dict[str, str] = {}
+        step = 0
+        if found is not None:
+            _, checkpoint = found
+            before = max(before, checkpoint.incarnation)
+            settled, step = checkpoint.settled, checkpoint.step
+        await self.state.clear_wishes()
+        await self.ledger.restore(settled)
+        await self.state.update(
+            phase="starting",
+            stalled="",
+            incarnation=before + 1,
+            step=step,
+            steps=self._config.trainer.steps,
+        )
+        logger.info("incarnation %d starts at step %d", before + 1, step)
+        return before + 1

@@ -1,0 +1,50 @@
+"""The HTTP routes of a further host: health for an orchestrator, and metrics."""
+
+from fastapi import FastAPI, HTTPException
+from prometheus_client import CollectorRegistry, Gauge
+
+from services.trainer.hosts.follower import Follower
+from shared.config.connections import SecurityConfig
+from shared.service.app import Health, guarded_app, metrics_route
+
+_MAX_BODY = 64 * 1024
+"""Bytes; no route reads a body."""
+
+
+def create_host_app(follower: Follower, security: SecurityConfig) -> FastAPI:
+    """A further host's routes; all but health want the token when one is configured."""
+    app, guarded = guarded_app(
+        "PeRL trainer, further host",
+        security,
+        {503: {"description": "The trainer's own host is not heard from"}},
+        max_body=_MAX_BODY,
+        body_setting="the trainer",
+    )
+    registry = CollectorRegistry()
+    running = Gauge(
+        "perl_trainer_host_ranks_running", "1 while this host's ranks run", registry=registry
+    )
+    incarnation = Gauge(
+        "perl_trainer_host_incarnation", "Incarnation that the ranks joined last", registry=registry
+    )
+    failures = Gauge(
+        "perl_trainer_host_failures",
+        "How often this host's ranks failed since it started",
+        registry=registry,
+    )
+
+    @app.get("/readyz")
+    async def readyz() -> Health:
+        """Ready to join: not whether ranks run. An upgrade replaces this host before the trainer's
+        own, and must not wait for ranks that only come up once both are replaced."""
+        if not follower.answers():
+            raise HTTPException(503, "the trainer on host 0 is not heard from; waiting for it")
+        return Health()
+
+    async def refresh() -> None:
+        running.set(follower.running)
+        incarnation.set(follower.incarnation)
+        failures.set(follower.failures)
+
+    metrics_route(app, registry, dependencies=guarded, refresh=refresh)
+    return app

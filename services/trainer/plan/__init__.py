@@ -1,0 +1,1 @@
+"""What each group asks: pure functions of the seed and the group's number."""

@@ -1,0 +1,121 @@
+"""What group i asks: which sample, in which orders, with which seeds.
+
+A pure function of the configuration, the samples and i (invariant 9): a run that was resumed asks
+the same groups as one that was never interrupted.
+"""
+
+import math
+from collections.abc import Sequence
+
+from services.trainer.plan.augmentation import noisy_orders, strength_at
+from services.trainer.plan.mixture import Mixture
+from shared.config import Config
+from shared.formats import Share
+from shared.permutation import Permutation, apply_order, draw_orders, identity, refusal
+from shared.sample import Sample
+from shared.seeds import derive, generator
+from shared.wire.messages import PolicyVersion, PromptTask, SamplingSettings
+
+
+def group_id(index: int) -> str:
+    """The name of the run's group number `index`."""
+    return f"g{index:08d}"
+
+
+class GroupPlan:
+    """What group number i asks: a pure function of the configuration, the samples and i.
+
+    Args:
+        shares: the sources that the samples come from, in the order of the samples; default: one.
+    """
+
+    def __init__(self, config: Config, samples: list[Sample], shares: Sequence[Share] = ()) -> None:
+        self._config = config
+        self._samples = samples
+        whole = Share(name="all", weight=1.0, size=len(samples))
+        self._mixture = Mixture(shares or [whole], config.seed, config.data.shuffle)
+
+    def sample(self, index: int) -> tuple[Sample, int]:
+        """The sample of group `index`, and the epoch of its source."""
+        place, epoch = self._mixture.place(index)
+        return self._samples[place], epoch
+
+    def orders(self, index: int) -> list[Permutation]:
+        """The ``n_s + 1`` orders of group `index`, the original one first.
+
+        Where there are fewer different orders than asked, they are repeated in turn.
+        """
+        sample, epoch = self.sample(index)
+        settings, images = self._config.permutation, len(sample.images)
+        original = identity(images)
+        rng = generator(self._config.seed, "orders", sample.id, epoch)
+        if rng.random() >= self.permute_probability(index) or refusal(sample) is not None:
+            return [original] * (settings.n_s + 1)
+        different = [original, *draw_orders(images, settings.n_s, rng, sample.fixed)]
+        return [different[i % len(different)] for i in range(settings.n_s + 1)]
+
+    def permute_probability(self, index: int) -> float:
+        """``alpha_t``, with t the step that group `index` is meant for (PeRL, section 3.2)."""
+        settings = self._config.permutation
+        if settings.schedule == "constant":
+            return settings.alpha
+        progress = self.progress(index)
+        if settings.schedule == "cosine":
+            return settings.alpha * (1.0 + math.cos(math.pi * progress)) / 2
+        return settings.alpha * (1.0 - progress)
+
+    def progress(self, index: int) -> float:
+        """The share of training that is done at the step that group `index` is meant for."""
+        trainer = self._config.trainer
+        return min(1.0, index // trainer.groups_per_step / trainer.steps)
+
+    def noise(self, index: int) -> tuple[set[int], float]:
+        """The orders of group `index` that are sampled with noise, and how strong it is."""
+        (sample, epoch), noise = self.sample(index), self._config.permutation.noise
+        strength = strength_at(noise, self.progress(index))
+        if strength == 0.0 or not sample.images:
+            return set(), 0.0
+        orders = self._config.permutation.n_s + 1
+        return noisy_orders(noise, orders, self._config.seed, sample.id, epoch), strength
+
+    def tasks(
+        self, index: int, image_names: dict[str, str], issued_at: PolicyVersion
+    ) -> list[PromptTask]:
+        """The group's tasks, one an order.
+
+        Args:
+            image_names: image file to SHA-256.
+        """
+        sample, epoch = self.sample(index)
+        orders = self.orders(index)
+        sampling = self._config.sampling
+        tasks = []
+        for order_index, permutation in enumerate(orders):
+            rendered = apply_order(sample, permutation)
+            tasks.append(
+                PromptTask(
+                    run=self._config.run,
+                    group_id=group_id(index),
+                    sample_id=sample.id,
+                    source=sample.source,
+                    order_index=order_index,
+                    orders=len(orders),
+                    permutation=permutation,
+                    question=rendered.question,
+                    images=tuple(image_names[file] for file in rendered.images),
+                    answer=rendered.answer,
+                    kind=sample.kind,
+                    tolerance=sample.tolerance,
+                    order=sample.order,
+                    fixed=sample.fixed,
+                    n=sampling.n,
+                    sampling=SamplingSettings(
+                        temperature=sampling.temperature,
+                        top_p=sampling.top_p,
+                        max_tokens=sampling.max_tokens,
+                    ),
+                    seed=derive(self._config.seed, "sampling", sample.id, epoch, order_index),
+                    issued_at=issued_at,
+                )
+            )
+        return tasks

@@ -1,0 +1,1 @@
+"""One DeepSpeed rank: the training loop and what it does with Redis and the disk."""

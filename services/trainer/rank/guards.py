@@ -1,0 +1,85 @@
+"""Guards against silent blindness: what is checked before a group may change the policy.
+
+The token ids of prompts are compared where groups are prepared (``preparing.py``). Here are the
+checks of a group's numbers, and the watch over log-probabilities, step after step.
+"""
+
+import logging
+import math
+from collections import deque
+
+import numpy as np
+
+from services.trainer.compute.checks import GuardStop
+from shared.config.guard import GuardConfig
+from shared.wire.messages import MalformedMessage, ScoredGroup
+
+logger = logging.getLogger(__name__)
+
+
+def admitted(group: ScoredGroup) -> ScoredGroup:
+    """The group itself, when it can be trained on.
+
+    Raises:
+        MalformedMessage: when it is empty, or a log-probability or reward is no finite number.
+    """
+    if not group.orders:
+        raise MalformedMessage("ScoredGroup, field 'orders': there is none")
+    for index, order in enumerate(group.orders):
+        if not order.batch.responses:
+            raise MalformedMessage(f"ScoredGroup, order {index}: it has no responses")
+        for number, response in enumerate(order.batch.responses):
+            where = f"ScoredGroup, order {index}, response {number}"
+            if len(response.token_ids) == 0:
+                raise MalformedMessage(f"{where}: it has no tokens")
+            if not np.isfinite(response.logprobs).all() or (response.logprobs > 1e-3).any():
+                raise MalformedMessage(f"{where}: a log-probability is not finite and at most 0")
+            if not math.isfinite(order.rewards[number].total):
+                raise MalformedMessage(f"{where}: its reward is not finite")
+    return group
+
+
+class MismatchGuard:
+    """Watches how far the trainer's log-probabilities are from the sampler's.
+
+    Only tokens count that were sampled by the very version that computes them here, so the
+    difference is numerical noise unless weights, pixels or prompts differ.
+    """
+
+    def __init__(self, config: GuardConfig) -> None:
+        self._config = config
+        self._recent: deque[float] = deque(maxlen=config.window)
+
+    def watch(self, step: int, mismatch: float | None) -> bool:
+        """Take note of one step's mean absolute difference; True when it is an alarm.
+
+        Args:
+            mismatch: None when the step had no token of its own version.
+
+        Raises:
+            GuardStop: when the mean over ``trainer.guard.window`` such steps is too large.
+        """
+        if mismatch is None:
+            return False
+        config = self._config
+        self._recent.append(mismatch if math.isfinite(mismatch) else math.inf)
+        mean = sum(self._recent) / len(self._recent)
+        full = len(self._recent) == config.window
+        if full and config.mismatch_stop_above is not None and mean > config.mismatch_stop_above:
+            raise GuardStop(
+                f"step {step}: log-probabilities of trainer and sampler differ by {mean:.3g} a "
+                f"token over {config.window} steps (trainer.guard.mismatch_stop_above "
+                f"{config.mismatch_stop_above:g}); check that every rollout node has the trainer's "
+                "model folder, model.dtype, model.min_pixels and model.max_pixels, and loads the "
+                "published weights (perl-rl status shows versions)"
+            )
+        if mismatch <= config.mismatch_warn_above:
+            return False
+        logger.warning(
+            "step %d: log-probabilities of trainer and sampler differ by %.3g a token "
+            "(trainer.guard.mismatch_warn_above %g): do both have the same weights and pixels?",
+            step,
+            mismatch,
+            config.mismatch_warn_above,
+        )
+        return True

@@ -1,0 +1,133 @@
+"""Where scored groups enter the trainer: a full batch of groups that are fresh enough."""
+
+import logging
+import time
+from dataclasses import dataclass
+
+import redis.asyncio
+
+from services.trainer.rank.guards import admitted
+from services.trainer.rank.tally import StepTally
+from shared.config import Config
+from shared.errors import UserError, WaitTimeout
+from shared.wire.keys import Keys
+from shared.wire.ledger import Ledger
+from shared.wire.messages import MalformedMessage, PolicyVersion, ScoredGroup, decode
+from shared.wire.queues import Entry, WorkStream
+from shared.wire.runstate import RunState
+
+logger = logging.getLogger(__name__)
+
+_BLOCK_S = 1.0
+# Groups that another trainer has read and not settled: it was killed, and the ledger has been
+# restored since, or its last read was under way when this one began.
+_ABANDONED_S = 10.0
+
+
+@dataclass(frozen=True)
+class HeldGroup:
+    """A group the trainer has read and not yet trained or dropped."""
+
+    entry: Entry
+    group: ScoredGroup
+
+    @property
+    def issued_at(self) -> PolicyVersion:
+        """The policy version at which the feeder issued the group."""
+        return self.group.orders[0].batch.task.issued_at
+
+
+class Intake:
+    """Collects groups for one step at a time; used by rank 0 only."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, keys: Keys, config: Config, incarnation: int
+    ) -> None:
+        self._stream = WorkStream(client, keys.groups, consumer=f"trainer-{incarnation}")
+        self._incarnation = incarnation
+        self._state = RunState(client, keys)
+        self._ledger = Ledger(client, keys)
+        self.tally = StepTally(self._ledger, config.trainer)
+        self._keys = keys
+        self._config = config.trainer
+        self._held: list[HeldGroup] = []
+
+    async def batch(self, current: PolicyVersion) -> list[HeldGroup]:
+        """Wait for ``groups_per_step`` groups within the staleness limit, the oldest first.
+
+        Groups that have become too stale are dropped with the reason ``stale``.
+
+        Raises:
+            UserError: when ``trainer.max_dropped_per_step`` groups were dropped on the way.
+            WaitTimeout: after ``trainer.groups_timeout_s`` without a full batch.
+            UserError: when another trainer has taken the run over.
+        """
+        deadline = time.monotonic() + self._config.groups_timeout_s
+        wanted = self._config.groups_per_step
+        while True:
+            await self._check_not_superseded()
+            await self._drop_stale(current)
+            if len(self._held) >= wanted:
+                self._held.sort(key=lambda held: held.group.group_id)
+                batch, self._held = self._held[:wanted], self._held[wanted:]
+                return batch
+            await self.tally.check(current.step + 1)
+            if time.monotonic() > deadline:
+                raise WaitTimeout(
+                    "trainer",
+                    f"scored groups ({len(self._held)} of {wanted} for step {current.step})",
+                    self._config.groups_timeout_s,
+                    "trainer.groups_timeout_s",
+                )
+            missing = wanted - len(self._held)
+            await self._hold(
+                await self._stream.read(missing, _BLOCK_S)
+                or await self._stream.claim_abandoned(_ABANDONED_S, wanted)
+            )
+
+    async def _hold(self, entries: list[Entry]) -> None:
+        known = {held.entry.id for held in self._held}
+        for entry in entries:
+            if entry.id in known:
+                continue
+            try:
+                held = HeldGroup(entry, admitted(decode(ScoredGroup, entry.payload)))
+            except MalformedMessage as error:
+                logger.error("group entry %s goes to the dead letters: %s", entry.id, error)
+                await self._ledger.drop_dead_letter(self._stream, entry, str(error))
+                continue
+            await self._hold_once(held)
+
+    async def _hold_once(self, held: HeldGroup) -> None:
+        """Hold the group unless it is settled or held already: nothing is trained twice."""
+        group_id = held.group.group_id
+        twice = any(other.group.group_id == group_id for other in self._held)
+        if twice or not await self._ledger.is_in_flight(group_id, held.issued_at):
+            logger.warning("group %s came once more or too late; discarded", group_id)
+            await self._stream.finish(held.entry)
+            return
+        self._held.append(held)
+
+    async def _check_not_superseded(self) -> None:
+        newest = (await self._state.get()).incarnation
+        if newest != self._incarnation:
+            raise UserError(
+                f"trainer: incarnation {newest} has taken over from {self._incarnation}; "
+                "run one trainer for a run"
+            )
+
+    async def _drop_stale(self, current: PolicyVersion) -> None:
+        fresh: list[HeldGroup] = []
+        for held in self._held:
+            if current.step - held.group.oldest_version().step <= self._config.max_staleness:
+                fresh.append(held)
+            else:
+                await self._ledger.drop(
+                    held.group.group_id, held.issued_at, "stale", self._keys.groups, held.entry
+                )
+        self._held = fresh
+
+    async def trained(self, batch: list[HeldGroup], step: int) -> None:
+        """Record in the ledger that the batch was trained by `step`."""
+        for held in batch:
+            await self._ledger.train(held.group.group_id, held.issued_at, step, held.entry.id)

@@ -1,0 +1,132 @@
+"""Compares a final answer with the gold answer by the kind of the answer.
+
+Each kind has a module in ``graders/`` that reads an answer into a form that can be compared. A new
+kind is one more module there, one more name in ``shared.sample.AnswerKind`` and one more line here.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from shared.grading.kinds.boolean import read_boolean
+from shared.grading.kinds.items import read_list
+from shared.grading.kinds.letter import read_letter
+from shared.grading.kinds.maths import pairs_to_compare
+from shared.grading.kinds.number import DEFAULT_TOLERANCE, read_quantity, same_quantity
+from shared.grading.kinds.order import read_order
+from shared.grading.kinds.position import read_position
+from shared.grading.kinds.steps import read_steps, split_steps, steps_of
+from shared.grading.kinds.text import read_exact, read_text
+from shared.grading.kinds.wrapping import unwrap
+from shared.grading.limits import MAX_ANSWER_CHARS
+from shared.sample import AnswerKind
+
+
+class UngradableGold(ValueError):
+    """The gold answer is not of the kind that its sample says: the data is wrong, not the model."""
+
+
+class ExpressionGrader(Protocol):
+    """Decides whether mathematical expressions are equal; see ``workers.py``."""
+
+    async def equal(self, pairs: list[tuple[str, str]]) -> bool:
+        """Whether both sides of every pair are equal; False when that cannot be decided in time."""
+        ...
+
+
+def _read_number(answer: str) -> str | None:
+    quantity = read_quantity(answer)
+    return None if quantity is None else quantity.canonical()
+
+
+_READERS: dict[AnswerKind, Callable[[str], str | None]] = {
+    "letter": read_letter,
+    "position": read_position,
+    "order": read_order,
+    "number": _read_number,
+    "math": read_text,
+    "boolean": read_boolean,
+    "text": read_text,
+    "exact": read_exact,
+    "list": read_list,
+    "steps": read_steps,
+}
+_MOST_READINGS = 10
+
+
+def canonical(answer: str, kind: AnswerKind) -> str | None:
+    """The one form that all answers with the same meaning share; None when it cannot be read.
+
+    Letters become capitals, places digits counted from 1, quantities their dimension's first unit.
+    An expression is only normalised as text. Reading the form gives the form again.
+    """
+    form = None if len(answer) > MAX_ANSWER_CHARS else _READERS[kind](answer)
+    for _ in range(_MOST_READINGS):
+        again = None if form is None else _READERS[kind](form)
+        if again == form:
+            return form
+        form = again
+    return None
+
+
+def check_gold(gold: str, kind: AnswerKind) -> None:
+    """Refuse a gold answer that no response could match.
+
+    Raises:
+        UngradableGold: naming the answer and the kind.
+    """
+    if canonical(gold, kind) is None:
+        raise UngradableGold(f"the gold answer {gold[:80]!r} is not of kind '{kind}'")
+
+
+async def grade(
+    answer: str | None,
+    gold: str,
+    kind: AnswerKind,
+    expressions: ExpressionGrader,
+    tolerance: float | None = None,
+) -> bool:
+    """Whether a final answer (see ``extract.extract_answer``) is right; no answer is wrong.
+
+    Args:
+        tolerance: relative, for kind ``number``; None forgives binary rounding alone.
+
+    Raises:
+        UngradableGold: when `gold` is not of kind `kind`.
+    """
+    check_gold(gold, kind)
+    if answer is None or len(answer) > MAX_ANSWER_CHARS:
+        return False
+    if kind == "math":
+        pairs = pairs_to_compare(gold, answer)
+        return pairs if isinstance(pairs, bool) else await expressions.equal(pairs)
+    if kind == "steps":
+        return all(await step_shares(answer, gold, expressions))
+    return same_answer(answer, gold, kind, tolerance)
+
+
+def same_answer(answer: str, gold: str, kind: AnswerKind, tolerance: float | None = None) -> bool:
+    """Whether both mean the same, as far as it needs no library: expressions, and those of steps,
+    are compared as normalised text. `tolerance` as for `grade`."""
+    if kind != "number":
+        form = canonical(answer, kind)
+        return form is not None and form == canonical(gold, kind)
+    right, given = read_quantity(gold), read_quantity(answer)
+    allowed = DEFAULT_TOLERANCE if tolerance is None else tolerance
+    return right is not None and given is not None and same_quantity(right, given, allowed)
+
+
+async def step_shares(answer: str | None, gold: str, expressions: ExpressionGrader) -> list[bool]:
+    """The verdict on each step of the gold answer (kind ``steps``); a missing step is wrong.
+
+    Steps are compared as expressions. Without numbers in the answer, parts between semicolons
+    count as steps, where there are as many as in the gold answer.
+
+    Raises:
+        UngradableGold: when `gold` has no numbered steps, or an empty one.
+    """
+    check_gold(gold, "steps")
+    wanted = split_steps(unwrap(gold))
+    given = {} if answer is None else steps_of(answer[: MAX_ANSWER_CHARS + 1], len(wanted))
+    verdicts = (grade(given.get(step), wanted[step], "math", expressions) for step in wanted)
+    return list(await asyncio.gather(*verdicts))

@@ -1,0 +1,1 @@
+"""What the services exchange through Redis: messages, queues, the ledger, the run's state."""

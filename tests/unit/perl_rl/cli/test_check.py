@@ -1,0 +1,61 @@
+"""``perl-rl check``: writes the data that the configuration knows to write, names bad input."""
+
+from pathlib import Path
+
+import pytest
+
+from perl_rl.cli.main import main
+from tests.paths import ROOT
+
+
+def check(folder: Path, *overrides: str) -> int:
+    data = (
+        f"data.train={folder / 'd' / 'train.jsonl'}",
+        f"data.heldout={folder / 'd/heldout.jsonl'}",
+    )
+    config = str(ROOT / "configs" / "demo.yaml")
+    return main(["check", config, "--run-dir", str(folder / "run"), "--set", *data, *overrides])
+
+
+def test_the_data_is_written_once_and_checked(tmp_path, capsys):
+    assert check(tmp_path) == 0
+    assert "writing the data" in capsys.readouterr().out
+    written = (tmp_path / "d" / "train.jsonl").stat().st_mtime_ns
+
+    assert check(tmp_path) == 0
+    assert "writing the data" not in capsys.readouterr().out
+    assert (tmp_path / "d" / "train.jsonl").stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("model.path=nowhere", "model.path: there is no folder"),
+        ("data.prepare=perl_rl.demo.digits:nothing", "data.prepare 'perl_rl.demo.digits:nothing'"),
+    ],
+)
+def test_what_cannot_work_is_named_before_anything_starts(tmp_path, capsys, override, named):
+    assert check(tmp_path, override) == 2
+    assert named in capsys.readouterr().err
+
+
+def test_the_shipped_configurations_take_addresses_and_secrets_from_the_environment(monkeypatch):
+    from shared.config import load_config
+
+    for name in ("demo", "qwen2_5_vl_3b", "qwen2_5_vl_7b"):
+        file = ROOT / "configs" / f"{name}.yaml"
+        for variable in ("PERL_REDIS_URL", "PERL_TOKEN", "PERL_HOST", "PERL_TRAINER_URL"):
+            monkeypatch.delenv(variable, raising=False)
+        alone = load_config(file)
+        assert (alone.redis.url, alone.security.token, alone.trainer.public_url) == (None,) * 3
+        assert alone.rollout.host == alone.reward.host == alone.trainer.host == "127.0.0.1"
+
+        monkeypatch.setenv("PERL_REDIS_URL", "redis://:s3cret@redis:6379/0")
+        monkeypatch.setenv("PERL_TOKEN", "t0ken")
+        monkeypatch.setenv("PERL_HOST", "0.0.0.0")
+        monkeypatch.setenv("PERL_TRAINER_URL", "http://trainer-0.trainer:8000")
+        spread = load_config(file)
+        assert spread.redis.url == "redis://:s3cret@redis:6379/0"
+        assert spread.security.token == "t0ken"
+        assert spread.trainer.public_url == "http://trainer-0.trainer:8000"
+        assert spread.rollout.host == spread.reward.host == spread.trainer.host == "0.0.0.0"

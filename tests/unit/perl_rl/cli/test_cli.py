@@ -1,0 +1,217 @@
+"""The command line: light to start, one line for a mistake, and what each light command prints."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from perl_rl.cli.main import main
+from perl_rl.report.heldout import evaluate
+from shared.errors import UserError
+from shared.wire.keys import Keys
+from shared.wire.registry import NodeInfo
+
+HEAVY = ("torch", "vllm", "transformers", "deepspeed", "numpy", "redis", "pydantic", "rich")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from perl_rl.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        f"print('loaded:', sorted(set(sys.modules) & set({HEAVY!r})))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "launch" in done.stdout
+    assert done.stdout.endswith("loaded: []\n")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "perl_rl.launch.main",
+        "perl_rl.launch.session",
+        "perl_rl.cli.status",
+        "perl_rl.cli.score",
+        "perl_rl.report.heldout",
+        "perl_rl.eval.run",
+    ],
+)
+def test_the_launcher_and_its_tools_load_no_model_library(module: str) -> None:
+    code = (
+        f"import sys, {module}\n"
+        "print(sorted(set(sys.modules) & {'torch', 'vllm', 'transformers', 'deepspeed'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "perl_rl", *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
+    done = run("launch", str(tmp_path / "none.yaml"))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "none.yaml: cannot read the configuration" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_debug_shows_the_traceback(tmp_path: Path, place: str) -> None:
+    words = ["launch", str(tmp_path / "none.yaml")]
+    done = run(*(["--debug", *words] if place == "before" else [*words, "--debug"]))
+    assert "Traceback" in done.stderr
+
+
+def test_an_unknown_key_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {step: 3}\n")
+    done = run("launch", str(file))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "unknown key 'trainer.step'" in done.stderr
+
+
+def test_an_override_is_checked_too(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n")
+    done = run("launch", str(file), "--set", "trainer.steps=2", "rollout.nodez=2")
+    assert done.returncode == 2
+    assert "unknown key 'rollout.nodez'" in done.stderr
+
+
+def test_a_service_needs_redis(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n")
+    done = run("rollout", "serve", str(file))
+    assert done.returncode == 2
+    assert "'redis.url' is missing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            ["report", "FILE", "--run-dir", "runs/x"],
+            "the key 'redis.url' is missing; the run",
+        ),
+        (
+            ["dead-letters", "list", "FILE"],
+            "redis.url is missing; a run that launch started",
+        ),
+        (["dead-letters", "replay", "FILE"], "in the config.yaml of its run folder"),
+    ],
+)
+def test_what_asks_a_run_needs_redis_too(tmp_path: Path, command: list[str], message: str) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n")
+    done = run(*(str(file) if word == "FILE" else word for word in command))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert message in done.stderr
+
+
+def test_an_evaluation_needs_held_out_questions(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n")
+    with pytest.raises(UserError, match=r"run\.yaml: the key 'data\.heldout' is missing; nothing"):
+        evaluate(file, tmp_path, tmp_path / "out.json")
+
+
+def test_score_adds_the_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "answers.jsonl"
+    rows = [
+        {"response": "<think>x</think>\\boxed{B}", "answer": "B", "kind": "letter", "id": 7},
+        {"response": "B", "answer": "B", "kind": "letter"},
+        {"response": "\\boxed{\\frac{1}{2}}", "answer": "0.5", "kind": "math"},
+    ]
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    assert main(["score", str(file)]) == 0
+    first, second, third = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == rows[0] | {
+        "accuracy": 1.0,
+        "format": 1.0,
+        "penalty": 0.0,
+        "reward": 1.0,
+        "extracted": "B",
+        "steps": None,
+    }
+    assert (second["accuracy"], second["format"], second["reward"]) == (0.0, 0.0, 0.0)
+    assert (third["accuracy"], third["format"], third["reward"]) == (1.0, 0.0, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "line 2: not JSON"),
+        ("[1]", "line 2: must be an object"),
+        ('{"response": "x", "kind": "letter"}', "line 2, field 'answer'"),
+        ('{"response": "x", "answer": "B", "kind": "leter"}', "'leter' is none of letter"),
+        ('{"response": "x", "answer": "42", "kind": "letter"}', "not of kind 'letter'"),
+    ],
+)
+def test_score_names_the_line_that_does_not_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_text('{"response": "x", "answer": "B", "kind": "letter"}\n' + line)
+    assert main(["score", str(file)]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def beat(url: str, run_name: str, **changes: object) -> None:
+    """Leave a node's heartbeat of a run."""
+    fields = {"name": "rollout-0", "kind": "rollout", "url": "http://h:1", "state": "ready"}
+    info = NodeInfo.model_validate(fields | {"version": "1.2"} | changes)
+    keys = Keys(run_name)
+    with redis.Redis.from_url(url) as client:
+        client.sadd(keys.nodes, info.name)
+        client.set(keys.node(info.name), info.model_dump_json())
+        client.hset(keys.state, mapping={"step": 3, "steps": 9, "phase": "training"})
+        client.xadd(keys.versions, {"version": "1.3", "url": "http://t"})
+        client.hset(keys.counts, mapping={"issued": 5, "trained": 3, "dropped:uniform": 2})
+
+
+def test_status_shows_nodes_versions_and_ledger(
+    redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beat(redis_url, "a")
+    with redis.Redis.from_url(redis_url) as client:
+        client.sadd(Keys("a").nodes, "rollout-1")
+    assert main(["status", "--redis", redis_url]) == 0
+    out = capsys.readouterr().out
+    assert "step     3 of 9" in out
+    assert "version 1.3" in out
+    assert "rollout-0" in out and "version 1.2 (current: 1.3)" in out
+    assert "rollout-1  lost" in out
+    assert "issued 5 = trained 3 + dropped 2 (uniform 2) + in flight 0\n" in out
+
+
+def test_status_asks_which_of_several_runs(
+    redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        beat(redis_url, name)
+    assert main(["status", "--redis", redis_url]) == 2
+    assert "choose with --run: a, b" in capsys.readouterr().err
+    assert main(["status", "--redis", redis_url, "--run", "b"]) == 0
+    assert "run      b" in capsys.readouterr().out
+    assert main(["status", "--redis", redis_url, "--run", "c"]) == 2
+    assert "holds no run 'c'" in capsys.readouterr().err
+
+
+def test_status_says_when_there_is_nothing(
+    redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--redis", redis_url]) == 2
+    err = capsys.readouterr().err
+    assert "holds no run" in err
+    password = redis_url.partition("://:")[2].partition("@")[0]
+    assert password not in err

@@ -1,0 +1,250 @@
+"""Bad input is refused before anything starts, in one line with the place and the mend."""
+
+import fcntl
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from PIL import Image
+
+from perl_rl.launch.main import launch
+from perl_rl.launch.preflight import check_data, check_model, check_ports, check_run_dir
+from shared.config import Config
+from shared.errors import UserError
+from shared.wire.keys import Keys
+from shared.wire.registry import NodeInfo
+from tests.format_files import IMAGES, digit, write_features, write_json
+
+ROW: dict[str, Any] = {
+    "id": "one",
+    "question": "<image><image> Which is larger?",
+    "images": ["a.png", "b.png"],
+    "answer": "first",
+    "kind": "position",
+    "order": "position",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a model's files, two pictures and a data file, all in order."""
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in (
+        "config.json",
+        "tokenizer.json",
+        "preprocessor_config.json",
+        "model.safetensors",
+    ):
+        (model / name).write_text("{}")
+    for name in ROW["images"]:
+        Image.new("RGB", (28, 28)).save(tmp_path / name)
+    write_rows(tmp_path, ROW)
+    return tmp_path
+
+
+def write_rows(folder: Path, *rows: dict[str, Any]) -> None:
+    (folder / "train.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+
+
+def make_config(folder: Path, **sections: Any) -> Config:
+    return Config.model_validate(
+        {
+            "run": "r",
+            "model": {"path": folder / "model"},
+            "data": {"train": folder / "train.jsonl"},
+            "trainer": {"port": 0},
+            "reward": {"port": 0},
+            "rollout": {"port": 0},
+        }
+        | sections
+    )
+
+
+def refusal(check: Any, *arguments: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        check(*arguments)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_good_input_passes(folder: Path) -> None:
+    config = make_config(folder)
+    check_model(config.model)
+    check_ports(config)
+    check_run_dir(folder / "run", resume=False)
+    assert check_data(config, folder) == (2, 2)
+
+
+def test_a_missing_model_folder(folder: Path) -> None:
+    config = make_config(folder, model={"path": folder / "gone"})
+    assert re.search(r"model\.path.*no folder .*gone", refusal(check_model, config.model))
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("config.json", "no configuration"),
+        ("tokenizer.json", "no tokenizer"),
+        ("preprocessor_config.json", "no image processor"),
+        ("model.safetensors", "no weights"),
+    ],
+)
+def test_a_model_folder_without_one_of_its_files(folder: Path, file: str, what: str) -> None:
+    (folder / "model" / file).unlink()
+    assert what in refusal(check_model, make_config(folder).model)
+
+
+def test_a_model_folder_without_one_of_its_shards(folder: Path) -> None:
+    index = folder / "model" / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"w": "model-00002-of-00002.safetensors"}}))
+    text = refusal(check_model, make_config(folder).model)
+    assert "model-00002-of-00002.safetensors, which is not there" in text
+
+
+def test_pickled_weights_are_no_weights(folder: Path) -> None:
+    (folder / "model" / "model.safetensors").rename(folder / "model" / "pytorch_model.bin")
+    text = refusal(check_model, make_config(folder).model)
+    assert "holds no weights (*.safetensors)" in text and "save_pretrained" in text
+
+
+def test_an_index_of_shards_that_is_none(folder: Path) -> None:
+    index = folder / "model" / "model.safetensors.index.json"
+    index.write_text("[]")
+    text = refusal(check_model, make_config(folder).model)
+    assert text == f"{index}: is no index of weight files; copy the model again"
+
+
+def test_a_row_without_the_image_it_names(folder: Path) -> None:
+    write_rows(folder, ROW, ROW | {"id": "two", "images": ["a.png", "c.png"]})
+    text = refusal(check_data, make_config(folder), folder)
+    assert re.search(r"train\.jsonl, row 2, column 'images': no image file .*c\.png", text)
+
+
+def test_a_picture_that_cannot_be_decoded(folder: Path) -> None:
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:60])
+    text = refusal(check_data, make_config(folder), folder)
+    assert re.search(r"train\.jsonl, row 1, sample 'one'.*b\.png.*cannot be decoded", text)
+
+
+def test_more_images_than_the_engine_takes(folder: Path) -> None:
+    config = make_config(folder, rollout={"engine": {"max_images": 1}})
+    assert "more than rollout.engine.max_images (1)" in refusal(check_data, config, folder)
+
+
+def test_a_gold_answer_that_nothing_can_match(folder: Path) -> None:
+    write_rows(folder, ROW | {"kind": "letter", "answer": "42", "order": "invariant"})
+    text = refusal(check_data, make_config(folder), folder)
+    assert re.search(r"sample 'one': the gold answer '42' is not of kind 'letter'", text)
+
+
+def test_a_port_in_use(folder: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        text = refusal(check_ports, make_config(folder, reward={"port": port}))
+    assert f"reward: cannot listen on 127.0.0.1:{port}" in text
+    assert "reward.port" in text
+
+
+def test_two_services_that_want_the_same_port(folder: Path) -> None:
+    config = make_config(folder, reward={"port": 28101}, rollout={"port": 28100, "nodes": 2})
+    assert "port 28101 is wanted by the reward service too" in refusal(check_ports, config)
+
+
+def test_a_port_that_does_not_exist(folder: Path) -> None:
+    config = make_config(folder, rollout={"port": 65_535, "nodes": 2})
+    assert refusal(check_ports, config) == (
+        "rollout.port: its nodes would need port 65536; lower it"
+    )
+
+
+def test_a_run_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    text = refusal(check_run_dir, tmp_path / "run", False)
+    assert text == f"{tmp_path / 'run'}: is not a folder; choose another --run-dir"
+
+
+def test_a_folder_with_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").touch()
+    assert "--resume" in refusal(check_run_dir, tmp_path, False)
+    check_run_dir(tmp_path, resume=True)
+
+
+def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
+    assert "holds no run to resume" in refusal(check_run_dir, tmp_path, True)
+
+
+def test_an_unreachable_redis(folder: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"redis://:secret@127.0.0.1:{free.getsockname()[1]}/0"
+    text = refusal(launch, write_config(folder, redis={"url": url}), folder / "run")
+    assert "cannot reach Redis" in text
+    assert "secret" not in text
+
+
+def test_a_run_that_is_alive_already(folder: Path, redis_url: str) -> None:
+    node = NodeInfo(name="rollout-7", kind="rollout", url="http://h", state="ready")
+    keys = Keys("r")
+    with redis.Redis.from_url(redis_url) as client:
+        client.sadd(keys.nodes, node.name)
+        client.set(keys.node(node.name), node.model_dump_json())
+    text = refusal(launch, write_config(folder, redis={"url": redis_url}), folder / "run")
+    assert "a run 'r' is alive there (node rollout-7)" in text
+
+
+def test_a_folder_in_which_a_launch_is_running(folder: Path) -> None:
+    (folder / "run").mkdir()
+    with (folder / "run" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        text = refusal(launch, write_config(folder), folder / "run")
+    assert "another perl-rl launch is running there" in text
+
+
+def test_nothing_of_a_refused_run_is_in_the_way_of_the_next(folder: Path) -> None:
+    (folder / "model" / "config.json").unlink()
+    refusal(launch, write_config(folder), folder / "run")
+    check_run_dir(folder / "run", resume=False)
+
+
+def write_config(folder: Path, **sections: Any) -> Path:
+    file = folder / "config.json"
+    file.write_text(make_config(folder, **sections).model_dump_json())
+    return file
+
+
+def mixture(folder: Path, *answers: str, **settings: Any) -> Config:
+    """Questions about one digit each, inside a JSON list, beside the folder's own file."""
+    rows = [{"images": ["a.png"], "problem": "<image>?", "answer": answer} for answer in answers]
+    write_json(folder / "geo" / "train.json", rows)
+    geometry = {"path": folder / "geo", "format": "geometry3k", "image_dir": folder, **settings}
+    return make_config(folder, data={"train": [{"path": folder / "train.jsonl"}, geometry]})
+
+
+def test_a_mixture_passes_and_is_told_about(folder: Path) -> None:
+    notes: list[str] = []
+    config = mixture(folder, "1", "", skip_bad_rows=True)
+    assert check_data(config, folder, note=notes.append) == (2, 2)
+    assert notes == [f"{folder / 'geo'}: 1 samples, 1 rows skipped: answer: is empty (1)"]
+
+
+def test_a_bad_row_of_a_source_is_named_with_file_row_and_column(folder: Path) -> None:
+    text = refusal(check_data, mixture(folder, "1", ""), folder)
+    assert text == f"{folder / 'geo' / 'train.json'}, row 2, column 'answer': is empty"
+
+
+def test_pictures_inside_the_data_are_kept_beside_the_run(folder: Path) -> None:
+    rows = [{"images": [digit(0)], "problem": "<image>?", "answer": "0"}]
+    write_features(folder / "geo.parquet", rows, images=IMAGES)
+    source = {"path": folder / "geo.parquet", "format": "geometry3k"}
+    config = make_config(folder, data={"train": source})
+    assert check_data(config, folder / "run") == (1, 1)
+    assert [file.suffix for file in (folder / "run" / "images").iterdir()] == [".png"]
+    check_run_dir(folder / "run", resume=False)
