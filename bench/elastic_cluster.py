@@ -26,7 +26,7 @@ from services.trainer.control.feeder import Feeder
 from shared.config import Config
 from shared.sample import load_samples
 from shared.service.connection import connect
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Counts, Ledger
 from shared.wire.messages import PolicyVersion, ScoredGroup, decode
@@ -108,7 +108,7 @@ class Cluster:
                 feeder.run(VERSION.incarnation, self._stop_feeding),
                 self._settle(),
             ):
-                board = PolicyBoard(self.client, self.keys)
+                board = VersionBoard(self.client, self.keys)
                 await board.announce(VERSION, f"{publisher.url}/{VERSION}")
                 await self._reward_node()
                 yield

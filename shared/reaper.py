@@ -34,10 +34,10 @@ def prctl(option: int, value: int) -> None:
         raise OSError(number, f"prctl({option}): {os.strerror(number)}")
 
 
-def guarded(
+def under_reaper(
     command: list[str], cores: frozenset[int] | None = None, grace_s: float = 30.0
 ) -> list[str]:
-    """The command line that runs `command` under a guard whose parent is this process.
+    """The command line that runs `command` under a reaper whose parent is this process.
 
     Args:
         command: program and arguments.
@@ -108,10 +108,10 @@ def end_descendants(root: int, grace_s: float, spare: frozenset[int] = frozenset
 def _start(command: list[str]) -> "subprocess.Popen[bytes]":
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-        # Should someone kill the guard itself, the child goes too.
+        # Should someone kill the reaper itself, the child goes too.
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    # A guard has one thread, so code between fork and exec is safe here.
+    # A reaper has one thread, so code between fork and exec is safe here.
     return subprocess.Popen(command, preexec_fn=prepare)
 
 
@@ -139,7 +139,7 @@ def _reap() -> None:
 
 def main() -> int:
     """Run the command of the arguments; returns its exit status (128 + number for a signal)."""
-    parser = argparse.ArgumentParser(prog="guard")
+    parser = argparse.ArgumentParser(prog="reaper")
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--cores")
     parser.add_argument("--grace", type=float, required=True)

@@ -20,7 +20,7 @@ from shared.errors import UserError
 from shared.formats import load
 from shared.images import digest, read_image_file
 from shared.service.connection import connect
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import DEAD_LETTER, DROPPED, Ledger
 from shared.wire.messages import PolicyVersion, PromptTask, group_identity
@@ -104,7 +104,7 @@ async def replay(
     """See `replay_letters`."""
     keys = Keys(config.run)
     state = await RunState(client, keys).get()
-    current = await PolicyBoard(client, keys).current()
+    current = await VersionBoard(client, keys).current()
     if state.phase in ("done", "failed") or current is None:
         raise UserError(f"run '{config.run}' is {state.phase}: nobody would train the group")
     found = await letters(client, keys)
@@ -121,7 +121,7 @@ async def replay(
         if letter.group_id is None and (letter.id in ids or not ids)
     ]
     data = load(config.data, config.data.train_sources(), images)
-    plan = GroupPlan(config, data.samples, data.shares)
+    plan = GroupPlan(config, data.samples, data.sizes)
     for group_id, of_group in by_group.items():
         if not ids or set(ids) & set(of_group):
             done.append(await _again(client, config, plan, group_id, of_group, current.version))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shared.config.source import SourceConfig
 from shared.errors import UserError
-from shared.formats import ImageFolder, Located, Report, stream
+from shared.formats import ImageFolder, Located, RowCounts, stream
 
 SAID_EVERY_S = 5.0
 
@@ -19,7 +19,7 @@ def convert(
     out: Path,
     images: Path | None = None,
     max_pixels: int = 64_000_000,
-) -> Report:
+) -> RowCounts:
     """Write the samples of `sources` to `out`; it appears when all of them are written.
 
     Args:
@@ -32,26 +32,26 @@ def convert(
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = ImageFolder((images or out.parent / "images").absolute(), max_pixels)
-    report = Report()
+    counts = RowCounts()
     partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
     try:
         with partial.open("w", encoding="utf-8") as stream_out:
-            for one in _said(_different(sources, folder, report), report):
+            for one in _said(_different(sources, folder, counts), counts):
                 stream_out.write(_line(one, out.parent) + "\n")
-        if report.samples == 0:
-            raise UserError(f"{sources[0].path}: holds no samples ({report.line()})")
+        if counts.samples == 0:
+            raise UserError(f"{sources[0].path}: holds no samples ({counts.line()})")
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
-    return report
+    return counts
 
 
 def _different(
-    sources: list[SourceConfig], folder: ImageFolder, report: Report
+    sources: list[SourceConfig], folder: ImageFolder, counts: RowCounts
 ) -> Iterator[Located]:
     seen: dict[str, Path] = {}
     for source in sources:
-        for one in stream(source, folder, report):
+        for one in stream(source, folder, counts):
             other = seen.setdefault(one.sample.id, source.path)
             if other != source.path:
                 raise UserError(
@@ -71,13 +71,13 @@ def _line(one: Located, folder: Path) -> str:
     return json.dumps(fields, ensure_ascii=False)
 
 
-def _said(located: Iterator[Located], report: Report) -> Iterator[Located]:
+def _said(located: Iterator[Located], counts: RowCounts) -> Iterator[Located]:
     """Passes the samples on, and says now and then on standard error how many there were."""
     terminal = sys.stderr.isatty()
     last = time.monotonic()
     for one in located:
         if time.monotonic() - last > (0.2 if terminal else SAID_EVERY_S):
             last = time.monotonic()
-            said = f"{report.samples} samples, {report.skipped.total()} rows skipped"
+            said = f"{counts.samples} samples, {counts.skipped.total()} rows skipped"
             print(said, end="\r" if terminal else "\n", file=sys.stderr, flush=True)
         yield one

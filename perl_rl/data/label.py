@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from perl_rl.data.asking import Nonsense, about, ask_until_sense, read_json
 from perl_rl.data.config import LabelSettings
-from perl_rl.data.label_rules import Label, judge, option_images
+from perl_rl.data.label_rules import Label, label_by_rules, option_images
 from perl_rl.data.report import counted
 from perl_rl.data.stage import Context, Entry, Result
 from shared.chat import ChatEndpoint
@@ -44,7 +44,9 @@ async def run(samples: Sequence[Sample], context: Context) -> Result:
     """Label the samples with several images; the others pass."""
     settings, seed = context.config.label, context.config.seed
     open_ = [s for s in samples if len(s.images) > 1 and (settings.relabel or s.order is None)]
-    by_rule = {sample.id: label for sample in open_ if (label := judge(sample)) is not None}
+    by_rule = {
+        sample.id: label for sample in open_ if (label := label_by_rules(sample)) is not None
+    }
     asked = [] if settings.rules_only else _to_ask(open_, by_rule, settings, seed)
     entries: dict[str, Entry] = {}
     if asked:
@@ -119,7 +121,7 @@ def label_from(verdict: Verdict, sample: Sample) -> Label | str:
         return "options_are_images_but_the_answer_is_no_letter"
     if option_images(sample) is None:
         return "options_are_images_but_have_no_letters"
-    return judge(sample) or "answer_is_no_option"
+    return label_by_rules(sample) or "answer_is_no_option"
 
 
 def decide(sample: Sample, by_rule: Label | None, entry: Entry | None) -> tuple[Label | None, str]:

@@ -22,7 +22,7 @@ class Label(NamedTuple):
     fixed: tuple[int, ...] = ()
 
 
-def judge(sample: Sample) -> Label | None:
+def label_by_rules(sample: Sample) -> Label | None:
     """The label of a sample whose kind and text leave no doubt; None for all others."""
     if sample.kind == "position":
         return Label("position", sample.fixed)

@@ -19,7 +19,7 @@ from rich.console import Console
 from perl_rl.data import balance, difficulty, filter, label, rephrase
 from perl_rl.data.config import PrepareConfig, StageName
 from perl_rl.data.files import alone_in, load, save, save_with_images, write_text
-from perl_rl.data.report import Report, print_report
+from perl_rl.data.report import StageReport, print_report
 from perl_rl.data.stage import Stage, run_stage
 from shared.config.load import apply_override, first_problem, read_settings
 from shared.errors import UserError
@@ -48,7 +48,7 @@ def prepare(file: Path, overrides: Sequence[str]) -> int:
     )
     console = Console()
     with alone_in(config.work):
-        samples, reports = load(config.input), list[Report]()
+        samples, reports = load(config.input), list[StageReport]()
         for name in config.stages:
             samples, report = run_stage(name, _STAGES[name], samples, config, config.work / name)
             reports.append(report)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 
-class Report(BaseModel):
+class StageReport(BaseModel):
     """Of one stage; ``taken = kept + sum(dropped)``.
 
     Holds no times, so that a repeated run says the same.
@@ -31,7 +31,7 @@ def counted(reasons: "Counter[str]") -> dict[str, int]:
     return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 
-def print_report(report: Report, console: Console) -> None:
+def print_report(report: StageReport, console: Console) -> None:
     """Print a report as a table of two columns."""
     table = Table(title=report.stage, title_justify="left", show_header=False)
     table.add_row("taken", str(report.taken))

@@ -16,7 +16,7 @@ from typing import Any
 from perl_rl.counting import counting
 from perl_rl.data.config import PrepareConfig, StageName
 from perl_rl.data.files import SAMPLES_FILE, load_output, save, work_digest, write_text
-from perl_rl.data.report import Report, counted
+from perl_rl.data.report import StageReport, counted
 from perl_rl.journal import Journal
 from shared.chat import ChatEndpoint, RequestRefused
 from shared.config.endpoint import EndpointConfig
@@ -110,7 +110,7 @@ def run_stage(
     samples: Sequence[Sample],
     config: PrepareConfig,
     folder: Path,
-) -> tuple[list[Sample], Report]:
+) -> tuple[list[Sample], StageReport]:
     """Run one stage in its `folder`, or read what it did when nothing has changed since.
 
     Raises:
@@ -127,7 +127,7 @@ def run_stage(
             result = asyncio.run(stage(samples, context))
         _write(name, result, len(samples), folder)
         write_text(json.dumps({"work": work}), stamp)
-    report = Report.model_validate_json((folder / REPORT_FILE).read_text(encoding="utf-8"))
+    report = StageReport.model_validate_json((folder / REPORT_FILE).read_text(encoding="utf-8"))
     return load_output(output), report
 
 
@@ -135,7 +135,7 @@ def _write(name: StageName, result: Result, taken: int, folder: Path) -> None:
     for file, write in result.files.items():
         write(folder / file)
     save(result.kept, folder / SAMPLES_FILE)
-    report = Report(
+    report = StageReport(
         stage=name,
         taken=taken,
         kept=len(result.kept),

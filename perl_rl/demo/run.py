@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from perl_rl.eval.robustness import OrderReport
+from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.launch.main import launch
 from perl_rl.report.page import write_report
 from shared.errors import UserError
@@ -41,5 +41,5 @@ def _unused(parent: Path) -> Path:
     return next(parent / name for name in names if not (parent / name).exists())
 
 
-def _read(file: Path) -> OrderReport:
-    return OrderReport.model_validate_json(file.read_text(encoding="utf-8"))
+def _read(file: Path) -> OrderRobustness:
+    return OrderRobustness.model_validate_json(file.read_text(encoding="utf-8"))

@@ -12,11 +12,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 
 from perl_rl.eval.robustness import (
     ItemAnswers,
-    OrderReport,
-    judge,
+    OrderRobustness,
+    item_answers,
+    measure_robustness,
     orders_to_ask,
     permutable,
-    report,
 )
 from shared.errors import UserError
 from shared.permutation import RenderedOrder, apply_order
@@ -31,12 +31,12 @@ def evaluate_folder(
     orders: int,
     max_tokens: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> OrderReport:
+) -> OrderRobustness:
     """Ask the model saved in `folder` every sample in up to `orders` orders and report on it."""
     model, processor = load(folder)
     kept, excluded = permutable(samples)
     items = answers_by_item(model, processor, kept, instruction, orders, max_tokens, progress)
-    return report(items, excluded)
+    return measure_robustness(items, excluded)
 
 
 def load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -71,7 +71,7 @@ def answers_by_item(
     ]
     responses = iter(answer(model, processor, asked, instruction, max_tokens, progress))
     return [
-        judge(sample, several, [next(responses) for _ in several])
+        item_answers(sample, several, [next(responses) for _ in several])
         for sample, several in zip(samples, permutations, strict=True)
     ]
 

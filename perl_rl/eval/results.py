@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from perl_rl.eval.bootstrap import Estimate
-from perl_rl.eval.robustness import OrderReport
+from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.report.summary import write_json
 from shared.errors import UserError
 
@@ -38,7 +38,7 @@ class AnswerResult(_Part):
     """``given`` in the labels of the original order: where these differ, the answer flips."""
     right: bool
     steps_right: float | None = None
-    """Share of right steps, of an answer in several."""
+    """Accuracy of right steps, of an answer in several."""
     judged: bool = False
     """Whether it is right by the judge's word, against the rules."""
 
@@ -66,7 +66,7 @@ class ItemResult(_Part):
 
     @property
     def accuracy(self) -> float:
-        """Share of the orders under which the answer is right."""
+        """Accuracy of the orders under which the answer is right."""
         return sum(answer.right for answer in self.in_orders) / len(self.in_orders)
 
     @property
@@ -75,7 +75,7 @@ class ItemResult(_Part):
         return len({answer.in_original for answer in self.in_orders}) > 1
 
 
-class Share(_Part):
+class Accuracy(_Part):
     """Accuracy over some items, with Wilson's 95 % interval."""
 
     items: int
@@ -100,8 +100,8 @@ class Summary(_Part):
     judged_right: int
     """Answers that are right by the judge's word alone."""
     compares: str
-    tasks: dict[str, Share]
-    groups: dict[str, dict[str, Share]]
+    tasks: dict[str, Accuracy]
+    groups: dict[str, dict[str, Accuracy]]
     step_accuracy: Estimate | None = None
     """Mean share of right steps over the items in several steps."""
 
@@ -114,7 +114,7 @@ class Result(_Part):
     model: str
     settings: dict[str, Any]
     summary: Summary
-    robustness: OrderReport | None
+    robustness: OrderRobustness | None
     items: tuple[ItemResult, ...]
 
 

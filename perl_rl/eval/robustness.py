@@ -65,7 +65,7 @@ class ItemAnswers:
         return answer_in_original(answer.given, self.sample, answer.permutation)
 
 
-class OrderReport(BaseModel):
+class OrderRobustness(BaseModel):
     """Order robustness of a model on a set of samples; shares are between 0 and 1."""
 
     model_config = ConfigDict(frozen=True)
@@ -87,12 +87,12 @@ class OrderReport(BaseModel):
     """Accuracy by the slot of the gold image, over items whose answer is an image."""
     interval_by_slot: dict[int, tuple[float, float]] = {}
     """Its 95 % bootstrap confidence interval."""
-    by_source: dict[str, "SourceReport"]
+    by_source: dict[str, "SourceRobustness"]
     excluded: dict[str, int]
     """Samples that must not be permuted, by reason."""
 
 
-class SourceReport(BaseModel):
+class SourceRobustness(BaseModel):
     """The same metrics over the items of one source."""
 
     model_config = ConfigDict(frozen=True)
@@ -125,7 +125,7 @@ def permutable(samples: Iterable[Sample]) -> tuple[list[Sample], dict[str, int]]
     return kept, dict(excluded)
 
 
-def judge(
+def item_answers(
     sample: Sample,
     permutations: Sequence[Permutation],
     responses: Sequence[str],
@@ -144,13 +144,13 @@ def judge(
     return ItemAnswers(sample, tuple(answers))
 
 
-def report(
+def measure_robustness(
     items: Sequence[ItemAnswers],
     excluded: dict[str, int],
     resamples: int = RESAMPLES,
     seed: int = 0,
     repeated: Sequence[ItemAnswers] = (),
-) -> OrderReport:
+) -> OrderRobustness:
     """Summarise the answers to all items.
 
     Args:
@@ -163,7 +163,7 @@ def report(
         raise ValueError("no items to report on")
     bootstrap = Bootstrap(len(items), resamples, seed)
     slots = _by_slot(items, bootstrap)
-    return OrderReport(
+    return OrderRobustness(
         items=len(items),
         answers=sum(len(item.answers) for item in items),
         most_orders=max(len(item.answers) for item in items),
@@ -191,16 +191,16 @@ def _by_slot(items: Sequence[ItemAnswers], bootstrap: Bootstrap) -> dict[int, Es
     return {slot: bootstrap.ratio(rights[slot], asked[slot]) for slot in sorted(asked)}
 
 
-def _by_source(items: Iterable[ItemAnswers]) -> dict[str, SourceReport]:
+def _by_source(items: Iterable[ItemAnswers]) -> dict[str, SourceRobustness]:
     groups: dict[str, list[ItemAnswers]] = defaultdict(list)
     for item in items:
         groups[item.sample.source].append(item)
-    return {source: _source_report(groups[source]) for source in sorted(groups)}
+    return {source: _of_source(groups[source]) for source in sorted(groups)}
 
 
-def _source_report(items: list[ItemAnswers]) -> SourceReport:
+def _of_source(items: list[ItemAnswers]) -> SourceRobustness:
     count = len(items)
-    return SourceReport(
+    return SourceRobustness(
         items=count,
         accuracy=sum(item.accuracy for item in items) / count,
         worst_case=sum(item.always_right for item in items) / count,

@@ -7,8 +7,8 @@ import numpy as np
 
 from perl_rl.eval.bootstrap import Bootstrap, Estimate, interval, wilson
 from perl_rl.eval.items import Benchmark
-from perl_rl.eval.results import AnswerResult, ItemResult, Share, Summary
-from perl_rl.eval.robustness import ItemAnswers, OrderAnswer, OrderReport, report
+from perl_rl.eval.results import Accuracy, AnswerResult, ItemResult, Summary
+from perl_rl.eval.robustness import ItemAnswers, OrderAnswer, OrderRobustness, measure_robustness
 from shared.sample import Sample
 
 
@@ -16,7 +16,7 @@ def summarise(
     benchmark: Benchmark, items: Sequence[ItemResult], judge: str | None = None
 ) -> Summary:
     """The benchmark's score over the answers in the original order."""
-    tasks = _shares((item.task, item.right) for item in items)
+    tasks = _accuracies((item.task, item.right) for item in items)
     macro = benchmark.average == "macro"
     right = sum(item.right for item in items)
     groups: dict[str, list[tuple[str, bool]]] = defaultdict(list)
@@ -35,7 +35,7 @@ def summarise(
         judged_right=sum(item.answers[0].judged for item in items),
         compares=benchmark.compares,
         tasks=tasks,
-        groups={name: _shares(groups[name]) for name in sorted(groups)},
+        groups={name: _accuracies(groups[name]) for name in sorted(groups)},
         step_accuracy=_step_accuracy(items),
     )
 
@@ -53,13 +53,15 @@ def macro_mean(items: Sequence[ItemResult]) -> Estimate:
     return interval(float(np.mean(means)), np.mean(draws, axis=0))
 
 
-def _shares(verdicts: Iterable[tuple[str, bool]]) -> dict[str, Share]:
+def _accuracies(verdicts: Iterable[tuple[str, bool]]) -> dict[str, Accuracy]:
     items, right = Counter[str](), Counter[str]()
     for name, one in verdicts:
         items[name] += 1
         right[name] += one
     return {
-        name: Share(items=items[name], right=right[name], accuracy=wilson(right[name], items[name]))
+        name: Accuracy(
+            items=items[name], right=right[name], accuracy=wilson(right[name], items[name])
+        )
         for name in sorted(items)
     }
 
@@ -72,7 +74,7 @@ def _step_accuracy(items: Sequence[ItemResult]) -> Estimate | None:
 
 def robustness(
     samples: Sequence[Sample], items: Sequence[ItemResult], seed: int
-) -> OrderReport | None:
+) -> OrderRobustness | None:
     """Order robustness over the items that were asked in several orders; None without any."""
     kept = [
         (sample, item) for sample, item in zip(samples, items, strict=True) if item.excluded is None
@@ -83,7 +85,7 @@ def robustness(
     several = [_answers(sample, [a for a in item.answers if not a.repeat]) for sample, item in kept]
     same = [_answers(sample, [a for a in item.answers if not a.order]) for sample, item in kept]
     measured = any(answer.repeat for _, item in kept for answer in item.answers)
-    return report(several, dict(excluded), seed=seed, repeated=same if measured else ())
+    return measure_robustness(several, dict(excluded), seed=seed, repeated=same if measured else ())
 
 
 def _answers(sample: Sample, answers: Sequence[AnswerResult]) -> ItemAnswers:

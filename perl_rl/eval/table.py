@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from perl_rl.eval.bootstrap import Estimate
 from perl_rl.eval.compare import Comparison, Difference
 from perl_rl.eval.items import Benchmark
-from perl_rl.eval.results import Result, Share
-from perl_rl.eval.robustness import OrderReport
+from perl_rl.eval.results import Accuracy, Result
+from perl_rl.eval.robustness import OrderRobustness
 
 
 def table(benchmark: Benchmark, result: Result) -> str:
@@ -38,12 +38,12 @@ def table(benchmark: Benchmark, result: Result) -> str:
     return "\n".join(lines)
 
 
-def _rows(heading: str, shares: dict[str, Share]) -> list[tuple[str, ...]]:
+def _rows(heading: str, shares: dict[str, Accuracy]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [(heading, "n", "accuracy (Wilson)")]
     return rows + [(name, str(one.items), percent(one.accuracy)) for name, one in shares.items()]
 
 
-def _robustness(report: OrderReport) -> list[str]:
+def _robustness(report: OrderRobustness) -> list[str]:
     rows = [
         ("order robustness (bootstrap)", f"{report.items} items, {report.answers} answers"),
         ("accuracy, mean over orders", percent(report.accuracy)),

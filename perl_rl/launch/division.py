@@ -15,7 +15,7 @@ _DRIVER_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
-class Share:
+class Resources:
     """What one process may use. The trainer's share is for all of its ranks together."""
 
     threads: int
@@ -57,9 +57,9 @@ class Share:
 class Division:
     """Who gets what."""
 
-    rollout: tuple[Share, ...]
-    trainer: Share
-    light: Share
+    rollout: tuple[Resources, ...]
+    trainer: Resources
+    light: Resources
     """For reward nodes and Redis, which need little."""
 
     def lines(self) -> list[str]:
@@ -75,23 +75,23 @@ def divide_cores(cores: list[int], nodes: int, ranks: int) -> Division:
     With fewer cores than processes, engines share one side of the machine and ranks the other.
     """
     if len(cores) == 1:
-        alone = Share(1, frozenset(cores))
-        return Division((alone,) * nodes, alone, Share(1))
+        alone = Resources(1, frozenset(cores))
+        return Division((alone,) * nodes, alone, Resources(1))
     processes = nodes + ranks
     if len(cores) >= processes:
         each = len(cores) // processes
         rank_cores, engine_cores = cores[len(cores) - each * ranks :], cores[: -each * ranks]
         engines = tuple(_slice(engine_cores, nodes, index) for index in range(nodes))
-        return Division(engines, Share(each, frozenset(rank_cores)), Share(1))
+        return Division(engines, Resources(each, frozenset(rank_cores)), Resources(1))
     split = min(max(1, round(len(cores) * nodes / processes)), len(cores) - 1)
     engines = tuple(
         _slice(cores[:split], nodes, index)
         if nodes <= split
-        else Share(1, frozenset({cores[index % split]}))
+        else Resources(1, frozenset({cores[index % split]}))
         for index in range(nodes)
     )
     rest = cores[split:]
-    return Division(engines, Share(max(1, len(rest) // ranks), frozenset(rest)), Share(1))
+    return Division(engines, Resources(max(1, len(rest) // ranks), frozenset(rest)), Resources(1))
 
 
 def divide_gpus(
@@ -112,15 +112,15 @@ def divide_gpus(
         )
     threads = max(1, cores // (nodes + ranks))
 
-    def engine(index: int) -> Share:
+    def engine(index: int) -> Resources:
         first = index * tensor_parallel
         chosen = [gpus[(first + place) % len(gpus)] for place in range(tensor_parallel)]
-        return Share(threads, gpus=tuple(chosen))
+        return Resources(threads, gpus=tuple(chosen))
 
     return Division(
         rollout=tuple(engine(index) for index in range(nodes)),
-        trainer=Share(threads, gpus=tuple(gpus[len(gpus) - ranks :])),
-        light=Share(1, gpus=()),
+        trainer=Resources(threads, gpus=tuple(gpus[len(gpus) - ranks :])),
+        light=Resources(1, gpus=()),
     )
 
 
@@ -160,7 +160,7 @@ def visible_gpus() -> list[str]:
     return answer.stdout.split()
 
 
-def _slice(cores: list[int], parts: int, index: int) -> Share:
+def _slice(cores: list[int], parts: int, index: int) -> Resources:
     """Part `index` of `cores` cut into `parts` that differ by one core at most."""
     start, end = (len(cores) * place // parts for place in (index, index + 1))
-    return Share(end - start, frozenset(cores[start:end]))
+    return Resources(end - start, frozenset(cores[start:end]))

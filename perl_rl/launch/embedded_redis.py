@@ -17,7 +17,7 @@ from pathlib import Path
 import redis
 
 from shared.errors import UserError, WaitTimeout
-from shared.reaper import guarded
+from shared.reaper import under_reaper
 
 ATTEMPTS = 3
 """Starts tried: the port that was free may be taken by the time the server binds it."""
@@ -152,7 +152,7 @@ def _start(
     text = "".join(f"{name} {value}\n" for name, value in settings.items())
     with log.open("ab") as output:
         process = subprocess.Popen(
-            guarded([find_server(), "-"], grace_s=grace_s),
+            under_reaper([find_server(), "-"], grace_s=grace_s),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""The launcher's child processes: started under a guard, each with a log, and ended all together.
+"""The launcher's child processes: started under a reaper, each with a log, and ended all together.
 
 Every child leads a session of its own, so that Ctrl-C in the terminal reaches the launcher only
 and the launcher decides who ends when.
@@ -17,12 +17,12 @@ from shared.reaper import (
     PR_SET_CHILD_SUBREAPER,
     descendants,
     end_descendants,
-    guarded,
     prctl,
+    under_reaper,
 )
 
-# A guard that was told to stop needs its child's time, its orphans' time, and a moment.
-_GUARD_MARGIN_S = ORPHAN_GRACE_S + 5.0
+# A reaper that was told to stop needs its child's time, its orphans' time, and a moment.
+_REAPER_MARGIN_S = ORPHAN_GRACE_S + 5.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Child:
         return code if code is None or code >= 0 else 128 - code
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to its guard, if that is still there."""
+        """Send a signal to its reaper, if that is still there."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
@@ -90,7 +90,7 @@ class Supervisor:
 
     async def __aenter__(self) -> "Supervisor":
         self._spare = frozenset(descendants(os.getpid()))
-        # Should somebody kill a guard, what it guarded comes to us instead of getting lost.
+        # Should somebody kill a reaper, what it looked after comes to us instead of getting lost.
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._logs.mkdir(parents=True, exist_ok=True)
         return self
@@ -104,7 +104,7 @@ class Supervisor:
         log = self._logs / f"{program.name}.log"
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *guarded(list(program.command), program.cores, self._stop_timeout_s),
+                *under_reaper(list(program.command), program.cores, self._stop_timeout_s),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -131,13 +131,13 @@ class Supervisor:
         for child in children:
             child.signal(signal.SIGTERM)
         exits = [asyncio.ensure_future(child.process.wait()) for child in children]
-        await asyncio.wait(exits, timeout=self._stop_timeout_s + _GUARD_MARGIN_S)
+        await asyncio.wait(exits, timeout=self._stop_timeout_s + _REAPER_MARGIN_S)
         for child in children:
             child.signal(signal.SIGKILL)
-        await asyncio.wait(exits, timeout=_GUARD_MARGIN_S)
+        await asyncio.wait(exits, timeout=_REAPER_MARGIN_S)
 
     def hurry(self) -> None:
-        """Kill the children that are being stopped: a guard does that when told to stop again."""
+        """Kill the children that are being stopped: a reaper does that when told to stop again."""
         for child in self._stopping:
             child.signal(signal.SIGTERM)
 

@@ -16,14 +16,20 @@ from typing import Any
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from perl_rl.launch.division import Division, Share
+from perl_rl.launch.division import Division, Resources
 from perl_rl.launch.embedded_redis import EmbeddedRedis
 from perl_rl.launch.preflight import node_port
 from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.launch.restarts import Restarts
 from perl_rl.report.observe import RunView, look
 from perl_rl.report.progress import Progress
-from perl_rl.report.summary import MetricsTail, plain_report, read_metrics, summarise, write_json
+from perl_rl.report.summary import (
+    MetricsTail,
+    plain_robustness,
+    read_metrics,
+    summarise,
+    write_json,
+)
 from shared.config import Config
 from shared.errors import UserError, WaitTimeout
 from shared.service.connection import connect
@@ -172,7 +178,7 @@ class Session:
             programs.append(program)
         return programs
 
-    def _service(self, kind: str, name: str, share: Share, port: int) -> Program:
+    def _service(self, kind: str, name: str, share: Resources, port: int) -> Program:
         debug = ("--debug",) if self._debug else ()
         command = (sys.executable, "-m", "perl_rl", *debug, kind, "serve", str(self._config_file))
         options = ("--name", name, "--port", str(port), "--run-dir", str(self._folder))
@@ -261,12 +267,12 @@ class Session:
             cores = frozenset(os.sched_getaffinity(0))
             command = (sys.executable, "-m", "perl_rl.report.heldout", str(self._config_file))
             options = ("--model", str(model), "--out", str(out))
-            share = Share(len(cores), cores)
+            share = Resources(len(cores), cores)
             program = Program(
                 f"evaluation-{when}", (*command, *options), share.environment(), cores
             )
             await self._until_end(supervisor, await supervisor.start(program), when)
-        return plain_report(json.loads(out.read_text(encoding="utf-8")))
+        return plain_robustness(json.loads(out.read_text(encoding="utf-8")))
 
     async def _until_end(self, supervisor: Supervisor, child: Child, when: str) -> None:
         patience = self._config.eval.timeout_s

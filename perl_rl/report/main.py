@@ -14,12 +14,18 @@ from typing import Any
 
 import redis.asyncio
 
-from perl_rl.eval.robustness import OrderReport
+from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.launch.session import DONE, LOOK_EVERY_S, RunFailed, check_account
 from perl_rl.report.observe import RunView, look
 from perl_rl.report.page import write_report
 from perl_rl.report.progress import Progress, open_progress
-from perl_rl.report.summary import MetricsTail, plain_report, read_metrics, summarise, write_json
+from perl_rl.report.summary import (
+    MetricsTail,
+    plain_robustness,
+    read_metrics,
+    summarise,
+    write_json,
+)
 from shared.config import Config, load_config, save_config
 from shared.errors import UserError, WaitTimeout
 from shared.service.connection import Patience, connect
@@ -53,7 +59,7 @@ def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
         progress.close()
     metrics = folder / "metrics.jsonl"
     plain: dict[str, Any] = {"before": None, "after": None}
-    plain |= {when: plain_report(report) for when, report in evaluation.items()}
+    plain |= {when: plain_robustness(report) for when, report in evaluation.items()}
     summary = summarise(
         read_metrics(metrics),
         view.counts,
@@ -65,7 +71,7 @@ def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
     )
     write_json(folder / "summary.json", summary)
     if evaluation:
-        before, after = (OrderReport.model_validate(evaluation[when]) for when in evaluation)
+        before, after = (OrderRobustness.model_validate(evaluation[when]) for when in evaluation)
         print(write_report(folder, before, after, metrics, f"PeRL: {config.run}"))
     print(f"done: {folder / 'summary.json'}")
     return 0

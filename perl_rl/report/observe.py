@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Counts, Ledger
 from shared.wire.registry import NodeInfo, Registry
@@ -50,7 +50,7 @@ def _trainer_words(state: TrainerState) -> str:
 
 async def look(client: redis.asyncio.Redis, keys: Keys) -> RunView:
     """Read the run's state now."""
-    current = await PolicyBoard(client, keys).current()
+    current = await VersionBoard(client, keys).current()
     nodes, lost = await Registry(client, keys).nodes()
     streams = {
         "prompts": keys.prompts,

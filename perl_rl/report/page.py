@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from perl_rl.eval.bootstrap import Estimate
-from perl_rl.eval.robustness import OrderReport
+from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.report.summary import read_metrics
 
 _BEFORE, _AFTER = "#9aa5b1", "#1f6feb"
@@ -33,8 +33,8 @@ _HEADLINES = (
 
 def write_report(
     folder: Path,
-    before: OrderReport,
-    after: OrderReport,
+    before: OrderRobustness,
+    after: OrderRobustness,
     metrics: Path,
     title: str = "PeRL on handwritten digits",
 ) -> str:
@@ -57,7 +57,7 @@ def write_report(
     return _plain(table)
 
 
-def _table(before: OrderReport, after: OrderReport) -> list[list[str]]:
+def _table(before: OrderRobustness, after: OrderRobustness) -> list[list[str]]:
     rows = [["", "before", "after PeRL"]]
     for name, label in _HEADLINES:
         rows.append([label, *(_interval(getattr(one, name)) for one in (before, after))])
@@ -94,7 +94,11 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _draw(
-    file: Path, before: OrderReport, after: OrderReport, metrics: list[dict[str, Any]], title: str
+    file: Path,
+    before: OrderRobustness,
+    after: OrderRobustness,
+    metrics: list[dict[str, Any]],
+    title: str,
 ) -> None:
     curves = [(key, label) for key, label in _CURVES if any(key in row for row in metrics)]
     columns = 3
@@ -114,7 +118,7 @@ def _draw(
     plt.close(figure)
 
 
-def _headline_bars(panel: Axes, before: OrderReport, after: OrderReport) -> None:
+def _headline_bars(panel: Axes, before: OrderRobustness, after: OrderRobustness) -> None:
     pairs = [(getattr(before, name), getattr(after, name)) for name, _ in _HEADLINES]
     _bars(
         panel,
@@ -130,7 +134,7 @@ def _headline_bars(panel: Axes, before: OrderReport, after: OrderReport) -> None
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=2, frameon=False)
 
 
-def _slot_bars(panel: Axes, before: OrderReport, after: OrderReport) -> None:
+def _slot_bars(panel: Axes, before: OrderRobustness, after: OrderRobustness) -> None:
     slots = sorted(before.accuracy_by_slot)
     _bars(
         panel,
@@ -141,7 +145,7 @@ def _slot_bars(panel: Axes, before: OrderReport, after: OrderReport) -> None:
     panel.set_title("accuracy by place of the gold image")
 
 
-def _source_bars(panel: Axes, before: OrderReport, after: OrderReport) -> None:
+def _source_bars(panel: Axes, before: OrderRobustness, after: OrderRobustness) -> None:
     sources = sorted(before.by_source)
     _bars(
         panel,

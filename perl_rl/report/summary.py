@@ -101,11 +101,11 @@ def summarise(
     }
 
 
-def plain_report(report: dict[str, Any]) -> dict[str, Any]:
+def plain_robustness(report: dict[str, Any]) -> dict[str, Any]:
     """An order report with each estimate as its value, and the intervals under a key of their own.
 
     Args:
-        report: `perl_rl.eval.robustness.OrderReport` as JSON.
+        report: `perl_rl.eval.robustness.OrderRobustness` as JSON.
     """
     estimates = {name: value for name, value in report.items() if _is_estimate(value)}
     values = {name: estimate["value"] for name, estimate in estimates.items()}

@@ -14,7 +14,7 @@ from services.reward.scoring import FunctionFailed, Scorer
 from shared.config import RewardConfig
 from shared.config.connections import SecurityConfig
 from shared.grading.grade import UngradableGold
-from shared.service.app import Health, answer_outages, guarded_app, metrics_route
+from shared.service.app import Health, answer_outages, metrics_route, service_app
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def create_app(
         ready: whether the node takes work.
         refresh_metrics: sets gauges before ``/metrics`` answers.
     """
-    app, guarded = guarded_app(
+    app, token_required = service_app(
         "PeRL reward",
         security,
         {
@@ -52,7 +52,7 @@ def create_app(
             raise HTTPException(503, "the reward service is starting or draining")
         return Health()
 
-    @app.post("/score", dependencies=guarded)
+    @app.post("/score", dependencies=token_required)
     async def score(requests: list[ScoreRequest]) -> list[Score]:
         """Score responses, in the order given."""
         try:
@@ -67,7 +67,7 @@ def create_app(
                 "fewer responses at a time",
             ) from None
 
-    metrics_route(app, metrics.registry, dependencies=guarded, refresh=refresh_metrics)
+    metrics_route(app, metrics.registry, dependencies=token_required, refresh=refresh_metrics)
     return app
 
 

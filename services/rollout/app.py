@@ -21,7 +21,7 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.node import Node
 from shared.config import Config
-from shared.service.app import guarded_app, metrics_route
+from shared.service.app import metrics_route, service_app
 from shared.wire.registry import NodeState
 
 
@@ -37,7 +37,7 @@ def create_app(node: Node, config: Config) -> FastAPI:
 
     The OpenAI routes answer 503 until `open_api` has been called and the node is ready.
     """
-    app, guarded = guarded_app(
+    app, token_required = service_app(
         "PeRL rollout",
         config.security,
         {503: {"description": "The node does not sample (now)"}},
@@ -56,7 +56,7 @@ def create_app(node: Node, config: Config) -> FastAPI:
         return JSONResponse(body.model_dump(), status_code=200 if node.ready else 503)
 
     for router in (models_router, chat_router):
-        app.include_router(router, dependencies=[*guarded, Depends(ready)])
+        app.include_router(router, dependencies=[*token_required, Depends(ready)])
     # vLLM's routes and handlers look their options up here.
     app.state.args = Namespace(log_error_stack=False, sse_keep_alive_interval=0)
     init_exception_handler(app)
@@ -64,7 +64,7 @@ def create_app(node: Node, config: Config) -> FastAPI:
     registry = CollectorRegistry()
     registry.register(node)
     registry.register(_EngineMetrics())
-    metrics_route(app, registry, dependencies=guarded)
+    metrics_route(app, registry, dependencies=token_required)
     return app
 
 

@@ -20,7 +20,7 @@ from services.rollout.weights.watch import WeightWatcher
 from shared.config import Config
 from shared.errors import WaitTimeout
 from shared.service.connection import OUTAGE, Patience
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.image_store import ImageStore
 from shared.wire.keys import Keys
 from shared.wire.registry import Registry
@@ -75,7 +75,7 @@ class RolloutService:
             open_api(self._app, engine, self._config)
             await sampler.warm_up()
             logger.info("the engine is warm; waiting for the current weights")
-            board = PolicyBoard(self._client, self._keys)
+            board = VersionBoard(self._client, self._keys)
             change = partial(change_weights, engine)
             watcher = WeightWatcher(change, board, self._node, self._config, self._patient)
             watching = group.create_task(watcher.run())

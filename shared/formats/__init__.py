@@ -26,9 +26,9 @@ __all__ = [
     "ImageFolder",
     "Loaded",
     "Located",
-    "Report",
-    "Share",
+    "RowCounts",
     "SourceConfig",
+    "SourceSize",
     "load",
     "stream",
 ]
@@ -49,7 +49,7 @@ FORMATS: dict[FormatName, Callable[[Row, Reading], Iterator[Sample]]] = {
 
 
 @dataclass
-class Report:
+class RowCounts:
     """What became of a source's rows."""
 
     samples: int = 0
@@ -80,7 +80,7 @@ class Located:
 
 
 @dataclass(frozen=True)
-class Share:
+class SourceSize:
     """The part of the samples that one source has given, and its weight among the sources."""
 
     name: str
@@ -93,7 +93,7 @@ class Loaded:
     """Samples of one or more sources, one source after another."""
 
     located: list[Located]
-    shares: list[Share]
+    sizes: list[SourceSize]
     notes: list[str]
     """For each source in a foreign format, or with rows left out: what became of its rows."""
 
@@ -103,12 +103,12 @@ class Loaded:
         return [one.sample for one in self.located]
 
 
-def stream(source: SourceConfig, pictures: ImageFolder, report: Report) -> Iterator[Located]:
+def stream(source: SourceConfig, pictures: ImageFolder, counts: RowCounts) -> Iterator[Located]:
     """The samples of `source`, in order of its files and rows, with ids of their own.
 
     Args:
         pictures: where pictures that lie inside the files are kept.
-        report: is filled in on the way.
+        counts: is filled in on the way.
 
     Raises:
         UserError: when there are no files, or a row does not fit (`BadRow`) and the source does
@@ -123,13 +123,13 @@ def stream(source: SourceConfig, pictures: ImageFolder, report: Report) -> Itera
                 if isinstance(row, BadRow):
                     raise row
                 for sample in names.give(list(read(row, reading)), row):
-                    report.samples += 1
+                    counts.samples += 1
                     yield Located(sample, file, row.number)
             except BadRow as error:
                 if not source.skip_bad_rows:
                     raise
-                report.skipped[error.reason] += 1
-                report.examples.setdefault(error.reason, str(error))
+                counts.skipped[error.reason] += 1
+                counts.examples.setdefault(error.reason, str(error))
 
 
 class _Names:
@@ -174,19 +174,19 @@ def load(
     pictures = ImageFolder(data.image_folder or default_folder, data.max_image_pixels)
     loaded = Loaded([], [], [])
     for source in sources:
-        report = Report()
+        counts = RowCounts()
         before = len(loaded.located)
-        for one in stream(source, pictures, report):
+        for one in stream(source, pictures, counts):
             loaded.located.append(one)
-            if report.samples % _SAID_EVERY == 0:
-                progress(f"{source.path}: {report.line()}")
-        if report.samples == 0:
-            raise UserError(f"{source.path}: holds no samples ({report.line()})")
-        if report.skipped or source.format != "samples":
-            loaded.notes.append(f"{source.path}: {report.line()}")
+            if counts.samples % _SAID_EVERY == 0:
+                progress(f"{source.path}: {counts.line()}")
+        if counts.samples == 0:
+            raise UserError(f"{source.path}: holds no samples ({counts.line()})")
+        if counts.skipped or source.format != "samples":
+            loaded.notes.append(f"{source.path}: {counts.line()}")
             logger.info("%s", loaded.notes[-1])
         size = len(loaded.located) - before
-        loaded.shares.append(Share(source.name or str(source.path), source.weight, size))
+        loaded.sizes.append(SourceSize(source.name or str(source.path), source.weight, size))
     _refuse_repeated_ids(loaded.located)
     return loaded
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import uvicorn
 from fastapi import Depends, FastAPI
-from fastapi.params import Depends as Guard
+from fastapi.params import Depends as Dependency
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -70,14 +70,14 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-def guarded_app(
+def service_app(
     title: str,
     security: SecurityConfig,
     responses: dict[int | str, dict[str, Any]],
     *,
     max_body: int,
     body_setting: str,
-) -> tuple[FastAPI, list[Guard]]:
+) -> tuple[FastAPI, list[Dependency]]:
     """An app with bounded requests, ``/healthz`` and its own document, for routes to be added.
 
     Args:
@@ -91,24 +91,24 @@ def guarded_app(
     app = FastAPI(title=title, openapi_url=None, responses=responses)
     app.add_middleware(BodyLimit, max_bytes=max_body, setting=body_setting)
     app.add_middleware(RateLimit, per_s=security.max_requests_per_s)
-    guarded: list[Guard] = [Depends(token_check(security.token))]
+    token_required: list[Dependency] = [Depends(token_check(security.token))]
 
     @app.get("/healthz")
     async def healthz() -> Health:
         return Health()
 
     # FastAPI's own route, and its pages that load scripts from elsewhere, have no guard.
-    @app.get("/openapi.json", include_in_schema=False, dependencies=guarded)
+    @app.get("/openapi.json", include_in_schema=False, dependencies=token_required)
     async def document() -> JSONResponse:
         return JSONResponse(app.openapi())
 
-    return app, guarded
+    return app, token_required
 
 
 def metrics_route(
     app: FastAPI,
     registry: CollectorRegistry,
-    dependencies: Sequence[Guard] = (),
+    dependencies: Sequence[Dependency] = (),
     refresh: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Add ``GET /metrics`` in Prometheus' text format.

@@ -18,7 +18,7 @@ class Announcement:
     """``GET url/manifest`` and ``GET url/data`` (with a range) give the weights."""
 
 
-class PolicyBoard:
+class VersionBoard:
     """Announces versions, newest last; a stream, so that waiting for one needs no polling."""
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys) -> None:

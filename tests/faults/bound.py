@@ -72,7 +72,7 @@ class Bound:
         sys.stdout.flush()
         killing = threading.Thread(target=end_descendants, args=(os.getpid(), 0.0), daemon=True)
         killing.start()
-        # What is started again meanwhile ends with this process: each is under a guard.
+        # What is started again meanwhile ends with this process: each is under a reaper.
         killing.join(_KILLING_S)
         self._clear()
         os._exit(status)

@@ -10,7 +10,7 @@ import yaml
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
 from perl_rl.demo.run import CONFIG as DEMO
-from perl_rl.launch.division import Division, Share, divide_machine
+from perl_rl.launch.division import Division, Resources, divide_machine
 from perl_rl.launch.processes import Program
 
 RUN = "faults"
@@ -34,7 +34,7 @@ class Setup(Protocol):
         """The program of a rollout node."""
 
     @property
-    def trainer_share(self) -> Share:
+    def trainer_share(self) -> Resources:
         """What of the machine the trainer may use."""
 
 
@@ -50,7 +50,7 @@ class Simulated:
     nodes: tuple[str, ...] = ("simulated-0", "simulated-1")
     rewards: tuple[str, ...] = ("reward-0", "reward-1")
     steps: int = ENDLESS
-    trainer_share = Share(1)
+    trainer_share = Resources(1)
 
     def write(self, folder: Path, seed: int) -> dict[str, Any]:
         """A model of random weights."""
@@ -111,7 +111,7 @@ class Real:
         self._division: Division = divide_machine(1, 1, tensor_parallel=1, share_gpus=True)
 
     @property
-    def trainer_share(self) -> Share:
+    def trainer_share(self) -> Resources:
         """As the launcher divides the machine."""
         return self._division.trainer
 

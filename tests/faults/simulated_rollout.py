@@ -26,7 +26,7 @@ from shared.config import Config, load_config
 from shared.prompting import messages
 from shared.service.connection import OUTAGE, Patience, connect
 from shared.weights.manifest import Manifest
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.image_store import ImageStore
 from shared.wire.keys import Keys
 from shared.wire.messages import PolicyVersion, PromptTask, Response, TrajectoryBatch, VersionSpan
@@ -136,7 +136,7 @@ async def run_node(
 
     try:
         async with asyncio.TaskGroup() as group:
-            watcher = WeightWatcher(take_weights, PolicyBoard(client, keys), node, config, patient)
+            watcher = WeightWatcher(take_weights, VersionBoard(client, keys), node, config, patient)
             helpers = [group.create_task(one) for one in (heartbeat(), drain(), watcher.run())]
             await Consumer(client, config, node, sampler, patient).run(stop)
             for helper in helpers:

@@ -32,7 +32,7 @@ from shared.service.app import bind
 from shared.service.auth import bearer
 from shared.service.connection import connect
 from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.messages import PolicyVersion
 
@@ -146,7 +146,7 @@ class LiveNode:
     async def announce_written(self, version: PolicyVersion) -> None:
         """Announce a version that the publisher has on disk."""
         self.version = version
-        board = PolicyBoard(self.client, self.keys)
+        board = VersionBoard(self.client, self.keys)
         await board.announce(version, f"{self.publisher.url}/{version}")
 
     async def get(self, path: str) -> httpx.Response:

@@ -9,7 +9,7 @@ from redis import Redis
 from perl_rl.cli.main import main
 from perl_rl.demo.digits import write_data
 from shared.service.connection import connect
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, PromptTask, decode
@@ -27,7 +27,7 @@ async def _bury_two_orders(url: str) -> None:
     ledger, prompts = Ledger(client, KEYS), WorkStream(client, KEYS.prompts, "one")
     await prompts.create()
     await RunState(client, KEYS).update(phase="training", incarnation=1)
-    await PolicyBoard(client, KEYS).announce(VERSION, "http://here")
+    await VersionBoard(client, KEYS).announce(VERSION, "http://here")
     orders = [
         task(group_id="g00000001", order_index=index, issued_at=VERSION) for index in range(2)
     ]

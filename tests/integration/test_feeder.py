@@ -14,7 +14,7 @@ from shared.config import Config
 from shared.errors import WaitTimeout
 from shared.sample import Sample
 from shared.service.connection import connect
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.image_store import ImageStore
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
@@ -46,7 +46,7 @@ async def heartbeat(client: redis.asyncio.Redis, name: str, state: str) -> None:
 
 async def test_no_group_is_issued_before_enough_nodes_are_ready(client, tmp_path, redis_url):
     keys = Keys("test")
-    await PolicyBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
+    await VersionBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
     await heartbeat(client, "one", "ready")
     await heartbeat(client, "two", "starting")
     feeder = Feeder(client, keys, config(tmp_path, redis_url, start_nodes=2), [SAMPLE])
@@ -92,7 +92,7 @@ async def test_noisy_orders_carry_distorted_images_and_the_clean_ones(client, tm
     noise = {"share": 0.5, "strength": 0.1, "schedule": "constant"}
     settings = demo_config(tmp_path, redis_url, groups_per_step=1)
     settings["permutation"] = {"n_s": 1, "alpha": 0.0, "noise": noise}
-    await PolicyBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
+    await VersionBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
     stop = asyncio.Event()
     feeder = Feeder(client, keys, Config.model_validate(settings), [sample])
     feeding = asyncio.create_task(feeder.run(1, stop))

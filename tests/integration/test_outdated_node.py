@@ -12,7 +12,7 @@ from services.rollout.node import Node
 from services.rollout.weights.watch import WeightWatcher
 from shared.config import Config
 from shared.service.connection import Patience, connect
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.messages import PolicyVersion, encode
 from tests.builders import task
@@ -41,14 +41,14 @@ async def test_it_hands_work_back_and_is_not_ready(tmp_path, redis_url):
     node.loaded(PolicyVersion(incarnation=2, step=4), 0.0)
     node.set_state("ready")
     # Neither an engine nor a sampler: the weights never come, so nothing is ever sampled.
-    watcher = WeightWatcher(None, PolicyBoard(client, keys), node, config, patient)
+    watcher = WeightWatcher(None, VersionBoard(client, keys), node, config, patient)
     consumer = Consumer(client, config, node, None, patient)
     stop = asyncio.Event()
     working = [asyncio.create_task(watcher.run()), asyncio.create_task(consumer.run(stop))]
     try:
         await client.xadd(keys.prompts, {"m": encode(task())})
         await _until(lambda: len(node.in_work) == 1)
-        await PolicyBoard(client, keys).announce(PolicyVersion(incarnation=2, step=5), NOBODY)
+        await VersionBoard(client, keys).announce(PolicyVersion(incarnation=2, step=5), NOBODY)
 
         await _until(lambda: node.state == "outdated")
         await _until(lambda: node.handed_back == 1)

@@ -18,7 +18,7 @@ from services.trainer.plan.groups import group_id
 from shared.config import Config
 from shared.sample import Sample
 from shared.service.connection import connect
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, PromptTask, decode
@@ -82,7 +82,7 @@ class Trainer:
         await self._ledger.restore(settled)
         await self._groups.create()
         first = PolicyVersion(incarnation=incarnation, step=0)
-        await PolicyBoard(self._client, KEYS).announce(first, "http://here")
+        await VersionBoard(self._client, KEYS).announce(first, "http://here")
         feeder, stop = Feeder(self._client, KEYS, self._config, self._samples), asyncio.Event()
         feeding = asyncio.create_task(feeder.run(incarnation, stop))
         checkpoint, done = settled, 0

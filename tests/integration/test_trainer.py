@@ -24,7 +24,7 @@ from shared.config import load_config
 from shared.reaper import descendants, running
 from shared.service.connection import connect
 from shared.weights.manifest import Manifest
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PromptTask
@@ -287,7 +287,7 @@ async def test_a_trainer_that_is_to_stay_serves_the_final_weights_until_told_to_
         # Others end a moment after their ranks.
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(process.wait()), STAYS_S)
-        newest = await PolicyBoard(client, Keys("test")).current()
+        newest = await VersionBoard(client, Keys("test")).current()
         assert newest is not None
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = await http.get(f"{newest.url}/manifest")
@@ -347,7 +347,7 @@ async def test_a_guard_ends_a_run_before_its_weights_are_published(
     client = await connect(redis_url, 10.0)
     told = describe("test", await look(client, Keys("test")))
     assert re.search(f"^now +trainer: failed .*{message}", told, re.MULTILINE), told
-    published = await PolicyBoard(client, Keys("test")).current()
+    published = await VersionBoard(client, Keys("test")).current()
     assert published is not None and published.version.step == 0
     counts = await (await run.ledger()).counts()
     assert counts.balanced() and counts.trained == 0

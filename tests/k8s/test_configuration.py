@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from perl_rl.cli.main import _parser
-from perl_rl.launch.division import Share
+from perl_rl.launch.division import Resources
 from services.rollout.serve import _ENGINE_STOP_S
 from shared.config import Config, load_config
 from shared.wire.keys import Keys
@@ -18,7 +18,7 @@ from tests.paths import ROOT
 SERVICES = ("trainer", "rollout", "reward")
 SECRET = "s3cret"
 ENGINE_VARIABLES = set(
-    Share(1, frozenset({0}), gpus=("0",)).engine_environment()  # what the launcher sets, too
+    Resources(1, frozenset({0}), gpus=("0",)).engine_environment()  # what the launcher sets, too
 )
 
 

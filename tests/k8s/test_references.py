@@ -152,7 +152,7 @@ def test_routes_are_read_as_the_app_has_them():
 
 
 # Of `shared.service.app`: the route that each of them adds.
-SHARED_ROUTES = {"guarded_app": "/healthz", "metrics_route": "/metrics"}
+SHARED_ROUTES = {"service_app": "/healthz", "metrics_route": "/metrics"}
 
 
 def routes(service: str) -> set[str]:

@@ -15,7 +15,7 @@ from services.rollout.weights.fetch import FetchedVersion, WeightFetcher
 from shared.config import Config
 from shared.service.connection import Patience
 from shared.weights.manifest import CorruptWeights
-from shared.wire.board import Announcement, PolicyBoard
+from shared.wire.board import Announcement, VersionBoard
 from shared.wire.messages import PolicyVersion
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ LOAD_TRIES = 3
 
 
 class WeightWatcher:
-    """Follows the policy board; the node is ready while its engine holds complete weights.
+    """Follows the version board; the node is ready while its engine holds complete weights.
 
     A version that cannot be fetched leaves the node sampling with the one it has, for a while, and
     the newest one is tried again. One that cannot be loaded leaves the node not ready; after a few
@@ -39,7 +39,7 @@ class WeightWatcher:
     def __init__(
         self,
         change_weights: ChangeWeights,
-        board: PolicyBoard,
+        board: VersionBoard,
         node: Node,
         config: Config,
         patient: Patience,

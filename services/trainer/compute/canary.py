@@ -57,7 +57,7 @@ def reaction(
     return total, tokens
 
 
-def judge(step: int, change: float, config: GuardConfig) -> bool:
+def is_alarm(step: int, change: float, config: GuardConfig) -> bool:
     """Whether so small a `change` is an alarm.
 
     Raises:

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse
 
 from services.trainer.control.plane import ControlPlane
 from shared.config.connections import SecurityConfig
-from shared.service.app import Health, answer_outages, guarded_app, metrics_route
+from shared.service.app import Health, answer_outages, metrics_route, service_app
 from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
 from shared.wire.ledger import Counts
 from shared.wire.runstate import TrainerState
@@ -32,7 +32,7 @@ class Status(BaseModel):
 
 def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConfig) -> FastAPI:
     """The control plane's routes; all but health want the token when one is configured."""
-    app, guarded = guarded_app(
+    app, token_required = service_app(
         "PeRL trainer",
         security,
         {503: {"description": "The trainer is not ready, or Redis does not answer"}},
@@ -66,11 +66,11 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
             raise HTTPException(503, f"trainer is {state.phase} {state.detail}".strip())
         return Health()
 
-    @app.get("/status", dependencies=guarded)
+    @app.get("/status", dependencies=token_required)
     async def status() -> Status:
         return Status(trainer=await plane.state.get(), groups=await plane.ledger.counts())
 
-    @app.post("/control/{action}", dependencies=guarded)
+    @app.post("/control/{action}", dependencies=token_required)
     async def control(action: Literal["pause", "resume", "checkpoint", "stop"]) -> TrainerState:
         """Takes effect between two steps."""
         if action == "resume":
@@ -79,11 +79,11 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
             await plane.state.ask(action, True)
         return await plane.state.get()
 
-    @app.get("/weights/{version}/manifest", dependencies=guarded)
+    @app.get("/weights/{version}/manifest", dependencies=token_required)
     async def manifest(version: Version) -> FileResponse:
         return _file(weights_folder / version / MANIFEST_FILE, version)
 
-    @app.get("/weights/{version}/data", dependencies=guarded)
+    @app.get("/weights/{version}/data", dependencies=token_required)
     async def data(version: Version) -> FileResponse:
         """The version's bytes; takes a ``Range`` header."""
         return _file(weights_folder / version / DATA_FILE, version)
@@ -103,7 +103,7 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
         for reason, number in counts.dropped.items():
             groups.labels(f"dropped:{reason}").set(number)
 
-    metrics_route(app, registry, dependencies=guarded, refresh=refresh)
+    metrics_route(app, registry, dependencies=token_required, refresh=refresh)
     return app
 
 

@@ -19,14 +19,14 @@ from services.trainer.plan.augmentation import distorted
 from services.trainer.plan.groups import GroupPlan, group_id
 from shared.config import Config
 from shared.errors import WaitTimeout
-from shared.formats import Share
+from shared.formats import SourceSize
 from shared.images import decode_image, digest, read_image_file
 from shared.permutation import (
     count_refusals,
 )
 from shared.sample import Sample
 from shared.service.connection import Patience
-from shared.wire.board import Announcement, PolicyBoard
+from shared.wire.board import Announcement, VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, PromptTask
@@ -46,15 +46,15 @@ class Feeder:
         keys: Keys,
         config: Config,
         samples: list[Sample],
-        shares: Sequence[Share] = (),
+        sizes: Sequence[SourceSize] = (),
     ) -> None:
         self._client = client
         self._keys = keys
         self._config = config
         self._samples = samples
-        self._plan = GroupPlan(config, samples, shares)
+        self._plan = GroupPlan(config, samples, sizes)
         self._ledger = Ledger(client, keys)
-        self._board = PolicyBoard(client, keys)
+        self._board = VersionBoard(client, keys)
         self._registry = Registry(client, keys)
         self._patient = Patience(client, "feeder", config.redis.timeout_s)
         self._names: dict[str, str] = {}

@@ -45,7 +45,7 @@ class ControlPlane:
         self.ledger = Ledger(client, keys)
         self.watchdog = Watchdog(client, keys, config.trainer.stall_after_s)
         data = load(config.data, config.data.train_sources(), run_dir / "images")
-        self._feeder = Feeder(client, keys, config, data.samples, data.shares)
+        self._feeder = Feeder(client, keys, config, data.samples, data.sizes)
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.config.trainer import TrainerConfig
 from shared.errors import UserError
-from shared.reaper import guarded
+from shared.reaper import under_reaper
 
 
 def error_file(run_dir: Path, incarnation: int) -> Path:
@@ -61,8 +61,10 @@ async def run_ranks(host: HostRanks, incarnation: int) -> None:
     """
     end_timeout_s = host.config.drain_timeout_s / 2
     command = host.command(incarnation)
-    # torchrun gives each rank a session of its own; the guard ends them when this process dies.
-    process = await asyncio.create_subprocess_exec(*guarded(command, grace_s=end_timeout_s / 2))
+    # torchrun gives each rank a session of its own; the reaper ends them when this process dies.
+    process = await asyncio.create_subprocess_exec(
+        *under_reaper(command, grace_s=end_timeout_s / 2)
+    )
     try:
         code = await process.wait()
     except asyncio.CancelledError:

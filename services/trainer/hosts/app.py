@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from services.trainer.hosts.follower import Follower
 from shared.config.connections import SecurityConfig
-from shared.service.app import Health, guarded_app, metrics_route
+from shared.service.app import Health, metrics_route, service_app
 
 _MAX_BODY = 64 * 1024
 """Bytes; no route reads a body."""
@@ -13,7 +13,7 @@ _MAX_BODY = 64 * 1024
 
 def create_host_app(follower: Follower, security: SecurityConfig) -> FastAPI:
     """A further host's routes; all but health want the token when one is configured."""
-    app, guarded = guarded_app(
+    app, token_required = service_app(
         "PeRL trainer, further host",
         security,
         {503: {"description": "The trainer's own host is not heard from"}},
@@ -46,5 +46,5 @@ def create_host_app(follower: Follower, security: SecurityConfig) -> FastAPI:
         incarnation.set(follower.incarnation)
         failures.set(follower.failures)
 
-    metrics_route(app, registry, dependencies=guarded, refresh=refresh)
+    metrics_route(app, registry, dependencies=token_required, refresh=refresh)
     return app

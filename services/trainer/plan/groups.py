@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from services.trainer.plan.augmentation import noisy_orders, strength_at
 from services.trainer.plan.mixture import Mixture
 from shared.config import Config
-from shared.formats import Share
+from shared.formats import SourceSize
 from shared.permutation import Permutation, apply_order, draw_orders, identity, refusal
 from shared.sample import Sample
 from shared.seeds import derive, generator
@@ -26,14 +26,16 @@ class GroupPlan:
     """What group number i asks: a pure function of the configuration, the samples and i.
 
     Args:
-        shares: the sources that the samples come from, in the order of the samples; default: one.
+        sizes: the sources that the samples come from, in the order of the samples; default: one.
     """
 
-    def __init__(self, config: Config, samples: list[Sample], shares: Sequence[Share] = ()) -> None:
+    def __init__(
+        self, config: Config, samples: list[Sample], sizes: Sequence[SourceSize] = ()
+    ) -> None:
         self._config = config
         self._samples = samples
-        whole = Share(name="all", weight=1.0, size=len(samples))
-        self._mixture = Mixture(shares or [whole], config.seed, config.data.shuffle)
+        whole = SourceSize(name="all", weight=1.0, size=len(samples))
+        self._mixture = Mixture(sizes or [whole], config.seed, config.data.shuffle)
 
     def sample(self, index: int) -> tuple[Sample, int]:
         """The sample of group `index`, and the epoch of its source."""

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from services.trainer.compute import collective
-from services.trainer.compute.canary import has_pictures, judge
+from services.trainer.compute.canary import has_pictures, is_alarm
 from services.trainer.compute.deepspeed_engine import (
     checkpoint_bytes,
     full_parameters,
@@ -29,17 +29,17 @@ from services.trainer.compute.loss import LossSums
 from services.trainer.compute.model import GroupModel, load_model
 from services.trainer.compute.packing import PreparedGroup
 from services.trainer.compute.prepare import GroupPreparer
-from services.trainer.compute.sharing import share_groups
 from services.trainer.compute.step import Stepper
 from services.trainer.rank.checkpoints import CheckpointFolder, CheckpointState
+from services.trainer.rank.deal import deal_groups
 from services.trainer.rank.guards import MismatchGuard
 from services.trainer.rank.intake import HeldGroup, Intake
-from services.trainer.rank.report import StepTimes, step_report
+from services.trainer.rank.metrics import StepTimes, step_metrics
 from services.trainer.rank.spool import WeightSpool
 from shared.config import Config
 from shared.errors import UserError
 from shared.service.connection import Patience, connect
-from shared.wire.board import PolicyBoard
+from shared.wire.board import VersionBoard
 from shared.wire.image_store import ImageStore
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
@@ -75,7 +75,7 @@ class Rank:
         self._keys = Keys(config.run)
         self._client = client
         self._state = RunState(client, self._keys)
-        self._board = PolicyBoard(client, self._keys)
+        self._board = VersionBoard(client, self._keys)
         self._ledger = Ledger(client, self._keys)
         self._intake = Intake(client, self._keys, config, incarnation)
         self._images = ImageStore(
@@ -227,7 +227,7 @@ class Rank:
         mismatch = sums.mismatch_abs / sums.mismatch_tokens if sums.mismatch_tokens else None
         self._alarms += int(self._mismatch_guard.watch(step, mismatch))
         if canary is not None:
-            self._alarms += int(judge(step, canary, self._config.trainer.guard))
+            self._alarms += int(is_alarm(step, canary, self._config.trainer.guard))
         if self._is_main:
             found = {"logprob_mismatch": mismatch, "canary_change": canary}
             known = {name: value for name, value in found.items() if value is not None}
@@ -239,7 +239,7 @@ class Rank:
         trainer = self._config.trainer
         shared = None
         if self._is_main:
-            shared = share_groups(
+            shared = deal_groups(
                 [(held.entry.id, held.group.response_tokens()) for held in batch],
                 trainer.minibatch_groups or trainer.groups_per_step,
                 collective.world(),
@@ -278,7 +278,7 @@ class Rank:
     ) -> None:
         groups = [held.group for held in batch]
         objective = self._config.trainer.objective
-        report = step_report(
+        report = step_metrics(
             self.version.step, groups, sums, grad_norm, times, sampled_at, objective
         )
         report |= guards

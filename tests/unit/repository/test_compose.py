@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from perl_rl.cli.main import _parser
-from perl_rl.launch.division import Share
+from perl_rl.launch.division import Resources
 from services.rollout.serve import _ENGINE_STOP_S
 from shared.config import Config, load_config
 from tests.paths import ROOT
 
 SERVICES = ("trainer", "rollout", "reward")
-ENGINE_VARIABLES = set(Share(1, frozenset({0})).engine_environment())
+ENGINE_VARIABLES = set(Resources(1, frozenset({0})).engine_environment())
 KEYS = {
     *(
         "image",

@@ -8,7 +8,7 @@ import pytest
 from perl_rl.cli.main import main
 from perl_rl.data.asking import Nonsense
 from perl_rl.data.label import Verdict, checked, label_from
-from perl_rl.data.label_rules import Label, judge
+from perl_rl.data.label_rules import Label, label_by_rules
 from perl_rl.demo.digits import digits, picture
 from shared.permutation import apply_order, refusal
 from shared.sample import Sample, load_samples
@@ -48,11 +48,13 @@ OPTIONS = "Which is largest?\nA. <image>\nB. <image>\nC. <image>"
 def test_rules_judge_what_leaves_no_doubt(
     question: str, answer: str, kind: str, label: Label | None
 ) -> None:
-    assert judge(sample(question, answer, kind)) == label
+    assert label_by_rules(sample(question, answer, kind)) == label
 
 
 def test_a_labelled_reference_stays_and_the_options_move() -> None:
-    found = judge(asked := sample("<image> Like which? A. <image> B. <image>", "B", "letter"))
+    found = label_by_rules(
+        asked := sample("<image> Like which? A. <image> B. <image>", "B", "letter")
+    )
     assert found is not None
     labelled = asked.model_copy(update={"order": found.order, "fixed": found.fixed})
     assert refusal(labelled) is None

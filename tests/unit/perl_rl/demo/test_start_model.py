@@ -9,14 +9,14 @@ from perl_rl import demo
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import INSTRUCTION, build_processor
 from perl_rl.eval.greedy import evaluate_folder
-from perl_rl.eval.robustness import OrderReport
+from perl_rl.eval.robustness import OrderRobustness
 from shared.sample import load_samples
 
 FOLDER = Path(demo.__file__).parent / "start_model"
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> OrderReport:
+def before(tmp_path_factory: pytest.TempPathFactory) -> OrderRobustness:
     folder = tmp_path_factory.mktemp("questions")
     write_data(folder, seed=1, train=3, held_out=60)
     samples = load_samples(folder / "heldout.jsonl")
@@ -33,11 +33,11 @@ def test_its_tokenizer_is_the_one_that_is_built_from_nothing() -> None:
     assert shipped.chat_template == built.chat_template
 
 
-def test_it_knows_the_task_but_depends_on_the_order(before: OrderReport) -> None:
+def test_it_knows_the_task_but_depends_on_the_order(before: OrderRobustness) -> None:
     assert 0.45 <= before.accuracy.value <= 0.75
     assert before.flip_rate.value >= 0.35
 
 
-def test_it_does_the_task_where_the_gold_image_comes_first(before: OrderReport) -> None:
+def test_it_does_the_task_where_the_gold_image_comes_first(before: OrderRobustness) -> None:
     assert before.accuracy_by_slot[0] >= 0.95
     assert before.by_source["total"].accuracy >= 0.7

@@ -15,7 +15,7 @@ from perl_rl.eval.loading import load_items
 from perl_rl.eval.models import Decoding
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.results import Result
-from perl_rl.eval.robustness import OrderReport
+from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.eval.run import Asking, evaluate
 from tests.benchmark_files import WRITERS, write_benchmark
 from tests.scripted_model import Answerer, ScriptedModel, at_random, by_content, by_position
@@ -46,7 +46,7 @@ def run(name: str, items: Sequence[Item], answerer: Answerer, folder: Path, **mo
 
 def orders(
     name: str, items: Sequence[Item], answerer: Answerer, folder: Path, **more: int
-) -> OrderReport:
+) -> OrderRobustness:
     report = run(name, items, answerer, folder, **more).robustness
     assert report is not None
     return report

@@ -4,10 +4,10 @@ import pytest
 
 from perl_rl.eval.robustness import (
     ItemAnswers,
-    judge,
+    item_answers,
+    measure_robustness,
     orders_to_ask,
     permutable,
-    report,
 )
 from shared.permutation import Permutation, all_orders, answer_under
 from shared.sample import Sample
@@ -52,26 +52,28 @@ def sum_sample(name: str = "three") -> Sample:
 
 def right_everywhere(sample: Sample) -> ItemAnswers:
     orders = all_orders(len(sample.images))
-    return judge(
+    return item_answers(
         sample, orders, [f"\\boxed{{{answer_under(sample.answer, sample, p)}}}" for p in orders]
     )
 
 
 def always_says(sample: Sample, word: str) -> ItemAnswers:
     orders = all_orders(len(sample.images))
-    return judge(sample, orders, [f"\\boxed{{{word}}}"] * len(orders))
+    return item_answers(sample, orders, [f"\\boxed{{{word}}}"] * len(orders))
 
 
 def test_a_model_right_everywhere_never_flips() -> None:
     items = [right_everywhere(one) for one in (letter_sample(), place_sample(), sum_sample())]
-    result = report(items, {})
+    result = measure_robustness(items, {})
     assert (result.accuracy.value, result.worst_case.value, result.flip_rate.value) == (1, 1, 0)
     assert result.accuracy_by_slot == {0: 1.0, 1: 1.0, 2: 1.0}
     assert (result.items, result.answers) == (3, 6 + 2 + 2)
 
 
 def test_a_model_that_follows_the_place_always_flips() -> None:
-    result = report([always_says(letter_sample(), "A"), always_says(place_sample(), "first")], {})
+    result = measure_robustness(
+        [always_says(letter_sample(), "A"), always_says(place_sample(), "first")], {}
+    )
     assert result.accuracy.value == pytest.approx((1 / 3 + 1 / 2) / 2)
     assert result.worst_case.value == 0
     assert result.flip_rate.value == 1
@@ -80,7 +82,7 @@ def test_a_model_that_follows_the_place_always_flips() -> None:
 
 
 def test_a_model_that_is_wrong_in_the_same_way_does_not_flip() -> None:
-    result = report([always_says(sum_sample(), "11")], {})
+    result = measure_robustness([always_says(sum_sample(), "11")], {})
     assert (result.accuracy.value, result.flip_rate.value) == (0, 0)
 
 
@@ -88,29 +90,29 @@ def test_a_model_wrong_about_one_image_in_every_order_does_not_flip() -> None:
     sample = letter_sample(answer="A")
     orders = all_orders(3)
     wrong = [f"\\boxed{{{answer_under('C', sample, order)}}}" for order in orders]
-    item = judge(sample, orders, wrong)
+    item = item_answers(sample, orders, wrong)
     assert (item.accuracy, item.flips) == (0, False)
 
 
 def test_no_answer_under_one_order_is_a_flip_and_wrong() -> None:
     sample = sum_sample()
-    item = judge(sample, all_orders(2), ["\\boxed{12}", "twelve"])
+    item = item_answers(sample, all_orders(2), ["\\boxed{12}", "twelve"])
     assert (item.accuracy, item.flips, item.always_right) == (0.5, True, False)
     assert item.answers[1].given is None
 
 
 def test_answers_are_compared_whatever_their_case() -> None:
-    item = judge(place_sample(), [(0, 1), (1, 0)], ["\\boxed{ Second }", "\\boxed{first}"])
+    item = item_answers(place_sample(), [(0, 1), (1, 0)], ["\\boxed{ Second }", "\\boxed{first}"])
     assert item.always_right
     assert not item.flips
 
 
 def test_numbers_are_compared_as_in_training_within_the_samples_tolerance() -> None:
     orders = all_orders(2)
-    exact = judge(sum_sample(), orders, ["\\boxed{12 cm}", "\\boxed{12.1}"])
+    exact = item_answers(sum_sample(), orders, ["\\boxed{12 cm}", "\\boxed{12.1}"])
     assert [answer.right for answer in exact.answers] == [True, False]
     roomy = sum_sample().model_copy(update={"tolerance": 0.01})
-    assert judge(roomy, orders, ["\\boxed{12.1}"] * 2).always_right
+    assert item_answers(roomy, orders, ["\\boxed{12.1}"] * 2).always_right
 
 
 def test_few_orders_are_all_asked_and_many_are_drawn_with_the_original_among_them() -> None:
@@ -132,7 +134,7 @@ def test_samples_that_must_not_be_permuted_are_counted_by_reason() -> None:
 def test_confidence_interval_holds_the_mean_and_narrows_with_more_items() -> None:
     def width(copies: int) -> float:
         pairs = [(right_everywhere(sum_sample()), always_says(sum_sample(), "1"))] * copies
-        accuracy = report([item for pair in pairs for item in pair], {}).accuracy
+        accuracy = measure_robustness([item for pair in pairs for item in pair], {}).accuracy
         assert accuracy.low < accuracy.value < accuracy.high
         return accuracy.high - accuracy.low
 
@@ -143,10 +145,10 @@ def test_confidence_interval_holds_the_mean_and_narrows_with_more_items() -> Non
 
 def test_a_report_on_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no items"):
-        report([], {})
+        measure_robustness([], {})
 
 
 def test_orders_and_responses_must_match_in_number() -> None:
     orders: list[Permutation] = [(0, 1), (1, 0)]
     with pytest.raises(ValueError):
-        judge(sum_sample(), orders, ["\\boxed{12}"])
+        item_answers(sum_sample(), orders, ["\\boxed{12}"])

@@ -179,6 +179,6 @@ def _eldest(pids: Path) -> int:
     """The process that the supervisor's guard started: its parent is a guard."""
     for pid in family(pids):
         parent = psutil.Process(pid).parent()
-        if parent is not None and any("guard.py" in word for word in parent.cmdline()):
+        if parent is not None and any("reaper.py" in word for word in parent.cmdline()):
             return pid
     raise AssertionError("no process of the family has a guard as its parent")

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from perl_rl.launch.division import Division, Share
+from perl_rl.launch.division import Division, Resources
 from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.launch.session import RunFailed, Session
 from shared.config import Config
 from shared.errors import UserError
 
 PATIENCE_S = 60.0
-SHARE = Share(1, frozenset({0}))
+SHARE = Resources(1, frozenset({0}))
 
 
 class Quiet:

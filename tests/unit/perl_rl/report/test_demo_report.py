@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from perl_rl.eval.robustness import OrderReport, judge, report
+from perl_rl.eval.robustness import OrderRobustness, item_answers, measure_robustness
 from perl_rl.report.page import write_report
 from shared.permutation import all_orders, answer_under
 from shared.sample import Sample
@@ -25,7 +25,7 @@ SAMPLES = [
 ]
 
 
-def answered(biased: int) -> OrderReport:
+def answered(biased: int) -> OrderRobustness:
     """A model that says "first" to the first `biased` samples and is right on the rest."""
     items = []
     for number, sample in enumerate(SAMPLES):
@@ -34,8 +34,8 @@ def answered(biased: int) -> OrderReport:
             "first" if number < biased else answer_under(sample.answer, sample, order)
             for order in orders
         ]
-        items.append(judge(sample, orders, [f"\\boxed{{{word}}}" for word in words]))
-    return report(items, {})
+        items.append(item_answers(sample, orders, [f"\\boxed{{{word}}}" for word in words]))
+    return measure_robustness(items, {})
 
 
 @pytest.fixture
@@ -75,4 +75,4 @@ def test_the_picture_grows_by_a_row_of_curves_only_when_there_are_metrics(
 
 def test_a_report_read_back_from_its_file_is_the_same() -> None:
     original = answered(3)
-    assert OrderReport.model_validate_json(original.model_dump_json()) == original
+    assert OrderRobustness.model_validate_json(original.model_dump_json()) == original

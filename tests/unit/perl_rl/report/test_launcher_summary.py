@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perl_rl.report.summary import MetricsTail, plain_report, read_metrics, summarise
+from perl_rl.report.summary import MetricsTail, plain_robustness, read_metrics, summarise
 from shared.wire.ledger import Counts
 from shared.wire.registry import NodeInfo
 
@@ -120,7 +120,7 @@ def test_a_report_shows_values_first_and_intervals_apart() -> None:
         "accuracy": {"value": 0.5, "low": 0.4, "high": 0.6},
         "by_source": {"option": {"accuracy": 0.1}},
     }
-    assert plain_report(report) == {
+    assert plain_robustness(report) == {
         "items": 3,
         "accuracy": 0.5,
         "by_source": {"option": {"accuracy": 0.1}},

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from shared.config.source import FormatName, SourceConfig
-from shared.formats import FORMATS, ImageFolder, Report, stream
+from shared.formats import FORMATS, ImageFolder, RowCounts, stream
 from shared.formats.rows import Row
 from shared.images import digest
 from shared.sample import Sample
@@ -27,7 +27,7 @@ from tests.format_files import (
 def read(path: Path, format_: str, **settings: Any) -> list[Sample]:
     source = SourceConfig.model_validate({"path": path, "format": format_, **settings})
     folder = ImageFolder(path.parent / "kept", 10_000)
-    return [one.sample for one in stream(source, folder, Report())]
+    return [one.sample for one in stream(source, folder, RowCounts())]
 
 
 def shown(sample: Sample) -> list[bytes]:

@@ -10,7 +10,7 @@ from PIL import Image
 from shared.config import DataConfig
 from shared.config.source import SourceConfig
 from shared.errors import UserError
-from shared.formats import ImageFolder, Report, load, stream
+from shared.formats import ImageFolder, RowCounts, load, stream
 from tests.format_files import digit_bytes, save_digits, write_json, write_table
 
 TURNS = [{"role": "user", "content": "<image>?"}, {"role": "assistant", "content": "1"}]
@@ -83,8 +83,8 @@ def source(file: Path, format_: str, **settings: Any) -> SourceConfig:
     return SourceConfig.model_validate({"path": file, "format": format_, **settings})
 
 
-def read(one: SourceConfig) -> tuple[list[Any], Report]:
-    report = Report()
+def read(one: SourceConfig) -> tuple[list[Any], RowCounts]:
+    report = RowCounts()
     pictures = ImageFolder(one.path.parent / "kept", 10_000)
     return list(stream(one, pictures, report)), report
 

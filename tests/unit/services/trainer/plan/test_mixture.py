@@ -9,45 +9,45 @@ from hypothesis import strategies as st
 from services.trainer.plan.groups import GroupPlan
 from services.trainer.plan.mixture import Mixture
 from shared.config import Config
-from shared.formats import Share
+from shared.formats import SourceSize
 from shared.sample import Sample
 
 GROUPS = 400
 
 SHARES = st.lists(st.tuples(st.floats(0.01, 100), st.integers(1, 40)), min_size=1, max_size=7).map(
-    lambda pairs: [Share(f"s{i}", weight, size) for i, (weight, size) in enumerate(pairs)]
+    lambda pairs: [SourceSize(f"s{i}", weight, size) for i, (weight, size) in enumerate(pairs)]
 )
 
 
-def sources(mixture: Mixture, shares: list[Share], groups: int) -> list[int]:
+def sources(mixture: Mixture, sizes: list[SourceSize], groups: int) -> list[int]:
     """The source of each of the first groups."""
-    ends = [sum(share.size for share in shares[: i + 1]) for i in range(len(shares))]
+    ends = [sum(share.size for share in sizes[: i + 1]) for i in range(len(sizes))]
     places = [mixture.place(index)[0] for index in range(groups)]
     return [next(i for i, end in enumerate(ends) if place < end) for place in places]
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(SHARES, st.integers(0, 5))
-def test_shares_hold_after_any_number_of_groups(shares: list[Share], seed: int) -> None:
-    asked = sources(Mixture(shares, seed, shuffle=True), shares, GROUPS)
-    total = sum(share.weight for share in shares)
-    counts = [0] * len(shares)
+def test_shares_hold_after_any_number_of_groups(sizes: list[SourceSize], seed: int) -> None:
+    asked = sources(Mixture(sizes, seed, shuffle=True), sizes, GROUPS)
+    total = sum(share.weight for share in sizes)
+    counts = [0] * len(sizes)
     for groups, source in enumerate(asked, start=1):
         counts[source] += 1
-        for count, share in zip(counts, shares, strict=True):
+        for count, share in zip(counts, sizes, strict=True):
             assert abs(count - groups * share.weight / total) < 1
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)
 @given(SHARES, st.integers(0, 5), st.booleans())
 def test_every_source_shows_each_sample_once_an_epoch(
-    shares: list[Share], seed: int, shuffle: bool
+    sizes: list[SourceSize], seed: int, shuffle: bool
 ) -> None:
-    mixture = Mixture(shares, seed, shuffle)
+    mixture = Mixture(sizes, seed, shuffle)
     asked = Counter(mixture.place(index) for index in range(GROUPS))
     assert set(asked.values()) == {1}
     start = 0
-    for share in shares:
+    for share in sizes:
         places = range(start, start + share.size)
         start += share.size
         epochs = Counter(epoch for place, epoch in asked if place in places)
@@ -57,20 +57,20 @@ def test_every_source_shows_each_sample_once_an_epoch(
 @settings(derandomize=True, deadline=None, max_examples=30)
 @given(SHARES, st.integers(0, 5), st.lists(st.integers(0, GROUPS), min_size=1, max_size=30))
 def test_a_resumed_run_asks_the_same_wherever_it_goes_on(
-    shares: list[Share], seed: int, indices: list[int]
+    sizes: list[SourceSize], seed: int, indices: list[int]
 ) -> None:
-    whole = Mixture(shares, seed, shuffle=True)
+    whole = Mixture(sizes, seed, shuffle=True)
     expected = [whole.place(index) for index in range(GROUPS + 1)]
-    resumed = Mixture(shares, seed, shuffle=True)
+    resumed = Mixture(sizes, seed, shuffle=True)
     assert [resumed.place(index) for index in indices] == [expected[index] for index in indices]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_the_seed_and_the_epoch_decide_the_order_within_a_source(shuffle: bool) -> None:
-    shares = [Share("a", 1.0, 20), Share("b", 1.0, 20)]
+    sizes = [SourceSize("a", 1.0, 20), SourceSize("b", 1.0, 20)]
 
     def epoch(seed: int, number: int, source: int) -> list[int]:
-        mixture = Mixture(shares, seed, shuffle)
+        mixture = Mixture(sizes, seed, shuffle)
         found = [mixture.place(index) for index in range(80)]
         first = 20 * source
         return [p - first for p, e in found if e == number and first <= p < first + 20]
@@ -94,7 +94,7 @@ def test_the_plan_shows_each_sources_own_samples_and_epochs() -> None:
             "trainer": {"steps": 10, "groups_per_step": 4},
         }
     )
-    plan = GroupPlan(config, samples, [Share("text", 3.0, 2), Share("other", 1.0, 5)])
+    plan = GroupPlan(config, samples, [SourceSize("text", 3.0, 2), SourceSize("other", 1.0, 5)])
 
     asked = [plan.sample(index) for index in range(16)]
 

@@ -9,7 +9,7 @@ import torch
 
 from perl_rl.demo.digits import digits, picture
 from perl_rl.demo.model import build_model, build_processor, save
-from services.trainer.compute.canary import exchanged, has_pictures, judge, reaction
+from services.trainer.compute.canary import exchanged, has_pictures, is_alarm, reaction
 from services.trainer.compute.checks import GuardStop, check_features
 from services.trainer.compute.model import GroupModel
 from services.trainer.compute.packing import pack
@@ -214,7 +214,7 @@ def test_the_canary_lives_while_the_policy_sees_and_dies_when_it_is_blind(
 
     seeing = change_a_token(policy, prepared)
     assert seeing > settings.canary_warn_below
-    assert not judge(1, seeing, settings)
+    assert not is_alarm(1, seeing, settings)
 
     # Blind: the prompt's place holders are never filled with features.
     orders = tuple(
@@ -223,10 +223,10 @@ def test_the_canary_lives_while_the_policy_sees_and_dies_when_it_is_blind(
     )
     blind = change_a_token(policy, dataclasses.replace(prepared, orders=orders))
     assert blind == 0.0
-    assert judge(2, blind, settings)
+    assert is_alarm(2, blind, settings)
     assert "step 2: with other pictures" in caplog.text
     with pytest.raises(GuardStop, match=r"canary_stop_below .*does not look at its pictures"):
-        judge(3, blind, GuardConfig(canary_stop_below=1e-6))
+        is_alarm(3, blind, GuardConfig(canary_stop_below=1e-6))
 
 
 def test_exchanged_pictures_have_the_same_sizes_and_other_values(policy, pictures, scored):

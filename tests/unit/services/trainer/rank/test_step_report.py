@@ -4,7 +4,7 @@ import pytest
 
 from services.trainer.compute.loss import LossSums
 from services.trainer.compute.selection import select
-from services.trainer.rank.report import StepTimes, step_report
+from services.trainer.rank.metrics import StepTimes, step_metrics
 from shared.config import ObjectiveConfig
 from shared.wire.messages import PolicyVersion, ScoredGroup
 from tests.builders import group
@@ -23,7 +23,7 @@ def sums_of(*groups: ScoredGroup) -> LossSums:
 def report_on(groups: list[ScoredGroup], sums: LossSums) -> dict:
     times = StepTimes()
     times.waited()
-    return step_report(6, groups, sums, None, times, TRAINED_AT, ObjectiveConfig())
+    return step_metrics(6, groups, sums, None, times, TRAINED_AT, ObjectiveConfig())
 
 
 def test_only_responses_that_selection_kept_count_as_trained() -> None:

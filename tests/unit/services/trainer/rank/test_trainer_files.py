@@ -6,8 +6,8 @@ import subprocess
 import pytest
 import torch
 
-from services.trainer.compute.sharing import share_groups
 from services.trainer.rank.checkpoints import CheckpointFolder, CheckpointState
+from services.trainer.rank.deal import deal_groups
 from services.trainer.rank.spool import WeightSpool
 from shared.errors import UserError
 from shared.weights.manifest import CorruptWeights, Manifest, verify
@@ -160,7 +160,7 @@ def test_a_full_disk_is_noticed_before_a_checkpoint_is_begun(tmp_path):
 def test_groups_are_shared_evenly_and_balanced_by_tokens():
     groups = [(f"{number}-0", tokens) for number, tokens in enumerate([9, 1, 8, 2, 7, 3, 6, 4])]
 
-    numbers = share_groups(groups, minibatch=4, ranks=2)
+    numbers = deal_groups(groups, minibatch=4, ranks=2)
 
     order = numbers[::2]
     assert sorted(order[:4]) == [0, 1, 2, 3]

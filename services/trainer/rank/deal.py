@@ -1,7 +1,7 @@
 """Which rank trains which group: equally many for each, with about as many tokens."""
 
 
-def share_groups(groups: list[tuple[str, int]], minibatch: int, ranks: int) -> list[int]:
+def deal_groups(groups: list[tuple[str, int]], minibatch: int, ranks: int) -> list[int]:
     """Order a step's groups so that rank r takes every `ranks`-th of a minibatch from r on.
 
     Within a minibatch the longest groups are dealt first, back and forth over the ranks, so that no

@@ -35,7 +35,7 @@ class StepTimes:
         return elapsed
 
 
-def step_report(
+def step_metrics(
     step: int,
     groups: list[ScoredGroup],
     sums: LossSums,
