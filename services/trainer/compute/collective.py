@@ -11,6 +11,11 @@ def rank() -> int:
     return distributed.get_rank()
 
 
+def is_first() -> bool:
+    """Whether this is rank 0, which acts for all where one has to."""
+    return rank() == 0
+
+
 def world() -> int:
     """How many ranks there are."""
     return distributed.get_world_size()

@@ -12,7 +12,7 @@ from services.trainer.control.feeder import Feeder
 from services.trainer.control.ranks import HostRanks, RanksFailed, run_ranks
 from services.trainer.control.watchdog import Watchdog
 from services.trainer.hosts.presence import beat
-from services.trainer.rank.checkpoints import CheckpointFolder
+from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config
 from shared.errors import UserError
 from shared.formats import load

@@ -1,16 +1,22 @@
-"""Guards against silent blindness: what is checked before a group may change the policy.
+"""Guards against silent blindness: what is checked before a step may change the policy.
 
-The token ids of prompts are compared where groups are prepared (``preparing.py``). Here are the
-checks of a group's numbers, and the watch over log-probabilities, step after step.
+Sampler and trainer must see the same prompts and pixels and hold the same weights. Each group is
+checked when it is taken in (`admitted`) and when it is prepared (``compute/checks.py``); here are
+the checks of a whole step, before its weights are published.
 """
 
 import logging
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
+from services.trainer.compute.canary import has_pictures, is_alarm
 from services.trainer.compute.checks import GuardStop
+from services.trainer.compute.loss import LossSums
+from services.trainer.compute.packing import PreparedGroup
+from services.trainer.compute.step import Stepper
 from shared.config.guard import GuardConfig
 from shared.wire.messages import MalformedMessage, ScoredGroup
 
@@ -39,6 +45,40 @@ def admitted(group: ScoredGroup) -> ScoredGroup:
     return group
 
 
+class StepGuards:
+    """Watches one step after another; every rank has one and calls it alike."""
+
+    def __init__(self, config: GuardConfig, stepper: Stepper) -> None:
+        self._config = config
+        self._stepper = stepper
+        self._mismatch = MismatchGuard(config)
+        self._canary_change: float | None = None
+        self._alarms = 0
+
+    def before(self, step: int, groups: Sequence[PreparedGroup]) -> None:
+        """Run the canary on the first group with pictures, when `step` is due for it."""
+        every = self._config.canary_every_steps
+        due = every > 0 and step % every == 0
+        shown = next(filter(has_pictures, groups), groups[0])
+        self._canary_change = self._stepper.canary(shown) if due else None
+
+    def after(self, step: int, sums: LossSums) -> dict[str, float | None]:
+        """Check the step's figures, equal on every rank; returns those to be shown.
+
+        Raises:
+            GuardStop: on every rank.
+        """
+        mismatch = sums.mismatch_abs / sums.mismatch_tokens if sums.mismatch_tokens else None
+        self._alarms += int(self._mismatch.watch(step, mismatch))
+        if self._canary_change is not None:
+            self._alarms += int(is_alarm(step, self._canary_change, self._config))
+        return {
+            "logprob_mismatch": mismatch,
+            "canary_change": self._canary_change,
+            "guard_alarms": self._alarms,
+        }
+
+
 class MismatchGuard:
     """Watches how far the trainer's log-probabilities are from the sampler's.
 
@@ -51,7 +91,7 @@ class MismatchGuard:
         self._recent: deque[float] = deque(maxlen=config.window)
 
     def watch(self, step: int, mismatch: float | None) -> bool:
-        """Take note of one step's mean absolute difference; True when it is an alarm.
+        """Take in one step's mean absolute difference; True when it is an alarm.
 
         Args:
             mismatch: None when the step had no token of its own version.

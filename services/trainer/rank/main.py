@@ -11,10 +11,12 @@ import deepspeed
 import numpy as np
 import torch
 
+from services.trainer.compute.policy import Policy
 from services.trainer.control.ranks import error_file
-from services.trainer.rank.loop import Rank
+from services.trainer.rank.link import Link
+from services.trainer.rank.loop import TrainingLoop
 from shared import logs
-from shared.config import load_config
+from shared.config import Config, load_config
 from shared.config.secrets import secret_words
 from shared.errors import UserError
 
@@ -28,24 +30,23 @@ def main() -> int:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--incarnation", type=int, required=True)
     parser.add_argument("--weights-url", required=True)
-    arguments = parser.parse_args()
-    config = load_config(arguments.config)
+    options = parser.parse_args()
+    config = load_config(options.config)
     logs.configure(f"trainer-rank-{os.environ['RANK']}", hidden=secret_words(config))
-    _seed(config.seed)
-    deepspeed.init_distributed(
-        dist_backend="nccl" if torch.cuda.is_available() else "gloo",
-        timeout=timedelta(seconds=config.trainer.collective_timeout_s),
-        verbose=False,
-    )
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.manual_seed(config.seed)
+    np.random.seed(config.seed % 2**32)
+    device = _join_the_other_ranks(config)
     try:
-        rank = Rank(config, arguments.run_dir, arguments.incarnation, arguments.weights_url)
-        rank.run()
-        rank.close()
+        link = Link(config)
+        policy = Policy(config, device)
+        loop = TrainingLoop(
+            config, options.run_dir, options.incarnation, options.weights_url, link, policy
+        )
+        loop.run()
+        link.close()
     except UserError as error:
-        # The control plane reads it: torchrun passes on no more than "a rank failed".
-        error_file(arguments.run_dir, arguments.incarnation).write_text(str(error))
+        # The control plane reads this file: torchrun passes on no more than "a rank failed".
+        error_file(options.run_dir, options.incarnation).write_text(str(error))
         logger.error("%s", error)
         return 2
     finally:
@@ -53,9 +54,19 @@ def main() -> int:
     return 0
 
 
-def _seed(seed: int) -> None:
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
+def _join_the_other_ranks(config: Config) -> torch.device:
+    """Start the collectives; returns the device of this rank."""
+    cuda = torch.cuda.is_available()
+    deepspeed.init_distributed(
+        dist_backend="nccl" if cuda else "gloo",
+        timeout=timedelta(seconds=config.trainer.collective_timeout_s),
+        verbose=False,
+    )
+    if not cuda:
+        return torch.device("cpu")
+    local = int(os.environ["LOCAL_RANK"])
+    torch.cuda.set_device(local)
+    return torch.device(f"cuda:{local}")
 
 
 if __name__ == "__main__":

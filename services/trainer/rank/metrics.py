@@ -1,6 +1,9 @@
-"""What one training step reports: a line of ``metrics.jsonl``."""
+"""The figures of one training step: a line of ``metrics.jsonl``."""
 
+import json
+import logging
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,8 @@ import numpy as np
 from services.trainer.compute.loss import LossSums, normaliser
 from shared.config import ObjectiveConfig
 from shared.wire.messages import PolicyVersion, ScoredGroup
+
+logger = logging.getLogger(__name__)
 
 
 class StepTimes:
@@ -88,3 +93,13 @@ def step_metrics(
         "logprob_mismatch_abs": sums.mismatch_abs / matched if matched else None,
         "logprob_mismatch_kl": sums.mismatch_kl / matched if matched else None,
     }
+
+
+def write_metrics(file: Path, row: dict[str, Any]) -> None:
+    """Append a step's figures to ``metrics.jsonl`` and log the main ones."""
+    with file.open("a") as stream:
+        stream.write(json.dumps(row) + "\n")
+    logger.info(
+        "step %d: reward %.3f, accuracy %.3f, waited %.1f s, trained %.1f s",
+        *(row[name] for name in ("step", "reward", "accuracy", "wait_s", "train_s")),
+    )

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import torch
 
-from services.trainer.rank.checkpoints import CheckpointFolder, CheckpointState
+from services.trainer.rank.checkpoint_folder import CheckpointFolder, CheckpointState
 from services.trainer.rank.deal import deal_groups
 from services.trainer.rank.spool import WeightSpool
 from shared.errors import UserError

@@ -1,0 +1,47 @@
+"""The policy of one rank: its model, DeepSpeed engine and frozen reference."""
+
+from pathlib import Path
+
+import torch
+
+from services.trainer.compute import collective
+from services.trainer.compute.deepspeed_engine import (
+    full_parameters,
+    shard_while_loading,
+    start_policy,
+    start_reference,
+)
+from services.trainer.compute.model import GroupModel, load_model
+from services.trainer.compute.prepare import GroupPreparer
+from shared.config import Config
+
+
+class Policy:
+    """Loads everything from ``model.path``; every rank has one."""
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self.device = device
+        trainer, temperature = config.trainer, config.sampling.temperature
+        with shard_while_loading(config):
+            policy = load_model(config.model.path, config)
+            wants_reference = trainer.objective.kl_coef > 0
+            reference = load_model(config.model.path, config) if wants_reference else None
+        if trainer.gradient_checkpointing:
+            policy.gradient_checkpointing_enable({"use_reentrant": False})
+        self._model = policy
+        self.preparer = GroupPreparer(config, policy)
+        trained = GroupModel(policy, temperature, trainer.freeze_vision)
+        self.engine = start_policy(trained.to(device), config)
+        self.reference = None
+        """The start model, for the KL term; None where the objective has none."""
+        if reference is not None:
+            frozen = GroupModel(reference, temperature)
+            self.reference = start_reference(frozen.to(device), config)
+
+    def save(self, folder: Path) -> None:
+        """Write model and processor, loadable with ``from_pretrained``; every rank calls it."""
+        tensors = dict(full_parameters(self.engine, keep=collective.is_first()))
+        if collective.is_first():
+            self._model.save_pretrained(folder, state_dict=tensors)
+            self.preparer.save(folder)
+        torch.distributed.barrier()

@@ -1,0 +1,202 @@
+"""Checkpoints: the engine's state, the step, the ledger and random state, complete or not at all.
+
+A checkpoint is written into an unfinished folder and renamed when every rank is done, so a kill
+during writing leaves the previous one in place. Its files are on the disk, and their digests beside
+them (``sha256sum -c SHA256SUMS`` checks them by hand), before it gets its name.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import UserError
+
+_STATE_FILE = "state.json"
+_DIGESTS = "SHA256SUMS"
+_PREFIX = "step-"
+_UNFINISHED = ".unfinished"
+_REPLACED = ".replaced"
+_DAMAGED = "damaged-"
+
+
+@dataclass(frozen=True)
+class CheckpointState:
+    """What a checkpoint holds beside the engine's own files."""
+
+    incarnation: int
+    step: int
+    settled: dict[str, str]
+    """The ledger's settled groups at this step (see ``Ledger.settled``)."""
+
+
+class CheckpointFolder:
+    """The checkpoints of one run."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self._keep = keep
+
+    def begin(self) -> Path:
+        """An empty folder to write the next checkpoint into."""
+        unfinished = self.folder / _UNFINISHED
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        return unfinished
+
+    def unfinished(self) -> Path:
+        """The folder that `begin` made, for the ranks that did not call it."""
+        return self.folder / _UNFINISHED
+
+    def room_missing(self, estimate: int) -> int:
+        """Bytes that the disk lacks for one more checkpoint; 0 when there is room.
+
+        Args:
+            estimate: its size in bytes while there is no earlier one to go by.
+        """
+        complete = self._complete()
+        needed = sum(file.stat().st_size for file in _files(complete[-1])) if complete else estimate
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return max(0, needed + needed // 20 - shutil.disk_usage(self.folder).free)
+
+    def commit(self, state: CheckpointState) -> Path:
+        """Name the checkpoint after its step and delete those beyond the retention rule."""
+        unfinished, replaced = self.unfinished(), self.folder / _REPLACED
+        (unfinished / _STATE_FILE).write_text(json.dumps(vars(state)))
+        _seal(unfinished)
+        final = self.folder / f"{_PREFIX}{state.step:06d}"
+        shutil.rmtree(replaced, ignore_errors=True)
+        if final.exists():
+            final.rename(replaced)
+        unfinished.rename(final)
+        _sync(self.folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+        for old in self._complete()[: -self._keep]:
+            shutil.rmtree(old)
+        return final
+
+    def set_damaged_aside(self) -> list[str]:
+        """Check the newest checkpoint against its digests; rename damaged ones out of the way.
+
+        Goes back until one is sound. Returns a line for each that is damaged.
+
+        Raises:
+            UserError: when there are checkpoints and none is sound.
+        """
+        found = self._complete()
+        damages: list[str] = []
+        for folder in reversed(found):
+            damage = _damage(folder)
+            if damage is None:
+                return damages
+            aside = folder.with_name(f"{_DAMAGED}{folder.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            damages.append(f"{folder}: {damage}; renamed to {aside.name}")
+        if found:
+            raise UserError(
+                f"{'; '.join(damages)}; no checkpoint is left: bring one back, or delete "
+                f"{self.folder} to train from the beginning"
+            )
+        return damages
+
+    def latest(self) -> tuple[Path, CheckpointState] | None:
+        """The newest complete checkpoint; None when there is none.
+
+        Raises:
+            UserError: when its state file cannot be read.
+        """
+        complete = self._complete()
+        if not complete:
+            return None
+        file = complete[-1] / _STATE_FILE
+        try:
+            return complete[-1], CheckpointState(**json.loads(file.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{file}: cannot be read ({error}); delete {complete[-1].name} to resume from the "
+                "checkpoint before it"
+            ) from None
+
+    def of_step(self, step: int) -> Path:
+        """The checkpoint that rank 0 resumes from, as another rank finds it.
+
+        Raises:
+            UserError: when this host does not see it.
+        """
+        folder = self.folder / f"{_PREFIX}{step:06d}"
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: not there on this host, and rank 0 resumes from it; --run-dir must be "
+                "one folder, shared by all hosts"
+            )
+        return folder
+
+    def newest_step(self) -> int:
+        """The step of the newest complete checkpoint, by its name; 0 when there is none."""
+        complete = self._complete()
+        return int(complete[-1].name.removeprefix(_PREFIX)) if complete else 0
+
+    def _complete(self) -> list[Path]:
+        return sorted(self.folder.glob(f"{_PREFIX}*")) if self.folder.is_dir() else []
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _DIGESTS)
+
+
+def _seal(folder: Path) -> None:
+    """Write the digests, and wait until all is on the disk."""
+    files = _files(folder)
+    # Hashing lets other threads run, and a checkpoint of a large model is worth all cores.
+    with ThreadPoolExecutor() as pool:
+        digests = list(pool.map(_digest_on_disk, files))
+    lines = [
+        f"{digest}  {file.relative_to(folder)}\n"
+        for digest, file in zip(digests, files, strict=True)
+    ]
+    (folder / _DIGESTS).write_text("".join(lines))
+    _sync(folder / _DIGESTS)
+    for path in {folder, *(file.parent for file in files)}:
+        _sync(path)
+
+
+def _digest_on_disk(file: Path) -> str:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        os.fsync(stream.fileno())
+    return digest
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint; None when every file matches its digest."""
+    try:
+        lines = (folder / _DIGESTS).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return f"{_DIGESTS} cannot be read ({error})"
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    missing = sorted(name for name in expected if not (folder / name).is_file())
+    if missing or _STATE_FILE not in expected:
+        return f"{(missing or [_STATE_FILE])[0]} is missing"
+    with ThreadPoolExecutor() as pool:
+        digests = pool.map(_digest, [folder / name for name in expected])
+    for (name, wanted), found in zip(expected.items(), digests, strict=True):
+        if found != wanted:
+            return f"{name} does not match its SHA-256"
+    return None
