@@ -10,11 +10,26 @@ import pytest
 
 from tests.paths import ROOT
 
+ENGINES = {"torch", "vllm", "deepspeed", "transformers"}
+NETWORK = {"redis", "httpx", "fastapi", "uvicorn", "socket", "shared.service"}
+REDIS_CLIENTS = {
+    f"shared.wire.{name}"
+    for name in ("board", "image_store", "ledger", "queues", "registry", "runstate")
+}
+
 FORBIDDEN = {
-    "shared": {"torch", "vllm", "deepspeed", "transformers", "services", "perl_rl"},
-    "services/reward": {"torch", "vllm", "deepspeed", "transformers", "perl_rl"},
-    "services/rollout": {"deepspeed", "perl_rl"},
-    "services/trainer": {"vllm", "perl_rl"},
+    "shared": {*ENGINES, "services", "perl_rl"},
+    "shared/grading": {*NETWORK, "shared.wire"},
+    "services": {"perl_rl"},
+    "services/reward": ENGINES,
+    "services/rollout": {"deepspeed"},
+    "services/trainer": {"vllm"},
+    "services/trainer/compute": {*NETWORK, *REDIS_CLIENTS, "asyncio"},
+    "services/trainer/plan": {*ENGINES, *NETWORK, *REDIS_CLIENTS, "asyncio", "os", "pathlib"},
+    "perl_rl/data": {"perl_rl.demo"},
+    "perl_rl/eval": {"perl_rl.demo"},
+    "perl_rl/launch": {"perl_rl.demo"},
+    "perl_rl/report": {"perl_rl.demo"},
 }
 """Folder to the modules that no file in it may import, at its top or inside a function."""
 
@@ -49,7 +64,7 @@ def test_no_file_imports_what_its_layer_may_not(folder: str) -> None:
         f"{file.relative_to(ROOT)}: {name}"
         for file in files(folder)
         for name in imported(file)
-        if name.split(".")[0] in FORBIDDEN[folder]
+        if any(name == other or name.startswith(f"{other}.") for other in FORBIDDEN[folder])
     ]
     assert wrong == []
 
@@ -64,6 +79,23 @@ def test_no_service_imports_another(service: str) -> None:
         if name.startswith(others)
     ]
     assert wrong == []
+
+
+def test_only_the_command_line_s_dispatcher_imports_the_demo() -> None:
+    importers = {
+        str(file.relative_to(ROOT))
+        for file in files("perl_rl")
+        if "demo" not in file.parts
+        for name in imported(file)
+        if name.startswith("perl_rl.demo")
+    }
+    assert importers <= {"perl_rl/cli/main.py", "perl_rl/cli/demo.py"}
+
+
+def test_a_plan_opens_no_file() -> None:
+    for file in files("services/trainer/plan"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.Name) and node.id == "open"), file
 
 
 @pytest.mark.parametrize("folder", ["shared", "services", "perl_rl"])
