@@ -130,6 +130,6 @@ async def test_a_group_that_comes_twice_is_trained_once(client, intake):
 
 async def test_a_trainer_that_another_has_replaced_ends(client, intake):
     await RunState(client, KEYS).update(incarnation=3)
-    message = r"trainer: incarnation 3 has taken over from 2; run one trainer for a run"
+    message = r"trainer: incarnation 3 has taken over from 2; run only one trainer per run"
     with pytest.raises(UserError, match=message):
         await intake.batch(VERSION)

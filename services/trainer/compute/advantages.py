@@ -1,7 +1,7 @@
-"""Advantages of a group's responses: which rewards one is compared with, and how it is scaled.
+"""Advantages of a group's responses: which rewards each is compared with, and how they are scaled.
 
-Pooled over all orders of a group, with the population deviation, is PeRL (arXiv 2506.14907, section
-3); docs/objectives.md has the others.
+PeRL pools the rewards over all orders of a group and scales by the population standard deviation
+(arXiv 2506.14907, section 3); docs/objectives.md has the others.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def group_advantages(rewards: Sequence[np.ndarray], objective: ObjectiveConfig) 
 
 
 def _compared(rewards: np.ndarray, objective: ObjectiveConfig) -> np.ndarray:
-    """``(r - baseline) / (std + eps)`` among these rewards; a reward alone has nothing to say."""
+    """``(r - baseline) / (std + eps)`` among these rewards; 0 where there is only one."""
     count = len(rewards)
     if count < 2:
         return np.zeros(count)

@@ -19,11 +19,10 @@ logger = logging.getLogger(__name__)
 
 
 def exchanged(group: PreparedGroup) -> PreparedGroup:
-    """The same group with every picture replaced by its negative, mirrored in patch order.
+    """The same group with every picture turned into its negative, its patches in reverse order.
 
-    Shapes and the grid are unchanged, so prompts, positions and the number of features are too.
-    Values stay within the range that the processor makes: a picture's mean is kept by reflecting
-    each value about it.
+    Shapes and grids stay the same, and so do prompts, positions and the number of features. Each
+    value is reflected about its picture's mean, so values stay in the processor's range.
     """
     start, parts = 0, []
     for patches in group.grid.prod(-1).tolist():
@@ -44,7 +43,7 @@ def reaction(
     batches: list[PackedBatch],
     others: list[PackedBatch],
 ) -> tuple[float, int]:
-    """Summed absolute change of response tokens' log-probabilities, and how many tokens they are.
+    """Sum of the absolute changes of response tokens' log-probabilities, and the number of tokens.
 
     Args:
         policy: gives a batch's log-probabilities.
@@ -58,7 +57,7 @@ def reaction(
 
 
 def is_alarm(step: int, change: float, config: GuardConfig) -> bool:
-    """Whether so small a `change` is an alarm.
+    """Whether `change` is so small that it is an alarm; logs it if so.
 
     Raises:
         GuardStop: when it is below ``trainer.guard.canary_stop_below``.

@@ -1,6 +1,6 @@
-"""What must hold between sampler and trainer before a group may change the policy.
+"""Checks that sampler and trainer saw the same group, before it may change the policy.
 
-The token ids of prompts are compared in ``prepare.py``.
+``prepare.py`` compares the token ids of the prompts.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from shared.wire.messages import ScoredOrder
 
 
 class GuardStop(UserError):
-    """A guard ends the run: training on would use answers to other questions than were asked."""
+    """A guard ends the run: continuing would train on answers to questions that were not asked."""
 
 
 def check_vocabulary(order: ScoredOrder, size: int) -> None:
-    """Refuse sampled tokens that the trainer's model, of `size` tokens, does not have.
+    """Refuse sampled tokens that the trainer's model, with a vocabulary of `size`, does not have.
 
     Raises:
         GuardStop: naming group, node and token.
@@ -29,13 +29,13 @@ def check_vocabulary(order: ScoredOrder, size: int) -> None:
 
 
 def check_grids(order: ScoredOrder, ours: list[list[int]]) -> None:
-    """Sampler and trainer cut each picture into the same patches, rows and columns alike.
+    """Refuse an order whose pictures the sampler cut into other patches than the trainer.
 
-    Equal token ids do not say so: a picture of 2 x 8 patches has as many tokens as one of 4 x 4,
-    and other positions.
+    Equal token ids do not show this: pictures of 2 x 8 and of 4 x 4 patches have as many tokens,
+    at other positions.
 
     Args:
-        ours: (images, 3) patches in time, height and width, of the order's images.
+        ours: (images, 3) the trainer's patches in time, height and width of each image.
 
     Raises:
         GuardStop: naming group, node, image and both grids.
@@ -56,10 +56,10 @@ def _product(grid: Sequence[int]) -> str:
 
 
 def check_features(group_id: str, grid_patches: list[int], patches: int) -> None:
-    """The pixels have as many patches as the images' grids say: each becomes a feature's part.
+    """Refuse pixel values that do not have as many patches as the images' grids say.
 
     Args:
-        grid_patches: patches of each distinct image, from its grid; prompt tokens follow from it.
+        grid_patches: patches of each distinct image, by the grid that also sets its prompt tokens.
         patches: rows of the pixel values.
 
     Raises:
@@ -68,18 +68,20 @@ def check_features(group_id: str, grid_patches: list[int], patches: int) -> None
     if sum(grid_patches) != patches:
         raise GuardStop(
             f"group {group_id}: the grids of {len(grid_patches)} images have {sum(grid_patches)} "
-            f"patches, their pixels {patches}; the processor in model.path is not the model's own"
+            f"patches, their pixels {patches}; the processor in model.path belongs to another model"
         )
 
 
 def check_features_fit(features: int, columns: int) -> None:
-    """As many image features as the prompts have image tokens: one would fill any number of them.
+    """Refuse a number of image features that differs from the number of image tokens.
+
+    PyTorch would fill all image tokens with a single feature, without an error.
 
     Raises:
         GuardStop: when they differ.
     """
     if features != columns:
         raise GuardStop(
-            f"the vision tower gave {features} features for {columns} image tokens; the model in "
-            "model.path and its processor do not belong together"
+            f"the vision tower gave {features} features for {columns} image tokens; the model "
+            "and the processor in model.path do not belong together"
         )

@@ -1,4 +1,4 @@
-"""What the ranks tell each other: small integers by broadcast, sums by all-reduce."""
+"""Small exchanges between ranks: integers by broadcast, maxima and sums by all-reduce."""
 
 import torch
 from torch import distributed
@@ -12,7 +12,7 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Whether this is rank 0, which acts for all where one has to."""
+    """Whether this is rank 0, which acts for all ranks where only one may."""
     return rank() == 0
 
 
@@ -22,7 +22,7 @@ def world() -> int:
 
 
 def broadcast_integers(values: list[int] | None, device: torch.device) -> list[int]:
-    """Rank 0's integers, on every rank (`values` is None elsewhere)."""
+    """Rank 0's integers, returned on every rank; the other ranks pass None."""
     count = torch.tensor([len(values or [])], device=device)
     distributed.broadcast(count, src=0)
     tensor = torch.zeros(int(count), dtype=torch.int64, device=device)

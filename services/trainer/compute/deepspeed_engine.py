@@ -1,4 +1,4 @@
-"""DeepSpeed as the trainer uses it: its configuration from ours, and parameters one at a time."""
+"""DeepSpeed as the trainer uses it: its configuration, its engines, and gathering parameters."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,11 +33,11 @@ def deepspeed_config(config: Config) -> dict[str, Any]:
 
 @contextmanager
 def shard_while_loading(config: Config) -> Iterator[None]:
-    """Under ZeRO 3, models loaded in this context are sharded as they are read."""
+    """Under ZeRO 3, models that are loaded in this context are sharded while they are read."""
     if config.trainer.zero_stage < 3:
         yield
         return
-    # transformers looks at this object, as long as it lives, when it loads a model.
+    # transformers looks for this object when it loads a model; it must stay alive until then.
     marker = HfDeepSpeedConfig(deepspeed_config(config))
     yield
     del marker
@@ -46,7 +46,7 @@ def shard_while_loading(config: Config) -> Iterator[None]:
 def start_policy(policy: GroupModel, config: Config) -> Any:
     """Wrap the policy in a DeepSpeed engine with AdamW and its learning-rate schedule."""
     settings = config.trainer.optimizer
-    # State in host memory is stepped there, which DeepSpeed's own AdamW does with vector code.
+    # Offloaded state is updated on the CPU; DeepSpeed's AdamW does that with vector instructions.
     adamw = DeepSpeedCPUAdam if settings.offload else torch.optim.AdamW
     optimizer = adamw(
         _parameter_groups(policy, settings.weight_decay),
@@ -97,7 +97,7 @@ def _parameter_groups(policy: nn.Module, weight_decay: float) -> list[dict[str, 
 def full_parameters(engine: Any, keep: bool) -> Iterator[tuple[str, torch.Tensor]]:
     """Name and CPU tensor of every parameter of the policy, gathered one at a time.
 
-    Every rank has to go through the iterator; only those that ask to `keep` them get the tensors.
+    Every rank has to exhaust the iterator; only those that pass `keep` get the tensors.
     """
     for name, parameter in engine.module.model.named_parameters():
         with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
@@ -106,7 +106,7 @@ def full_parameters(engine: Any, keep: bool) -> Iterator[tuple[str, torch.Tensor
 
 
 def checkpoint_bytes(engine: Any) -> int:
-    """About how large a checkpoint is: each parameter in half precision, and AdamW's state and
-    master copy of it in fp32."""
+    """An estimate of a checkpoint's size: each parameter in half precision, and its master copy and
+    AdamW state in fp32."""
     count = sum(getattr(one, "ds_numel", one.numel()) for one in engine.module.parameters())
     return 14 * int(count)

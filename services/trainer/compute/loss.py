@@ -10,7 +10,7 @@ from shared.config import ObjectiveConfig
 
 @dataclass
 class LossSums:
-    """What a step reports, as sums over responses or tokens, so that ranks can add them up."""
+    """A step's figures as sums over responses or tokens, so that ranks can add them up."""
 
     loss: float = 0.0
     kl: float = 0.0
@@ -22,7 +22,7 @@ class LossSums:
     mismatch_abs: float = 0.0
     mismatch_kl: float = 0.0
     mismatch_tokens: float = 0.0
-    """Tokens sampled by the very version that computed the log-probabilities here."""
+    """Tokens sampled by the same policy version that computed the log-probabilities here."""
 
     def add(self, other: "LossSums") -> None:
         """Add another batch's sums."""
@@ -38,7 +38,7 @@ def policy_loss(
     max_tokens: int,
     proximal: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, LossSums]:
-    """The loss summed over the batch; divide it by `normaliser` of all that one update is made of.
+    """The loss summed over the batch; divide it by the `normaliser` of the whole update.
 
     A token's gain is ``w * min(r A, clip(r, 1 - low, 1 + high) A) - beta * kl``, with the switches
     of `ObjectiveConfig`; docs/objectives.md has the formulas.
@@ -47,8 +47,8 @@ def policy_loss(
         logprobs: (T,) of the policy that is trained.
         reference: (T,) of the frozen start model; None when ``kl_coef`` is 0.
         max_tokens: the longest response, for ``aggregate: constant_length``.
-        proximal: (T,) the trainer's own before the step's first update, where the ratio starts from
-            it rather than from the sampler's.
+        proximal: (T,) the trainer's own log-probabilities before the step's first update, where the
+            ratio is taken to these rather than to the sampler's.
 
     Returns:
         The scalar sum and the figures to report.
@@ -62,8 +62,8 @@ def policy_loss(
     kl = torch.zeros_like(logprobs)
     if reference is not None:
         kl = _kl(reference - logprobs, objective)
-    share = _share(batch, objective, max_tokens)
-    loss = -((gain - objective.kl_coef * kl) * share).sum()
+    weight = _token_weights(batch, objective, max_tokens)
+    loss = -((gain - objective.kl_coef * kl) * weight).sum()
     return loss, _sums(loss, logprobs - batch.old_logprobs, clipped, kl, batch)
 
 
@@ -89,14 +89,14 @@ def _ratio(log_ratio: torch.Tensor, batch: PackedBatch, objective: ObjectiveConf
 def _clipped_gain(
     ratio: torch.Tensor, advantage: torch.Tensor, objective: ObjectiveConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(T,) the pessimistic gain, and where clipping took part in it."""
+    """(T,) the clipped gain, and which tokens were clipped."""
     low = None if objective.clip_low is None else 1 - objective.clip_low
     high = None if objective.clip_high is None else 1 + objective.clip_high
     bounded = ratio if low is None and high is None else ratio.clamp(low, high)
     gain = torch.minimum(ratio * advantage, bounded * advantage)
     clipped = bounded * advantage < ratio * advantage
     if objective.dual_clip is not None:
-        # A bad response that has become far more likely must not rule the batch (arXiv 1912.09729).
+        # Keeps a bad response that became far more likely from dominating (arXiv 1912.09729).
         floor = objective.dual_clip * advantage
         clipped = clipped | ((advantage < 0) & (floor > gain))
         gain = torch.where(advantage < 0, torch.maximum(gain, floor), gain)
@@ -112,7 +112,7 @@ def _kl(difference: torch.Tensor, objective: ObjectiveConfig) -> torch.Tensor:
     return difference.exp() - difference - 1
 
 
-def _share(batch: PackedBatch, objective: ObjectiveConfig, max_tokens: int) -> torch.Tensor:
+def _token_weights(batch: PackedBatch, objective: ObjectiveConfig, max_tokens: int) -> torch.Tensor:
     """(T,) or scalar weight of each token in the sum."""
     if objective.aggregate == "response_mean":
         return 1.0 / batch.lengths[batch.response]

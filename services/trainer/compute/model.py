@@ -1,4 +1,4 @@
-"""The policy as a module from a packed batch to log-probabilities, and how it is loaded."""
+"""The module that turns a packed batch into log-probabilities, and the loading of its model."""
 
 from pathlib import Path
 
@@ -39,8 +39,8 @@ def load_model(path: Path, config: Config) -> PreTrainedModel:
 class GroupModel(nn.Module):
     """Computes the log-probability of every response token of a packed batch.
 
-    The vision tower sees each distinct image of the batch once, whatever the number of orders and
-    responses that show it.
+    The vision tower encodes each distinct image of the batch once, however many orders and
+    responses show it.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class GroupModel(nn.Module):
         self.model = model
         self.temperature = temperature
         self.freeze_vision = freeze_vision
-        # transformers' eager attention adds the mask to the scores, whatever its dtype: a boolean
-        # one would let every token see everything, without an error.
+        # transformers' eager attention adds the mask to the scores, whatever its dtype: with a
+        # boolean mask every token would see all others, and no error would say so.
         self._adds_mask = model.config.get_text_config()._attn_implementation == "eager"
         if freeze_vision:
             model.model.visual.requires_grad_(False)
@@ -59,12 +59,12 @@ class GroupModel(nn.Module):
     def forward(self, batch: PackedBatch) -> torch.Tensor:
         """(T,) float32 log-probabilities, in the order of ``batch.old_logprobs``.
 
-        They are those of the distribution the sampler draws from: logits over the temperature.
+        The sampler draws from the same distribution: logits divided by the temperature.
         """
         features = self._encode(batch)
         logprobs = torch.cat([self._logprobs(chunk, features) for chunk in batch.chunks])
         if not any(chunk.images for chunk in batch.chunks):
-            # The vision tower takes part in the backward pass on every rank, pictures or not.
+            # The vision tower must take part in the backward pass on every rank, pictures or not.
             logprobs = logprobs + 0.0 * sum(feature.sum() for feature in features)
         for _ in range(batch.idle_chunks):
             logprobs = logprobs + 0.0 * self._logprobs(batch.chunks[-1], features).sum()

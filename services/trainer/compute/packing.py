@@ -1,4 +1,4 @@
-"""Group packing: each distinct image once, each order's prompt once, responses share it.
+"""Group packing: a group's images are encoded once, and the responses of an order share its prompt.
 
 A row is ``[prompt, response 1, ..., response n]`` of one order. A mask lets response k see the
 prompt and itself, and its M-RoPE positions restart after the prompt, so that the row computes what
@@ -80,7 +80,7 @@ class RowChunk:
 
 @dataclass
 class PackedBatch:
-    """Whole groups that are computed and differentiated together: S responses, T tokens of them."""
+    """Whole groups that go forward and backward together: S responses with T tokens in all."""
 
     pixel_values: torch.Tensor
     """(patches, features) float32."""
@@ -98,7 +98,7 @@ class PackedBatch:
     advantages: torch.Tensor
     """(S,) float32."""
     idle_chunks: int = 0
-    """How often the last chunk is computed once more for nothing, to keep step with other ranks."""
+    """How often the last chunk is computed again, without effect, to match other ranks' passes."""
 
     def to(self, device: torch.device) -> "PackedBatch":
         """A copy on `device`."""
@@ -152,10 +152,10 @@ def pack(groups: list[PreparedGroup], token_budget: int) -> list[PackedBatch]:
 
 
 def attention_mask(segments: torch.Tensor) -> torch.Tensor:
-    """(R, 1, L, L) bool: which key each query sees (`additive` turns it into what to add).
+    """(R, 1, L, L) bool: which keys each query sees.
 
-    A token sees what comes before it in its own segment and in the prompt. Padding sees itself, so
-    that no softmax is empty.
+    A token sees the prompt and what precedes it in its own segment. Padding sees itself, so that no
+    softmax is empty.
     """
     length = segments.shape[1]
     query, key = segments[:, :, None], segments[:, None, :]
@@ -165,7 +165,7 @@ def attention_mask(segments: torch.Tensor) -> torch.Tensor:
 
 
 def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The mask as numbers added to attention scores: 0 where a key is seen, else the lowest."""
+    """The mask as numbers to add to attention scores: 0 where a key is seen, else the minimum."""
     scores = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
     return scores.masked_fill(~mask, torch.finfo(dtype).min)
 

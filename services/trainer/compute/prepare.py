@@ -1,4 +1,4 @@
-"""A scored group becomes tensors: images through the processor once, prompts expanded and checked.
+"""Turns scored groups into tensors: pictures processed once, prompts expanded and checked.
 
 Here the trainer makes sure that it sees what the sampler saw: the same token ids, image
 placeholders included.
@@ -23,7 +23,7 @@ from shared.wire.messages import PolicyVersion, Response, ScoredGroup, ScoredOrd
 
 
 class TokenMismatch(UserError):
-    """The sampler's prompt ids differ from the trainer's: they do not see the same prompt."""
+    """The sampler's prompt ids differ from the trainer's: the two see different prompts."""
 
 
 class GroupPreparer:
@@ -61,7 +61,7 @@ class GroupPreparer:
 
         Raises:
             TokenMismatch: when an order's prompt ids are not those the sampler used.
-            GuardStop: when its pictures, or the tokens sampled, cannot be this model's.
+            GuardStop: when its pictures or sampled tokens cannot come from this model.
         """
         if self._keep is not None:
             group = select(group, self._keep, self._objective.advantage == "per_order")
@@ -76,7 +76,7 @@ class GroupPreparer:
             images = tuple(names.index(name) for name in order.batch.task.trained_images())
             check_grids(order, grid[list(images)].tolist())
             prompt_ids = self._prompt_ids(order, [tokens[image] for image in images])
-            # Sampled from distorted pictures: other log-probabilities there are no mismatch.
+            # The sampler saw distorted pictures: differing log-probabilities are no mismatch.
             comparable = None if order.batch.task.clean_images else current
             orders.append(
                 PreparedOrder(
@@ -112,7 +112,7 @@ class GroupPreparer:
         if places != len(image_tokens):
             raise TokenMismatch(
                 f"{where}: its prompt has {places} places for {len(image_tokens)} images; sample "
-                f"{task.sample_id} may hold the image token in its text: mend or leave it out"
+                f"{task.sample_id} may hold the image token in its text: fix it or leave it out"
             )
         counts = iter(image_tokens)
         expanded: list[int] = []
@@ -124,14 +124,14 @@ class GroupPreparer:
             raise TokenMismatch(
                 f"{where}: node {order.batch.node} sampled with {len(theirs)} prompt tokens "
                 f"({int((theirs == self._image_token).sum())} of images), the trainer has "
-                f"{len(ours)} ({sum(image_tokens)}), the first other one at place "
+                f"{len(ours)} ({sum(image_tokens)}), they first differ at place "
                 f"{first_difference(ours, theirs)}; give both the same model folder, "
                 "model.min_pixels, model.max_pixels and data.instruction"
             )
         return ours
 
     def _render(self, question: str) -> list[int]:
-        """Prompt ids with one placeholder an image; the orders of a group share the text."""
+        """Prompt ids with one placeholder for each image, cached by question."""
         if question not in self._unexpanded:
             text = self._processor.apply_chat_template(
                 messages(question, self._instruction), add_generation_prompt=True, tokenize=False
@@ -152,7 +152,7 @@ class GroupPreparer:
 
 
 def first_difference(ours: np.ndarray, theirs: np.ndarray) -> int:
-    """The first index at which two different sequences differ; the shorter's end where none is."""
+    """The first index at which two sequences differ; the shorter one's length where none does."""
     shorter = min(len(ours), len(theirs))
     places = np.flatnonzero(ours[:shorter] != theirs[:shorter])
     return int(places[0]) if len(places) else shorter

@@ -1,7 +1,7 @@
 """Training on a part of a group's responses: the subset whose rewards vary most.
 
-PODS (policy optimization with down-sampling, arXiv 2504.13818): sampling is cheap and parallel,
-training is not, so many responses are sampled and the most telling ones trained on.
+PODS (policy optimization with down-sampling, arXiv 2504.13818): sampling is cheap and parallel and
+training is not, so many responses are sampled and only the most informative ones are trained.
 """
 
 from itertools import chain
@@ -11,15 +11,15 @@ import numpy as np
 from shared.wire.messages import ScoredGroup, ScoredOrder
 
 Place = tuple[int, int]
-"""A response: the number of its order in the group, and its own in the order."""
+"""A response: the number of its order in the group, and its own number in that order."""
 
 
 def select(group: ScoredGroup, keep: int, within_orders: bool = False) -> ScoredGroup:
-    """The group with the `keep` responses of most reward variance.
+    """The group with only the `keep` responses whose rewards vary most.
 
-    Over all orders together, where orders that are left without a response are left out; or, for
-    advantages within orders, as many of each order: the best of one order and the worst of another
-    would tell nothing there.
+    They are chosen over all orders together, and an order without any is left out. With
+    `within_orders` each order keeps as many, for advantages that compare within orders: there the
+    best of one order and the worst of another would carry no signal.
     """
     by_order = [
         [(number, index) for index in range(len(order.rewards))]
@@ -27,10 +27,10 @@ def select(group: ScoredGroup, keep: int, within_orders: bool = False) -> Scored
     ]
     if keep >= sum(map(len, by_order)):
         return group
-    pools, share = [list(chain(*by_order))], keep
+    pools, each = [list(chain(*by_order))], keep
     if within_orders:
-        pools, share = by_order, keep // len(by_order)
-    kept = {place for pool in pools for place in _chosen(group, pool, share)}
+        pools, each = by_order, keep // len(by_order)
+    kept = {place for pool in pools for place in _chosen(group, pool, each)}
     orders = [
         _only(order, [index for index in range(len(order.rewards)) if (number, index) in kept])
         for number, order in enumerate(group.orders)
@@ -39,8 +39,7 @@ def select(group: ScoredGroup, keep: int, within_orders: bool = False) -> Scored
 
 
 def _chosen(group: ScoredGroup, pool: list[Place], keep: int) -> list[Place]:
-    """Among equal rewards no order is preferred: the first responses of all orders come before
-    their second ones."""
+    """Ties prefer no order: the first responses of all orders come before the second ones."""
     places = sorted(pool, key=lambda place: place[::-1])
     rewards = np.array([group.orders[number].rewards[index].total for number, index in places])
     return [places[one] for one in max_variance_subset(rewards, keep)]

@@ -1,4 +1,4 @@
-"""One training step: this rank's share of the groups, from tensors to optimizer updates."""
+"""One training step of this rank: from prepared groups to optimizer updates."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -34,8 +34,8 @@ class Stepper:
         Every rank calls it with as many minibatches of as many groups.
 
         Returns:
-            The sums over all ranks, and the gradient norm of the last update, where DeepSpeed
-            tells it (not under ZeRO stage 0 in fp32).
+            The sums over all ranks, and the gradient norm of the last update, or None where
+            DeepSpeed does not compute it (ZeRO stage 0 in fp32).
         """
         sums = LossSums()
         budget = self._config.trainer.micro_batch_tokens
@@ -44,7 +44,7 @@ class Stepper:
         )
         proximal: list[list[torch.Tensor]] = []
         if self._objective.old_logprobs == "trainer":
-            # Before anything changes: what the ratios of the later updates start from.
+            # Taken before the first update: the later updates' ratios are relative to these.
             first, *later = updates
             proximal = [self._proximal(batches) for batches in later]
             updates = chain([first], later)
@@ -69,8 +69,10 @@ class Stepper:
         return found
 
     def _divisor(self, batches: list[tuple[PackedBatch, bool]]) -> float:
-        """What this rank's summed loss is divided by, so that DeepSpeed's mean of the ranks'
-        gradients is that of one rank with all responses."""
+        """The divisor of this rank's summed loss.
+
+        With it, DeepSpeed's mean over the ranks is the gradient of one rank with all responses.
+        """
         own = [batch for batch, real in batches if real]
         counts = [float(sum(len(one.lengths) for one in own))]
         counts.append(float(sum(len(one.response) for one in own)))
@@ -78,10 +80,10 @@ class Stepper:
         return normaliser(responses, tokens, self._objective) / collective.world()
 
     def canary(self, group: PreparedGroup) -> float | None:
-        """How much log-probabilities react to other pictures: mean absolute change of a token.
+        """How much log-probabilities change with other pictures: mean absolute change a token.
 
-        Every rank calls it with a group of its own; all make the same passes. None when no rank's
-        group has pictures.
+        Every rank calls it with one of its groups, and all make the same passes. None when no
+        rank's group has pictures.
         """
         budget = self._config.trainer.micro_batch_tokens
         pair = [
@@ -120,7 +122,7 @@ class Stepper:
         return sums
 
     def _same_everywhere(self, batches: list[PackedBatch]) -> list[tuple[PackedBatch, bool]]:
-        """Pad with repeated batches and chunks, which count nothing, until all ranks have as many.
+        """Pad with repeated batches and chunks, which count as zero, until all ranks have as many.
 
         Ranks whose parameters or gradients are sharded must make the same number of passes.
         """
@@ -128,7 +130,7 @@ class Stepper:
             return [(batch, True) for batch in batches]
         (count,) = collective.largest([len(batches)], self._device)
         padded = [(batch, True) for batch in batches]
-        # Copies: each place of the list has idle passes of its own.
+        # Copies, because each has its own number of idle chunks.
         padded += [(replace(batches[-1]), False) for _ in range(count - len(batches))]
         chunks = collective.largest([len(batch.chunks) for batch, _ in padded], self._device)
         for (batch, _), wanted in zip(padded, chunks, strict=True):

@@ -1,7 +1,7 @@
-"""Issues order groups: which sample, in which orders, with which seeds, and when there is room.
+"""Issues groups to the rollout nodes whenever the staleness limit leaves room.
 
-Group i is the same whenever and however often the run is started: it depends on the seed and on i
-alone. Groups are admitted by capacity, so that a group waits at most ``max_staleness`` steps.
+``plan/groups.py`` says what each group asks. Groups are admitted by capacity, so that a group waits
+at most ``max_staleness`` steps.
 """
 
 import asyncio
@@ -60,12 +60,12 @@ class Feeder:
         self._names: dict[str, str] = {}
 
     async def run(self, incarnation: int, stop: asyncio.Event) -> None:
-        """Issue the groups of one incarnation until `stop`, from the first that is not settled.
+        """Issue the groups of one incarnation until `stop`, starting with the first unsettled one.
 
         Raises:
             WaitTimeout: when too few rollout nodes become ready (``trainer.start_nodes``).
         """
-        await self._report_refused()
+        await self._log_refusals()
         await self._patient(partial(self._nodes, stop))
         settled = await self._patient(self._ledger.settled)
         indices = (index for index in count() if group_id(index) not in settled)
@@ -83,13 +83,13 @@ class Feeder:
     async def _look(self) -> tuple[str, int, Announcement | None]:
         """The last event, how many groups may be issued, and the current version, in this order.
 
-        The version is read after the room, which a step makes once its version is announced: a
-        group is never issued at a version older than the step it is meant for.
+        A step announces its version before it makes room, and the version is read after the room:
+        so no group is issued at a version older than the step it is meant for.
         """
         return await self._last_event(), await self._room(), await self._board.current()
 
     async def _nodes(self, stop: asyncio.Event) -> None:
-        """Wait until as many rollout nodes are ready as the run wants to start with."""
+        """Wait until ``trainer.start_nodes`` rollout nodes are ready."""
         trainer = self._config.trainer
         wanted, deadline = trainer.start_nodes or 0, time.monotonic() + trainer.start_timeout_s
         while (ready := await self._ready_nodes()) < wanted and not stop.is_set():
@@ -107,8 +107,8 @@ class Feeder:
         alive, _ = await self._registry.nodes()
         return sum(node.kind == "rollout" and node.state == "ready" for node in alive)
 
-    async def _report_refused(self) -> None:
-        """Log how many samples keep their order, by reason."""
+    async def _log_refusals(self) -> None:
+        """Log how many samples cannot be permuted, by reason."""
         if self._config.permutation.n_s > 0:
             reasons = await asyncio.to_thread(count_refusals, self._samples)
             for reason, count in reasons.items():
@@ -119,8 +119,8 @@ class Feeder:
     async def _room(self) -> int:
         """How many groups may be issued now.
 
-        With ``(max_staleness + 1) * groups_per_step`` groups in flight, the last of them is trained
-        ``max_staleness`` steps after it was issued. No more are issued than the run still needs.
+        With ``(max_staleness + 1) * groups_per_step`` groups in flight, the last one is trained
+        ``max_staleness`` steps after it was issued. The run's remaining need is a limit, too.
         """
         trainer, counts = self._config.trainer, await self._ledger.counts()
         capacity = (trainer.max_staleness + 1) * trainer.groups_per_step
@@ -132,7 +132,7 @@ class Feeder:
         return str(entries[0][0].decode()) if entries else "0"
 
     async def _settled_after(self, event: str) -> None:
-        """Wait, not for ever, until a group is settled after `event`."""
+        """Wait until a group is settled after `event`, or a moment has passed."""
         await self._client.xread({self._keys.events: event}, block=int(_BLOCK_S * 1000))
 
     async def _issue(self, index: int, issued_at: PolicyVersion) -> None:
@@ -159,7 +159,7 @@ class Feeder:
         tasks: list[PromptTask],
         noisy: set[int],
     ) -> tuple[list[PromptTask], dict[str, bytes]]:
-        """The tasks with distorted images in the orders `noisy`, and all images by SHA-256."""
+        """The tasks, with noisy images in the orders `noisy`, and all images by SHA-256."""
         limit, everything, changed = self._config.data.max_image_pixels, dict(images), list(tasks)
         for order in sorted(noisy):
             task, names = tasks[order], []

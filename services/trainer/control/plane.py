@@ -1,5 +1,4 @@
-"""Runs a training run: the feeder and the ranks side by side, again from the last checkpoint when
-the ranks fail."""
+"""Runs the feeder beside the ranks; failed ranks start again from the last checkpoint."""
 
 import asyncio
 import logging
@@ -25,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class ControlPlane:
-    """One run on this host; the routes read `state` and `ledger`."""
+    """The trainer's side of one run; the routes read its `state` and `ledger`."""
 
     def __init__(
         self,
@@ -51,20 +50,20 @@ class ControlPlane:
         )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Train to the end, and with ``trainer.serve_after_end`` stay until `stop`.
+        """Train to the end; with ``trainer.serve_after_end``, keep serving until `stop`.
 
-        Failed ranks are started again, ``trainer.max_restarts`` times for each checkpoint they
-        get to.
+        Failed ranks are started again, at most ``trainer.max_restarts`` times without a new
+        checkpoint in between.
 
         Raises:
-            UserError: when the ranks cannot go on.
+            UserError: when the ranks cannot continue.
         """
         logger.info("objective: %s", self._config.trainer.objective.line())
         beside = [asyncio.create_task(one) for one in (self.watchdog.run(), beat(self.state))]
         try:
             await self._run(stop)
             if self._config.trainer.serve_after_end:
-                logger.info("the run has ended; serving its last weights until told to stop")
+                logger.info("the run has ended; serving its last weights until stopped")
                 await stop.wait()
         finally:
             for task in beside:
@@ -82,7 +81,7 @@ class ControlPlane:
                 await self._failed(error)
                 raise
             except RanksFailed as error:
-                # Failures with a checkpoint between them do not add up.
+                # A new checkpoint resets the count of failures.
                 step = self._checkpoints.newest_step()
                 failures, reached = (1 if step > reached else failures + 1), step
                 logger.error("%s (failure %d; %d restarts allowed)", error, failures, restarts)
@@ -123,7 +122,7 @@ class ControlPlane:
             await asyncio.gather(ranks, feeding, stopping, return_exceptions=True)
 
     async def _begin(self) -> int:
-        """Restore the ledger from the last checkpoint and open a new incarnation."""
+        """Restore the ledger from the last checkpoint and start a new incarnation."""
         found = self._checkpoints.latest()
         before = (await self.state.get()).incarnation
         settled: dict[str, str] = {}

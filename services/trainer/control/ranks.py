@@ -1,4 +1,4 @@
-"""The DeepSpeed ranks as a child of the control plane: started by torchrun, watched, ended."""
+"""The DeepSpeed ranks of one host as a child process: torchrun is started, watched and ended."""
 
 import asyncio
 import sys
@@ -11,12 +11,12 @@ from shared.reaper import under_reaper
 
 
 def error_file(run_dir: Path, incarnation: int) -> Path:
-    """Where a rank that ends with an error a user can mend leaves its message."""
+    """Where a rank leaves the message of an error that the user can fix."""
     return run_dir / f"trainer-error-{incarnation}.txt"
 
 
 class RanksFailed(RuntimeError):
-    """A rank ended without a message: a crash, or a kill from outside."""
+    """A rank ended without a message: it crashed or was killed."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class HostRanks:
     config_file: Path
     run_dir: Path
     weights_url: str = ""
-    """Where rank 0's weights are served; the other ranks need none."""
+    """Where rank 0's weights are served; only host 0 needs it."""
     host: int = 0
-    """The host's number; 0 has the control plane and rank 0."""
+    """The host's number; host 0 has the control plane and rank 0."""
 
     def command(self, incarnation: int) -> list[str]:
-        """How torchrun starts them."""
+        """The command line of torchrun."""
         trainer = self.config
         if trainer.hosts == 1:
             meeting = ["--standalone"]
@@ -41,7 +41,7 @@ class HostRanks:
             meeting = [
                 *(f"--nnodes={trainer.hosts}", f"--node-rank={self.host}"),
                 *(f"--master-addr={address}", f"--master-port={port}"),
-                # Hosts of different incarnations do not meet.
+                # Hosts of different incarnations must not meet.
                 *(f"--rdzv-id={incarnation}", f"--rdzv-conf=timeout={trainer.start_timeout_s:.0f}"),
             ]
         return [
@@ -53,11 +53,11 @@ class HostRanks:
 
 
 async def run_ranks(host: HostRanks, incarnation: int) -> None:
-    """Run a host's ranks until they end in good order; ends them when this task is cancelled.
+    """Run a host's ranks until they end normally; ends them when this task is cancelled.
 
     Raises:
         UserError: the message that a rank left.
-        RanksFailed: when they ended otherwise than in good order.
+        RanksFailed: when they ended in any other way.
     """
     end_timeout_s = host.config.drain_timeout_s / 2
     command = host.command(incarnation)

@@ -1,7 +1,7 @@
-"""Says which stage of a run stands still: it has work, and nothing moves.
+"""Reports which stage of a run is stalled: it has work, and makes no progress.
 
-It only tells: in the log, in the run's state (``perl-rl status``) and in the metrics. The mends are
-elsewhere: a hung node ends itself, a dead one is taken over, every wait has a timeout.
+It only reports: in the log, in the run's state (``perl-rl status``) and in the metrics. Recovery
+happens elsewhere: a hung node ends itself, a dead node's work is taken over, every wait times out.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ _BUSY = ("training", "publishing", "checkpointing", "starting")
 
 @dataclass(frozen=True)
 class Stage:
-    """What one stage looks like at one moment."""
+    """One stage at one moment."""
 
     work: str
-    """What it has to do, in words; empty when it has nothing."""
+    """Its outstanding work, in words; empty when it has none."""
     progress: object
-    """Compares unequal to its last value when the stage got on."""
+    """Differs from its last value when the stage has made progress."""
 
 
 class Stalls:
-    """For how long each stage has had work and got nowhere."""
+    """How long each stage has had work without progress."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
@@ -43,18 +43,18 @@ class Stalls:
         self._work: dict[str, str] = {}
 
     def see(self, stages: dict[str, Stage], now: float) -> None:
-        """Take note of all stages at the time `now`, in seconds of any clock."""
+        """Record all stages at the time `now`, in seconds of any clock."""
         for name, stage in stages.items():
             if not stage.work or stage.progress != self._progress.get(name):
                 self._since[name] = now
             self._progress[name], self._work[name] = stage.progress, stage.work
 
     def seconds(self, now: float) -> dict[str, float]:
-        """Stage to the seconds it has stood still."""
+        """Stage to the seconds since its last progress."""
         return {name: now - since for name, since in self._since.items()}
 
-    def told(self, now: float, after_s: float) -> str:
-        """The stages that have stood still for `after_s`, in words; empty when there is none."""
+    def describe(self, now: float, after_s: float) -> str:
+        """The stages without progress for `after_s`, in words; empty when there is none."""
         late = {name: lasted for name, lasted in self.seconds(now).items() if lasted >= after_s}
         return "; ".join(
             f"{name} stalled: {self._work[name]}, nothing done for {lasted:.0f} s"
@@ -63,7 +63,7 @@ class Stalls:
 
 
 class Watchdog:
-    """Looks at a run again and again."""
+    """Checks a run every few seconds."""
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys, after_s: float) -> None:
         self._client = client
@@ -78,21 +78,21 @@ class Watchdog:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
-            # While Redis is away, those who need it wait for it, and say so.
+            # Those who need Redis wait for it and say so; the watchdog just misses a look.
             try:
                 await heeding_cancel(self._look)
             except OUTAGE as error:
-                logger.warning("the watchdog cannot look: %s", error)
+                logger.warning("the watchdog cannot check the run: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
 
     def seconds(self) -> dict[str, float]:
-        """Stage to the seconds it has stood still, for the metrics."""
+        """Stage to the seconds since its last progress, for the metrics."""
         return self._stalls.seconds(time.monotonic())
 
     async def _look(self) -> None:
         now = time.monotonic()
         self._stalls.see(await self._stages(), now)
-        told = self._stalls.told(now, self._after_s)
+        told = self._stalls.describe(now, self._after_s)
         if told and not self._told:
             logger.error("%s (trainer.stall_after_s %.0f)", told, self._after_s)
         elif self._told and not told:

@@ -1,8 +1,8 @@
-"""Noise on the images of some orders: the sampler sees distorted pictures, training the clean ones.
+"""Noise on the images of some orders: the sampler sees noisy pictures, the trainer clean ones.
 
-After NoisyRollout (arXiv 2504.13055): answers to distorted pictures widen what a group explores;
-the noise fades over training, so that sampler and trainer agree in the end. Ours is additive
-Gaussian noise on RGB values. The size stays, and with it the number of image tokens.
+After NoisyRollout (arXiv 2504.13055): answers to noisy pictures make a group explore more. The
+noise fades over training, so that sampler and trainer agree at the end. Here it is additive
+Gaussian noise on RGB values; a picture keeps its size, and with it its number of image tokens.
 """
 
 import io
@@ -19,10 +19,10 @@ _MIDDLE = 0.5
 
 
 def strength_at(noise: NoiseConfig, progress: float) -> float:
-    """Standard deviation of the noise, as a share of the range of values.
+    """Standard deviation of the noise, as a fraction of the range of values.
 
     Args:
-        progress: share of the training steps that are done, 0 to 1.
+        progress: fraction of the training steps done, 0 to 1.
     """
     if noise.schedule == "constant":
         return noise.strength
@@ -43,7 +43,7 @@ def distorted(picture: Image.Image, strength: float, seed: int, name: str) -> by
     """A picture with noise of standard deviation ``255 * strength``, as PNG.
 
     Args:
-        name: SHA-256 of the clean image; with the seed it decides the noise.
+        name: SHA-256 of the clean image; it and the seed determine the noise.
     """
     rng = np.random.default_rng(derive(seed, "noise", name))
     values = np.asarray(picture, dtype=np.float32)

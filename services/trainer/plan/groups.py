@@ -1,7 +1,7 @@
-"""What group i asks: which sample, in which orders, with which seeds.
+"""The plan of group i: which sample it asks, in which orders, with which seeds.
 
-A pure function of the configuration, the samples and i (invariant 9): a run that was resumed asks
-the same groups as one that was never interrupted.
+A pure function of the configuration, the samples and i (invariant 9): a resumed run asks the same
+groups as one that was never interrupted.
 """
 
 import math
@@ -23,10 +23,10 @@ def group_id(index: int) -> str:
 
 
 class GroupPlan:
-    """What group number i asks: a pure function of the configuration, the samples and i.
+    """Says what each group asks.
 
     Args:
-        sizes: the sources that the samples come from, in the order of the samples; default: one.
+        sizes: the sources of the samples, in the same order as the samples; default: one source.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class GroupPlan:
     def orders(self, index: int) -> list[Permutation]:
         """The ``n_s + 1`` orders of group `index`, the original one first.
 
-        Where there are fewer different orders than asked, they are repeated in turn.
+        Where there are fewer different orders than that, they are repeated in turn.
         """
         sample, epoch = self.sample(index)
         settings, images = self._config.permutation, len(sample.images)
@@ -57,7 +57,7 @@ class GroupPlan:
         return [different[i % len(different)] for i in range(settings.n_s + 1)]
 
     def permute_probability(self, index: int) -> float:
-        """``alpha_t``, with t the step that group `index` is meant for (PeRL, section 3.2)."""
+        """``alpha_t``, where t is the step that will train group `index` (PeRL, section 3.2)."""
         settings = self._config.permutation
         if settings.schedule == "constant":
             return settings.alpha
@@ -67,12 +67,12 @@ class GroupPlan:
         return settings.alpha * (1.0 - progress)
 
     def progress(self, index: int) -> float:
-        """The share of training that is done at the step that group `index` is meant for."""
+        """The fraction of training that is done at the step that will train group `index`."""
         trainer = self._config.trainer
         return min(1.0, index // trainer.groups_per_step / trainer.steps)
 
     def noise(self, index: int) -> tuple[set[int], float]:
-        """The orders of group `index` that are sampled with noise, and how strong it is."""
+        """The orders of group `index` that are sampled with noise, and the noise's strength."""
         (sample, epoch), noise = self.sample(index), self._config.permutation.noise
         strength = strength_at(noise, self.progress(index))
         if strength == 0.0 or not sample.images:
@@ -83,7 +83,7 @@ class GroupPlan:
     def tasks(
         self, index: int, image_names: dict[str, str], issued_at: PolicyVersion
     ) -> list[PromptTask]:
-        """The group's tasks, one an order.
+        """The group's tasks, one for each order.
 
         Args:
             image_names: image file to SHA-256.

@@ -1,7 +1,7 @@
-"""Which sample group i shows: sources interleaved by their weights, each in epochs of its own.
+"""Which sample group i asks: sources are interleaved by weight, and each has its own epochs.
 
-A pure function of the seed, the sources' sizes and weights, and i (invariant 9): a resumed run asks
-on where it was.
+A pure function of the seed, the sources' sizes and weights, and i (invariant 9): a resumed run
+continues with the same samples.
 """
 
 from collections.abc import Sequence
@@ -11,28 +11,28 @@ from shared.seeds import generator
 
 
 class Mixture:
-    """Interleaves sources so that their shares hold in every stretch of groups.
+    """Interleaves sources so that their fractions hold in every stretch of groups.
 
-    After any number t of groups, a source of share p has been asked less than one group more or
-    less often than p * t: in any stretch of groups its count is off by less than two. The order of
-    the sources is that of Tijdeman, "The chairman assignment problem", Discrete Mathematics 32
-    (1980): of the sources that are far enough behind, the one that would be late first.
+    After t groups, a source with fraction p has been asked between p * t - 1 and p * t + 1 times,
+    so in any stretch of groups its count is off by less than two. The order of the sources follows
+    Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980): among the sources
+    that are far enough behind, it takes the one that would first be late.
     """
 
     def __init__(self, sizes: Sequence[SourceSize], seed: int, shuffle: bool) -> None:
         total = sum(one.weight for one in sizes)
         self._sources = list(sizes)
-        self._shares = [one.weight / total for one in sizes]
+        self._fractions = [one.weight / total for one in sizes]
         self._starts = [sum(one.size for one in sizes[:i]) for i in range(len(sizes))]
         self._seed = seed
         self._shuffle = shuffle
         self._counts = [0] * len(sizes)
-        # For each group so far, its source and how often that had been asked before.
+        # For each group so far: its source, and how often that source had been asked before.
         self._turns: list[tuple[int, int]] = []
         self._epoch_orders: dict[int, tuple[int, list[int]]] = {}
 
     def place(self, index: int) -> tuple[int, int]:
-        """For group `index`, the place of its sample among all samples, and its source's epoch."""
+        """The index of the group's sample among all samples, and the epoch of its source."""
         if len(self._sources) == 1:
             source, turn = 0, index
         else:
@@ -44,13 +44,14 @@ class Mixture:
 
     def _take_turn(self) -> None:
         turns = len(self._turns) + 1
-        slack = 1 / (2 * len(self._shares) - 2)
+        slack = 1 / (2 * len(self._fractions) - 2)
         behind = [
-            part * turns - count for part, count in zip(self._shares, self._counts, strict=True)
+            fraction * turns - count
+            for fraction, count in zip(self._fractions, self._counts, strict=True)
         ]
-        # Some source is behind by the slack; rounding must not hide it.
+        # At least one source is behind by the slack; the tolerance is for rounding.
         eligible = [i for i, lag in enumerate(behind) if lag >= slack - 1e-9]
-        chosen = min(eligible, key=lambda i: (1 - slack - behind[i]) / self._shares[i])
+        chosen = min(eligible, key=lambda i: (1 - slack - behind[i]) / self._fractions[i])
         self._turns.append((chosen, self._counts[chosen]))
         self._counts[chosen] += 1
 
@@ -59,7 +60,7 @@ class Mixture:
         if held is None or held[0] != epoch:
             order = list(range(self._sources[source].size))
             if self._shuffle:
-                # The first source is shuffled as it would be alone.
+                # A run's first source is shuffled the same when others are added.
                 parts = ("data", epoch) if source == 0 else ("data", source, epoch)
                 generator(self._seed, *parts).shuffle(order)
             held = self._epoch_orders[source] = (epoch, order)

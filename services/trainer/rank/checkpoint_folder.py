@@ -1,8 +1,8 @@
-"""Checkpoints: the engine's state, the step, the ledger and random state, complete or not at all.
+"""The checkpoint folders of a run: written completely or not at all, and checked by digest.
 
-A checkpoint is written into an unfinished folder and renamed when every rank is done, so a kill
-during writing leaves the previous one in place. Its files are on the disk, and their digests beside
-them (``sha256sum -c SHA256SUMS`` checks them by hand), before it gets its name.
+Ranks write into an unfinished folder, which is renamed when all are done: a kill during writing
+leaves the previous checkpoint in place. Before the rename the files are synced to the disk and
+their digests stored beside them; ``sha256sum -c SHA256SUMS`` checks them by hand.
 """
 
 import hashlib
@@ -48,14 +48,14 @@ class CheckpointFolder:
         return unfinished
 
     def unfinished(self) -> Path:
-        """The folder that `begin` made, for the ranks that did not call it."""
+        """The folder that rank 0 made with `begin`, for the other ranks."""
         return self.folder / _UNFINISHED
 
     def room_missing(self, estimate: int) -> int:
-        """Bytes that the disk lacks for one more checkpoint; 0 when there is room.
+        """How many bytes of disk are missing for one more checkpoint; 0 when there is room.
 
         Args:
-            estimate: its size in bytes while there is no earlier one to go by.
+            estimate: its size in bytes, used until there is an earlier checkpoint to measure.
         """
         complete = self._complete()
         needed = sum(file.stat().st_size for file in _files(complete[-1])) if complete else estimate
@@ -63,7 +63,7 @@ class CheckpointFolder:
         return max(0, needed + needed // 20 - shutil.disk_usage(self.folder).free)
 
     def commit(self, state: CheckpointState) -> Path:
-        """Name the checkpoint after its step and delete those beyond the retention rule."""
+        """Name the checkpoint after its step; delete those beyond ``trainer.checkpoint.keep``."""
         unfinished, replaced = self.unfinished(), self.folder / _REPLACED
         (unfinished / _STATE_FILE).write_text(json.dumps(vars(state)))
         _seal(unfinished)
@@ -79,9 +79,9 @@ class CheckpointFolder:
         return final
 
     def set_damaged_aside(self) -> list[str]:
-        """Check the newest checkpoint against its digests; rename damaged ones out of the way.
+        """Check checkpoints against their digests, newest first, and rename the damaged ones.
 
-        Goes back until one is sound. Returns a line for each that is damaged.
+        Stops at the first sound one. Returns one line for each damaged checkpoint.
 
         Raises:
             UserError: when there are checkpoints and none is sound.
@@ -98,8 +98,8 @@ class CheckpointFolder:
             damages.append(f"{folder}: {damage}; renamed to {aside.name}")
         if found:
             raise UserError(
-                f"{'; '.join(damages)}; no checkpoint is left: bring one back, or delete "
-                f"{self.folder} to train from the beginning"
+                f"{'; '.join(damages)}; no sound checkpoint is left: restore one, or delete "
+                f"{self.folder} to start from step 0"
             )
         return damages
 
@@ -122,15 +122,15 @@ class CheckpointFolder:
             ) from None
 
     def of_step(self, step: int) -> Path:
-        """The checkpoint that rank 0 resumes from, as another rank finds it.
+        """The folder of the checkpoint that rank 0 resumes from, on this rank's host.
 
         Raises:
-            UserError: when this host does not see it.
+            UserError: when this host has no such folder.
         """
         folder = self.folder / f"{_PREFIX}{step:06d}"
         if not folder.is_dir():
             raise UserError(
-                f"{folder}: not there on this host, and rank 0 resumes from it; --run-dir must be "
+                f"{folder}: rank 0 resumes from it, but it is not on this host; --run-dir must be "
                 "one folder, shared by all hosts"
             )
         return folder
@@ -149,9 +149,9 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _seal(folder: Path) -> None:
-    """Write the digests, and wait until all is on the disk."""
+    """Write the digests, and sync everything to the disk."""
     files = _files(folder)
-    # Hashing lets other threads run, and a checkpoint of a large model is worth all cores.
+    # Hashing releases the GIL, and a large model's checkpoint keeps all cores busy.
     with ThreadPoolExecutor() as pool:
         digests = list(pool.map(_digest_on_disk, files))
     lines = [

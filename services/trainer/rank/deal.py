@@ -1,11 +1,11 @@
-"""Which rank trains which group: equally many for each, with about as many tokens."""
+"""Which rank trains which group: each rank gets as many groups, and about as many tokens."""
 
 
 def deal_groups(groups: list[tuple[str, int]], minibatch: int, ranks: int) -> list[int]:
-    """Order a step's groups so that rank r takes every `ranks`-th of a minibatch from r on.
+    """Order a step's groups so that rank r takes groups r, r + `ranks`, ... of each minibatch.
 
-    Within a minibatch the longest groups are dealt first, back and forth over the ranks, so that no
-    rank waits long for another.
+    Within a minibatch the longest groups are dealt first, back and forth over the ranks, so that
+    all ranks finish at about the same time.
 
     Args:
         groups: stream entry id (``ms-seq``) and response tokens of each, oldest first.

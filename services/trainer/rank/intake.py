@@ -1,4 +1,4 @@
-"""Where scored groups enter the trainer: a full batch of groups that are fresh enough."""
+"""Collects a step's groups: waits for a full batch within the staleness limit."""
 
 import logging
 import time
@@ -19,8 +19,7 @@ from shared.wire.runstate import RunState
 logger = logging.getLogger(__name__)
 
 _BLOCK_S = 1.0
-# Groups that another trainer has read and not settled: it was killed, and the ledger has been
-# restored since, or its last read was under way when this one began.
+# After this long, groups are taken over that an earlier, killed trainer had read but not settled.
 _ABANDONED_S = 10.0
 
 
@@ -103,7 +102,7 @@ class Intake:
         group_id = held.group.group_id
         twice = any(other.group.group_id == group_id for other in self._held)
         if twice or not await self._ledger.is_in_flight(group_id, held.issued_at):
-            logger.warning("group %s came once more or too late; discarded", group_id)
+            logger.warning("group %s came twice or too late; discarded", group_id)
             await self._stream.finish(held.entry)
             return
         self._held.append(held)
@@ -113,7 +112,7 @@ class Intake:
         if newest != self._incarnation:
             raise UserError(
                 f"trainer: incarnation {newest} has taken over from {self._incarnation}; "
-                "run one trainer for a run"
+                "run only one trainer per run"
             )
 
     async def _drop_stale(self, current: PolicyVersion) -> None:
@@ -128,6 +127,6 @@ class Intake:
         self._held = fresh
 
     async def trained(self, batch: list[HeldGroup], step: int) -> None:
-        """Record in the ledger that the batch was trained by `step`."""
+        """Record in the ledger that `step` trained the batch."""
         for held in batch:
             await self._ledger.train(held.group.group_id, held.issued_at, step, held.entry.id)

@@ -53,8 +53,8 @@ def step_metrics(
 
     Args:
         step: the step just done.
-        groups: whole, as they were scored; ``trainer.selection`` may have kept a part of each.
-        sums: over what was trained on.
+        groups: whole groups as they were scored; ``trainer.selection`` may train a part of each.
+        sums: over the responses that were trained on.
         trained_at: the version the groups were trained on (before the step).
     """
     orders = [order for group in groups for order in group.orders]

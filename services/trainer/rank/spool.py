@@ -24,7 +24,7 @@ _DTYPES: dict[torch.dtype, TensorDtype] = {
 
 
 class WeightSpool:
-    """A folder with one subfolder a version; only the newest few are kept."""
+    """A folder with one subfolder for each version; only the newest few are kept."""
 
     def __init__(self, folder: Path, bucket_bytes: int, keep: int) -> None:
         self._folder = folder
@@ -34,10 +34,10 @@ class WeightSpool:
     def write(
         self, version: PolicyVersion, tensors: Iterable[tuple[str, torch.Tensor]]
     ) -> Manifest:
-        """Write a version; it appears under its name only when it is complete.
+        """Write a version; its folder gets its name only when it is complete.
 
         Args:
-            tensors: name and CPU tensor of each parameter, taken one at a time.
+            tensors: name and CPU tensor of each parameter; consumed one at a time.
         """
         unfinished = self._folder / f".{version}"
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,9 +1,8 @@
-"""What happened to all groups, kept and dropped, while one step was collected.
+"""Counts what happened to all groups, kept or dropped, while one step was collected.
 
-Reads the ledger's totals and takes the difference from those of the step before. Dropped groups
-are replaced by new ones (dynamic resampling, as in DAPO, arXiv 2503.14476, section 3.2); this has
-an end, ``trainer.max_dropped_per_step``, because a run whose every group is dropped would sample
-for ever.
+Takes the difference between the ledger's totals now and at the step before. Dropped groups are
+replaced by new ones (dynamic resampling, as in DAPO, arXiv 2503.14476, section 3.2). A run that
+drops every group would sample for ever, so ``trainer.max_dropped_per_step`` ends it.
 """
 
 from typing import Any
@@ -13,16 +12,16 @@ from shared.errors import UserError
 from shared.wire.ledger import Counts, Ledger, Scores
 
 _ROUNDS = 50
-"""The default limit: so many times the groups of a step."""
+"""The default limit, as a multiple of ``trainer.groups_per_step``."""
 
-_MENDS = {
+_FIXES = {
     "uniform_reward": "raise sampling.temperature or sampling.n, or train on questions that are "
     "neither solved nor hopeless (docs/signals.md)",
     "accuracy_out_of_bounds": "widen reward.filter.min_accuracy and max_accuracy",
     "too_little_spread": "lower reward.filter.min_std",
     "truncated": "raise sampling.max_tokens or reward.filter.max_truncated",
     "too_few_distinct": "raise sampling.temperature or lower reward.filter.min_distinct",
-    "ungradable_gold": "mend the samples that the reward service's log names",
+    "ungradable_gold": "fix the samples that the reward service's log names",
     "dead_letter": "see the dead-letter stream and the services' logs",
     "stale": "raise trainer.max_staleness",
 }
@@ -37,14 +36,14 @@ class StepTally:
         self._counts, self._scores = Counts(), Scores()
 
     async def begin(self) -> None:
-        """Start from the totals as they are: those of a restored checkpoint."""
+        """Start counting from the totals as they are now."""
         self._counts, self._scores = await self._ledger.counts(), await self._ledger.scores()
 
     async def check(self, step: int) -> None:
         """End a run that drops group after group.
 
         Raises:
-            UserError: naming the reasons and the mend of the most frequent one.
+            UserError: naming the reasons, and how to fix the most frequent one.
         """
         dropped = _difference(await self._ledger.counts(), self._counts)
         total = sum(dropped.values())
@@ -52,14 +51,14 @@ class StepTally:
             return
         most = max(dropped, key=lambda reason: dropped[reason])
         reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(dropped.items()))
-        mend = _MENDS.get(most, f"see the filter that gives the reason '{most}'")
+        fix = _FIXES.get(most, f"see the filter that gives the reason '{most}'")
         raise UserError(
             f"trainer: {total} groups were dropped while step {step} was collected ({reasons}), "
-            f"more than trainer.max_dropped_per_step ({self._limit}); {mend}"
+            f"more than trainer.max_dropped_per_step ({self._limit}); {fix}"
         )
 
     async def close(self, trained: int) -> dict[str, Any]:
-        """The step's figures, for ``metrics.jsonl``; the next step begins.
+        """The step's figures for ``metrics.jsonl``; counting starts again for the next step.
 
         Args:
             trained: how many groups the step was trained on.
@@ -77,13 +76,13 @@ class StepTally:
 
 
 def _difference(now: Counts, before: Counts) -> dict[str, int]:
-    """Dropped groups by reason; no reasons without one."""
+    """Newly dropped groups by reason, without reasons that dropped none."""
     change = {reason: now.dropped[reason] - before.dropped.get(reason, 0) for reason in now.dropped}
     return {reason: number for reason, number in change.items() if number > 0}
 
 
 def _means(now: Scores, before: Scores) -> dict[str, float | None]:
-    """Mean scores of the responses scored in between; None when there were none."""
+    """Mean scores of the responses that were scored in between; None without any."""
     responses = now.responses - before.responses
     return {
         f"{name}_all": (getattr(now, name) - getattr(before, name)) / responses

@@ -104,7 +104,7 @@ def test_a_sampler_with_another_instruction_of_the_same_length_is_found(policy, 
     ids[place] += 1
     other = change_order(scored, prompt_token_ids=ids)
 
-    with pytest.raises(TokenMismatch, match=rf"first other one at place {place}; .*instruction"):
+    with pytest.raises(TokenMismatch, match=rf"first differ at place {place}; .*instruction"):
         GroupPreparer(config, model).prepare(other, pictures, VERSION)
 
 
@@ -129,7 +129,7 @@ def test_a_vision_tower_with_too_few_features_is_found(policy, pictures, scored)
     features = blind._encode(batch)
     blind._encode = lambda batch: tuple(one[:1] for one in features)
 
-    with pytest.raises(GuardStop, match=r"gave 4 features for 16 image tokens; the model in"):
+    with pytest.raises(GuardStop, match=r"gave 4 features for 16 image tokens; the model and the processor"):
         blind(batch)
 
 

@@ -73,7 +73,9 @@ def test_a_checkpoint_that_another_host_does_not_see_is_named(tmp_path):
     checkpoints.begin()
     seen = checkpoints.commit(CheckpointState(incarnation=1, step=4, settled={}))
     assert checkpoints.of_step(4) == seen
-    with pytest.raises(UserError, match=r"step-000005: not there on this host.*--run-dir must be"):
+    with pytest.raises(
+        UserError, match=r"step-000005: .*it is not on this host; --run-dir must be"
+    ):
         checkpoints.of_step(5)
 
 
@@ -135,7 +137,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_again_unasked(tm
     folder = _sealed(tmp_path, 1)
     (tmp_path / "step-000001" / "state.json").unlink()
 
-    with pytest.raises(UserError, match=r"no checkpoint is left.*to train from the beginning"):
+    with pytest.raises(UserError, match=r"no sound checkpoint is left.*to start from step 0"):
         folder.set_damaged_aside()
 
 
