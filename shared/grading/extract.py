@@ -6,15 +6,13 @@ bound are not read at all.
 
 import re
 
+from shared.boxed import last_box
 from shared.grading.grade import canonical
 from shared.grading.kinds.steps import split_steps
 from shared.grading.limits import MAX_ANSWER_CHARS, MAX_RESPONSE_CHARS
 from shared.sample import AnswerKind
 
 _THINK, _END_THINK = "<think>", "</think>"
-
-# A backslash takes the character after it along, so that \{ is no brace; the box comes first.
-_TOKEN = re.compile(r"\\boxed\s{0,8}\{|\\.|[{}]", re.DOTALL)
 
 # Boxes that training does not count.
 _OTHER_BOX = re.compile(r"\\(?:fbox|framebox)\s?\{([^{}]*)\}|\\boxed\s+([^\s{}\\$]{1,40})")
@@ -69,7 +67,7 @@ def extract_answer(response: str, kind: AnswerKind, strict: bool = True) -> str 
 
 def final_answer(response: str) -> str | None:
     r"""The content of the last ``\boxed{...}`` whose braces are balanced; None without one."""
-    span = _last_box(response) if len(response) <= MAX_RESPONSE_CHARS else None
+    span = last_box(response) if len(response) <= MAX_RESPONSE_CHARS else None
     if span is None or span[1] - span[0] > MAX_ANSWER_CHARS:
         return None
     return response[span[0] : span[1]].strip()
@@ -88,7 +86,7 @@ def well_formed(response: str) -> bool:
         return False
     if _THINK in thought[len(_THINK) :] or _THINK in after or _END_THINK in after:
         return False
-    return _last_box(after) is not None
+    return last_box(after) is not None
 
 
 def _tagged(text: str) -> str | None:
@@ -156,21 +154,3 @@ def _clean(text: str) -> str:
     """The text without emphasis that only opens or only closes in it."""
     text = text.strip()
     return text.replace("**", "").strip() if text.count("**") % 2 else text
-
-
-def _last_box(text: str) -> tuple[int, int] | None:
-    """Start and end of the content of the balanced box that starts last."""
-    # One entry an open brace: where its content starts, or -1 for a brace that is no box.
-    open_braces: list[int] = []
-    last: tuple[int, int] | None = None
-    for token in _TOKEN.finditer(text):
-        found = token.group()
-        if found == "{":
-            open_braces.append(-1)
-        elif found.startswith("\\boxed"):
-            open_braces.append(token.end())
-        elif found == "}" and open_braces:
-            start = open_braces.pop()
-            if start >= 0 and (last is None or start > last[0]):
-                last = (start, token.start())
-    return last
