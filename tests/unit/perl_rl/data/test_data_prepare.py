@@ -213,7 +213,7 @@ def test_an_answer_that_is_no_completion_ends_in_one_line(
     with ScriptedEndpoint(lambda body: answer).serving() as endpoint:
         config = write_config(tmp_path, data, endpoint.url)
         assert main(["data", "prepare", str(config)]) == 2
-    assert "is no chat completion; check the address" in capsys.readouterr().err.splitlines()[-1]
+    assert "is not a chat completion; check the address" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_refused_request_stops_or_drops_its_sample_as_set(
