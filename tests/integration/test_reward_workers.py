@@ -248,9 +248,9 @@ async def test_graders_have_no_network_or_the_log_says_so(
         assert tried.stdout == "cut\n[Errno 101] Network is unreachable\n"
         assert elsewhere
         assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
-        assert "graders run with a network" not in caplog.text
+        assert "graders keep their network access" not in caplog.text
     else:
-        # A machine whose kernel forbids it: nothing is cut, and nobody is told otherwise.
+        # The kernel forbids it: nothing is cut, and the log says so.
         assert tried.stdout == "not cut\nconnected\n", tried.stderr
         assert not elsewhere
         assert (
@@ -293,4 +293,4 @@ def test_a_grader_that_keeps_the_network_is_warned_about() -> None:
     assert (
         "this kernel forbids user namespaces, so graders keep their network access" in tried.stderr
     )
-    assert "run the reward service where it has none but to Redis" in tried.stderr
+    assert "run the reward service where it can reach only Redis" in tried.stderr
