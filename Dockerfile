@@ -30,6 +30,7 @@ RUN apt-get update \
 COPY requirements/ requirements/
 COPY pyproject.toml LICENSE ./
 COPY scripts/setup_env.py scripts/torchvision_shim.py scripts/
+COPY scripts/set_up/ scripts/set_up/
 # cpu or gpu: the same two sets, pins and lock as `make setup`.
 ARG PROFILE=cpu
 RUN python scripts/setup_env.py --profile "${PROFILE}" \

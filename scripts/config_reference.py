@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the configuration's own schema: ``make docs``."""
+"""Writes docs/configuration.md from the classes in shared/config/: ``make docs``."""
 
 import sys
 from pathlib import Path
@@ -15,8 +15,8 @@ FILE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 _INTRODUCTION = """# Configuration
 
 One YAML file configures every service. `make docs` writes this page from `shared/config/`, which
-checks the file before anything starts: an unknown key, a missing one or a bad value is one line
-that names it.
+checks the file before anything starts: an unknown key, a missing key or a bad value is reported in
+one line that names the key.
 
 - `--set key.path=value` on the command line overrides a value of the file.
 - `${NAME}` and `${NAME:-default}` in a value are taken from the environment.
@@ -37,7 +37,7 @@ def _section(section: type[Section], prefix: str) -> list[str]:
     for name, field in section.model_fields.items():
         kind = field.annotation
         for one in _listed(kind):
-            # Once, where the first key lists it.
+            # Described once, under the first key that lists it.
             if one not in listed:
                 listed.append(one)
                 below += _section(one, f"{prefix}{name}[].")
@@ -56,7 +56,7 @@ def _section(section: type[Section], prefix: str) -> list[str]:
 
 
 def _optional(kind: Any) -> type[Section] | None:
-    """The section that a key holds or lacks."""
+    """The section that a key holds when it is set."""
     section, *others = get_args(kind) or (None,)
     if others == [NoneType] and isinstance(section, type) and issubclass(section, Section):
         return section

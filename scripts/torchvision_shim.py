@@ -1,8 +1,8 @@
-"""Declare torchvision's compiled operators before its import, where its own build does not load.
+"""Declares torchvision's compiled operators where its own build does not load.
 
-The set-up copies this module into the environment, with a `.pth` file that imports it in every
-process, only where `import torchvision` fails (a CUDA build beside the CPU torch). Image processors
-need the package, not its operators.
+Where `import torchvision` fails (a CUDA build beside the CPU torch), the set-up copies this module
+into the environment, with a `.pth` file that imports it in every process. Image processors need the
+package, not its operators.
 """
 
 import sys
@@ -13,9 +13,9 @@ _library: list[object] = []
 
 
 class OperatorDeclarer:
-    """A meta path finder that finds nothing and declares the operators when torchvision is wanted.
+    """A meta path finder that finds nothing, and declares the operators when torchvision is wanted.
 
-    Waiting for that moment keeps torch out of the start of every other Python process.
+    So Python processes that do not import torchvision start without torch.
     """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:

@@ -1,7 +1,7 @@
-"""Asking a language model behind an OpenAI-compatible endpoint, with retries, a cache and a budget.
+"""Asks a language model behind an OpenAI-compatible endpoint, with retries, a cache and a budget.
 
-Rephrasing, labelling, judging and evaluation ask through here. Answers are kept on disk by the
-digest of the whole request, so that work that is done again costs nothing and says the same.
+Rephrasing, labelling, judging and evaluation use it. Answers are kept on disk under the digest of
+the whole request, so a repeated request costs nothing and gets the same answer.
 """
 
 import asyncio
@@ -19,28 +19,28 @@ from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
 
 Source = Literal["asked", "cache"]
-"""Where an answer comes from: a request to the endpoint, or the disk."""
+"""Where an answer comes from: a request to the endpoint, or the cache on disk."""
 
 
 class EndpointFailed(UserError):
-    """The endpoint gave no answer: says which one, why, and after how many tries."""
+    """The endpoint gave no usable answer; the message names the endpoint and the reason."""
 
 
 class EndpointAway(EndpointFailed):
-    """It cannot be reached, is too busy or is broken: it may answer the same request later."""
+    """The endpoint is out of reach, busy or broken: it may answer the same request later."""
 
 
 class BudgetSpent(EndpointFailed):
-    """All requests that the configuration allows have been made."""
+    """All requests that the configuration allows have been sent."""
 
 
 class RequestRefused(EndpointFailed):
-    """The endpoint is there but will not answer this one request (too long, too many images)."""
+    """The endpoint works but refuses this request (too long, too many images)."""
 
 
-# Statuses that speak of the request, not of the endpoint, its address or its key.
+# Statuses about the request, not about the endpoint, its address or its key.
 _REFUSALS = (400, 413, 422)
-# Statuses that speak of the endpoint's state at the moment.
+# Statuses about the current state of the endpoint.
 _BUSY = (408, 409, 429)
 
 
@@ -48,8 +48,8 @@ class ChatEndpoint:
     """One endpoint; use it as an asynchronous context manager.
 
     Args:
-        cache: folder of the answers; None keeps none.
-        observe: told of each request and each answer from the cache.
+        cache: folder of cached answers; None: no cache.
+        observe: called for each request and for each answer from the cache.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ChatEndpoint:
         )
         self._turn = asyncio.Semaphore(config.concurrency)
         self.asked = 0
-        """Requests sent, those answered from the cache not counted."""
+        """Requests sent to the endpoint, without answers from the cache."""
 
     async def __aenter__(self) -> "ChatEndpoint":
         return self
@@ -89,13 +89,14 @@ class ChatEndpoint:
         """The text of one answer.
 
         Args:
-            keep: whether an answer is worth keeping in the cache.
+            max_tokens: longest answer, in tokens.
+            keep: whether to keep an answer in the cache.
 
         Raises:
-            EndpointFailed: when the endpoint refuses, or its answer is none.
-            EndpointAway: when it cannot be reached, or keeps failing.
-            RequestRefused: when it refuses this request by its contents.
-            BudgetSpent: when ``budget`` requests have been made.
+            EndpointFailed: when the endpoint refuses, or its reply is not a chat completion.
+            EndpointAway: when the endpoint is out of reach, busy or broken after all retries.
+            RequestRefused: when the endpoint refuses this request for its content.
+            BudgetSpent: when ``budget`` requests have been sent.
         """
         request = {
             "model": self._config.model,
@@ -118,7 +119,8 @@ class ChatEndpoint:
         async with self._turn:
             if config.budget is not None and self.asked >= config.budget:
                 raise BudgetSpent(
-                    f"endpoint {config.url}: the budget of {config.budget} requests is spent"
+                    f"endpoint {config.url}: the budget of {config.budget} requests is spent; "
+                    "raise the endpoint's budget"
                 )
             self.asked += 1
             self._observe("asked")
@@ -135,38 +137,38 @@ class ChatEndpoint:
                     f"{config.timeout_s:g} s at most ({self._said(error)})"
                 ) from None
             except (json.JSONDecodeError, UnicodeDecodeError):
-                # A body that is said to be JSON and is not.
+                # The header says JSON, but the body is not.
                 answer = None
         choices = getattr(answer, "choices", None)
         if not choices:
             raise EndpointFailed(
-                f"endpoint {config.url}, model {config.model}: its answer is no chat completion; "
+                f"endpoint {config.url}, model {config.model}: the reply is not a chat completion; "
                 "check the address (most end in /v1)"
             )
         return choices[0].message.content or ""
 
     def _said(self, error: APIError) -> str:
-        """The endpoint's own words, short; some repeat the key that they refuse."""
+        """The endpoint's own message, cut short and without the key, which some repeat."""
         said, key = " ".join(error.message.split()), self._config.api_key
         return (said.replace(key, "***") if key else said)[:200]
 
     def _cached_file(self, request: dict[str, Any]) -> Path | None:
         if self._cache is None:
             return None
-        # The address is no part of it: the same model may be served elsewhere tomorrow.
+        # The address is left out: the same model may be served elsewhere tomorrow.
         key = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
         return self._cache / key[:2] / f"{key}.json"
 
 
 def image_part(data: bytes, media_type: str = "image/png") -> dict[str, Any]:
-    """An image's bytes as a part of a message's content."""
+    """An image as a part of a message's content."""
     url = f"data:{media_type};base64,{base64.b64encode(data).decode()}"
     return {"type": "image_url", "image_url": {"url": url}}
 
 
 def _keep(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Two who ask the same at once each write their own.
+    # Two tasks with the same request at the same time each write their own file.
     partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
     partial.write_text(json.dumps({"text": text}), encoding="utf-8")
     partial.replace(file)

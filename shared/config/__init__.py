@@ -1,8 +1,8 @@
 """The configuration of a run: one YAML file for every service, checked before anything starts.
 
-Unknown keys are refused. ``${NAME}`` and ``${NAME:-default}`` in a value are taken from the
-environment, which is how secrets get in. Times end in ``_s`` and are seconds. One file a part;
-`run.Config` holds them all.
+Unknown keys are refused. ``${NAME}`` and ``${NAME:-default}`` in a value come from the environment;
+use them for secrets. Times end in ``_s`` and are seconds. Each part has its own file; `run.Config`
+holds them all.
 """
 
 from shared.config.load import load_config, save_config

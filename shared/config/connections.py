@@ -1,4 +1,4 @@
-"""Where Redis is, who may talk to the services, and how weights travel."""
+"""The connections of a run: Redis, access to the services, and the transfer of weights."""
 
 from typing import Literal
 
@@ -8,35 +8,35 @@ from shared.config.section import Count, Positive, Section
 
 
 class RedisConfig(Section):
-    """Where the queues are."""
+    """The Redis server that holds the queues."""
 
     url: str | None = Field(default=None, repr=False)
     """``redis://[[user]:password@]host:port/db``, ``rediss://`` for TLS; empty: the launcher starts
-    one of its own."""
+    its own server."""
     ca_file: str | None = None
-    """With ``rediss://``: the PEM file of the authorities that may have signed the server's
-    certificate; default: the system's."""
+    """With ``rediss://``: PEM file of the authorities trusted to sign the server's certificate;
+    default: the system's."""
     timeout_s: Positive = 30.0
-    """How long one Redis command may take."""
+    """Longest time that one Redis command may take."""
 
 
 class SecurityConfig(Section):
-    """Who may talk to the services."""
+    """Access to the services."""
 
     token: str | None = Field(default=None, repr=False)
-    """When set, every route but health wants it as a bearer token."""
+    """Bearer token that every route except health asks for; empty: access is open."""
     max_requests_per_s: Positive = 200.0
-    """Requests a second that a service takes from one client address; health is not counted."""
+    """Requests per second that a service accepts from one client address, health not counted."""
 
 
 class WeightsConfig(Section):
     """How new weights reach the rollout nodes."""
 
     backend: Literal["http"] = "http"
-    """``http``: each node fetches the new version from the trainer."""
+    """``http``: each rollout node downloads the new version from the trainer."""
     bucket_mib: Count = 64
-    """Bytes of one request, and the unit of verification."""
+    """MiB of weights in one request; each such bucket is verified by its checksum."""
     keep_versions: Count = 2
-    """Published versions that the trainer keeps on disk."""
+    """How many published versions the trainer keeps on disk, the newest ones."""
     fetch_timeout_s: Positive = 300.0
-    """The longest one version may take to fetch and load."""
+    """Longest time to fetch and load one version."""

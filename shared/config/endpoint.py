@@ -1,4 +1,4 @@
-"""A language model that is asked over HTTP: to rephrase, to label, to judge, to be evaluated."""
+"""A language model behind HTTP: it rephrases, labels, judges, or is evaluated."""
 
 import os
 
@@ -12,31 +12,34 @@ class EndpointConfig(Section):
     """An OpenAI-compatible endpoint."""
 
     url: str
-    """Base address, e.g. ``http://127.0.0.1:8100/v1``."""
+    """Base address, for example ``http://127.0.0.1:8100/v1``."""
     model: str
-    """The model's name there."""
+    """Name of the model at the endpoint."""
     api_key: str | None = Field(default=None, repr=False)
-    """Bearer token; a rollout node wants ``security.token``."""
+    """Bearer token of the endpoint; for a rollout node, ``security.token``."""
     timeout_s: Positive = 120.0
-    """The longest one request may take."""
+    """Longest time that one request may take."""
     retries: int = Field(default=3, ge=0)
-    """How often a request that failed by no fault of its own is sent again."""
+    """How often a request is sent again when the endpoint is busy, broken or out of reach."""
     concurrency: Count = 16
-    """Requests under way at a time."""
+    """Most requests at the same time."""
     budget: Count | None = None
-    """The most requests of one process; answers from the cache are free."""
+    """Most requests that one process may send, cached answers not counted; empty: no limit."""
 
 
 def key_from_environment(variable: str | None, command: str) -> str | None:
-    """The key that an environment variable holds; None without a variable.
+    """The key in an environment variable; None when `variable` is None.
+
+    Args:
+        command: named in the error.
 
     Raises:
-        UserError: in the name of `command`, when the variable is not set.
+        UserError: when the variable is not set or is empty.
     """
     if variable is None:
         return None
     if not os.environ.get(variable):
         raise UserError(
-            f"{command}: the environment variable {variable} should hold a key; it is not set"
+            f"{command}: the environment variable {variable} is not set; set it to the API key"
         )
     return os.environ[variable]

@@ -1,4 +1,4 @@
-"""Reading and writing the YAML file, with errors that name the file and the key."""
+"""Reads and writes the YAML file; errors name the file and the key."""
 
 import os
 import re
@@ -17,9 +17,9 @@ from shared.errors import UserError
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
-    """Read a configuration file, apply ``key.path=value`` overrides, and check it all.
+    """Read a configuration file, apply ``key.path=value`` overrides, and check everything.
 
-    Relative paths in it are resolved against the folder of the file.
+    Relative paths are resolved against the folder of the file.
 
     Raises:
         UserError: naming the file and the key.
@@ -33,7 +33,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
 
 
 def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, Any]:
-    """The mapping in a YAML file, overrides applied and variables filled in, not checked yet.
+    """The mapping in a YAML file, with overrides and variables applied but not checked.
 
     Raises:
         UserError: naming the file.
@@ -45,7 +45,7 @@ def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, A
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: must hold a mapping of settings")
+        raise UserError(f"{path}: must hold a mapping, with settings as 'key: value'")
     for override in overrides or []:
         apply_override(raw, override)
     expanded: dict[str, Any] = _expand(raw, path, os.environ | _saved_secrets(path))
@@ -59,14 +59,16 @@ def _saved_secrets(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError):
-        raise UserError(f"{file}: cannot be read as the secrets of {path.name}") from None
+        raise UserError(
+            f"{file}: cannot read the secrets of {path.name}; they must be a YAML mapping"
+        ) from None
 
 
 def save_config(config: Config, path: Path) -> None:
     """Write a configuration that `load_config` reads back; only its owner may read the files.
 
-    Secrets lie beside it in a file of their own, so that the configuration can be shown around.
-    That is how they reach a child process without standing in its arguments.
+    Secrets go into a second file beside it, so the configuration can be shown to others. Child
+    processes read both files, so no secret appears in their arguments.
     """
     content, secrets = without_secrets(config)
     _write_private(secrets_file(path), secrets)
@@ -74,7 +76,7 @@ def save_config(config: Config, path: Path) -> None:
 
 
 def secrets_file(path: Path) -> Path:
-    """Where the secrets of a configuration that a run wrote are."""
+    """The file with the secrets of a configuration that `save_config` wrote."""
     return path.with_suffix(".secrets")
 
 
@@ -86,10 +88,10 @@ def _write_private(path: Path, content: dict[str, Any]) -> None:
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
-    """Set ``key.path=value`` in a configuration that is not checked yet.
+    """Set ``key.path=value`` in settings that are not checked yet.
 
     Raises:
-        UserError: when it is not of that form.
+        UserError: when the override has another form.
     """
     key, separator, value = override.partition("=")
     if not separator or not key:
@@ -97,11 +99,11 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     section = raw
     for parent in parents:
-        # A section that is written but empty holds nothing yet.
+        # YAML reads a section without keys as None.
         section[parent] = {} if section.get(parent) is None else section[parent]
         section = section[parent]
         if not isinstance(section, dict):
-            raise UserError(f"--set {override}: '{parent}' is a value, not a section")
+            raise UserError(f"--set {override}: '{parent}' is a value and has no keys below it")
     try:
         section[last] = yaml.safe_load(value)
     except yaml.YAMLError:
@@ -123,24 +125,31 @@ def _expand(value: Any, path: Path, variables: Mapping[str, str]) -> Any:
         name, default = match.groups()
         found = variables.get(name, default)
         if found is None:
-            raise UserError(f"{path}: the environment variable {name} is not set")
+            raise UserError(
+                f"{path}: the environment variable {name} is not set; set it, or write a default: "
+                f"${{{name}:-value}}"
+            )
         return found
 
-    # An empty variable means "not set", as for an optional secret.
+    # An empty variable means "not set": an optional secret is left out that way.
     return _VARIABLE.sub(variable, value) or None
 
 
 def first_problem(error: ValidationError, keys: str = "docs/configuration.md") -> str:
-    """What is wrong with a configuration, in one line that names the key; `keys` lists them all."""
+    """The first mistake in a configuration, in one line that names the key.
+
+    Args:
+        keys: the page that lists all keys, named for an unknown one.
+    """
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'; see {keys} for the keys there are"
+        return f"unknown key '{key}'; {keys} lists all keys"
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = first["msg"].removeprefix("Value error, ")
     secret = key.startswith(("security.", "redis.")) or key.endswith("api_key")
-    # Nor is a whole section shown: a key may be in it.
+    # A whole section is not shown either: it may hold a secret.
     if not key or secret or isinstance(first["input"], dict):
         return f"{key}: {message}" if key else message
     return f"{key}: {message} (got {textwrap.shorten(repr(first['input']), 80)})"

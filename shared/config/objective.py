@@ -1,4 +1,4 @@
-"""The trainer's objective: one loss with switches, and named presets of them.
+"""The trainer's objective: one loss with switches, and named presets of the switches.
 
 docs/objectives.md has each preset's formula and source.
 """
@@ -33,7 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "clip_low": 3e-4,
         "clip_high": 4e-4,
         "kl_coef": 0.0,
-        # So narrow a clip would cut off what is only the difference between the two engines.
+        # Such a narrow range would clip the small differences between the two engines.
         "old_logprobs": "trainer",
     },
     "rloo": {
@@ -46,54 +46,55 @@ PRESETS: dict[str, dict[str, Any]] = {
         "kl_coef": 0.0,
     },
 }
-"""What each preset sets otherwise than the fields' own defaults, which are PeRL's."""
+"""Where each preset differs from the fields' defaults, which are PeRL's."""
 
 
 class ObjectiveConfig(Section):
-    """The objective; docs/objectives.md has the formulas. Keys that are written override those of
-    the preset."""
+    """The objective; docs/objectives.md has the formulas. Keys in the file override the preset."""
 
     preset: Preset = "perl"
-    """Where the other keys get their values from; the defaults below are those of ``perl``."""
+    """Sets the keys below that the file leaves out; the defaults shown are those of ``perl``."""
     ratio: Literal["token", "sequence"] = "token"
-    """The importance ratio: of each token, or of the response (the geometric mean of its
-    tokens')."""
+    """Importance ratio of each token, or one of the whole response (the geometric mean of its
+    tokens' ratios)."""
     clip_low: Positive | None = 0.2
     """The ratio is clipped below at ``1 - clip_low``; empty: not clipped."""
     clip_high: Positive | None = 0.2
     """The ratio is clipped above at ``1 + clip_high``; empty: not clipped."""
     dual_clip: float | None = Field(default=None, gt=1)
-    """With a negative advantage the gain is at least ``dual_clip * advantage``; empty: no bound."""
+    """Where the advantage is negative, the gain is at least ``dual_clip * advantage``; empty: no
+    bound."""
     aggregate: Literal["response_mean", "token_mean", "constant_length", "response_sum"] = (
         "response_mean"
     )
-    """How tokens add up: over a response's tokens and then over responses; over all tokens alike;
-    over ``sampling.max_tokens``; or the sum of a response's tokens."""
+    """How the tokens' losses are combined: mean over each response and then over responses; mean
+    over all tokens; each response's sum over ``sampling.max_tokens``; or each response's sum."""
     kl: Literal["k1", "k2", "k3"] = "k3"
-    """The estimate of KL(policy || start model) from one token (Schulman, 2020)."""
+    """Estimator of KL(policy || start model) from one token (Schulman, 2020)."""
     kl_coef: float = Field(default=0.01, ge=0)
-    """Weight of that estimate in the loss; 0: no frozen start model is kept."""
+    """Weight of the KL estimate in the loss; 0: off, and no frozen start model is kept."""
     advantage: Literal["pooled", "per_order", "two_level"] = "pooled"
-    """Which rewards a response is compared with: of all orders of its group, of its own order, or
-    both."""
+    """Which rewards a response is compared with: those of its whole group, those of its own order,
+    or both."""
     per_order_weight: Fraction = 0.5
-    """With ``two_level``: the share of the comparison within the order."""
+    """With ``two_level``: weight of the comparison within the order; 1: only within the order."""
     baseline: Literal["mean", "leave_one_out"] = "mean"
-    """What is taken off a reward: the mean of those it is compared with, itself included or not."""
+    """Subtracted from a reward: the mean of the rewards it is compared with, with or without
+    itself."""
     normalise: Literal["population", "sample", "none"] = "population"
-    """The standard deviation that the difference is divided by."""
+    """Which standard deviation the difference is divided by; ``none``: it is not divided."""
     advantage_eps: Positive = 1e-6
-    """Added to that standard deviation."""
+    """Added to the standard deviation, so that equal rewards do not divide by zero."""
     old_logprobs: Literal["sampler", "trainer"] = "sampler"
-    """Whose log-probabilities the ratio starts from: those that came with the tokens, or ones that
-    the trainer computes before the step's first update (a pass more for each further update)."""
+    """Denominator of the ratio: log-probabilities that came with the tokens, or those that the
+    trainer computes before the step's first update (one more pass for each later update)."""
     importance_cap: Positive | None = None
-    """With ``old_logprobs: trainer``: each token's gain is weighted by ``p_trainer / p_sampler``,
-    at most this much (truncated importance sampling); empty: not weighted."""
+    """With ``old_logprobs: trainer``: each token's gain is multiplied by ``p_trainer / p_sampler``,
+    at most by this (truncated importance sampling); empty: not multiplied."""
 
     def line(self) -> str:
-        """The preset and every switch as it holds, in one line: ``preset=dapo clip_high=0.28``;
-        an empty one is ``off``."""
+        """The preset and the value of every switch in one line: ``preset=dapo clip_high=0.28``; an
+        empty value is ``off``."""
         values = self.model_dump()
         return " ".join(
             f"{name}={'off' if value is None else value}" for name, value in values.items()
@@ -110,6 +111,6 @@ class ObjectiveConfig(Section):
     def _weighted_by_something(self) -> "ObjectiveConfig":
         if self.importance_cap is not None and self.old_logprobs == "sampler":
             raise ValueError(
-                "importance_cap corrects from the sampler to the trainer; set old_logprobs: trainer"
+                "importance_cap needs old_logprobs: trainer; set it, or leave importance_cap out"
             )
         return self

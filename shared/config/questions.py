@@ -1,4 +1,4 @@
-"""The model, the questions it is asked, in which orders, and how it answers."""
+"""The model, the questions, the orders of their images, and how responses are sampled."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,18 +11,19 @@ from shared.prompting import DEFAULT_INSTRUCTION
 
 
 class ModelConfig(Section):
-    """The policy, and how both sides see its images."""
+    """The policy, and the size of the images that sampler and trainer show it."""
 
     path: Path
     """Folder of the start model (``from_pretrained`` layout, with its processor)."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Dtype of the weights in the engine and of the trainer's computation."""
+    """Dtype of the engine's weights and of the trainer's computation."""
     min_pixels: int | None = None
-    """Images with fewer pixels are enlarged; default: the processor's bound."""
+    """Images with fewer pixels are enlarged; default: the processor's limit."""
     max_pixels: int | None = None
-    """Images with more pixels are shrunk, for the sampler and the trainer alike."""
+    """Images with more pixels are shrunk, for sampler and trainer alike; default: the processor's
+    limit."""
     trust_remote_code: bool = False
-    """Run code that the model folder brings along."""
+    """Run Python code from the model folder."""
 
 
 def _shape(value: Any) -> str:
@@ -44,27 +45,27 @@ class DataConfig(Section):
     """The questions."""
 
     train: Questions
-    """JSON-lines file of samples (``shared/sample.py``), or a source, or a list of sources that are
+    """JSON-lines file of samples (``shared/sample.py``), one source, or a list of sources that are
     mixed by their weights."""
     heldout: Questions | None = None
-    """Samples for the evaluation before and after training."""
+    """Samples for the evaluation before and after training; empty: no evaluation."""
     image_folder: Path | None = None
-    """Keeps the pictures that lie inside data files, named by their SHA-256; default: `images` in
-    the run's folder."""
+    """Folder for images that are stored inside data files, each named by its SHA-256; default:
+    `images` in the run's folder."""
     prepare: str | None = None
-    """``module:function`` that `launch` and `check` call with the folder of `train`, and the run's
-    seed, when `train` does not exist: it writes the data there."""
+    """``module:function`` that writes the data when `train` does not exist; `launch` and `check`
+    call it with the folder of `train` and the run's seed."""
     instruction: str = DEFAULT_INSTRUCTION
-    """Text after every question."""
+    """Text that follows every question."""
     max_image_pixels: Count = 64_000_000
-    """Pictures with more pixels than this are refused before they are decoded."""
+    """Images with more pixels than this are refused before they are decoded."""
     shuffle: bool = True
-    """Ask the samples in another order in every epoch."""
+    """Shuffle the samples again in every epoch; false: keep the order of the files."""
 
     @model_validator(mode="after")
     def _prepare_writes_a_file(self) -> "DataConfig":
         if self.prepare is not None and not isinstance(self.train, Path):
-            raise ValueError("prepare writes the file that train names: give train as a path")
+            raise ValueError("prepare writes the file train: give train as one path, not sources")
         return self
 
     def train_sources(self) -> tuple[SourceConfig, ...]:
@@ -83,48 +84,49 @@ def _sources(questions: Path | SourceConfig | tuple[SourceConfig, ...]) -> tuple
 
 
 class NoiseConfig(Section):
-    """Distorted images for the sampler only (NoisyRollout, arXiv 2504.13055)."""
+    """Noise on images, for the sampler only (NoisyRollout, arXiv 2504.13055)."""
 
     share: Fraction = 0.0
-    """Share of a group's orders that are sampled with distorted images; 0 is off."""
+    """Share of a group's orders that are sampled with noisy images; 0: off."""
     strength: Fraction = 0.1
-    """Standard deviation of the Gaussian noise at the start, as a share of the range of values."""
+    """Standard deviation of the Gaussian noise at the start; 1 is the full range of pixel
+    values."""
     schedule: Literal["sigmoid", "linear", "constant"] = "sigmoid"
     """How the strength falls over training."""
 
 
 class PermutationConfig(Section):
-    """The order groups: how many orders, and how often they differ."""
+    """How many orders of its images a group has, and how often they are permuted."""
 
     n_s: int = Field(default=1, ge=0)
-    """Permuted copies beside the original order; 0 is plain GRPO."""
+    """Permuted orders of a group, beside the original one; 0: plain GRPO."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
-    """How the probability of permuting falls over training; linear: ``1 - t/T``, cosine:
-    ``(1 + cos(pi t/T)) / 2``."""
+    """How the probability of permuting falls from ``alpha`` over training; linear: times
+    ``1 - t/T``, cosine: times ``(1 + cos(pi t/T)) / 2``."""
     alpha: Fraction = 1.0
-    """The probability of permuting at the start."""
+    """Probability of permuting at the start; 0: never."""
     noise: NoiseConfig = NoiseConfig()
 
 
 class SamplingConfig(Section):
-    """How responses are drawn."""
+    """How responses are sampled."""
 
     n: Count = 6
-    """Responses for each order."""
+    """Responses for each order of a group."""
     temperature: Positive = 1.0
-    """Logits are divided by it, in the sampler and in the loss alike."""
+    """Divides the logits, in the sampler and in the loss alike."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Sample from the smallest set of tokens with this much probability."""
+    """Sample from the smallest set of tokens with this total probability; 1: from all tokens."""
     max_tokens: Count = 2048
-    """The longest response."""
+    """Longest response, in tokens; longer ones are cut off."""
 
 
 class EvalConfig(Section):
-    """The evaluation before and after training, greedy."""
+    """The evaluation before and after training; it decodes greedily."""
 
     orders: Count = 6
-    """Orders of each held-out question, the original one among them."""
+    """Orders of each held-out question, including the original one."""
     max_tokens: Count = 2048
-    """The longest answer."""
+    """Longest answer, in tokens; longer ones are cut off."""
     timeout_s: Positive = 7200.0
-    """The longest one evaluation may take."""
+    """Longest time for one evaluation."""

@@ -17,26 +17,26 @@ from shared.config.trainer import TrainerConfig
 
 
 class LauncherConfig(Section):
-    """`perl-rl launch`: every service on this machine."""
+    """`perl-rl launch`, which runs every service on this machine."""
 
     max_restarts: int = Field(default=3, ge=0)
-    """How often a service that died (or Redis) is started again within ``restart_window_s``."""
+    """How often a dead service (or Redis) is restarted within ``restart_window_s``; 0: never."""
     restart_window_s: Positive = 600.0
-    """Deaths further apart than this are no reason to give up."""
+    """Restarts longer ago than this are not counted."""
     stop_timeout_s: Positive = 30.0
-    """What a process gets between SIGTERM and SIGKILL."""
+    """Time between SIGTERM and SIGKILL for a process that has to stop."""
     share_gpus: bool = False
-    """Let rollout nodes and trainer ranks use the same GPUs when there are too few for each to
-    have its own; lower ``rollout.engine.gpu_memory_utilization`` with it."""
+    """Let rollout nodes and trainer ranks share GPUs when there are too few for each to have its
+    own; lower ``rollout.engine.gpu_memory_utilization`` too."""
 
 
 class Config(Section):
     """Everything one run needs."""
 
     run: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
-    """Name of the run; its keys in Redis start with it."""
+    """Name of the run; all its keys in Redis start with it."""
     seed: int = Field(default=0, ge=0)
-    """Data order, permutations and sampling derive from it."""
+    """Decides the order of the data, the permutations and the sampling."""
     redis: RedisConfig = RedisConfig()
     security: SecurityConfig = SecurityConfig()
     model: ModelConfig
@@ -80,8 +80,8 @@ class Config(Section):
         ranks = trainer.ranks * trainer.hosts
         if minibatch % ranks:
             raise ValueError(
-                f"a minibatch of {minibatch} groups cannot be shared evenly by {ranks} ranks "
-                "(trainer.ranks times trainer.hosts)"
+                f"a minibatch of {minibatch} groups cannot be split evenly over {ranks} ranks "
+                "(trainer.ranks * trainer.hosts)"
             )
         return self
 

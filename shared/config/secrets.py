@@ -1,6 +1,6 @@
-"""Which settings are secret, so that they stay out of what a run writes.
+"""Finds the secret settings, so that a run does not write them into its files and logs.
 
-A field that its section does not show (``repr=False``) is a secret; of an address, its password is.
+A field with ``repr=False`` is secret; if its value is an address, only the password is.
 """
 
 from typing import Any
@@ -10,20 +10,20 @@ from shared.config.section import Section
 
 _PREFIX = "PERL_SECRET_"
 _SHORTEST_HIDDEN = 4
-"""Characters; hiding shorter words would make logs unreadable and protect nothing."""
+"""In characters; hiding shorter words would make logs unreadable and protect nothing."""
 
 
 def secret_words(config: Section) -> frozenset[str]:
-    """What must stand in no log: tokens, keys and passwords, as they are written and as sent."""
+    """Tokens, keys and passwords that must not be logged, as written and with %-codes decoded."""
     found = {word for word in _words(config).values() if len(word) >= _SHORTEST_HIDDEN}
     return frozenset(found | {unquote(word) for word in found})
 
 
 def without_secrets(config: Section) -> tuple[dict[str, Any], dict[str, str]]:
-    """The configuration as plain values with ``${PERL_SECRET_...}`` for each secret.
+    """The configuration as plain values, with each secret replaced by ``${PERL_SECRET_...}``.
 
     Returns:
-        The values, and each variable's secret.
+        The values, and the secret of each variable.
     """
     content, secrets = config.model_dump(mode="json"), {}
     for key, word in _words(config).items():
@@ -38,7 +38,7 @@ def without_secrets(config: Section) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _words(section: Section, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
-    """Place of each secret that is set to what of it is secret."""
+    """Key path of each secret that is set, with its secret part."""
     found: dict[tuple[str, ...], str] = {}
     for name, field in type(section).model_fields.items():
         value, place = getattr(section, name), (*above, name)
@@ -51,9 +51,9 @@ def _words(section: Section, above: tuple[str, ...] = ()) -> dict[tuple[str, ...
 
 
 def _password(address: str) -> str:
-    """The password in an address as it is written there; empty when there is none.
+    """The password in an address, as written; empty without one.
 
-    Redis' addresses may name it behind a question mark too: then all that stands there is secret.
+    A Redis address may have its password after a question mark: then all of that part is secret.
     """
     parts = urlsplit(address)
     return parts.password or parts.query

@@ -1,4 +1,4 @@
-"""What every part of the configuration is made of."""
+"""The base class and the number types of all parts of the configuration."""
 
 from typing import Annotated
 
@@ -12,5 +12,5 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """Base of every part of the configuration."""
 
-    # The text under each field becomes its description in docs/configuration.md.
+    # docs/configuration.md takes the description of a key from the text under its field.
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -1,4 +1,4 @@
-"""One set of questions on disk: where it lies, in which format, and its share of a mixture."""
+"""One set of questions on disk: its place, its format, and its share of a mixture."""
 
 from pathlib import Path
 from typing import Literal
@@ -8,16 +8,16 @@ from pydantic import Field, model_validator
 from shared.config.section import Positive, Section
 
 FormatName = Literal["samples", "verl", "easyr1", "mantis", "geometry3k", "mmk12", "virl39k"]
-"""The formats there are; `shared/formats/__init__.py` reads them, docs/data.md describes them."""
+"""All formats; `shared/formats/__init__.py` reads them, docs/data.md describes them."""
 
 
 class SourceKeys(Section):
-    """Which columns hold what, for format `easyr1`."""
+    """Names of the columns, for format `easyr1`."""
 
     prompt: str | None = None
-    """Column of the question; default: `problem`, or `prompt` where there is no `problem`."""
+    """Column of the question; default: `problem`, or `prompt` in a row without `problem`."""
     images: str = "images"
-    """Column of the image or list of images; a row without it is text only."""
+    """Column of the image or list of images; a row without this column is text only."""
     answer: str = "answer"
     """Column of the gold answer."""
 
@@ -30,25 +30,27 @@ class SourceConfig(Section):
     format: FormatName = "samples"
     """The shape of the rows; docs/data.md shows each."""
     name: str | None = Field(default=None, pattern=r"^[\w.-]+$")
-    """Put before the ids of the samples, and named in the log; needed only where two sources
-    would give the same ids."""
+    """Name in the log and prefix of the samples' ids; needed only when two sources have the same
+    ids."""
     weight: Positive = 1.0
-    """Share of this source among the groups, relative to the other sources' weights."""
+    """Share of the groups that come from this source, relative to the weights of the others."""
     split: str | None = None
-    """Of a folder's shards, only those named after this split, such as `train` or `test`."""
+    """Read only the shards of a folder that are named after this split, for example `train`; empty:
+    all."""
     skip_bad_rows: bool = False
-    """Leave out rows that do not fit, and log how many for each reason; default: refuse them."""
+    """Skip rows that do not fit and log how many for each reason; false: the first one is an
+    error."""
     image_dir: Path | None = None
-    """Folder that relative image paths are looked up in; default: the folder of the data file."""
+    """Folder of relative image paths; default: the folder of the data file."""
     subsets: tuple[str, ...] = ()
-    """For format `mantis`: only rows whose `source` is one of these; empty: all."""
+    """For format `mantis`: read only rows with one of these in `source`; empty: all."""
     keys: SourceKeys = SourceKeys()
-    """For format `easyr1`: which columns hold what."""
+    """For format `easyr1`: the names of the columns."""
 
     @model_validator(mode="after")
     def _settings_fit_the_format(self) -> "SourceConfig":
         if self.subsets and self.format != "mantis":
-            raise ValueError(f"subsets belong to format mantis, not {self.format}")
+            raise ValueError(f"subsets is only for format mantis, not {self.format}")
         if self.keys != SourceKeys() and self.format != "easyr1":
-            raise ValueError(f"keys belong to format easyr1, not {self.format}")
+            raise ValueError(f"keys is only for format easyr1, not {self.format}")
         return self

@@ -10,11 +10,12 @@ from shared.config.section import Count, Fraction, Positive, Section
 
 
 class SelectionConfig(Section):
-    """Training on a part of each group's responses (PODS, arXiv 2504.13818)."""
+    """Trains on a part of each group's responses (PODS, arXiv 2504.13818)."""
 
     keep: int | None = Field(default=None, ge=2)
-    """So many responses of a group are trained on, those whose rewards vary most; default: all of
-    its ``(n_s + 1) * n``. With ``objective.advantage: per_order``, as many of each order."""
+    """Responses of a group that are trained on: those whose rewards vary most, and with
+    ``objective.advantage: per_order`` equally many of each order; default: all
+    ``(n_s + 1) * n``."""
 
 
 class OptimizerConfig(Section):
@@ -23,26 +24,26 @@ class OptimizerConfig(Section):
     learning_rate: Positive = 1e-6
     """Constant after the warm-up."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Updates over which the learning rate rises to its value."""
+    """Updates over which the learning rate rises from zero; 0: no warm-up."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """For matrices; biases and norms are not decayed."""
+    """Weight decay of matrices; biases and norms are never decayed."""
     beta1: Fraction = 0.9
-    """Decay of the mean of gradients."""
+    """Decay of the running mean of gradients."""
     beta2: Fraction = 0.999
-    """Decay of the mean of squared gradients."""
+    """Decay of the running mean of squared gradients."""
     grad_clip: Positive = 1.0
-    """The largest norm of the gradient of one update."""
+    """Largest gradient norm of one update; a larger gradient is scaled down to it."""
     offload: bool = False
-    """Keep the optimizer's state in host memory."""
+    """Keep the optimizer's state in host memory instead of on the GPU."""
 
 
 class CheckpointConfig(Section):
-    """When the trainer's state is written, and how much of it is kept."""
+    """When the trainer writes its state, and how many copies it keeps."""
 
     every_steps: Count = 100
-    """Steps between two checkpoints; one is written at the end in any case."""
+    """Steps between two checkpoints; the last step always writes one."""
     keep: Count = 2
-    """Checkpoints that are kept, the newest ones."""
+    """How many checkpoints are kept, the newest ones."""
 
 
 class TrainerConfig(Section):
@@ -53,12 +54,12 @@ class TrainerConfig(Section):
     port: int = Field(default=8000, ge=0, le=65_535)
     """Port of status, control and weights."""
     public_url: str | None = None
-    """Where rollout nodes reach the trainer; default: ``http://host:port``."""
+    """Address at which rollout nodes reach the trainer; default: ``http://host:port``."""
     ranks: Count = 1
     """DeepSpeed processes on each host."""
     hosts: Count = 1
-    """Hosts with ranks; beside the trainer's own, each runs ``perl-rl trainer join`` and sees the
-    same run folder."""
+    """Hosts with ranks; each worker host runs ``perl-rl trainer join`` and sees the same run
+    folder as the trainer's host."""
     rendezvous: str = Field(default="127.0.0.1:29400", pattern=r"^[^:\s]+:\d{1,5}$")
     """Address on the trainer's host where the ranks of several hosts find each other."""
     steps: Count = 100
@@ -66,42 +67,44 @@ class TrainerConfig(Section):
     groups_per_step: Count = 128
     """Groups that one policy version is trained on."""
     minibatch_groups: Count | None = None
-    """Groups for one optimizer update; default: all of a step's."""
+    """Groups for one optimizer update; default: all groups of a step."""
     max_staleness: int = Field(default=1, ge=0)
-    """A group is trained while ``current step - oldest sampling version`` is at most this."""
+    """Largest ``current step - oldest sampling version`` of a group that is trained on; 0: only
+    groups of the current version."""
     max_dropped_per_step: Count | None = None
-    """The run ends when more groups are dropped before one step is full; default: 50 times
+    """The run ends when more groups than this are dropped before a step is full; default: 50 times
     ``groups_per_step``."""
     zero_stage: Literal[0, 1, 2, 3] = 1
-    """What the ranks shard: 1 optimizer state, 2 gradients too, 3 parameters too."""
+    """What the ranks shard; 0: nothing, 1: optimizer state, 2: also gradients, 3: also
+    parameters."""
     micro_batch_tokens: Count = 16_384
-    """Tokens, padding included, that the language model computes at once."""
+    """Tokens, including padding, in one pass of the language model."""
     gradient_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them."""
+    """Compute activations again in the backward pass: less memory, slower steps."""
     freeze_vision: bool = False
     """Do not train the vision tower."""
     attention: Literal["sdpa", "eager"] = "sdpa"
-    """The trainer's attention; group packing needs one that takes a mask."""
+    """Attention of the trainer; group packing needs one that accepts a mask."""
     groups_timeout_s: Positive = 1800.0
-    """The longest wait for a full batch of scored groups."""
+    """Longest wait for a full batch of scored groups."""
     start_timeout_s: Positive = 1800.0
-    """From the start of the ranks to the first published weights, and to ``start_nodes`` ready
-    rollout nodes; also the longest that a further host waits for the trainer to answer."""
+    """Longest time from the start of the ranks until the first weights are published and
+    ``start_nodes`` rollout nodes are ready; also how long a worker host waits for the trainer."""
     start_nodes: int | None = Field(default=None, ge=0)
     """Rollout nodes that must be ready before the first group is issued; default: all that the
-    launcher starts, elsewhere none (prompts wait in the queue)."""
+    launcher starts, or 0 without the launcher (prompts wait in the queue)."""
     stall_after_s: Positive = 300.0
-    """A stage that has work and gets nowhere for this long is named as stalled: in the log, in
-    ``status`` and in the metrics."""
+    """A stage that has work but makes no progress for this long is reported as stalled in the log,
+    in ``status`` and in the metrics."""
     drain_timeout_s: Positive = 60.0
-    """How long the ranks may take to end when they are told to stop."""
+    """How long stopping ranks may take to end."""
     serve_after_end: bool = False
-    """After the last step, go on serving status and the final weights until told to stop: for an
-    orchestrator that starts whatever ends again."""
+    """Keep serving status and the final weights after the last step until told to stop: for an
+    orchestrator that restarts every process that ends."""
     max_restarts: int = Field(default=3, ge=0)
-    """How often failed ranks are started again from the same checkpoint."""
+    """How often failed ranks are restarted from the same checkpoint; 0: never."""
     collective_timeout_s: Positive = 1800.0
-    """The longest one rank waits for the others."""
+    """Longest time that one rank waits for the others."""
     objective: ObjectiveConfig = ObjectiveConfig()
     selection: SelectionConfig = SelectionConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -1,7 +1,7 @@
-"""The formats that questions lie in on disk, and one function that streams them as `Sample`s.
+"""Reads questions on disk, in several formats, as `Sample`s.
 
-A format is one module with a function ``read(row, reading)`` that yields the samples of a row or
-raises `BadRow`, and one line here and in ``shared/config/source.py``.
+A format is a module with a function ``read(row, reading)`` that yields the samples of a row or
+raises `BadRow`, and one line each here and in ``shared/config/source.py``.
 """
 
 import logging
@@ -50,13 +50,13 @@ FORMATS: dict[FormatName, Callable[[Row, Reading], Iterator[Sample]]] = {
 
 @dataclass
 class RowCounts:
-    """What became of a source's rows."""
+    """How many samples a source gave, and which rows were skipped."""
 
     samples: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-    """Rows left out, by reason."""
+    """Skipped rows by reason."""
     examples: dict[str, str] = field(default_factory=dict)
-    """The first such row of each reason, in one line with file, row and column."""
+    """For each reason the error of the first row: one line with file, row and column."""
 
     def line(self) -> str:
         """The counts in one line."""
@@ -68,20 +68,20 @@ class RowCounts:
 
 @dataclass(frozen=True)
 class Located:
-    """A sample and the row it comes from."""
+    """A sample and the file and row it comes from."""
 
     sample: Sample
     file: Path
     row: int
 
     def place(self) -> str:
-        """Where it stands, for messages."""
+        """File, row and id, for messages."""
         return f"{self.file}, row {self.row}, sample '{self.sample.id}'"
 
 
 @dataclass(frozen=True)
 class SourceSize:
-    """The part of the samples that one source has given, and its weight among the sources."""
+    """How many samples one source has, and its weight among the sources."""
 
     name: str
     weight: float
@@ -95,24 +95,24 @@ class Loaded:
     located: list[Located]
     sizes: list[SourceSize]
     notes: list[str]
-    """For each source in a foreign format, or with rows left out: what became of its rows."""
+    """Row counts of each source that has another format than `samples` or skipped rows."""
 
     @property
     def samples(self) -> list[Sample]:
-        """The samples alone."""
+        """The samples without their places."""
         return [one.sample for one in self.located]
 
 
 def stream(source: SourceConfig, pictures: ImageFolder, counts: RowCounts) -> Iterator[Located]:
-    """The samples of `source`, in order of its files and rows, with ids of their own.
+    """The samples of `source` with unique ids, in the order of its files and rows.
 
     Args:
-        pictures: where pictures that lie inside the files are kept.
-        counts: is filled in on the way.
+        pictures: folder for images that are stored inside the files.
+        counts: updated while the samples are read.
 
     Raises:
-        UserError: when there are no files, or a row does not fit (`BadRow`) and the source does
-            not allow to skip it.
+        UserError: when there are no files, or when a row does not fit (`BadRow`) and the source
+            does not skip bad rows.
     """
     read, reading = FORMATS[source.format], Reading(source, pictures)
     files = find_files(source.path, source.split)
@@ -133,7 +133,7 @@ def stream(source: SourceConfig, pictures: ImageFolder, counts: RowCounts) -> It
 
 
 class _Names:
-    """Gives samples their ids: their own, or one of their place, ``nlvr2/train-0:17``."""
+    """Gives samples their ids: the one in the row, or else file and row: ``nlvr2/train-0:17``."""
 
     def __init__(self, prefix: str | None, root: Path) -> None:
         self._prefix = prefix
@@ -141,7 +141,7 @@ class _Names:
         self._seen: dict[str, str] = {}
 
     def give(self, found: list[Sample], row: Row) -> list[Sample]:
-        """The samples of a row with ids; the second question of a row ends in ``#2``."""
+        """The samples of a row with their ids; a row's second question gets the suffix ``#2``."""
         place = f"{row.file.relative_to(self._root).with_suffix('')}:{row.number}"
         named = []
         for number, sample in enumerate(found, start=1):
@@ -161,12 +161,12 @@ def load(
     default_folder: Path,
     progress: Callable[[str], None] = lambda doing: None,
 ) -> Loaded:
-    """All samples of `sources` (``data.train_sources()``), with the counts of each in the log.
+    """All samples of `sources` (``data.train_sources()``); logs the row counts of each source.
 
     Args:
-        progress: is told now and then how far the reading is.
-        default_folder: keeps the pictures that lie inside the files, unless ``data.image_folder``
-            names another; several services may share it.
+        default_folder: folder for images that are stored inside the files, when
+            ``data.image_folder`` is empty; several services may share it.
+        progress: called now and then with a line that says how far the reading is.
 
     Raises:
         UserError: naming file, row and column of the first row that does not fit.
@@ -181,7 +181,7 @@ def load(
             if counts.samples % _SAID_EVERY == 0:
                 progress(f"{source.path}: {counts.line()}")
         if counts.samples == 0:
-            raise UserError(f"{source.path}: holds no samples ({counts.line()})")
+            raise UserError(f"{source.path}: no samples found ({counts.line()})")
         if counts.skipped or source.format != "samples":
             loaded.notes.append(f"{source.path}: {counts.line()}")
             logger.info("%s", loaded.notes[-1])
@@ -197,6 +197,6 @@ def _refuse_repeated_ids(located: list[Located]) -> None:
         other = seen.setdefault(one.sample.id, one)
         if other is not one:
             raise UserError(
-                f"{one.place()}: {other.file}, row {other.row} has the same id; give the sources "
-                "different names (name: ...)"
+                f"{one.place()}: {other.file}, row {other.row} has the same id; give each source "
+                "its own name (name: ...)"
             )

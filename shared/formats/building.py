@@ -1,4 +1,4 @@
-"""From the parts of a row to its `Sample`: tags, answer, and the order rule where it is known."""
+"""Builds the `Sample` of a row: image tags, answer, and the order rule where it is known."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,26 +19,26 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a format needs beside the row: the source's settings, and where its pictures go."""
+    """What a format needs besides the row: the source's settings and the folder of images."""
 
     source: SourceConfig
     pictures: ImageFolder
 
     def images(self, row: Row, column: str) -> tuple[str, ...]:
-        """The picture files of `column`; none where the row has no such column.
+        """The image files of `column`; none when the row does not have the column.
 
         Raises:
-            BadRow: when one does not exist or does not decode.
+            BadRow: when an image does not exist or cannot be decoded.
         """
         base = self.source.image_dir or row.file.parent
         return self.pictures.files(row.values.get(column), row, column, base)
 
 
 def build_flat(row: Row, reading: Reading, columns: Columns, images: str, source: str) -> Sample:
-    """The sample of a row with a question, an answer and images in one column each.
+    """The sample of a row whose question, answer and images each have their own column.
 
     Raises:
-        BadRow: when a column is missing or does not fit.
+        BadRow: when a column is missing or has the wrong content.
     """
     return build(
         row,
@@ -51,7 +51,7 @@ def build_flat(row: Row, reading: Reading, columns: Columns, images: str, source
 
 
 def part_of(data_set: str, row: Row, column: str) -> str:
-    """The source of a row: the data set, and of it the part that `column` names, if any."""
+    """The source of a row: the data set, followed by its part if `column` names one."""
     part = row.values.get(column)
     return f"{data_set}/{part}" if isinstance(part, str) and part else data_set
 
@@ -65,19 +65,19 @@ def build(
     source: str,
     fallback: Fallback = "math",
 ) -> Sample:
-    """The sample of one question; its id is left to `stream`.
+    """The sample of one question, with an empty id that `stream` fills in.
 
-    Where every option A, B, ... is one of the images, the answer moves with them (order rule
-    ``letter``) and the other images are fixed. Of any other question nobody has judged yet what
-    moving the images does: no order rule.
+    When the options A, B, ... are all images, the answer moves with them (order rule ``letter``)
+    and the other images are fixed. Any other question gets no order rule: how its answer depends
+    on the order is unknown.
 
     Raises:
-        BadRow: when tags and images do not match, or the answer is an option that is not there.
+        BadRow: when tags and images do not match, or the answer is an option that does not exist.
     """
     question, images = with_tags(question, images, row, columns.question)
     text, kind = gold(answer, question, fallback)
     if not text:
-        raise row.bad(columns.answer, "is empty", "holds nothing in its box")
+        raise row.bad(columns.answer, "is empty", "has an empty box")
     order, fixed = _order(question, text, kind, len(images), row, columns.answer)
     return Sample(
         id="",
@@ -98,5 +98,7 @@ def _order(
     if options is None:
         return None, ()
     if ord(answer) - ord("A") >= len(options):
-        raise row.bad(column, "names no option", f"'{answer}' is none of {len(options)} options")
+        raise row.bad(
+            column, "names no option", f"'{answer}' is not one of the {len(options)} options"
+        )
     return "letter", tuple(index for index in range(images) if index not in options)

@@ -1,4 +1,4 @@
-"""EasyR1: flat rows of a prompt, images and an answer, in columns that the user names."""
+"""EasyR1: flat rows with a prompt, images and an answer; `keys` names the columns."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
-"""Mantis-Instruct: ``id, images, source`` and a conversation, in both published shapes.
+"""Mantis-Instruct: ``id, images, source`` and a conversation, in both published forms.
 
-``conversation=[{role, content}]`` in parquet, ``conversations=[{from, value}]`` in the raw JSON.
+Parquet has ``conversation=[{role, content}]``, the raw JSON ``conversations=[{from, value}]``.
 """
 
 import re
@@ -20,10 +20,10 @@ _OTHER_PLACE = re.compile(
 
 
 def read(row: Row, reading: Reading) -> Iterator[Sample]:
-    """The row's samples: one for each question, when all images belong to the first of them.
+    """The row's samples: one for each question when all images belong to the first question.
 
-    Later questions are then asked on their own, with the images before them. Where later turns
-    bring images, only the first question is taken.
+    Each later question is then a sample of its own with the same images. When later turns bring
+    images, only the first question is used.
     """
     source = row.text("source") if row.values.get("source") is not None else _subset(row, reading)
     if reading.source.subsets and source not in reading.source.subsets:
@@ -43,19 +43,19 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
 
 
 def _subset(row: Row, reading: Reading) -> str:
-    """Raw JSON says the subset by its file: ``nlvr2/train.json``."""
+    """The subset of raw JSON, which only the folder's name gives: ``nlvr2/train.json``."""
     return reading.source.name or row.file.parent.name
 
 
 def _pairs(turns: list[Turn], row: Row, column: str) -> list[tuple[str, str]]:
-    """Question and answer of each round."""
+    """Question and answer of each pair of turns."""
     roles = [turn.role for turn in turns]
     if not turns or roles != ["user", "assistant"] * (len(turns) // 2):
         shown = ", ".join(roles[:6]) or "none"
         raise row.bad(
             column,
             "turns do not alternate",
-            f"must alternate between user and assistant; the roles are: {shown}",
+            f"turns must alternate between user and assistant; the roles are: {shown}",
         )
     return [
         (question.text, answer.text)
@@ -64,7 +64,7 @@ def _pairs(turns: list[Turn], row: Row, column: str) -> list[tuple[str, str]]:
 
 
 def _with_order(sample: Sample) -> Sample:
-    """The order rule of the subsets whose images have a known part in the question."""
+    """The sample with its order rule, for the subsets whose images have a known role."""
     if sample.source == "nlvr2":
         return _statement_about_two(sample)
     if sample.source == "dreamsim":
@@ -73,10 +73,10 @@ def _with_order(sample: Sample) -> Sample:
 
 
 def _statement_about_two(sample: Sample) -> Sample:
-    """NLVR2: whether a statement holds for a pair stays so when they swap places.
+    """NLVR2: a statement about a pair of images stays true or false when they swap places.
 
-    It has to name them, if at all, as "the left image", which the permutation engine sees. A
-    statement with another "left" or "second" is left without a rule.
+    It may name them as "the left image", which the permutation engine rewrites. A statement with
+    any other "left" or "second" gets no rule.
     """
     rest = _NAMED_IMAGE.sub("", sample.question)
     if len(sample.images) != 2 or _OTHER_PLACE.search(rest):
@@ -85,7 +85,7 @@ def _statement_about_two(sample: Sample) -> Sample:
 
 
 def _reference_and_two_options(sample: Sample) -> Sample:
-    """DreamSim: the reference stands first, the options A and B behind it."""
+    """DreamSim: the reference comes first, then the options A and B."""
     is_letter = sample.kind == "letter" or re.fullmatch(r"[AB]", sample.answer)
     if len(sample.images) != 3 or not is_letter or sample.answer not in ("A", "B"):
         return sample

@@ -1,4 +1,4 @@
-"""MMK12: ``id, question, answer, subject, image``, one image a question."""
+"""MMK12: ``id, question, answer, subject, image``, one image per question."""
 
 from collections.abc import Iterator
 

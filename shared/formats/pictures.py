@@ -1,6 +1,6 @@
-"""Pictures of data rows as files: bytes are kept under their SHA-256, paths are looked up.
+"""Turns the images of data rows into files: bytes are stored by SHA-256, paths are looked up.
 
-Wherever samples come from, ``Sample.images`` are paths of files that are known to be pictures.
+So ``Sample.images`` of every format are paths of files whose headers have been checked.
 """
 
 import io
@@ -17,10 +17,10 @@ from shared.images import FORMATS, decode_image, digest
 
 
 class ImageFolder:
-    """A folder of pictures by content, shared by everybody who reads the same data.
+    """A folder of images named by content, shared by all processes that read the same data.
 
-    A file in it has been decoded once, and appears whole or not at all: several processes may fill
-    the folder at the same time, and what is there is not written again.
+    Each file was decoded once before it was stored, and appears whole or not at all, so several
+    processes may fill the folder at the same time. An existing file is not written again.
     """
 
     def __init__(self, folder: Path, max_pixels: int) -> None:
@@ -28,13 +28,13 @@ class ImageFolder:
         self._max_pixels = max_pixels
 
     def files(self, value: Any, row: Row, column: str, base: Path) -> tuple[str, ...]:
-        """The picture files of a cell: one picture, a list of them, or nothing.
+        """The image files of a cell with one image, a list of images, or nothing.
 
-        A picture is bytes, a path (relative to `base`), a mapping with ``bytes``, ``path`` or
+        An image is bytes, a path (relative to `base`), a mapping with ``bytes``, ``path`` or
         ``image``, or a Pillow image.
 
         Raises:
-            BadRow: when one is something else, does not exist or does not decode.
+            BadRow: when an image is something else, does not exist or cannot be decoded.
         """
         if value is None:
             return ()
@@ -45,7 +45,7 @@ class ImageFolder:
         if isinstance(cell, dict):
             held = [cell[key] for key in ("bytes", "image", "path") if cell.get(key) is not None]
             if not held:
-                raise row.bad(column, "holds no picture", "has neither bytes, nor image, nor path")
+                raise row.bad(column, "has no image", "has none of the keys bytes, image, path")
             cell = held[0]
         if isinstance(cell, bytes | bytearray):
             return self._keep(bytes(cell), row, column)
@@ -56,17 +56,17 @@ class ImageFolder:
         if isinstance(cell, str) and cell:
             return self._find(cell, row, column, base)
         raise row.bad(
-            column, "is no picture", f"must be bytes, a path or a picture, not {_kind(cell)}"
+            column, "is not an image", f"must be bytes, a path or an image, not {_kind(cell)}"
         )
 
     def _keep(self, data: bytes, row: Row, column: str) -> str:
-        suffix = self._look(io.BytesIO(data), "picture", row, column)
+        suffix = self._look(io.BytesIO(data), "the image", row, column)
         file = self._folder / f"{digest(data)}.{suffix}"
         if not file.exists():
             try:
                 decode_image(data, "here", self._max_pixels)
             except UserError as error:
-                raise row.bad(column, "does not decode", str(error)) from None
+                raise row.bad(column, "cannot be decoded", str(error)) from None
             self._folder.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex}.partial")
             partial.write_bytes(data)
@@ -76,22 +76,24 @@ class ImageFolder:
     def _find(self, path: str, row: Row, column: str, base: Path) -> str:
         file = base / path.removeprefix("file://")
         if not file.is_file():
-            raise row.bad(column, "has no image file", f"no image file {file}; see image_dir")
+            problem = f"no image file {file}; check the path and image_dir"
+            raise row.bad(column, "has no image file", problem)
         self._look(file, str(file), row, column)
         return str(file)
 
     def _look(self, file: Path | io.BytesIO, name: str, row: Row, column: str) -> str:
-        """The format of a picture whose header can be read and says that it is not too large."""
+        """The format of an image, as a file suffix; checks the header and the size in it."""
         try:
             with Image.open(file, formats=FORMATS) as picture:
                 width, height = picture.size
                 suffix = (picture.format or "").lower()
         except UnidentifiedImageError:
             raise row.bad(
-                column, "is in no known picture format", f"{name} is in no known picture format"
+                column, "has an unknown image format", f"{name} has an unknown image format"
             ) from None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise row.bad(column, "does not decode", f"{name} does not decode ({error})") from None
+            problem = f"{name} cannot be decoded ({error})"
+            raise row.bad(column, "cannot be decoded", problem) from None
         if width * height > self._max_pixels:
             raise row.bad(
                 column,

@@ -1,8 +1,7 @@
-"""Rows of data files on this machine: parquet, JSON or JSON lines, one file or many shards.
+"""Reads the rows of data files on this machine: parquet, JSON or JSON lines, one file or shards.
 
-Parquet is streamed by the `datasets` library. JSON is read here: that library gives a column one
-type for all rows, so that one row of another shape changes the others, and a broken line ends the
-file.
+The `datasets` library streams parquet. JSON is read here, because that library gives a column one
+type for all rows (so a row of another shape changes the others) and stops at a broken line.
 """
 
 import json
@@ -21,10 +20,10 @@ _SPLIT = re.compile(r"(train|test|testmini|val|validation|dev)(?=[-._]|$)")
 
 
 class BadRow(UserError):
-    """A row that does not fit its format: says file, row and column.
+    """A row that does not fit its format; the message names file, row and column.
 
     Attributes:
-        reason: a few words that such rows are counted under.
+        reason: a few words, the same for all rows with this problem, to count them by.
     """
 
     def __init__(self, file: Path, row: int, column: str, reason: str, problem: str) -> None:
@@ -34,34 +33,39 @@ class BadRow(UserError):
 
 @dataclass(frozen=True)
 class Row:
-    """One row, and where it stands."""
+    """One row, with its file and number."""
 
     file: Path
     number: int
-    """Counted from 1 within the file; of JSON lines, the line."""
+    """Counted from 1 within the file; the line number in JSON lines."""
     values: dict[str, Any]
 
     def bad(self, column: str, reason: str, problem: str | None = None) -> BadRow:
-        """The error to raise when `column` does not fit; `reason` is the same for all alike."""
+        """The error to raise when `column` does not fit.
+
+        Args:
+            reason: the same for all rows with this problem.
+            problem: what is wrong with this row; default: `reason`.
+        """
         return BadRow(self.file, self.number, column, reason, problem or reason)
 
     def value(self, column: str) -> Any:
-        """What stands in `column`, which must be there.
+        """The value of `column`.
 
         Raises:
-            BadRow: when the row has no such column, or nothing in it.
+            BadRow: when the row does not have the column, or its value is null.
         """
         value = self.values.get(column)
         if value is None:
             known = ", ".join(sorted(self.values))[:200]
-            raise self.bad(column, "is missing", f"is missing; the row has {known}")
+            raise self.bad(column, "is missing", f"is missing; the row has columns {known}")
         return value
 
     def cell(self, column: str) -> Any:
-        """As `value`, but there may be nothing in it: None.
+        """As `value`, but the value may be None.
 
         Raises:
-            BadRow: when the row has no such column.
+            BadRow: when the row does not have the column.
         """
         return self.values[column] if column in self.values else self.value(column)
 
@@ -69,10 +73,10 @@ class Row:
         """The text (or number, as text) in `column`, without white space around it.
 
         Args:
-            empty: whether there may be nothing in it: "".
+            empty: allow null and empty text, and return "" for them.
 
         Raises:
-            BadRow: when it is missing, empty or something else.
+            BadRow: when the value is missing, empty or neither text nor a number.
         """
         value = self.cell(column) if empty else self.value(column)
         return "" if empty and value in (None, "") else self.as_text(value, column)
@@ -81,41 +85,41 @@ class Row:
         """The text in `column`, which must be one of `allowed`.
 
         Raises:
-            BadRow: when it is another.
+            BadRow: when it is not.
         """
         value = self.text(column)
         if value not in allowed:
-            raise self.bad(column, f"'{value[:60]}' is none of {', '.join(allowed)}")
+            raise self.bad(column, f"'{value[:60]}' is not one of {', '.join(allowed)}")
         return value
 
     def items(self, column: str) -> list[Any]:
-        """The list in `column`; nothing there is an empty one.
+        """The list in `column`; null is an empty list.
 
         Raises:
-            BadRow: when it is something else.
+            BadRow: when the value is not a list.
         """
         value = self.cell(column)
         if value is None:
             return []
         if not isinstance(value, list):
-            raise self.bad(column, "is no list", f"must be a list, not {type(value).__name__}")
+            raise self.bad(column, "is not a list", f"must be a list, not {type(value).__name__}")
         return value
 
     def texts(self, column: str) -> list[str]:
-        """The list of texts in `column`.
+        """The list of texts in `column`, each without white space around it.
 
         Raises:
-            BadRow: when it is something else.
+            BadRow: when the value is not a list of texts.
         """
         values = self.items(column)
         for value in values:
             if not isinstance(value, str):
-                problem = f"must hold texts, not {type(value).__name__}"
-                raise self.bad(column, "holds no texts", problem)
+                problem = f"must be a list of texts, but has a {type(value).__name__}"
+                raise self.bad(column, "is not a list of texts", problem)
         return [value.strip() for value in values]
 
     def as_text(self, value: Any, column: str) -> str:
-        """As `text`, for a value found inside `column`."""
+        """As `text`, for a value inside `column`."""
         if isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)
         if not isinstance(value, str):
@@ -126,13 +130,14 @@ class Row:
 
 
 def find_files(path: Path, split: str | None) -> list[Path]:
-    """The data files at `path` (a file, a folder or a pattern), in order of their names.
+    """The data files at `path` (a file, a folder or a pattern), sorted by name.
 
-    Shards are recognised as a split's by their names (``train-00000-of-00002.parquet``) or their
-    folder's (``test/0000.parquet``).
+    Args:
+        split: only files that are named after this split (``train-00000-of-00002.parquet``) or lie
+            in a folder that is (``test/0000.parquet``).
 
     Raises:
-        UserError: when there is none.
+        UserError: when there are none.
     """
     if path.is_file():
         files = [path]
@@ -144,12 +149,12 @@ def find_files(path: Path, split: str | None) -> list[Path]:
         raise UserError(f"{path}: no such data file or folder")
     unknown = [file for file in files if file.suffix not in SUFFIXES]
     if unknown:
-        raise UserError(f"{unknown[0]}: is none of {', '.join(SUFFIXES)}")
+        raise UserError(f"{unknown[0]}: must end in one of {', '.join(SUFFIXES)}")
     if split is not None:
         files = [file for file in files if split_of(file) == split]
     if not files:
         kind = "" if split is None else f" of split '{split}'"
-        raise UserError(f"{path}: holds no {', '.join(SUFFIXES)} files{kind}")
+        raise UserError(f"{path}: found no {', '.join(SUFFIXES)} files{kind}")
     return files
 
 
@@ -159,7 +164,7 @@ def _glob(pattern: Path) -> list[Path]:
 
 
 def split_of(file: Path) -> str | None:
-    """The split that a file, or its folder, is named after; None without one."""
+    """The split that a file or its folder is named after; None when neither is."""
     for name in (file.name, file.parent.name):
         match = _SPLIT.match(name)
         if match is not None:
@@ -168,10 +173,10 @@ def split_of(file: Path) -> str | None:
 
 
 def read_rows(file: Path) -> Iterator[Row | BadRow]:
-    """The rows of one file, in order; in place of a row that cannot be read, its error.
+    """The rows of one file, in order; for a row that cannot be read, its error instead.
 
     Raises:
-        UserError: when the file cannot be read as a whole.
+        UserError: when the whole file cannot be read.
     """
     readers = {".parquet": _parquet, ".jsonl": _json_lines, ".json": _json}
     for number, values in readers[file.suffix](file):
@@ -179,25 +184,25 @@ def read_rows(file: Path) -> Iterator[Row | BadRow]:
 
 
 def row_of(file: Path, number: int, values: Any) -> Row | BadRow:
-    """The row that `values` are, or the error that says that they are none."""
+    """`values` as a row, or the error when they are not an object."""
     if isinstance(values, dict):
         return Row(file, number, values)
-    return BadRow(file, number, "row", "is no object", "must be an object with columns")
+    return BadRow(file, number, "row", "is not an object", "must be an object with columns")
 
 
 def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
-    # Slow to import: only where parquet is read.
+    # Slow to import, so only when parquet is read.
     import datasets
     import pyarrow
 
-    # It names the file in its own log too, on several lines.
+    # The library would log the same error too, on several lines.
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     number = 0
     try:
         # The library leaves a lock file in its cache even when it caches nothing.
         with tempfile.TemporaryDirectory() as cache:
             stream = datasets.Dataset.from_parquet(str(file), streaming=True, cache_dir=cache)
-        # Pictures as the bytes or paths that lie in the file.
+        # False: images stay the bytes or paths that are in the file.
         for values in stream.decode(False):
             number += 1
             yield number, values
@@ -228,7 +233,7 @@ def _parsed(line: bytes, file: Path, number: int) -> Any:
 
 
 def _json(file: Path) -> Iterator[tuple[int, Any]]:
-    """The items of one list; a file of JSON lines may end in ``.json`` too."""
+    """The items of one list; a file of JSON lines may also be named ``.json``."""
     try:
         with file.open("rb") as stream:
             start = stream.read(1024).lstrip()
@@ -239,15 +244,15 @@ def _json(file: Path) -> Iterator[tuple[int, Any]]:
         return
     whole = read_json(file)
     if not isinstance(whole, list):
-        raise UserError(f"{file}: must hold a list of rows, or one row a line")
+        raise UserError(f"{file}: must be a list of rows, or have one row per line")
     yield from enumerate(whole, start=1)
 
 
 def read_json(file: Path) -> Any:
-    """The one document that a file holds.
+    """The JSON document in a file.
 
     Raises:
-        UserError: when it cannot be read or is no JSON.
+        UserError: when the file cannot be read or is not JSON.
     """
     try:
         return json.loads(file.read_text(encoding="utf-8"))

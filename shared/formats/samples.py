@@ -1,4 +1,4 @@
-"""Our own rows: `shared.sample.Sample` as an object, images as paths."""
+"""The project's own format: each row is a `shared.sample.Sample`, with images as paths."""
 
 from collections.abc import Iterator
 

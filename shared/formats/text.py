@@ -1,9 +1,10 @@
-r"""What the formats' texts have in common: image tags, ``\boxed{}``, kinds of answers, options."""
+r"""Reads the texts of all formats: image tags, ``\boxed{}``, kinds of answers, options."""
 
 import re
 import string
 from typing import Literal
 
+from shared.boxed import last_box
 from shared.formats.rows import Row
 from shared.sample import IMAGE_TAG, AnswerKind
 
@@ -12,8 +13,7 @@ Fallback = Literal["math", "text"]
 _NUMBERED_TAG = re.compile(r"<\|?\s?(?:image|img)[\s_-]?(\d{1,3})\s?\|?>", re.IGNORECASE)
 _PLAIN_TAG = re.compile(r"<\|?(?:image|img)\|?>", re.IGNORECASE)
 _OTHER_MEDIA = re.compile(r"<(?:video|audio)>")
-_BOX = re.compile(r"\\boxed\s{0,8}\{")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BACKSLASHES = re.compile(r"\\+(?=boxed)")
 _LETTER = re.compile(r"[(\[]?([A-Z])(?:[)\].:]{1,2}(?:\s.*)?)?", re.DOTALL)
 _BOOLEAN = re.compile(r"(?:true|false|yes|no)\.?", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+", re.ASCII)
@@ -26,16 +26,17 @@ _OPTION_IMAGE = re.compile(
 def with_tags(
     question: str, images: tuple[str, ...], row: Row, column: str
 ) -> tuple[str, tuple[str, ...]]:
-    """The question with one `IMAGE_TAG` an image, and the images in the order of the tags.
+    """The question with one `IMAGE_TAG` for each image, and the images in the order of the tags.
 
-    Numbered tags (``<image1>``, ``<image_2>``) become plain ones. Where the text has no tag at all,
-    the images come before it.
+    Numbered tags (``<image1>``, ``<image_2>``) become plain ones. In a text without any tag the
+    images come first.
 
     Raises:
         BadRow: when tags and images do not match one to one.
     """
     if media := _OTHER_MEDIA.search(question):
-        raise row.bad(column, f"holds a {media[0]} tag", f"holds {media[0]}; only images are shown")
+        problem = f"has a {media[0]} tag; only images are supported"
+        raise row.bad(column, f"has a {media[0]} tag", problem)
     numbers = [int(number) for number in _NUMBERED_TAG.findall(question)]
     question = _PLAIN_TAG.sub(IMAGE_TAG, question)
     if numbers:
@@ -44,7 +45,7 @@ def with_tags(
             raise row.bad(
                 column,
                 "tags and images do not match",
-                f"has image tags numbered {shown} for {len(images)} images; each once is needed",
+                f"has image tags numbered {shown} for {len(images)} images; each needs one tag",
             )
         return _NUMBERED_TAG.sub(IMAGE_TAG, question), tuple(images[n - 1] for n in numbers)
     tags = question.count(IMAGE_TAG)
@@ -54,27 +55,25 @@ def with_tags(
         raise row.bad(
             column,
             "tags and images do not match",
-            f"has {tags} image tags for {len(images)} images",
+            f"has {tags} image tags for {len(images)} images; each needs one tag",
         )
     return question, images
 
 
 def unboxed(answer: str) -> str:
-    r"""The content of the last balanced ``\boxed{...}``; the answer itself where there is none."""
-    for box in reversed(list(_BOX.finditer(answer))):
-        depth = 1
-        for token in _BRACE.finditer(answer, box.end()):
-            depth += {"{": 1, "}": -1}.get(token.group(), 0)
-            if depth == 0:
-                return answer[box.end() : token.start()].strip()
-    return answer.strip()
+    r"""The content of the last balanced ``\boxed{...}``; the whole answer without one."""
+    # Some data was escaped twice and has two backslashes.
+    text = _BACKSLASHES.sub(r"\\", answer)
+    box = last_box(text)
+    return answer.strip() if box is None else text[slice(*box)].strip()
 
 
 def gold(answer: str, question: str, fallback: Fallback) -> tuple[str, AnswerKind]:
-    """The gold answer in its plain form, and how to grade it, by its looks.
+    """The gold answer in its plain form, and its kind, guessed from its form.
 
-    A capital letter is an option where the question labels that option; true, false, yes and no are
-    ``boolean``; digits with sign, separators and point a ``number``; the rest is `fallback`.
+    A capital letter is a ``letter`` when the question labels that option; true, false, yes and no
+    are ``boolean``; digits with sign, separators and point are a ``number``; all else is
+    `fallback`.
     """
     answer = unboxed(answer)
     letter = _LETTER.fullmatch(answer)
@@ -88,16 +87,16 @@ def gold(answer: str, question: str, fallback: Fallback) -> tuple[str, AnswerKin
 
 
 def option_images(question: str) -> tuple[int, ...] | None:
-    """Indices of the images that stand directly behind the option labels A, B, ...; else None.
+    """Indices of the images directly after the option labels A, B, ...
 
-    None also when only some options are images.
+    None when the options are not images, or only some of them are.
     """
     labels = _OPTION_IMAGE.findall(question)
     if len(labels) < 2 or labels != list(string.ascii_uppercase[: len(labels)]):
         return None
     if sorted(set(_LABEL.findall(question))) != labels:
         return None
-    # The tags in front of an option's own tag are those of the images before it.
+    # The tags before an option's own tag belong to the images before it.
     return tuple(
         question.count(IMAGE_TAG, 0, match.end()) - 1 for match in _OPTION_IMAGE.finditer(question)
     )

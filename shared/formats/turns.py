@@ -1,4 +1,4 @@
-"""Chat turns inside a column, in the shapes they are stored in."""
+"""Reads chat turns from a column, in the several forms in which data sets store them."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
 
 
 class Turn(NamedTuple):
-    """What one side said: role ``system``, ``user`` or ``assistant``."""
+    """One message; its role is ``system``, ``user`` or ``assistant``."""
 
     role: str
     text: str
@@ -17,25 +17,25 @@ class Turn(NamedTuple):
 def turns_of(row: Row, column: str) -> list[Turn]:
     """The turns in `column`: a list of ``{role, content}`` or ``{from, value}``.
 
-    A list of structs may also be stored as a struct of lists, as the `datasets` library once did.
+    A struct of lists is accepted too: the `datasets` library once stored lists of structs so.
 
     Raises:
-        BadRow: when it is something else, or a turn has no text.
+        BadRow: when the column holds something else, or a turn has no text.
     """
     stored = row.value(column)
     if isinstance(stored, dict):
         lists = list(stored.values())
         if not all(isinstance(one, list) for one in lists) or len({len(one) for one in lists}) > 1:
-            raise row.bad(column, "is no list of turns")
+            raise row.bad(column, "is not a list of turns")
         stored = [dict(zip(stored, values, strict=True)) for values in zip(*lists, strict=True)]
     if not isinstance(stored, list) or not stored:
-        raise row.bad(column, "is no list of turns")
+        raise row.bad(column, "is not a list of turns")
     return [_turn(one, row, column) for one in stored]
 
 
 def _turn(stored: Any, row: Row, column: str) -> Turn:
     if not isinstance(stored, dict):
-        raise row.bad(column, "is no list of turns")
+        raise row.bad(column, "is not a list of turns")
     role, text = (
         (stored["role"], stored.get("content"))
         if "role" in stored

@@ -10,11 +10,13 @@ from shared.sample import Sample
 
 
 def read(row: Row, reading: Reading) -> Iterator[Sample]:
-    """The row's one sample: the user's turn; the run has its own system prompt and instruction."""
+    """The row's one sample: the user's turn. The run adds its own system prompt and instruction."""
     turns = [turn for turn in turns_of(row, "prompt") if turn.role != "system"]
     if [turn.role for turn in turns] != ["user"]:
         roles = ", ".join(turn.role for turn in turns) or "none"
-        raise row.bad("prompt", "is not one user turn", f"must hold one user turn, not: {roles}")
+        raise row.bad(
+            "prompt", "is not one user turn", f"must have one user turn; its roles are: {roles}"
+        )
     source = row.values.get("data_source")
     yield build(
         row,
@@ -30,7 +32,7 @@ def _ground_truth(row: Row) -> str:
     column = "reward_model.ground_truth"
     model: Any = row.value("reward_model")
     if not isinstance(model, dict):
-        raise row.bad("reward_model", "is no object", "must be an object with ground_truth")
+        raise row.bad("reward_model", "is not an object", "must be an object with ground_truth")
     if model.get("ground_truth") is None:
         raise row.bad(column, "is missing")
     return row.as_text(model["ground_truth"], column)

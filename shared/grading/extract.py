@@ -1,11 +1,12 @@
-r"""From a response to its final answer, and the check of the response's form.
+r"""Finds the final answer in a response, and checks the response's form.
 
-Responses are untrusted: everything here is linear in the length of the text, and texts beyond a
-bound are not read at all.
+Responses are untrusted: all code here takes time linear in the length of the text, and texts over a
+limit are not read.
 """
 
 import re
 
+from shared.boxed import last_box
 from shared.grading.grade import canonical
 from shared.grading.kinds.steps import split_steps
 from shared.grading.limits import MAX_ANSWER_CHARS, MAX_RESPONSE_CHARS
@@ -13,13 +14,10 @@ from shared.sample import AnswerKind
 
 _THINK, _END_THINK = "<think>", "</think>"
 
-# A backslash takes the character after it along, so that \{ is no brace; the box comes first.
-_TOKEN = re.compile(r"\\boxed\s{0,8}\{|\\.|[{}]", re.DOTALL)
-
-# Boxes that training does not count.
+# Boxes that count only when extraction is not strict.
 _OTHER_BOX = re.compile(r"\\(?:fbox|framebox)\s?\{([^{}]*)\}|\\boxed\s+([^\s{}\\$]{1,40})")
 
-# What introduces an answer that is in no box. The last one counts.
+# Words that introduce an answer outside a box. The last ones count.
 _STATED = re.compile(
     r"(?:\b(?:answers?|choice|option|correct order)(?:\s(?:to|of|for)\s[^.:\n]{0,80}?)?"
     r"\*{0,2}\s?(?:is|are|would be|:|：)"
@@ -47,10 +45,10 @@ _PROSE: tuple[AnswerKind, ...] = ("text", "exact", "math", "list")
 def extract_answer(response: str, kind: AnswerKind, strict: bool = True) -> str | None:
     r"""The final answer in a response to a question of `kind`; None without one.
 
-    Strict: the content of the last balanced ``\boxed{...}`` and nothing else (`final_answer`).
-    Not strict: first what follows the reasoning, then the whole response, is searched for a box,
-    for ``<answer>`` tags, for ``\fbox{B}`` and ``\boxed B``, for a statement ("The answer is (B).",
-    "**Answer:** 12", "答案是B。") and for a short last line that is an answer of the kind. Letters
+    Strict: only the content of the last balanced ``\boxed{...}`` (`final_answer`).
+    Not strict: search the text after the reasoning, then the whole response, for a box,
+    ``<answer>`` tags, ``\fbox{B}`` or ``\boxed B``, a statement ("The answer is (B).",
+    "**Answer:** 12", "答案是B。"), and a short last line that is an answer of the kind. Letters
     inside words never count.
     """
     if strict or len(response) > MAX_RESPONSE_CHARS:
@@ -69,16 +67,16 @@ def extract_answer(response: str, kind: AnswerKind, strict: bool = True) -> str 
 
 def final_answer(response: str) -> str | None:
     r"""The content of the last ``\boxed{...}`` whose braces are balanced; None without one."""
-    span = _last_box(response) if len(response) <= MAX_RESPONSE_CHARS else None
+    span = last_box(response) if len(response) <= MAX_RESPONSE_CHARS else None
     if span is None or span[1] - span[0] > MAX_ANSWER_CHARS:
         return None
     return response[span[0] : span[1]].strip()
 
 
 def well_formed(response: str) -> bool:
-    r"""Whether the whole response is ``<think>...</think>`` and then text with ``\boxed{...}``.
+    r"""Whether the response is ``<think>...</think>`` followed by text with ``\boxed{...}``.
 
-    White space around it does not count; a second pair of think tags does.
+    White space around it is allowed; a second pair of think tags is not.
     """
     if len(response) > MAX_RESPONSE_CHARS:
         return False
@@ -88,7 +86,7 @@ def well_formed(response: str) -> bool:
         return False
     if _THINK in thought[len(_THINK) :] or _THINK in after or _END_THINK in after:
         return False
-    return _last_box(after) is not None
+    return last_box(after) is not None
 
 
 def _tagged(text: str) -> str | None:
@@ -105,8 +103,10 @@ def _other_box(text: str) -> str | None:
 
 
 def _in_words(text: str, kind: AnswerKind) -> str | None:
-    """What the last statement of an answer gives, else the last line; of a statement that is not
-    of the kind its first words, to be compared as they are."""
+    """The answer in the last statement, or else in the last line.
+
+    When neither is an answer of the kind, the longest part of the statement, if there is one.
+    """
     stated = _stated(text, kind)
     for part in stated:
         if canonical(part, kind) is not None:
@@ -116,7 +116,7 @@ def _in_words(text: str, kind: AnswerKind) -> str | None:
 
 
 def _stated(text: str, kind: AnswerKind) -> list[str]:
-    """What behind the last words that introduce an answer may be it, the longest first."""
+    """The parts of the text after the last introduction that may be the answer, longest first."""
     end = None
     for match in _STATED.finditer(text):
         end = match.end()
@@ -136,7 +136,7 @@ def _stated(text: str, kind: AnswerKind) -> list[str]:
 
 
 def _last_line(text: str, kind: AnswerKind) -> str | None:
-    """The last line, where it is short and an answer; steps may take several lines."""
+    """The last line if it is short and an answer of the kind; steps may take several lines."""
     lines = text.strip().splitlines()
     if kind == "steps":
         tail = text[text.rfind("(1)") :].strip() if "(1)" in text else ""
@@ -153,24 +153,6 @@ def _last_line(text: str, kind: AnswerKind) -> str | None:
 
 
 def _clean(text: str) -> str:
-    """The text without emphasis that only opens or only closes in it."""
+    """The text without ``**`` marks that are not in pairs."""
     text = text.strip()
     return text.replace("**", "").strip() if text.count("**") % 2 else text
-
-
-def _last_box(text: str) -> tuple[int, int] | None:
-    """Start and end of the content of the balanced box that starts last."""
-    # One entry an open brace: where its content starts, or -1 for a brace that is no box.
-    open_braces: list[int] = []
-    last: tuple[int, int] | None = None
-    for token in _TOKEN.finditer(text):
-        found = token.group()
-        if found == "{":
-            open_braces.append(-1)
-        elif found.startswith("\\boxed"):
-            open_braces.append(token.end())
-        elif found == "}" and open_braces:
-            start = open_braces.pop()
-            if start >= 0 and (last is None or start > last[0]):
-                last = (start, token.start())
-    return last

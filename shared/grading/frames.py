@@ -1,4 +1,4 @@
-"""The frames between the pool and its grader processes: a 4-byte length and JSON, never pickle."""
+"""Messages between the pool and its grader processes: a 4-byte length, then JSON; never pickle."""
 
 import json
 import struct
@@ -8,6 +8,6 @@ LENGTH = struct.Struct(">I")
 
 
 def frame(message: dict[str, Any]) -> bytes:
-    """The bytes of one message, its length in front."""
+    """The bytes of one message, with its length first."""
     data = json.dumps(message).encode()
     return LENGTH.pack(len(data)) + data

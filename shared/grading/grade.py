@@ -1,7 +1,7 @@
-"""Compares a final answer with the gold answer by the kind of the answer.
+"""Compares a final answer with the gold answer, by the kind of the answer.
 
-Each kind has a module in ``graders/`` that reads an answer into a form that can be compared. A new
-kind is one more module there, one more name in ``shared.sample.AnswerKind`` and one more line here.
+Each kind has a module in ``kinds/`` that reads an answer into a form for comparison. A new kind
+needs a module there, a name in ``shared.sample.AnswerKind`` and a line here.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from shared.sample import AnswerKind
 
 
 class UngradableGold(ValueError):
-    """The gold answer is not of the kind that its sample says: the data is wrong, not the model."""
+    """The gold answer is not of its sample's kind: the data is wrong, not the model."""
 
 
 class ExpressionGrader(Protocol):
-    """Decides whether mathematical expressions are equal; see ``workers.py``."""
+    """Decides whether mathematical expressions are equal; `pool.GraderPool` is one."""
 
     async def equal(self, pairs: list[tuple[str, str]]) -> bool:
-        """Whether both sides of every pair are equal; False when that cannot be decided in time."""
+        """Whether both sides of every pair are equal; False when the decision takes too long."""
         ...
 
 
@@ -55,10 +55,10 @@ _MOST_READINGS = 10
 
 
 def canonical(answer: str, kind: AnswerKind) -> str | None:
-    """The one form that all answers with the same meaning share; None when it cannot be read.
+    """The form that all answers with the same meaning share; None when it cannot be read.
 
-    Letters become capitals, places digits counted from 1, quantities their dimension's first unit.
-    An expression is only normalised as text. Reading the form gives the form again.
+    Letters become capitals, places become digits counted from 1, quantities get the first unit of
+    their dimension. An expression is only normalised as text. The form of a form is itself.
     """
     form = None if len(answer) > MAX_ANSWER_CHARS else _READERS[kind](answer)
     for _ in range(_MOST_READINGS):
@@ -73,7 +73,7 @@ def check_gold(gold: str, kind: AnswerKind) -> None:
     """Refuse a gold answer that no response could match.
 
     Raises:
-        UngradableGold: naming the answer and the kind.
+        UngradableGold: with the answer and the kind.
     """
     if canonical(gold, kind) is None:
         raise UngradableGold(f"the gold answer {gold[:80]!r} is not of kind '{kind}'")
@@ -86,10 +86,10 @@ async def grade(
     expressions: ExpressionGrader,
     tolerance: float | None = None,
 ) -> bool:
-    """Whether a final answer (see ``extract.extract_answer``) is right; no answer is wrong.
+    """Whether a final answer (of ``extract.extract_answer``) is right; None is wrong.
 
     Args:
-        tolerance: relative, for kind ``number``; None forgives binary rounding alone.
+        tolerance: relative, for kind ``number``; None allows only for binary rounding.
 
     Raises:
         UngradableGold: when `gold` is not of kind `kind`.
@@ -106,8 +106,10 @@ async def grade(
 
 
 def same_answer(answer: str, gold: str, kind: AnswerKind, tolerance: float | None = None) -> bool:
-    """Whether both mean the same, as far as it needs no library: expressions, and those of steps,
-    are compared as normalised text. `tolerance` as for `grade`."""
+    """Whether both answers mean the same, without a maths library.
+
+    Expressions, also those in steps, are compared as normalised text. `tolerance`: see `grade`.
+    """
     if kind != "number":
         form = canonical(answer, kind)
         return form is not None and form == canonical(gold, kind)
@@ -119,8 +121,8 @@ def same_answer(answer: str, gold: str, kind: AnswerKind, tolerance: float | Non
 async def step_shares(answer: str | None, gold: str, expressions: ExpressionGrader) -> list[bool]:
     """The verdict on each step of the gold answer (kind ``steps``); a missing step is wrong.
 
-    Steps are compared as expressions. Without numbers in the answer, parts between semicolons
-    count as steps, where there are as many as in the gold answer.
+    Steps are compared as expressions. An answer without step numbers is split at semicolons, when
+    that gives as many parts as the gold answer has steps.
 
     Raises:
         UngradableGold: when `gold` has no numbered steps, or an empty one.

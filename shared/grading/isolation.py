@@ -1,6 +1,6 @@
-"""Takes the network from a process, without root, where the kernel allows it.
+"""Cuts a process off from the network, without root, where the kernel allows it.
 
-Standard library only. As a program it tries on itself and says by its exit status whether it can.
+Standard library only. Run as a program, it tries this on itself and exits with 0 on success.
 """
 
 import ctypes
@@ -11,10 +11,10 @@ _CLONE_NEWNET = 0x40000000
 
 
 def cut_network() -> bool:
-    """Move this process into a network namespace of its own, whose loopback even is down.
+    """Move this process into a new network namespace, in which even the loopback is down.
 
     Returns:
-        Whether the network is gone: some kernels and containers forbid user namespaces.
+        Whether it worked: some kernels and containers forbid user namespaces.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     return bool(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)

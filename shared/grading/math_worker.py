@@ -1,7 +1,7 @@
 """One grader process: reads pairs of expressions on standard input, answers on standard output.
 
-The process limits itself before it reads anything: memory, processor time for each question, no
-files written. The pool that starts it (``workers.py``) kills it when it takes too long.
+Before it reads anything, the process limits its own memory and processor time per question, and
+forbids itself to write files. The pool that starts it (``pool.py``) kills it when it is too slow.
 """
 
 import argparse
@@ -20,13 +20,13 @@ from shared.grading.frames import LENGTH, frame
 from shared.grading.isolation import cut_network
 from shared.reaper import PR_SET_PDEATHSIG, prctl
 
-# One configuration object for all calls: the library compiles its patterns once for each.
+# One object for all calls: the library compiles its patterns once for each object.
 _EXTRACTION = [LatexExtractionConfig(boxed_match_priority=0)]
 
 
 def equal(gold: str, given: str) -> bool:
     """Whether two LaTeX or plain expressions are equal; False when either cannot be read."""
-    # Zero turns off the library's own timeouts: the pool's clock is the one that counts.
+    # Zero turns off the library's own timeouts: the pool measures the time.
     gold_side, given_side = (
         parse(f"\\boxed{{{side}}}", _EXTRACTION, fallback_mode="no_fallback", parsing_timeout=0)
         for side in (gold, given)
@@ -40,13 +40,13 @@ def main() -> None:
     parser.add_argument("--memory-mib", type=int, required=True)
     parser.add_argument("--timeout-s", type=float, required=True)
     options = parser.parse_args()
-    # Libraries must not write into the frames, and what they say may quote megabytes of an answer.
+    # Output of libraries must not mix with the frames, and may quote megabytes of an answer.
     frames = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     logging.disable(logging.CRITICAL)
-    # Ctrl-C reaches every process of a terminal; this one ends when its input or its parent does.
+    # Ctrl-C reaches every process of a terminal; this one ends with its input or its parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Before the first question: loads what the libraries load late, which the limits would count.
+    # Loads what the libraries load on first use, so that it does not count against the limits.
     equal(r"\frac{1}{2} + x^2", "x^2 + 0.5")
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _limit_processor_time(seconds: float) -> None:
-    """Should the pool be gone, the kernel ends a question that runs away."""
+    """Let the kernel end an endless question, in case the pool no longer exists."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     limit = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
     _, most = resource.getrlimit(resource.RLIMIT_CPU)

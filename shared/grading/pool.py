@@ -1,7 +1,7 @@
-"""The pool of grader processes: each grades one answer at a time, within limits of time and memory.
+"""A pool of grader processes: each grades one answer at a time, within limits of time and memory.
 
-An answer that takes too long, or takes its process down, is wrong; the process is replaced and the
-pool stays as large as it was. Processes start when they are first needed.
+An answer that takes too long or crashes its process is wrong, and the process is replaced.
+Processes start when they are first needed.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 Outcome = Literal["equal", "different", "timeout", "crashed"]
 
-# What a grader gets of this process's environment: nothing secret.
+# The environment variables that a grader gets; none of them is secret.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _MAX_STDERR = 4_000
 
@@ -47,15 +47,15 @@ class GraderPool:
             await worker.stop()
 
     async def start(self) -> None:
-        """Start every process now.
+        """Start all processes now.
 
         Raises:
-            UserError: when one does not start.
+            UserError: when a process does not start.
         """
         await asyncio.gather(*(worker.start() for worker in self._all))
 
     def process_ids(self) -> list[int]:
-        """Ids of the processes that run."""
+        """Ids of the running processes."""
         return [worker.pid for worker in self._all if worker.pid is not None]
 
     async def equal(self, pairs: list[tuple[str, str]]) -> bool:
@@ -77,7 +77,7 @@ class GraderPool:
 
 
 class _Worker:
-    """One process, started again after each death."""
+    """One process, restarted after each death."""
 
     def __init__(self, config: RewardConfig) -> None:
         self._config = config
@@ -101,7 +101,7 @@ class _Worker:
         except (asyncio.IncompleteReadError, ConnectionError):
             return "crashed"
         finally:
-            # Also when the caller was cancelled: the next answer read would be this one's.
+            # Also after a cancellation: the next question would read the answer to this one.
             if not answered:
                 await self.stop()
         return "equal" if answer["equal"] else "different"
@@ -127,8 +127,8 @@ class _Worker:
             if greeting["network"] and not self._warned:
                 self._warned = True
                 logger.warning(
-                    "this kernel forbids user namespaces: graders run with a network; run the "
-                    "reward service where it has none but to Redis"
+                    "this kernel forbids user namespaces, so graders keep their network access; "
+                    "run the reward service where it can reach only Redis"
                 )
         except TimeoutError:
             raise WaitTimeout(
@@ -139,7 +139,7 @@ class _Worker:
             ) from None
         except (asyncio.IncompleteReadError, ConnectionError):
             raise UserError(
-                f"reward: a grader process ended at its start: {await _why(process)}"
+                f"reward: a grader process ended while it started: {await _why(process)}"
             ) from None
         finally:
             if not ready:

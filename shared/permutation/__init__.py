@@ -1,8 +1,8 @@
-"""Orders of a sample's images: drawing them, and asking the same question in each.
+"""Draws orders of a sample's images, and rewrites the question and answer for each order.
 
-``orders.py`` draws permutations; ``slots.py`` finds what stays, ``mentions.py``, ``chinese.py`` and
-``options.py`` what follows the images, ``answers.py`` what the answer names; ``doubts.py`` refuses
-what none of them reads; ``engine.py`` puts them together.
+``orders.py`` draws permutations. ``slots.py`` finds the words that stay in place; ``mentions.py``,
+``chinese.py`` and ``options.py`` find the words that follow the images; ``answers.py`` reads the
+answer. ``doubts.py`` refuses words that none of them can read. ``engine.py`` joins them.
 """
 
 from shared.permutation.engine import (

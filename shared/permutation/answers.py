@@ -1,8 +1,8 @@
-"""Where an answer names images: one of them, or several in the order to recover.
+"""Finds the names of images in an answer: one name, or a list in the order to recover.
 
-An answer that lists images gives them in the recovered order: "2, 3, 1" says that the image shown
-second comes first. Each element names an image and follows it. (A list of ranks, "the image shown
-first comes second, ...", is another question: such a sample must have no order rule.)
+A list gives the images in the recovered order: "2, 3, 1" means that the image shown second comes
+first. Each element names an image and follows it when images move. A list of ranks ("the image
+shown first comes second, ...") asks something else: such a sample must not have an order rule.
 """
 
 import re
@@ -24,7 +24,8 @@ _ELEMENT = (
     rf"(?:(?:the\s+)?(?:{_NOUN}|图片?)\s*)?[#(]?(?P<token>\d{{1,2}}(?:st|nd|rd|th)?|[A-Za-z]"
     rf"|{'|'.join(ORDINALS)}|[一二三四五六七八九十])\)?(?:\s+{_NOUN})?"
 )
-# Each blank can be read in one way only: answers of models are matched as well.
+# Each blank can match in one way only, because answers of models are matched too: untrusted text
+# must not cause backtracking.
 _SEPARATOR = (
     r"(?:\s*(?:,(?:\s*\b(?:and|then)\b)?|;|->|→|=>|[<>]|[-–—/、，；])\s*"
     r"|\s+(?:and|then)\s+|\s+(?![-–—/、，；<>→=]))"
@@ -38,19 +39,19 @@ _COMPACT = re.compile(r"\s*([A-Z]{2,}|[1-9]{2,})\s*")
 
 
 def answer_atoms(answer: str, names: Names, rule: OrderRule) -> list[Atom]:
-    """The atoms of an answer under `rule`; none when it is not of that form or names no slot."""
+    """The atoms of an answer under `rule`; none when it has another form or names no slot."""
     if rule == "order":
         return order_atoms(answer, names)
     if rule == "invariant":
         return []
     match = (_LETTER if rule == "letter" else _POSITION).fullmatch(answer)
     atoms = [] if match is None else _atoms([(match.start("token"), match["token"])], names, rule)
-    # With more slots than names, an image could move to a slot that has none.
+    # With more slots than names, an image could move to a slot without a name.
     return atoms if all(names.names_all(atom.name) for atom in atoms) else []
 
 
 def order_atoms(answer: str, names: Names) -> list[Atom]:
-    """The atoms of a list of two or more different images in one style; none for anything else."""
+    """The atoms of a list of at least two different images in one style; none for other text."""
     if compact := _COMPACT.fullmatch(answer):
         tokens = [(compact.start(1) + place, one) for place, one in enumerate(compact[1])]
         atoms = _atoms(tokens, names, "order")
@@ -66,7 +67,7 @@ def order_atoms(answer: str, names: Names) -> list[Atom]:
 
 
 def _atoms(tokens: list[tuple[int, str]], names: Names, rule: OrderRule) -> list[Atom]:
-    """All tokens as atoms, or none when one of them names no slot."""
+    """The atoms of all tokens; none at all when a token names no slot."""
     atoms = []
     for start, token in tokens:
         name = read_name(token, names.count)

@@ -1,4 +1,4 @@
-"""How Chinese text names images: 图1, 图片二, 第二张图, 左图."""
+"""Finds the names of images in Chinese text: 图1, 图片二, 第二张图, 左图."""
 
 import re
 from collections.abc import Iterator
@@ -29,10 +29,10 @@ _REFUSED = [
 
 
 def chinese_atoms(text: str, slots: Slots, ordering: bool) -> Iterator[Atom]:
-    """As `english_atoms`, for Chinese.
+    """The atoms of Chinese text; arguments as for `english_atoms`.
 
     Raises:
-        Refused: as there.
+        Refused: when words name an image by its place and no rewriting keeps their meaning.
     """
     for reason, pattern in _REFUSED:
         if match := pattern.search(text):
@@ -56,7 +56,7 @@ def chinese_atoms(text: str, slots: Slots, ordering: bool) -> Iterator[Atom]:
 
 
 def _place(match: re.Match[str], slots: Slots) -> Atom:
-    """The numeral of 第二张 counts places, whatever numbers the labels have."""
+    """The atom of 第二张; its numeral counts places, even where labels have other numbers."""
     names = slots.names
     if match["last"]:
         return names.atom(match.start("last"), match["last"], match.group())

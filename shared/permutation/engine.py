@@ -1,7 +1,7 @@
-"""One engine of rules: rewrites a sample for another order of its images, or says why it cannot.
+"""Rewrites a sample for another order of its images by rules, or says why it cannot.
 
-Images move; tags and the labels beside them stay; every other name of an image, in the text, in the
-options and in the answer, follows the image to its new slot and is spelled as it was.
+Images move; tags and the labels beside them stay. Every other name of an image (in the text, the
+options and the answer) follows its image to the new slot and keeps its style.
 """
 
 import re
@@ -28,7 +28,7 @@ from shared.permutation.orders import Permutation, identity
 from shared.permutation.slots import read_slots
 from shared.sample import Sample
 
-# A group asks for the same sample several times in a row.
+# A group reads the same sample several times in a row.
 _REMEMBERED = 1024
 
 _NAMED_ANSWER = re.compile(
@@ -40,7 +40,7 @@ _NAMED_ANSWER = re.compile(
 
 
 class RenderedOrder(BaseModel):
-    """A sample in one order of its images: what the model is asked and what is right there."""
+    """A sample in one order of its images: the question as asked, and its right answer."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,18 +52,18 @@ class RenderedOrder(BaseModel):
 
 @dataclass(frozen=True)
 class Reading:
-    """What the engine found in a sample: names and places in its text, or why it is refused."""
+    """What the engine found in a sample: the names in its text, or why the sample is refused."""
 
     names: Names | None
     atoms: tuple[Atom, ...] = ()
     reason: str | None = None
     text: str = ""
-    """The words that stand in the way; empty when it is not about words."""
+    """The words that are the reason for a refusal; empty when no words are."""
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def read(sample: Sample) -> Reading:
-    """Read the sample once for all its orders."""
+    """Read the sample once, for all its orders."""
     try:
         return _read(sample)
     except Refused as refused:
@@ -71,26 +71,26 @@ def read(sample: Sample) -> Reading:
 
 
 def refusal(sample: Sample) -> str | None:
-    """Why `sample` must not be permuted, or None when it may be (see ``docs/permutation.md``)."""
+    """Why `sample` cannot be permuted (``docs/permutation.md``); None when it can."""
     return read(sample).reason
 
 
 def count_refusals(samples: Iterable[Sample]) -> dict[str, int]:
-    """How many samples must not be permuted, by reason, the most frequent first."""
+    """How many samples cannot be permuted, by reason, the most frequent first."""
     reasons = Counter(refusal(sample) for sample in samples)
     return {reason: count for reason, count in reasons.most_common() if reason is not None}
 
 
 def apply_order(sample: Sample, permutation: Permutation) -> RenderedOrder:
-    """The sample as asked in the order `permutation`.
+    """The sample as it is asked in the order `permutation`.
 
     Raises:
-        ValueError: when images would move although the sample must not be permuted.
+        ValueError: when images would move but the sample cannot be permuted.
     """
     reading, question, answer = read(sample), sample.question, sample.answer
     if permutation != identity(len(sample.images)):
         if reading.names is None:
-            raise ValueError(f"sample '{sample.id}' must not be permuted: {reading.reason}")
+            raise ValueError(f"sample '{sample.id}' cannot be permuted: {reading.reason}")
         question = _rewrite(question, reading.atoms, reading.names, permutation.index)
         answer = answer_under(answer, sample, permutation)
     return RenderedOrder(
@@ -102,17 +102,18 @@ def apply_order(sample: Sample, permutation: Permutation) -> RenderedOrder:
 
 
 def answer_under(answer: str, sample: Sample, permutation: Permutation) -> str:
-    """Re-index an answer given in the original order (the paper's Lambda(answer, sigma))."""
+    """Map an answer in the original order to `permutation` (the paper's Lambda(answer, sigma))."""
     return _renamed(answer, sample, permutation.index)
 
 
 def answer_in_original(answer: str, sample: Sample, permutation: Permutation) -> str:
-    """Map an answer given under `permutation` back to the names of the original order."""
+    """Map an answer under `permutation` back to the original order."""
     return _renamed(answer, sample, permutation.__getitem__)
 
 
 def gold_slot(sample: Sample, permutation: Permutation) -> int | None:
-    """The slot that shows the gold image under `permutation`; None when no one image is it."""
+    """The slot that shows the gold image under `permutation`; None when the answer is not one
+    image."""
     names = _names(sample)
     if names is None or sample.order not in ("letter", "position"):
         return None
@@ -148,7 +149,7 @@ def _read(sample: Sample) -> Reading:
 
 
 def _names(sample: Sample) -> Names | None:
-    """The names of the slots, for answers: they are known even where the text stands in the way."""
+    """The names of the slots, for answers; they are known even when the text is refused."""
     if sample.order is None:
         return None
     try:
@@ -165,7 +166,7 @@ def _renamed(answer: str, sample: Sample, moved: Callable[[int], int]) -> str:
 
 
 def _rewrite(text: str, atoms: Iterable[Atom], names: Names, moved: Callable[[int], int]) -> str:
-    """`text` with every atom spelled for the slot that `moved` gives for its own."""
+    """`text` with the name in every atom replaced by that of the slot `moved(atom.slot)`."""
     pieces, done = [], 0
     for atom in atoms:
         token = text[atom.start : atom.end]

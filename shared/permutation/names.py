@@ -1,7 +1,7 @@
-"""The names that images go by, and how a name is read and spelled.
+"""Reads and spells the names of images.
 
 A name is a token of text in some style: "2", "2nd", "second", "two", "B", "left", "二". Styles that
-count the same thing share a family; within a family an image has one value, counted from 1.
+count the same thing form a family; in each family an image has one value, counted from 1.
 """
 
 import re
@@ -20,7 +20,7 @@ CARDINALS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "ni
 CHINESE = tuple("一二三四五六七八九十")
 _CIRCLED = tuple("①②③④⑤⑥⑦⑧⑨⑩")
 
-# Style to its family and its words, the first one for the value 1.
+# For each style its family and its words; the first word has the value 1.
 _VOCABULARY: dict[str, tuple[Family, tuple[str, ...]]] = {
     "ordinal": ("place", ORDINALS),
     "cardinal": ("number", CARDINALS),
@@ -34,7 +34,7 @@ _VOCABULARY: dict[str, tuple[Family, tuple[str, ...]]] = {
 
 
 class Refused(Exception):
-    """Why a sample cannot be asked in another order, and the words that stand in the way."""
+    """A sample cannot be asked in another order; says the reason and the words that cause it."""
 
     def __init__(self, reason: str, text: str = "") -> None:
         super().__init__(reason)
@@ -53,7 +53,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Atom:
-    """A name at `start:end` of a text, and the slot it named in the original order."""
+    """A name at `start:end` of a text, and the slot that it names in the original order."""
 
     start: int
     end: int
@@ -62,7 +62,7 @@ class Atom:
 
 
 def read_name(token: str, count: int) -> Name | None:
-    """What `token` says, among `count` images ("last" is one of them); None for no name."""
+    """The name that `token` is, among `count` images ("last" depends on it); None for no name."""
     word = token.lower()
     if word.isascii() and word.isdecimal():
         return Name("number", "number", int(word))
@@ -90,9 +90,9 @@ def can_spell(style: str, value: int) -> bool:
 
 
 def spell(value: int, like: Name, token: str) -> str:
-    """`value` in the style and the capitals of `token`, which reads as `like`.
+    """`value` in the style and capitals of `token`, whose name is `like`.
 
-    "last" and "middle" have no counterpart for other places: those are spelled as ordinals.
+    "last" and "middle" exist for one place only: other places are spelled as ordinals.
     """
     if value == like.value:
         return token
@@ -112,7 +112,7 @@ def spell(value: int, like: Name, token: str) -> str:
 
 @dataclass(frozen=True)
 class Names:
-    """Which slot each value of each family names; a family may name only some slots, or none."""
+    """The slot that each value of each family names; a family may name only some slots or none."""
 
     count: int
     fixed: frozenset[int]
@@ -124,20 +124,20 @@ class Names:
         return frozenset(range(self.count)) - self.fixed
 
     def stable(self, slots: set[int]) -> bool:
-        """Whether the images at `slots`, as a set, are there under every order."""
+        """Whether `slots` show the same set of images in every order."""
         moving = slots & self.movable
         return not moving or moving == self.movable
 
     def slot(self, name: Name) -> int | None:
-        """The slot that `name` names; None when it names none."""
+        """The slot that `name` names, if any."""
         return self.slots[name.family].get(name.value)
 
     def value(self, slot: int, family: Family) -> int:
-        """The value by which `family` names `slot`."""
+        """The value of `slot` in `family`."""
         return next(value for value, named in self.slots[family].items() if named == slot)
 
     def names_all(self, name: Name) -> bool:
-        """Whether every slot that an image may move to has a name in the style of `name`."""
+        """Whether every slot to which an image may move has a name in the style of `name`."""
         named = {slot: value for value, slot in self.slots[name.family].items()}
         return all(slot in named and can_spell(name.style, named[slot]) for slot in self.movable)
 
@@ -145,7 +145,7 @@ class Names:
         """The atom of `token` at `start`.
 
         Raises:
-            Refused: when it names no image, or an image that may move to a slot without a name.
+            Refused: when it names no image, or the image may move to a slot without a name.
         """
         name = read_name(token, self.count)
         if name is None:

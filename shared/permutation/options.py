@@ -1,4 +1,4 @@
-"""Options written as text, and letters that stand alone: where a name may hide without a noun."""
+"""Finds names without a noun: in options written as text, and in letters that stand alone."""
 
 import re
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ _ARTICLE = re.compile(
 
 @dataclass(frozen=True)
 class Option:
-    """A text option: where its label begins, and the span of its text without outer blanks."""
+    """A text option: where its label starts, and the span of its text without outer blanks."""
 
     label: int
     start: int
@@ -43,7 +43,7 @@ class Option:
 
 
 def text_options(text: str) -> list[Option]:
-    """The options A, B, ... of `text` (tags and labels blanked); none where there are no two."""
+    """The options A, B, ... of `text` (tags and labels blanked); none when fewer than two."""
     labels: list[re.Match[str]] = []
     for match in _LABEL.finditer(text):
         letter = match["a"] or match["b"]
@@ -63,7 +63,7 @@ def text_options(text: str) -> list[Option]:
 
 
 def blank_labels(text: str, options: list[Option]) -> str:
-    """`text` with the letters of `options` blanked: no mention ends in one."""
+    """`text` with the letters of `options` blanked, so that no mention takes one in."""
     for option in options:
         blank = "\n" * (option.start - option.label)
         text = text[: option.label] + blank + text[option.start :]
@@ -71,7 +71,7 @@ def blank_labels(text: str, options: list[Option]) -> str:
 
 
 def name_their_slots(options: list[Option], slots: Slots) -> bool:
-    """Whether each option is only the name of the image that its letter stands for."""
+    """Whether each option is only the name of the image that its letter means."""
     letters = slots.names.slots["letter"]
     named = [
         [
@@ -84,10 +84,10 @@ def name_their_slots(options: list[Option], slots: Slots) -> bool:
 
 
 def option_atoms(text: str, options: list[Option], slots: Slots, rule: OrderRule) -> Iterator[Atom]:
-    """The names in options that are nothing but a list of them: orders to choose from.
+    """The names in options that are only a list of images: orders to choose from.
 
     Raises:
-        Refused: where an option may name images and does not say so.
+        Refused: when an option may name images but that is not certain.
     """
     if rule == "letter" and options:
         raise Refused("options_are_text_not_images", text[options[0].start : options[0].end])
@@ -107,10 +107,10 @@ def option_atoms(text: str, options: list[Option], slots: Slots, rule: OrderRule
 
 
 def refuse_bare_letters(text: str, slots: Slots, atoms: list[Atom]) -> None:
-    """Refuse letters that stand alone where letters name images, but for a list of all of them.
+    """Refuse letters that stand alone where letters name images; a list of all letters is fine.
 
     Raises:
-        Refused: naming the letters.
+        Refused: with the letters.
     """
     if not slots.lettered and all(atom.name.family != "letter" for atom in atoms):
         return

@@ -1,7 +1,7 @@
-"""Orders of a sample's images: which there are, and drawing distinct ones.
+"""Lists and draws the orders of a sample's images.
 
-A permutation is a tuple `p` with `p[slot] = index of the image, in the original order, that the
-slot shows now`. The image that was at `j` is found at `p.index(j)`.
+A permutation is a tuple `p`: slot `s` shows the image with index `p[s]` in the original order. The
+image that was at `j` is now at `p.index(j)`.
 """
 
 import itertools
@@ -10,8 +10,8 @@ import random
 
 Permutation = tuple[int, ...]
 
-# Up to this many orders all of them are listed and a sample drawn without replacement; beyond it
-# repeated draws hardly ever collide.
+# Up to this many orders, list them all and draw without replacement; with more, repeated draws
+# hardly ever collide.
 _LIST_ALL_UP_TO = 5040
 
 
@@ -21,16 +21,16 @@ def identity(count: int) -> Permutation:
 
 
 def number_of_orders(count: int, fixed: tuple[int, ...] = ()) -> int:
-    """How many orders `count` images have when those at the indices `fixed` do not move."""
+    """How many orders `count` images have when the indices `fixed` do not move."""
     return math.factorial(count - len(set(fixed)))
 
 
 def draw_orders(
     count: int, wanted: int, rng: random.Random, fixed: tuple[int, ...] = ()
 ) -> list[Permutation]:
-    """Draw `wanted` different orders other than the original one, uniformly.
+    """Draw `wanted` different orders uniformly, never the original one.
 
-    Returns all of them, in random order, where there are fewer than `wanted`.
+    Returns all of them, in random order, when there are fewer than `wanted`.
     """
     available = number_of_orders(count, fixed) - 1
     wanted = min(wanted, available)

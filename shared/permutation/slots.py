@@ -1,4 +1,4 @@
-"""What belongs to the slots of a question and stays there: image tags and labels beside them."""
+"""Finds the words that stay at the slots of a question: image tags and labels beside them."""
 
 import re
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ _BETWEEN = re.compile(
 
 @dataclass(frozen=True)
 class Label:
-    """The words at `start:end` of the question that name the slot beside them."""
+    """Words at `start:end` of the question that name the slot beside them."""
 
     start: int
     end: int
@@ -54,21 +54,21 @@ class Label:
 
 @dataclass(frozen=True)
 class Slots:
-    """A question's slots: its text with tags and labels blanked (same length), and their names."""
+    """A question's text with tags and labels blanked (same length), and the names of its slots."""
 
     text: str
     names: Names
     nouns: frozenset[str]
-    """Nouns that the labels use, so that they name images here."""
+    """Nouns in the labels; in this question they name images."""
     lettered: bool
     """Whether letters name images."""
 
 
 def read_slots(question: str, fixed: tuple[int, ...], rule: OrderRule) -> Slots:
-    """Find tags and labels.
+    """Find the tags and labels of a question.
 
     Raises:
-        Refused: when text between the images belongs to one of them, or labels are ambiguous.
+        Refused: when text between images belongs to one of them, or labels are ambiguous.
     """
     tags = [match.start() for match in re.finditer(re.escape(IMAGE_TAG), question)]
     labels = _labels(question, tags)
@@ -83,7 +83,7 @@ def read_slots(question: str, fixed: tuple[int, ...], rule: OrderRule) -> Slots:
 
 
 def _labels(question: str, tags: list[int]) -> dict[int, Label]:
-    """Slot to its label: those in front of the tags, or those behind where they are more."""
+    """The label of each slot: those before the tags, or those after them if there are more."""
     ends = [0, *(tag + len(IMAGE_TAG) for tag in tags)]
     pieces = list(zip(ends, [*tags, len(question)], strict=True))
     before = dict(_found(question, pieces[:-1], _BEFORE, len(tags)))
@@ -91,7 +91,7 @@ def _labels(question: str, tags: list[int]) -> dict[int, Label]:
         if slot not in before and (match := _INLINE.search(question[start:end])):
             before |= dict(_label(match, slot, start, len(tags)))
     after = dict(_found(question, pieces[1:], _AFTER, len(tags)))
-    # One name behind the last image may as well begin the question.
+    # One name after the last image may also be the start of the question.
     return after if len(after) > max(1, len(before)) else before
 
 
@@ -119,16 +119,16 @@ def _label(match: re.Match[str], slot: int, offset: int, count: int) -> Iterator
 
 
 def _blank(text: str, spans: list[tuple[int, int]]) -> str:
-    """`text` with line feeds in place of `spans`: no mention reaches across them."""
+    """`text` with line feeds in place of `spans`, so that no mention reaches across them."""
     for start, end in spans:
         text = text[:start] + "\n" * (end - start) + text[end:]
     return text
 
 
 def _refuse_text_between(text: str, tags: list[int], movable: list[int]) -> None:
-    """Words between two images that move belong to one of them and would stand by the other.
+    """Refuse words between two images that move: they belong to one image, and would not follow it.
 
-    Words on the line of a fixed image are that image's own.
+    Words on the line of a fixed image belong to that image, and are accepted.
     """
     for slot, later in pairwise(movable):
         start, stop = tags[slot] + len(IMAGE_TAG), tags[later]
@@ -170,6 +170,6 @@ def _names(
         if labelled:
             slots[family] = labelled
     if slots["number"] != places and slots["place"] is places:
-        # "The first image" is then the one labelled 1 to some readers, the one in front to others.
+        # "The first image" may then mean the one labelled 1, or the one that comes first.
         slots["place"] = {v: s for v, s in places.items() if slots["number"].get(v) == s}
     return Names(count, fixed, slots)

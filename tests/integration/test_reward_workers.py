@@ -189,7 +189,7 @@ async def test_a_grader_that_cannot_start_says_why(
     (tmp_path / "math_verify.py").write_text("raise ImportError('no such library')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     async with Pool(workers=1) as pool:
-        with pytest.raises(UserError, match="ended at its start: ImportError: no such library"):
+        with pytest.raises(UserError, match="ended while it started: ImportError: no such library"):
             await pool.start()
         assert pool.process_ids() == []
 
@@ -248,12 +248,15 @@ async def test_graders_have_no_network_or_the_log_says_so(
         assert tried.stdout == "cut\n[Errno 101] Network is unreachable\n"
         assert elsewhere
         assert [line.split(":")[0].strip() for line in interfaces] == ["lo"]
-        assert "graders run with a network" not in caplog.text
+        assert "graders keep their network access" not in caplog.text
     else:
-        # A machine whose kernel forbids it: nothing is cut, and nobody is told otherwise.
+        # The kernel forbids it: nothing is cut, and the log says so.
         assert tried.stdout == "not cut\nconnected\n", tried.stderr
         assert not elsewhere
-        assert "this kernel forbids user namespaces: graders run with a network" in caplog.text
+        assert (
+            "this kernel forbids user namespaces, so graders keep their network access"
+            in caplog.text
+        )
 
 
 # A container's seccomp profile: unshare(2) is refused to this process and all it starts.
@@ -287,5 +290,7 @@ def test_a_grader_that_keeps_the_network_is_warned_about() -> None:
         [sys.executable, "-c", FORBIDDEN], capture_output=True, text=True, timeout=BOUND_S
     )
     assert tried.stdout == "same network True graded True\n", tried.stderr
-    assert "this kernel forbids user namespaces: graders run with a network" in tried.stderr
-    assert "run the reward service where it has none but to Redis" in tried.stderr
+    assert (
+        "this kernel forbids user namespaces, so graders keep their network access" in tried.stderr
+    )
+    assert "run the reward service where it can reach only Redis" in tried.stderr

@@ -1,1 +1,1 @@
-"""One module for each kind of answer: how an answer of that kind is read."""
+"""One module for each kind of answer: it reads an answer of that kind."""

@@ -1,4 +1,4 @@
-"""True or false, yes or no, correct or incorrect, 对 or 错, 是 or 否: one question, two answers."""
+"""Yes or no: "true", "yes", "correct", 对 and 是, or "false", "no", "incorrect", 错 and 否."""
 
 import re
 
@@ -14,7 +14,7 @@ _PLAIN_WORD = re.compile(r"\b(?:yes|no|true|false|correct|incorrect)\b")
 
 
 def read_boolean(answer: str) -> str | None:
-    """``true`` or ``false``; None when the answer says neither, or both."""
+    """``true`` or ``false``; None when the answer says neither or both."""
     text = _LEAD.sub("", read_text(answer) or "") or None
     if text is None or text in _WORDS:
         return _WORDS.get(text or "")

@@ -14,7 +14,7 @@ _BRACKETS = (("\\{", "\\}"), ("[", "]"), ("{", "}"), ("(", ")"))
 def read_list(answer: str) -> str | None:
     """The items, sorted, as ``cat, dog``; an item that is given twice is listed twice.
 
-    A comma always separates here: "1,234" is a list of two.
+    A comma always separates items: "1,234" is a list of two.
     """
     parts = _SEPARATOR.split(_without_brackets(unwrap(answer).rstrip(".")))
     items = (_read_item(_without_brackets(_BULLET.sub("", part.strip()))) for part in parts)

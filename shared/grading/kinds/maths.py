@@ -1,9 +1,9 @@
-r"""Mathematical expressions: what is settled before a maths library is asked.
+r"""Mathematical expressions: the rules that apply before a maths library compares them.
 
-Rules of ours that the library does not have: a bare list is ordered (``1,2`` is not ``2,1``, while
-``\{1,2\}`` is ``\{2,1\}`` and "1 or 2" is "2 or 1"), a set is no pair, a percent sign is a unit
-(50% is not 0.5), and units must agree (12 cm is not 12 m). The rest is equality of expressions and
-is decided in a worker process (``math_worker.py``).
+The library lacks these rules: a bare list is ordered (``1,2`` is not ``2,1``, while ``\{1,2\}`` is
+``\{2,1\}`` and "1 or 2" is "2 or 1"), a set is not a pair, a percent sign is a unit (50% is not
+0.5), and units must agree (12 cm is not 12 m). A worker process (``math_worker.py``) decides
+whether the remaining expressions are equal.
 """
 
 import re
@@ -41,7 +41,7 @@ _TRAILING_UNIT = re.compile(
 _DOLLARS = re.compile(r"^\$([^$]*)\$$")
 _TEXT_COMMAND = re.compile(r"\\(?:text|mathrm|mbox)\s?\{")
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
-# Spellings that the library does not read, in the LaTeX that it does.
+# Spellings that the library cannot read, and the LaTeX that it can.
 _SPELLINGS = tuple(
     (re.compile(spelling), latex)
     for spelling, latex in (
@@ -71,7 +71,7 @@ _SPELLINGS = tuple(
 
 
 def pairs_to_compare(gold: str, given: str) -> list[tuple[str, str]] | bool:
-    """What has to be equal for `given` to be right: pairs of expressions, or the verdict itself.
+    """The pairs of expressions that must all be equal for `given` to be right, or the verdict.
 
     Args:
         gold: the right answer, as LaTeX or plain text.
@@ -88,7 +88,7 @@ def pairs_to_compare(gold: str, given: str) -> list[tuple[str, str]] | bool:
         return False
     if gold == given:
         return True
-    # A maths library reads a word as a product of letters and finds "yes" equal to "yse".
+    # The library reads a word as a product of letters, so that "yes" equals "yse".
     if _WORDS.fullmatch(gold) or _CHINESE.search(_OR.sub("", gold)):
         return read_text(gold) == read_text(given)
     if len(_OR.split(gold)) > 1 or len(_OR.split(given)) > 1:
@@ -98,7 +98,7 @@ def pairs_to_compare(gold: str, given: str) -> list[tuple[str, str]] | bool:
     if _is_set_and_tuple(gold, given) or _is_set_and_tuple(given, gold):
         return False
     golds, givens = _items(_AND.sub(",", gold)), _items(_AND.sub(",", given))
-    # "(2,1)" for "1,2": the library would take the bare list for a set. A gold answer in square
+    # "(2,1)" against "1,2": the library would read the bare list as a set. A gold answer in square
     # brackets may be an interval.
     if len(golds) > 1 and (bracketed := _TUPLE.fullmatch(given) or _LIST.fullmatch(given)):
         givens = _items(bracketed[1])
@@ -106,14 +106,15 @@ def pairs_to_compare(gold: str, given: str) -> list[tuple[str, str]] | bool:
         golds = _items(bracketed[1])
     if len(golds) > 1 and len(givens) > 1:
         return _lists_to_compare(golds, givens)
-    # To the library an inequality equals an interval only as the first of the two.
+    # The library finds an inequality equal to an interval only if the inequality comes first.
     if _INTERVAL.fullmatch(gold) and _RELATION.search(given):
         gold, given = given, gold
     return [_without_percent(gold, given)]
 
 
 def _lists_to_compare(golds: list[str], givens: list[str]) -> list[tuple[str, str]] | bool:
-    """Item by item; named values ("y=2, x=1") by name, those of one name ("x=2, x=-2") as a set."""
+    """The pairs of items in order; named values ("y=2, x=1") are matched by name, and several
+    values of one name ("x=2, x=-2") are compared as a set."""
     if len(golds) != len(givens):
         return False
     names = [
@@ -131,10 +132,10 @@ def _lists_to_compare(golds: list[str], givens: list[str]) -> list[tuple[str, st
 
 
 def _converted(gold: str, given: str) -> tuple[str, str] | None:
-    r"""Expressions that both end in a known unit (``2\sqrt{3}\text{ cm}``), in the same unit.
+    r"""Both expressions in the same unit, if both end in a known one (``2\sqrt{3}\text{ cm}``).
 
-    None when the units do not convert. A unit beyond doubt that only one side names is taken off;
-    other expressions stay as they are.
+    None when the units cannot be converted. If only one side has a unit, and it is certainly a
+    unit, it is removed; other expressions stay as they are.
     """
     sides = [_TRAILING_UNIT.fullmatch(_DOLLARS.sub(r"\1", side.strip())) for side in (gold, given)]
     found = [(match["before"], read_unit(_unit_name(match))) for match in sides if match]
@@ -147,7 +148,7 @@ def _converted(gold: str, given: str) -> tuple[str, str] | None:
     bare_gold, bare_given = (before for before, _ in found)
     if size == given_size:
         return bare_gold, bare_given
-    # The ratio of two units is a ratio of whole numbers, whatever the floats say.
+    # The exact ratio of two units is a fraction of whole numbers; the floats are rounded.
     ratio = Fraction(size / given_size).limit_denominator(10**9)
     return rf"\frac{{{ratio.numerator}}}{{{ratio.denominator}}} \cdot ({bare_gold})", bare_given
 
@@ -163,14 +164,14 @@ def _unit_name(match: re.Match[str]) -> str:
 
 
 def _is_set_and_tuple(one: str, other: str) -> bool:
-    """Whether `one` is in braces, and `other` several items in round or square brackets."""
+    """Whether `one` is in braces and `other` is several items in round or square brackets."""
     bracketed = _TUPLE.fullmatch(other) or _LIST.fullmatch(other)
     several = bracketed is not None and len(_items(bracketed[1])) > 1
     return several and _SET.fullmatch(one) is not None
 
 
 def _as_union(text: str) -> str:
-    r"""``x<1 or x>3`` as ``(-\infty,1)\cup(3,\infty)``; a text of another form as it is."""
+    r"""``x<1 or x>3`` as ``(-\infty,1)\cup(3,\infty)``; other text unchanged."""
     parts = [_HALF_LINE.fullmatch(part.strip()) for part in _OR.split(text)]
     if len(parts) < 2 or not all(parts):
         return text
@@ -185,8 +186,7 @@ def _as_union(text: str) -> str:
 
 
 def _with_units(gold: str, given: str) -> tuple[Quantity, Quantity] | None:
-    """Both sides as quantities where one has a unit beyond doubt: one letter alone
-    may be a variable."""
+    """Both sides as quantities if one certainly has a unit; a single letter may be a variable."""
     right, said = read_quantity(gold), read_quantity(given)
     if right is None or said is None:
         return None
@@ -212,7 +212,7 @@ def _as_set(text: str) -> str:
 
 
 def _items(text: str) -> list[str]:
-    """The items of a bare list, split at commas outside all brackets; else the text as one."""
+    """The items of a bare list, split at commas outside brackets; other text is one item."""
     if _THOUSANDS.fullmatch(text):
         return [text]
     items, depth, start = [], 0, 0

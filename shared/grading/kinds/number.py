@@ -1,8 +1,8 @@
 r"""Numbers and quantities: ``1,234.5``, ``3/4``, ``2\frac{1}{3}``, ``1.2e3``, ``50\%``, ``12 cm``.
 
-A percent sign is a unit; it never divides: 50% is 50, not 0.5. A unit that the gold answer names
-may be left out; one that the gold answer does not name may be added; a different one is wrong
-unless ``units.py`` converts it.
+A percent sign is a unit and never divides: 50% is 50, not 0.5. An answer may leave out the unit of
+the gold answer, or add one where the gold answer has none. A different unit is wrong unless
+``units.py`` converts it.
 """
 
 import math
@@ -13,18 +13,17 @@ from shared.grading.kinds.units import read_unit
 from shared.grading.kinds.wrapping import unwrap
 
 DEFAULT_TOLERANCE = 1e-9
-"""Relative: room for binary rounding. Under it whole numbers are compared exactly."""
+"""Relative: allows for binary rounding. With it, whole numbers are compared exactly."""
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)"
 _EXPONENT = r"(?:[eE]([+-]?\d{1,3}))?"
 _NUMBER = rf"([+-]?)\s?(?:({_DECIMAL}){_EXPONENT}|(?:(\d+)\s)?({_DIGITS})\s?/\s?({_DIGITS}))"
-_ONLY_NUMBER = re.compile(_NUMBER, re.ASCII)
-# A unit is a word or a sign, with a power or a quotient: never more digits, so that "7 or 8" and
-# "1 2" are no quantities.
+# A unit is a word or a sign, with a power or a quotient. It has no other digits, so "7 or 8" and
+# "1 2" are not quantities.
 _UNIT = r"(?:[^\W\d_]|[%°$€£¥℃℉])(?:[^\W\d_]|[/. %°])*(?:\^\s?\{?[23]\}?|[²³])?"
 _QUANTITY = re.compile(rf"(?a:{_NUMBER})\s?({_UNIT})?")
-# A unit that the table does not have: words ("7 apples"), never a symbol such as x or π.
+# Units outside the table are words ("7 apples"), never symbols like x or π.
 _COUNTED = re.compile(r"[a-zA-Z]{3,}(?:[ -][a-zA-Z]+)*|[\u4e00-\u9fff]+")
 _NAME = re.compile(
     r"^[A-Za-z]\s?=\s?|^(?:≈|\\approx(?![a-z])|(?:approximately|about|roughly)(?=\s))\s?",
@@ -50,20 +49,20 @@ _MOST_CHARS = 64
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number with the unit that stands beside it, or none."""
+    """A number and its unit, if it has one."""
 
     value: float
     unit: str | None = None
 
     def canonical(self) -> str:
-        """The quantity in the first unit of its dimension; a percent sign is left out."""
+        """The quantity in the first unit of its dimension, without a percent sign."""
         known = read_unit(self.unit) if self.unit else None
         dimension, size = known or (self.unit or "", 1.0)
         return f"{self.value * size:.12g} {dimension.removeprefix('%')}".rstrip()
 
 
 def read_quantity(answer: str) -> Quantity | None:
-    """The number that the answer is, and its unit; None when it is anything else or too long."""
+    """The answer as a number with its unit; None when it is something else or too long."""
     text = _plain(answer)
     text = _NAME.sub("", text)
     currency = _CURRENCY.search(text)
@@ -81,8 +80,8 @@ def read_quantity(answer: str) -> Quantity | None:
 
 
 def read_number(answer: str) -> float | None:
-    """The number that the answer is, at most with a percent or currency sign; None when it is
-    anything else."""
+    """The answer as a number, possibly with a percent or currency sign; None when it is something
+    else."""
     quantity = read_quantity(answer)
     if quantity is None:
         return None
@@ -109,12 +108,12 @@ def same_quantity(gold: Quantity, given: Quantity, tolerance: float = DEFAULT_TO
 
 
 def without_separators(text: str) -> str:
-    r"""The text with a comma where a space, ``\,``, ``~`` or ``{,}`` parts thousands."""
+    r"""The text with commas between thousands, in place of a space, ``\,``, ``~`` or ``{,}``."""
     return _LATEX_SEPARATORS.sub(",", text)
 
 
 def _plain(answer: str) -> str:
-    """The answer with LaTeX for separators, spaces, fractions and powers of ten spelled plainly."""
+    """The answer with its LaTeX separators, spaces, fractions and powers of ten as plain text."""
     text = unwrap(answer).rstrip(".").strip()[: 4 * _MOST_CHARS]
     text = without_separators(text)
     text = _DEGREES.sub("°", _LATEX_SPACES.sub(" ", text)).replace("\\%", "%")

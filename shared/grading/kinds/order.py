@@ -1,7 +1,7 @@
 r"""Sequences of images: "B, C, A", "2-3-1", "B→C→A", "CAB", "first, third, second".
 
-Letters and places are told apart: "B, A" is never "2, 1", because a fixed image has a place but
-no letter.
+Letters and places are different: "B, A" is never "2, 1", because a fixed image has a place but no
+letter.
 """
 
 import re
@@ -21,8 +21,10 @@ _MOST_ELEMENTS = 26
 
 
 def read_order(answer: str) -> str | None:
-    """The sequence as ``B,C,A`` or ``2,3,1``; None unless two or more different elements, all
-    letters or all places."""
+    """The sequence as ``B,C,A`` or ``2,3,1``.
+
+    None unless it has at least two elements, all different, and all letters or all places.
+    """
     text = unwrap(answer).rstrip(".").strip()
     for left, right in _BRACKETS:
         if text.startswith(left) and text.endswith(right):
@@ -36,8 +38,10 @@ def read_order(answer: str) -> str | None:
 
 
 def _compact(text: str) -> list[str]:
-    """The elements of ``CAB`` or ``231``. In small letters only where they are the first ones of
-    the alphabet, since "cat" is a word."""
+    """The elements of ``CAB`` or ``231``.
+
+    Small letters count only when they are the first of the alphabet ("cab"), as "cat" is a word.
+    """
     if re.fullmatch(r"[A-Z]{2,10}|[1-9]{2,9}", text, re.ASCII):
         return list(text)
     first = "abcdefghij"[: len(text)]
@@ -46,7 +50,7 @@ def _compact(text: str) -> list[str]:
 
 def _separated(text: str) -> list[str]:
     text = _ARROW.sub(",", text).replace(")(", "),(")
-    # "A < C > B" is no sequence, while "A < B < C" is one.
+    # "A < B < C" is a sequence, but "A < C > B" is not.
     if len({match[0][0] + match[0][-1] for match in _COMPARED.finditer(text)}) > 1:
         return []
     text = _NOUNS.sub(" ", _COMPARED.sub(",", text)).strip()

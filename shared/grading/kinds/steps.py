@@ -1,4 +1,4 @@
-"""Answers in several numbered steps: ``(1) 3; (2) x = 4``, ``①3；②4``."""
+"""Answers with several numbered steps: ``(1) 3; (2) x = 4``, ``①3；②4``."""
 
 import re
 
@@ -11,9 +11,9 @@ _SEPARATORS = " \t\r\n;；,，.。"
 
 
 def split_steps(answer: str) -> dict[int, str]:
-    """The answer to each numbered step, empty when there is no number in it.
+    """The answer to each numbered step; empty when the answer has no step numbers.
 
-    Only a number that continues the count opens a step: ``(1) f(2) = 3`` is one step.
+    Only a number that continues the count starts a step: ``(1) f(2) = 3`` is one step.
     """
     answer = answer.translate(_CIRCLED)
     marks: list[tuple[int, int]] = []
@@ -21,7 +21,7 @@ def split_steps(answer: str) -> dict[int, str]:
         attached = match.start() > 0 and answer[match.start() - 1].isalnum()
         if int(match[1]) == len(marks) + 1 and not attached:
             marks.append((match.start(), match.end()))
-    # Each step runs up to the next one's mark.
+    # Each step ends at the mark of the next one.
     ends = [begin for begin, _ in marks[1:]] + [len(answer)]
     return {
         number: answer[begin:end].strip(_SEPARATORS)
@@ -30,7 +30,7 @@ def split_steps(answer: str) -> dict[int, str]:
 
 
 def steps_of(answer: str, wanted: int) -> dict[int, str]:
-    """The numbered steps, or as many parts between semicolons as there should be."""
+    """The numbered steps; without numbers, the parts between semicolons if there are `wanted`."""
     text = unwrap(answer)
     numbered = split_steps(text)
     parts = text.split(";")
@@ -40,7 +40,7 @@ def steps_of(answer: str, wanted: int) -> dict[int, str]:
 
 
 def read_steps(answer: str) -> str | None:
-    """The numbered steps as ``(1) 3; (2) x = 4``; None without any, or with an empty one."""
+    """The numbered steps as ``(1) 3; (2) x = 4``; None when there are none or one is empty."""
     steps = {number: read_text(step) for number, step in split_steps(unwrap(answer)).items()}
     if not steps or None in steps.values():
         return None

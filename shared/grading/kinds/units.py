@@ -1,12 +1,12 @@
-"""Units of quantities, and which of them convert into each other exactly, by definition.
+"""Units of quantities, and the exact factors between those that convert into each other.
 
-Not here: temperatures (they shift as well as scale), degrees and radians (π is no exact factor),
-currencies. Those units only equal themselves.
+Temperatures (which have an offset), degrees and radians (π is not exact) and currencies do not
+convert: these units equal only themselves.
 """
 
 import re
 
-# Dimension: spellings of a unit, with the unit's size in the dimension's first unit.
+# For each dimension: the spellings of each unit, and its size in the dimension's first unit.
 _TABLE: dict[str, dict[str, float]] = {
     "m": {
         "m|meter|meters|metre|metres|米": 1.0,
@@ -74,9 +74,9 @@ _AFTER = re.compile(r"(.+?)\s?(?:\^\s?\{?([23])\}?|([²³]))")
 
 
 def read_unit(text: str) -> tuple[str, float] | None:
-    """The dimension that a unit measures and its size in that; None for a unit that is not known.
+    """The dimension of a unit and its size in the dimension's first unit; None for an unknown unit.
 
-    Squares and cubes of lengths are dimensions of their own: ``m^2``, ``m^3``.
+    Squares and cubes of lengths are separate dimensions: ``m^2``, ``m^3``.
     """
     unit = text.strip().rstrip(".").replace("{", "").replace("}", "")
     if unit in _KNOWN:
@@ -87,7 +87,7 @@ def read_unit(text: str) -> tuple[str, float] | None:
         power, unit = _POWERS[before[1]], before[2]
     elif after is not None:
         power, unit = int(after[2] or "  ²³".index(after[3])), after[1]
-    # Not for one letter: M is no metre.
+    # Single letters keep their case: M is not a metre.
     known = _KNOWN.get(unit) or (_KNOWN.get(unit.lower()) if len(unit) > 1 else None)
     if known is None or power == 1:
         return known

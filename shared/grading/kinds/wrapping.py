@@ -1,32 +1,32 @@
-r"""Takes off what surrounds an answer without changing it: ``$..$``, ``\text{..}``, ``**..**``.
+r"""Removes wrapping that does not change an answer: ``$..$``, ``\text{..}``, ``**..**``.
 
-Used by every grader but the exact one before it reads the answer.
+Every kind except ``exact`` does this before it reads the answer.
 """
 
 import re
 
-# Commands whose argument is the answer itself. Only an argument without braces is unwrapped, so
-# that one pass over the text stays linear.
+# Commands whose argument is the answer. Only an argument without braces is unwrapped, so that one
+# pass over the text takes linear time.
 _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|boldsymbol|bm|mbox|boxed)\s?"
     r"\{([^{}]*)\}"
 )
 _PAIRS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
-# Full-width letters, digits and signs as Chinese and Japanese keyboards give them. Not NFKC, which
-# would also turn the square in "3 cm²" into a digit.
+# Full-width letters, digits and signs, as Chinese and Japanese keyboards type them. NFKC would also
+# turn the square in "3 cm²" into a digit.
 _NARROW: dict[int, int | str] = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _NARROW |= {0x3000: " ", 0x00A0: " ", 0x3002: ".", 0x3010: "[", 0x3011: "]", 0x2212: "-"}
 
 
 def unwrap(answer: str) -> str:
-    """The answer without its wrapping and white space around it, in half-width characters.
+    """The answer without wrapping and outer white space, in half-width characters.
 
-    Every round takes off two characters at least; answers are short (``limits.py``).
+    Every round removes at least two characters, and answers are short (``limits.py``).
     """
     text = answer.translate(_NARROW).strip()
     while (inner := _unwrap_once(text)) != text:
         text = inner
-    # What is left of a LaTeX space at the end of a box.
+    # The rest of a LaTeX space at the end of a box.
     return text.rstrip("\\").rstrip()
 
 

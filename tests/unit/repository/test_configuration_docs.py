@@ -1,4 +1,4 @@
-"""The shipped configurations are valid, and the page about the keys is true."""
+"""The shipped configurations are valid, and the page about the keys is up to date."""
 
 import re
 

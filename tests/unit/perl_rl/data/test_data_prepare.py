@@ -213,7 +213,7 @@ def test_an_answer_that_is_no_completion_ends_in_one_line(
     with ScriptedEndpoint(lambda body: answer).serving() as endpoint:
         config = write_config(tmp_path, data, endpoint.url)
         assert main(["data", "prepare", str(config)]) == 2
-    assert "is no chat completion; check the address" in capsys.readouterr().err.splitlines()[-1]
+    assert "is not a chat completion; check the address" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_refused_request_stops_or_drops_its_sample_as_set(
@@ -244,7 +244,7 @@ def test_requests_run_at_once_up_to_the_limit(tmp_path: Path, data: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"ballance": {}}, "unknown key 'ballance'; see docs/prepare.md"),
+        ({"ballance": {}}, "unknown key 'ballance'; docs/prepare.md"),
         ({"filter": {"min_image": 1}}, "unknown key 'filter.min_image'"),
         ({"stages": ["label", "label"]}, "stages: name at least one stage, and each once"),
         ({"balance": {"target": {0.5: 1}}}, "the upper edges of bins must rise"),

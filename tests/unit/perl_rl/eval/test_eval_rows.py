@@ -29,11 +29,11 @@ def lacks(column: str) -> Change:
 
 
 BROKEN: list[tuple[str, int, Change, str, str]] = [
-    ("mantis-eval", 1, change(question_type="essay"), "question_type", "none of multi-choice"),
+    ("mantis-eval", 1, change(question_type="essay"), "question_type", "not one of multi-choice"),
     ("mantis-eval", 1, change(answer="E"), "answer", "'E' is none of A, B, C"),
     ("mantis-eval", 0, change(question="<image><image><image>?"), "question", "3 <image> tags"),
     ("mantis-eval", 0, change(images=[{"bytes": b"x", "path": None}]), "images", "no picture"),
-    ("mantis-eval", 0, lacks("question"), "question", "is missing; the row has answer"),
+    ("mantis-eval", 0, lacks("question"), "question", "is missing; the row has columns answer"),
     ("blink", 0, change(answer="(E)"), "answer", "none of A, B, C, D"),
     ("blink", 0, change(answer="hidden"), "answer", "'hidden' is none of"),
     ("blink", 0, change(image_2=None), "image_1", "do not fill the columns"),
@@ -44,7 +44,7 @@ BROKEN: list[tuple[str, int, Change, str, str]] = [
     ("remi", 0, change(question="<image7>?"), "question", "names image 7 of 2"),
     ("remi", 0, change(question="<image>?"), "question", "a tag <image> that names no image"),
     ("remi", 0, change(label=""), "label", "is empty"),
-    ("mv-math", 0, change(answer_type="proof"), "answer_type", "'proof' is none of choice"),
+    ("mv-math", 0, change(answer_type="proof"), "answer_type", "'proof' is not one of choice"),
     ("mv-math", 0, change(answer="12"), "answer", "'12' is no letter"),
     ("mv-math", 3, change(answer="3 and 4"), "answer", "(1) ..; (2) .."),
     ("mv-math", 0, change(input_image="a.png"), "input_image", "must be a list, not str"),
@@ -52,7 +52,7 @@ BROKEN: list[tuple[str, int, Change, str, str]] = [
     ("mathvista", 0, change(choices=None), "choices", "is empty in a multi_choice question"),
     ("mathvista", 1, change(answer="ten"), "answer", "'ten' is no number"),
     ("mathvista", 2, change(precision=None), "precision", "a number of decimals, not None"),
-    ("mathverse", 0, change(problem_version="Long"), "problem_version", "none of Text Dominant"),
+    ("mathverse", 0, change(problem_version="Long"), "problem_version", "not one of Text Dominant"),
     (
         "mathverse",
         0,
@@ -161,7 +161,7 @@ def test_a_file_that_is_no_data_is_named(tmp_path: Path) -> None:
             list(read_rows(file))
     with pytest.raises(UserError, match="no such file or folder"):
         find_files(tmp_path / "none", "test")
-    with pytest.raises(UserError, match=r"is none of \.parquet"):
+    with pytest.raises(UserError, match=r"must end in one of \.parquet"):
         (tmp_path / "a.txt").touch()
         find_files(tmp_path / "a.txt", "test")
 

@@ -215,7 +215,7 @@ def test_a_response_is_shown_its_end_and_fills_no_other_place() -> None:
 
 
 def test_a_prompt_without_the_answers_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the prompt has no place \{response\}"):
+    with pytest.raises(ValueError, match=r"the prompt must contain \{response\}"):
         JudgeConfig.model_validate(
             {"endpoint": {"url": "http://h/v1", "model": "j"}, "prompt": "Is {gold} right?"}
         )

@@ -1,4 +1,4 @@
-"""Every format is read from files in its published shape, with real pictures."""
+"""Every format is read from files in its published form, with real images."""
 
 import io
 from pathlib import Path
@@ -11,6 +11,7 @@ from PIL import Image
 from shared.config.source import FormatName, SourceConfig
 from shared.formats import FORMATS, ImageFolder, RowCounts, stream
 from shared.formats.rows import Row
+from shared.formats.text import unboxed
 from shared.images import digest
 from shared.sample import Sample
 from tests.format_files import (
@@ -31,7 +32,7 @@ def read(path: Path, format_: str, **settings: Any) -> list[Sample]:
 
 
 def shown(sample: Sample) -> list[bytes]:
-    """The pixels of the sample's pictures."""
+    """The pixels of the sample's images."""
     return [Image.open(io.BytesIO(Path(file).read_bytes())).tobytes() for file in sample.images]
 
 
@@ -125,6 +126,20 @@ def test_geometry3k(tmp_path: Path) -> None:
     ]
     assert {one.source for one in samples} == {"geometry3k"}
     assert samples[2].id == "data/train-00000-of-00001:3"
+
+
+@pytest.mark.parametrize(
+    ("answer", "content"),
+    [
+        (" 3 ", "3"),
+        ("\\boxed{1} or \\boxed {\\frac{1}{2}}", "\\frac{1}{2}"),
+        ("\\boxed{\\{1\\}}", "\\{1\\}"),
+        ("\\boxed{1", "\\boxed{1"),
+        ("\\\\boxed{3}", "3"),  # escaped twice
+    ],
+)
+def test_the_box_is_taken_off_a_gold_answer(answer: str, content: str) -> None:
+    assert unboxed(answer) == content
 
 
 def test_mmk12(tmp_path: Path) -> None:

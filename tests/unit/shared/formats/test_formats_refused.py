@@ -1,4 +1,4 @@
-"""What does not fit a format is refused with file, row and column, or skipped and counted."""
+"""Bad rows are refused with file, row and column, or skipped and counted."""
 
 import logging
 from pathlib import Path
@@ -34,31 +34,41 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("samples", {"colour": "red"}, "colour", "Extra inputs are not permitted"),
     ("samples", {"images": []}, "row", "question has 1 <image> tags but the sample has 0"),
     ("samples", {"images": ["gone.png"]}, "images", "no image file"),
-    ("verl", {"prompt": None}, "prompt", "is missing; the row has data_source"),
-    ("verl", {"prompt": "text"}, "prompt", "is no list of turns"),
-    ("verl", {"prompt": []}, "prompt", "is no list of turns"),
-    ("verl", {"prompt": TURNS}, "prompt", "must hold one user turn, not: user, assistant"),
+    ("verl", {"prompt": None}, "prompt", "is missing; the row has columns data_source"),
+    ("verl", {"prompt": "text"}, "prompt", "is not a list of turns"),
+    ("verl", {"prompt": []}, "prompt", "is not a list of turns"),
+    (
+        "verl",
+        {"prompt": TURNS},
+        "prompt",
+        "must have one user turn; its roles are: user, assistant",
+    ),
     ("verl", {"prompt": [{"role": "user"}]}, "prompt", "has a turn without text"),
     ("verl", {"prompt": [{"content": "?"}]}, "prompt", "has a turn without a role"),
     ("verl", {"reward_model": "1"}, "reward_model", "must be an object"),
     ("verl", {"reward_model": {}}, "reward_model.ground_truth", "is missing"),
     ("verl", {"reward_model": {"ground_truth": [1]}}, "reward_model.ground_truth", "be text"),
     ("verl", {"images": ["0.png", "1.png"]}, "prompt", "has 1 image tags for 2 images"),
-    ("verl", {"images": [{"url": "http://x"}]}, "images", "has neither bytes, nor image, nor path"),
-    ("verl", {"images": [7]}, "images", "must be bytes, a path or a picture, not int"),
-    ("verl", {"images": [""]}, "images", "must be bytes, a path or a picture, not nothing"),
-    ("verl", {"images": ["notes.txt"]}, "images", "is in no known picture format"),
+    (
+        "verl",
+        {"images": [{"url": "http://x"}]},
+        "images",
+        "has none of the keys bytes, image, path",
+    ),
+    ("verl", {"images": [7]}, "images", "must be bytes, a path or an image, not int"),
+    ("verl", {"images": [""]}, "images", "must be bytes, a path or an image, not nothing"),
+    ("verl", {"images": ["notes.txt"]}, "images", "has an unknown image format"),
     ("verl", {"images": ["large.png"]}, "images", "120x120 pixels, more than data.max_image"),
     ("easyr1", {"problem": None}, "problem", "is missing"),
     ("easyr1", {"problem": " "}, "problem", "is empty"),
     ("easyr1", {"problem": ["x"]}, "problem", "must be text, not list"),
     ("easyr1", {"answer": None}, "answer", "is missing"),
     ("easyr1", {"answer": True}, "answer", "must be text, not bool"),
-    ("easyr1", {"answer": "\\boxed{}"}, "answer", "holds nothing in its box"),
+    ("easyr1", {"answer": "\\boxed{}"}, "answer", "has an empty box"),
     ("easyr1", {"problem": "<image1> <image1>"}, "problem", "tags numbered 1, 1 for 1 images"),
     ("easyr1", {"problem": "<image> <image1>"}, "problem", "tags numbered 1 for 1 images"),
     ("easyr1", {"problem": "<image2>"}, "problem", "tags numbered 2 for 1 images"),
-    ("easyr1", {"problem": "<video>"}, "problem", "holds <video>; only images are shown"),
+    ("easyr1", {"problem": "<video>"}, "problem", "has a <video> tag; only images are supported"),
     ("mantis", {"conversation": None}, "conversations", "is missing"),
     ("mantis", {"conversation": TURNS[:1]}, "conversation", "must alternate"),
     ("mantis", {"conversation": TURNS[::-1]}, "conversation", "roles are: assistant, user"),
@@ -132,8 +142,8 @@ def test_a_damaged_picture_inside_parquet_is_named_and_not_kept(folder: Path) ->
 
     assert [one.row for one in located] == [1]
     assert dict(report.skipped) == {
-        "images: does not decode": 1,
-        "images: is in no known picture format": 1,
+        "images: cannot be decoded": 1,
+        "images: has an unknown image format": 1,
     }
     assert len(list((folder / "kept").iterdir())) == 1
 
@@ -160,12 +170,12 @@ def test_a_line_that_is_no_row(folder: Path, line: bytes, problem: str) -> None:
     ("name", "content", "problem"),
     [
         ("a.json", b"[1, ", ", line 1: not JSON ("),
-        ("a.json", b"3", ": must hold a list of rows, or one row a line"),
+        ("a.json", b"3", ": must be a list of rows, or have one row per line"),
         ("a.json", b"[\xff]", ": is not UTF-8 text at byte 1"),
         ("a.parquet", b"PAR1 junk", ", after row 0: cannot be read (Parquet magic bytes"),
-        ("a.csv", b"a,b", ": is none of .parquet, .jsonl, .json"),
+        ("a.csv", b"a,b", ": must end in one of .parquet, .jsonl, .json"),
         ("gone.json", None, ": no such data file or folder"),
-        ("gone-*.json", None, ": holds no .parquet, .jsonl, .json files"),
+        ("gone-*.json", None, ": found no .parquet, .jsonl, .json files"),
     ],
 )
 def test_a_file_that_is_no_data(
@@ -180,7 +190,7 @@ def test_a_file_that_is_no_data(
 def test_a_split_that_is_not_there(folder: Path) -> None:
     write_json(folder / "geo" / "train.json", [GOOD["easyr1"]])
     message = refused(source(folder / "geo", "easyr1", split="test"))
-    assert message == f"{folder / 'geo'}: holds no .parquet, .jsonl, .json files of split 'test'"
+    assert message == f"{folder / 'geo'}: found no .parquet, .jsonl, .json files of split 'test'"
 
 
 def test_repeated_ids_are_refused_within_and_between_sources(folder: Path) -> None:
@@ -190,7 +200,7 @@ def test_repeated_ids_are_refused_within_and_between_sources(folder: Path) -> No
     write_json(file, [GOOD["samples"]])
     other = write_json(folder / "other.jsonl", [GOOD["samples"]])
     data = DataConfig(train=(source(file, "samples"), source(other, "samples")))
-    with pytest.raises(UserError, match="give the sources different names"):
+    with pytest.raises(UserError, match="give each source its own name"):
         load(data, data.train_sources(), folder / "kept")
     named = (source(file, "samples", name="a"), source(other, "samples", name="b"))
     loaded = load(data, named, folder / "kept")
@@ -212,5 +222,5 @@ def test_skipped_rows_are_in_the_log(folder: Path, caplog: pytest.LogCaptureFixt
 def test_a_source_of_nothing_but_bad_rows_is_refused(folder: Path) -> None:
     file = write_json(folder / "train.json", [GOOD["easyr1"] | {"answer": ""}])
     data = DataConfig(train=source(file, "easyr1", skip_bad_rows=True))
-    with pytest.raises(UserError, match=r"holds no samples \(0 samples, 1 rows skipped: answer"):
+    with pytest.raises(UserError, match=r"no samples found \(0 samples, 1 rows skipped: answer"):
         load(data, data.train_sources(), folder / "kept")

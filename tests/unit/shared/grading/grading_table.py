@@ -1,7 +1,7 @@
-r"""Answers and responses as models give them, with the verdict they must get.
+r"""Answers and responses as models write them, with the verdict that each must get.
 
-Rows of `ANSWERS` are (final answer, gold answer, kind, right); rows of `RESPONSES` are whole
-responses, whose final answer is found first, in a box or in words.
+Rows of `ANSWERS` are (final answer, gold answer, kind, right). Rows of `RESPONSES` have whole
+responses, in which the final answer is found first, in a box or in words.
 """
 
 from shared.sample import AnswerKind
@@ -413,7 +413,7 @@ RESPONSES: list[Row] = [
     (r"\boxed{50\%}", "0.5", "number", False),
     (r"\boxed{50\%}", "50", "number", True),
     (r"\boxed{50\%}", r"\frac{1}{2}", "math", False),
-    # Several boxes, none, one inside the reasoning, one that is cut off.
+    # Several boxes, no box, a box inside the reasoning, a box that is cut off.
     (r"First \boxed{A}, no: \boxed{B}.", "B", "letter", True),
     (r"First \boxed{A}, no: \boxed{B}.", "A", "letter", False),
     (r"<think>Perhaps \boxed{A}?</think> It is \boxed{B}.", "B", "letter", True),

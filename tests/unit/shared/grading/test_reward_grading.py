@@ -19,7 +19,7 @@ from tests.unit.shared.grading.grading_table import ANSWERS, RESPONSES
 
 
 class NoExpressions:
-    """These kinds must never need a grader process."""
+    """An expression grader for kinds that must never ask one."""
 
     async def equal(self, pairs: list[tuple[str, str]]) -> bool:
         raise AssertionError(f"asked about {pairs}")

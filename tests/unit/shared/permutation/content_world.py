@@ -1,7 +1,7 @@
-"""A world for tests of the permutation engine in which a picture is what it shows: "7" shows 7.
+"""A world for tests of the permutation engine: an image is named by what it shows, "7" shows 7.
 
-The solver reads a question as it is shown, with patterns of its own, looks at the images in the
-order given, and works the answer out. `check` holds a sample to it under every order.
+A solver reads a rendered question with its own patterns, looks at the images in their order, and
+works out the answer. `check` compares the engine with the solver under every order.
 """
 
 import itertools
@@ -28,7 +28,7 @@ worlds = st.permutations(range(1, 10))
 
 
 def slot_named(token: str) -> int:
-    """The solver's own reading of a name."""
+    """The slot that a name means, as the solver reads it."""
     alphabets = ("12345", "ABCDE", "abcde", NUMERALS, CIRCLED, WORDS, ("left", "right"))
     extremes = (("leftmost", "rightmost"), ("左", "右"), ("one", "two", "three", "four", "five"))
     nth = ("1st", "2nd", "3rd", "4th", "5th")
@@ -45,7 +45,7 @@ def shown(rendered: RenderedOrder) -> list[int]:
 
 
 def compare(rendered: RenderedOrder, pattern: str) -> str:
-    """Whether the image named first shows more than the one named next."""
+    """Whether the first image named in the question shows a larger value than the second."""
     first, second = re.findall(pattern, rendered.question)
     values = shown(rendered)
     return "yes" if values[slot_named(first)] > values[slot_named(second)] else "no"
@@ -54,14 +54,14 @@ def compare(rendered: RenderedOrder, pattern: str) -> str:
 def build(
     question: str, values: tuple[int, ...], answer: str, order: str, fixed: tuple[int, ...] = ()
 ) -> Sample:
-    """A sample over pictures of `values`."""
+    """A sample whose images show `values`."""
     fields = {"id": "s", "question": question, "images": tuple(map(str, values)), "fixed": fixed}
     kinds = {"invariant": "text", "letter": "letter", "position": "position", "order": "order"}
     return Sample.model_validate({**fields, "answer": answer, "kind": kinds[order], "order": order})
 
 
 def orders(count: int, fixed: tuple[int, ...] = ()) -> list[Permutation]:
-    """Every order that leaves the fixed images where they are."""
+    """Every order in which the fixed images stay in place."""
     every = itertools.permutations(range(count))
     return [order for order in every if all(order[slot] == slot for slot in fixed)]
 
@@ -76,7 +76,7 @@ def check(
 
     Args:
         pattern: the names; all other text must stay as it is.
-        spelled_back: whether the inverse order brings the very words back.
+        spelled_back: whether the inverse order restores exactly the same words.
     """
     assert read(sample).reason is None, read(sample)
     for order in orders(len(sample.images), sample.fixed):
@@ -108,6 +108,6 @@ def pair(world: list[int], pick: int) -> tuple[int, int]:
 
 
 def fixed_sets(count: int) -> Iterator[tuple[int, ...]]:
-    """Every set of images that may stay: at least two others move."""
+    """Every set of fixed images that leaves at least two others to move."""
     for size in range(count - 1):
         yield from itertools.combinations(range(count), size)

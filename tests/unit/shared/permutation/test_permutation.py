@@ -1,4 +1,4 @@
-"""Orders of images: which there are, how they are drawn, and that answers move with the images."""
+"""Orders of images: all orders, how they are drawn, and that answers move with the images."""
 
 import itertools
 import random
@@ -39,11 +39,11 @@ def values(images: tuple[str, ...]) -> list[int]:
     return [int(image.split(".")[0]) for image in images]
 
 
-# Solvers that look at nothing but the question as it is shown: text and images in slot order.
+# Solvers that see only the rendered question: its text, and its images in slot order.
 
 
 def solve_options(shown: RenderedOrder) -> str:
-    """The label in front of the slot that shows the largest value."""
+    """The label before the slot that shows the largest value."""
     pieces = shown.question.split(IMAGE_TAG)
     labels = [piece.strip().split()[-1].rstrip(".") for piece in pieces[:-1]]
     lettered = {
@@ -214,7 +214,7 @@ def test_mapping_there_and_back_gives_the_same_answer(data: st.DataObject) -> No
     assert answer_under(answer, sample, identity(count)) == answer
     slot = gold_slot(sample, permutation)
     if slot is not None:
-        # The image that was right is where the new answer says.
+        # The right image is in the slot that the new answer names.
         was = gold_slot(sample, identity(count))
         assert was is not None and permutation[slot] == was
         moved_gold = sample.model_copy(update={"answer": there})
@@ -272,7 +272,7 @@ def test_orders_are_uniform_over_seeds(count: int) -> None:
 
 
 def test_orders_of_many_images_are_uniform_over_seeds() -> None:
-    # Above 7 images orders are drawn, not listed: look at where the first image goes.
+    # With more than 7 images orders are drawn, not listed: check where the first image goes.
     places: Counter[Permutation] = Counter()
     for seed in range(4000):
         (drawn,) = draw_orders(8, 1, generator(seed, "sample"))

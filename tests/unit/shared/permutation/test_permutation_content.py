@@ -1,6 +1,6 @@
-"""A solver that knows only what the images show is right under every order, for every rule.
+"""For every rule, a solver that knows only what the images show is right under every order.
 
-``test_permutation_kinds.py`` goes on with the rarer kinds of names, labels and answers.
+``test_permutation_kinds.py`` has the rarer kinds of names, labels and answers.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Every kind of name, list, label, fixed image, option and answer stays true under every order.
 
-Goes on where ``test_permutation_content.py`` stops; `test_every_style_of_name_is_met` holds the two
-to what the engine can spell.
+Continues ``test_permutation_content.py``; `test_every_style_of_name_is_met` checks that both files
+together have every style that the engine can spell.
 """
 
 import itertools
@@ -100,7 +100,7 @@ def photo(slot: int) -> str:
     return f"the {WORDS[slot]} photo"
 
 
-# "Last" and "middle" are spelled as ordinals elsewhere: the phrase, its place among so many images,
+# "Last" and "middle" become ordinals in other places: the phrase, its place, the number of images,
 # another name to compare with, and the pattern of both.
 ENDS: dict[str, tuple[str, Callable[[int], int], Spelling, str]] = {
     "last": ("the last photo", lambda count: count - 1, photo, r"the (\w+) photo"),
@@ -140,7 +140,7 @@ def test_last_and_middle_follow_their_images(
     check(sample, solve, pattern, spelled_back=False)
 
 
-# Two images: left and right, with a noun or leaning on one in the same sentence.
+# Two images: left and right, with a noun or after one in the same sentence.
 SIDES: dict[str, tuple[Callable[[str, str], str], tuple[str, str]]] = {
     "both with a noun": (lambda a, b: f"Is the {a} image above the {b} image?", ("left", "right")),
     "hand": (lambda a, b: f"Is the {a}-hand photo above the {b}-hand photo?", ("left", "right")),
@@ -248,7 +248,7 @@ def test_lists_of_names_follow_their_images(
 ) -> None:
     world, named = world[:count], [slot for slot in mixed if slot < count][:length]
     write, pattern = LISTS[form]
-    # The one named first counts tenfold: their order in the list must stay as well.
+    # The image named first counts ten times, so that the order in the list matters too.
     question = (
         f"{tags(count)}\nAdd up what {write(named)} show, tenfold for what is mentioned earliest."
     )
@@ -307,7 +307,7 @@ def test_names_of_all_images_stay(form: str, count: int, world: list[int]) -> No
     check(sample, lambda rendered: str(sum(shown(rendered))))
 
 
-# Labels: how one is written around a tag, how a sentence names it, and which tokens there are.
+# Labels: how a label is written around a tag, how a sentence names it, and its tokens.
 LABELS: dict[str, tuple[str, str, str]] = {
     "Image 1:": ("Image {}: <image>\n", "Image {}", "12345"),
     "Figure (1)": ("Figure ({}) <image>\n", "Figure {}", "12345"),
@@ -352,7 +352,7 @@ def test_labels_stay_and_names_go_by_them(
 @given(worlds, st.integers(0, 19))
 @few
 def test_labels_beside_a_reference_without_one(count: int, world: list[int], pick: int) -> None:
-    # "Image 1" is the second of the pictures.
+    # "Image 1" is the second image.
     world = world[:count]
     options = list(range(1, count))
     a, b = pair(options, pick)
@@ -465,7 +465,7 @@ LETTER_ANSWERS: dict[str, Spelling] = {
 def test_a_letter_is_answered_in_its_own_style(
     style: str, count: int, world: list[int], data: st.DataObject
 ) -> None:
-    # Options are the images that move, lettered in their order, wherever the fixed ones stand.
+    # The options are the images that move, lettered in order, wherever the fixed images are.
     world = world[:count]
     fixed = data.draw(st.sampled_from(list(fixed_sets(count))))
 
@@ -483,7 +483,7 @@ def test_a_letter_is_answered_in_its_own_style(
 @given(worlds)
 @few
 def test_options_that_name_their_own_images_stay(style: str, count: int, world: list[int]) -> None:
-    # "A. the first image": the letter follows the image, and the options are the same ones.
+    # "A. the first image": the letter follows the image, and the options stay the same.
     world, spell = world[:count], POSITIONS.get(style, lambda i: f"the {WORDS[i]} image")
     lines = "\n".join(f"{LETTERS[i]}. {spell(i)}" for i in range(count))
 
@@ -580,7 +580,7 @@ def test_options_that_list_orders_are_rewritten(
 
 
 def test_every_style_of_name_is_met() -> None:
-    """The tables above and those of the other file hold all that the engine can spell."""
+    """The tables of this file and the other one have every style that the engine can spell."""
     spelled = [spell(1) for spell, _ in (*STYLES.values(), *NAMES.values())]
     spelled += [phrase for phrase, *_ in ENDS.values()]
     asked = [f"{tags(3)}\nIs {one} red?" for one in spelled]

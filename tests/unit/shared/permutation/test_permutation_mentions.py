@@ -7,7 +7,7 @@ from shared.sample import IMAGE_TAG, Sample
 
 
 def sample(text: str, images: int = 3, **fields: object) -> Sample:
-    """An invariant question over `images` images in front of `text`, unless `text` has the tags."""
+    """An invariant question with `images` images before `text`, unless `text` has the tags."""
     question = text if IMAGE_TAG in text else IMAGE_TAG * images + "\n" + text
     count = question.count(IMAGE_TAG)
     names = tuple("abcdefgh"[:count])
@@ -15,7 +15,7 @@ def sample(text: str, images: int = 3, **fields: object) -> Sample:
     return Sample.model_validate({**row, "order": "invariant", **fields})
 
 
-# Three images, (2, 0, 1): image 1 is then shown second, image 2 third, image 3 first.
+# Three images in order (2, 0, 1): image 1 is shown second, image 2 third, image 3 first.
 MOVED = [
     ("What is in image 1?", "What is in image 2?"),
     ("What is in Image #2?", "What is in Image #3?"),
@@ -291,7 +291,7 @@ def test_a_refused_sample_is_never_moved() -> None:
     assert read(asked).text == "next picture"
 
 
-# A reference image in front stays; the options move: image 2 is then shown last.
+# The first image, a reference, stays; the options move: image 2 is shown last.
 FIXED = [
     ("Which of the latter two images is most like the first one?", None),
     ("The first image is given. Which of the latter two is like it?", None),

@@ -1,4 +1,4 @@
-"""Questions in the shapes of the paper's sets and of benchmarks, in every order of their images."""
+"""Questions in the form of the paper's data sets and of benchmarks, in every order of images."""
 
 import re
 
@@ -75,7 +75,7 @@ def test_iconqa_and_options_of_mv_math(count: int, world: list[int]) -> None:
 @given(worlds, st.permutations(range(5)))
 @few
 def test_figures_of_mv_math(count: int, world: list[int], mixed: list[int]) -> None:
-    # Captions behind the figures, and a text that goes through them in an order of its own.
+    # Captions after the figures, and a text that names them in another order.
     world, order = world[:count], [slot for slot in mixed if slot < count]
     head = "".join(f"{IMAGE_TAG}\nFigure {i + 1}\n" for i in range(count))
     facts = ", ".join(f"Figure {slot + 1} counts {10**place}" for place, slot in enumerate(order))

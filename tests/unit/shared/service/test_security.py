@@ -122,7 +122,7 @@ def test_a_written_configuration_can_be_shown_and_its_secrets_lie_beside_it(tmp_
     with pytest.raises(UserError, match=r"config\.yaml: the environment variable PERL_SECRET_"):
         load_config(file)
     secrets_file(file).write_text("nonsense")
-    with pytest.raises(UserError, match=r"config\.secrets: cannot be read as the secrets of"):
+    with pytest.raises(UserError, match=r"config\.secrets: cannot read the secrets of"):
         load_config(file)
 
 
