@@ -4,8 +4,8 @@
 #   docker build --target reward -t perl-rl-reward:cpu .                   # no torch, a tenth of the size
 # The targets rollout and trainer are the engine image with that service's health check.
 #
-# Everything is below /app, as in a checkout, so that the files in configs/ mean the same paths. Nothing is
-# written there but in /app/runs; HOME and all caches are below /tmp: mount both and the rest may be read-only.
+# Everything is in /app, laid out as in a checkout, so that paths in configs/ mean the same. The services write
+# only to /app/runs and to /tmp (HOME and all caches): mount these two, and the rest may be read-only.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS base
@@ -14,34 +14,34 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PATH=/app/.venv/bin:$PATH
 WORKDIR /app
-# The user is a number, so that Kubernetes can tell that it is not root.
+# A numeric user, so that Kubernetes can see that it is not root.
 RUN groupadd --gid 10001 perl \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp/home perl \
     && mkdir -p runs models data \
     && chown 10001:10001 runs
 
 
-# What changes seldom first: the libraries, which take minutes, are made anew only when a pin changes.
+# The libraries come first: installing them takes minutes, and they are rebuilt only when a pin changes.
 FROM base AS engine-libraries
-# The compiler stays: torch compiles kernels when a model is first run on a CPU.
+# The compiler stays: torch compiles kernels when a model first runs on a CPU.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ libnuma1 \
     && rm -rf /var/lib/apt/lists/*
 COPY requirements/ requirements/
 COPY pyproject.toml LICENSE ./
 COPY scripts/setup_env.py scripts/torchvision_shim.py scripts/
+# cpu or gpu: the same packages, pins and lock as `make setup`.
 COPY scripts/set_up/ scripts/set_up/
-# cpu or gpu: the same two sets, pins and lock as `make setup`.
 ARG PROFILE=cpu
 RUN python scripts/setup_env.py --profile "${PROFILE}" \
-    # Nothing can be written at run time, so what is imported has to be compiled here; a few files of
-    # other projects are no Python of this version.
+    # Nothing can be written at run time, so compile what is imported here. A few files of other
+    # projects are not valid in this version of Python.
     && (python -m compileall -q .venv/lib || true)
 
 
 FROM base AS reward-libraries
 COPY requirements/cpu.lock requirements/
-# What the reward service imports; all of requirements/common.txt would bring torch in.
+# Only what the reward service imports; all of requirements/common.txt would pull in torch.
 RUN python -m venv .venv && .venv/bin/pip install -c requirements/cpu.lock \
     anyio fastapi httpx 'math-verify[antlr4-13-2]' msgpack numpy openai pillow prometheus_client psutil \
     pydantic PyYAML redis rich uvicorn
@@ -59,7 +59,7 @@ USER 10001:10001
 EXPOSE 8200
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8200/healthz', timeout=4)"]
-# SIGTERM reaches the service itself, which drains.
+# SIGTERM goes to the service itself, which drains.
 ENTRYPOINT ["python", "-m", "perl_rl"]
 
 

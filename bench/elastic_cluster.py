@@ -1,8 +1,8 @@
-"""A run for `bench.elastic_nodes`: all is real but the generation of tokens and the training.
+"""A run for `bench.elastic_nodes`: only token generation and training are simulated.
 
-Redis, feeder, rollout consumers, fetching of weights and the reward node are those of a run. The
-rollout nodes have the fault suite's simulated engine, which answers after a pause; the simulated
-trainer settles each group that it gets, at once.
+Redis, feeder, rollout consumers, fetching of weights and the reward node are those of a real run.
+The rollout nodes use the fault suite's simulated engine, which answers after a pause. The simulated
+trainer settles each group as soon as it arrives.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ START_S, END_S = 120.0, 60.0
 
 
 def settings(folder: Path, url: str, nodes: int) -> dict[str, Any]:
-    """A run with so many groups in flight that all of its nodes are busy, twice over."""
+    """A run with twice as many groups in flight as its nodes need to be busy."""
     return {
         "run": "elastic",
         "redis": {"url": url},
@@ -69,15 +69,15 @@ def settings(folder: Path, url: str, nodes: int) -> dict[str, Any]:
 
 @dataclass
 class Cluster:
-    """What the nodes share. Use `started`."""
+    """What the nodes share."""
 
     folder: Path
     config: Config
     client: redis.asyncio.Redis
     pause_s: float
-    """A task's time in the engine, on the average."""
+    """Mean time of a task in the engine."""
     stay_s: float
-    """How long a node that comes and goes stays, and stays away, on the average."""
+    """Mean time for which a node that comes and goes stays, and for which it stays away."""
     presence: Presence = field(default_factory=Presence)
     trained: Counter[str] = field(default_factory=Counter)
     """How often each group was accepted as trained."""
@@ -93,7 +93,7 @@ class Cluster:
 
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """All but the rollout nodes is up in the block."""
+        """Everything but the rollout nodes runs during the block."""
         await self.ledger.restore({})
         samples = load_samples(Path(self.config.data.train_sources()[0].path))
         feeder = Feeder(self.client, self.keys, self.config, samples)
@@ -121,7 +121,7 @@ class Cluster:
         """Wait until the reward node takes work.
 
         Raises:
-            TimeoutError: when it does not.
+            TimeoutError: when it does not within `START_S`.
         """
         async with asyncio.timeout(START_S):
             while not any(node.kind == "reward" for node in (await self.registry.nodes())[0]):
@@ -153,7 +153,7 @@ class Cluster:
     def moving(
         self, name: str, count: int, rng: random.Random
     ) -> "contextlib.AbstractAsyncContextManager[Tasks]":
-        """`count` nodes, each of which is there about half of the time."""
+        """`count` nodes, each of them up about half of the time."""
         nodes = (
             self._come_and_go(f"{name}-{index}", random.Random(rng.random()))
             for index in range(count)
@@ -168,7 +168,7 @@ class Cluster:
             self.presence.change(-1)
 
     async def _come_and_go(self, name: str, rng: random.Random) -> None:
-        """Stay and stay away in turn; half of the times it goes without a word."""
+        """Stay and stay away in turn; half of the departures are kills, the others drains."""
         here = rng.random() < 0.5
         while True:
             seconds = rng.expovariate(1.0 / self.stay_s)
@@ -199,10 +199,10 @@ class Cluster:
         return int(tasks) - int(pending["pending"])
 
     async def work_off(self, within_s: float) -> Counts:
-        """Issue no more groups and wait until those in flight are settled; the account.
+        """Issue no more groups, wait until those in flight are settled, and return the counts.
 
         Raises:
-            TimeoutError: when they are not, `within_s`.
+            TimeoutError: when they are not settled within `within_s`.
         """
         self._stop_feeding.set()
         async with asyncio.timeout(within_s):
@@ -216,10 +216,10 @@ Tasks = list["asyncio.Task[None]"]
 
 @contextlib.asynccontextmanager
 async def together(*work: Coroutine[Any, Any, None]) -> AsyncIterator[Tasks]:
-    """Tasks that run beside the block and are ended with it.
+    """Tasks that run during the block and are ended with it.
 
     Raises:
-        TimeoutError: when they do not end.
+        TimeoutError: when they do not end within `END_S`.
     """
     tasks = [asyncio.create_task(one) for one in work]
     try:

@@ -1,11 +1,11 @@
-"""Throughput and account of a run whose rollout nodes come and go, against one whose nodes stay.
+"""Compare the throughput of rollout nodes that come and go with that of nodes that stay.
 
-See `bench.elastic_cluster` for what is real. Half of the nodes stay for a while; then all of them
-come and go at random, each there half of the time, half of the departures without a word (no drain,
-claims run out); then as many stay as there were on the average. Prints groups a second and node of
-all three, the ratio of the second to the others with an interval over windows of 30 s, whether the
-machine or the nodes were the limit, and the account of groups. Exit status 1 when that does not
-add up.
+`bench.elastic_cluster` says what is real. There are three phases. First half of the nodes stay.
+Then all nodes come and go at random: each is up half of the time, and half of the departures are
+kills (no drain, the claims run out). Last, as many nodes stay as were up on average in the second
+phase. Prints groups per second and node for each phase, the ratio of the second to the others with
+an interval over windows of 30 s, whether the machine or the nodes were the limit, and the ledger's
+counts. Exits with status 1 when a group was lost or trained twice, or the counts do not balance.
 
     python -m bench.elastic_nodes [--nodes 64] [--minutes 10]
 """
@@ -28,56 +28,56 @@ from shared.service.connection import connect
 WINDOW_S = 30.0
 LOOK_EVERY_S = 1.0
 STEADY_SHARE = 0.25
-"""Each of the two steady phases takes this share of the elastic one's time."""
+"""Length of each steady phase, as a share of the elastic one's."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """What was seen of some nodes."""
+    """What was measured in one phase."""
 
     windows: list[Window]
     registered: float
-    """Nodes whose heartbeat had not run out, on the average: a killed one for a while too."""
+    """Mean number of nodes whose heartbeat had not run out; includes killed ones for a while."""
     fewest: int
     most: int
     waiting: int
-    """The fewest tasks that no node had taken."""
+    """The smallest number of tasks that no node had taken."""
     unbalanced: int
-    """How often the ledger did not balance."""
-    looks: int
+    """Checks in which the ledger did not balance."""
+    checks: int
     load: str
 
 
 class Observer:
-    """Looks at the cluster once a second."""
+    """Checks the cluster once a second."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
     async def phase(self, nodes: Tasks, settle_s: float, seconds: float) -> Phase:
-        """Measure for `seconds`, once `settle_s` have passed."""
+        """Wait `settle_s`, then measure for `seconds`."""
         await asyncio.sleep(settle_s)
-        load, windows, looks = Load(), [], []
+        load, windows, checks = Load(), [], []
         count = max(2, round(seconds / WINDOW_S))
         async with together(load.lag()):
             for _ in range(count):
-                windows.append(await self._window(seconds / count, looks))
+                windows.append(await self._window(seconds / count, checks))
                 for node in nodes:
                     if node.done():
                         node.result()
             busy = str(load)
         return Phase(
             windows=windows,
-            registered=sum(registered for registered, *_ in looks) / len(looks),
-            fewest=min(there for _, there, *_ in looks),
-            most=max(there for _, there, *_ in looks),
-            waiting=min(waiting for *_, waiting, _ in looks),
-            unbalanced=sum(not balanced for *_, balanced in looks),
-            looks=len(looks),
+            registered=sum(registered for registered, *_ in checks) / len(checks),
+            fewest=min(there for _, there, *_ in checks),
+            most=max(there for _, there, *_ in checks),
+            waiting=min(waiting for *_, waiting, _ in checks),
+            unbalanced=sum(not balanced for *_, balanced in checks),
+            checks=len(checks),
             load=busy,
         )
 
-    async def _window(self, seconds: float, looks: list[tuple[int, int, int, bool]]) -> Window:
+    async def _window(self, seconds: float, checks: list[tuple[int, int, int, bool]]) -> Window:
         cluster, began = self._cluster, time.monotonic()
         node_s, trained = cluster.presence.node_s(), cluster.trained.total()
         while (left := began + seconds - time.monotonic()) > 0:
@@ -85,7 +85,7 @@ class Observer:
             alive, _ = await cluster.registry.nodes()
             registered = sum(node.kind == "rollout" for node in alive)
             counts = await cluster.ledger.counts()
-            looks.append(
+            checks.append(
                 (registered, cluster.presence.now, await cluster.waiting(), counts.balanced())
             )
         return Window(
@@ -99,18 +99,18 @@ def show(title: str, phase: Phase, cluster: Cluster) -> None:
     """Print one phase."""
     rate, allowed = per_node(phase.windows), TASKS_A_NODE / ORDERS / cluster.pause_s
     print(
-        f"{title}: {mean_nodes(phase.windows):.2f} nodes on the average ({phase.fewest} to "
+        f"{title}: {mean_nodes(phase.windows):.2f} nodes on average ({phase.fewest} to "
         f"{phase.most}; {phase.registered:.2f} registered), {per_second(phase.windows):.3f} "
-        f"groups/s, by node {rate.value:.4f} [{rate.low:.4f}, {rate.high:.4f}] = "
+        f"groups/s, per node {rate.value:.4f} [{rate.low:.4f}, {rate.high:.4f}] = "
         f"{rate.value / allowed:.1%} of what their pauses allow\n"
         f"  at least {phase.waiting} tasks waiting; ledger in balance at "
-        f"{phase.looks - phase.unbalanced} of {phase.looks} looks\n  {phase.load}",
+        f"{phase.checks - phase.unbalanced} of {phase.checks} checks\n  {phase.load}",
         flush=True,
     )
 
 
 async def compare(cluster: Cluster, nodes: int, seconds: float, seed: int) -> bool:
-    """All three phases and the account; whether it adds up."""
+    """Run all three phases; returns whether no group was lost and all counts agree."""
     observer, rng = Observer(cluster), random.Random(seed)
     settle_s, steady_s = 4 * cluster.pause_s, STEADY_SHARE * seconds
     async with cluster.staying("before", nodes // 2) as tasks:
@@ -120,14 +120,14 @@ async def compare(cluster: Cluster, nodes: int, seconds: float, seed: int) -> bo
     async with cluster.moving("moving", nodes, rng) as tasks:
         elastic = await observer.phase(tasks, settle_s + cluster.stay_s, seconds)
         show(f"elastic, {nodes} nodes that come and go", elastic, cluster)
-        print(f"  {cluster.drained} times drained, {cluster.killed} times gone without a word")
+        print(f"  {cluster.drained} nodes drained, {cluster.killed} killed without notice")
     async with cluster.staying("after", round(mean_nodes(elastic.windows))) as tasks:
         after = await observer.phase(tasks, settle_s, steady_s)
         show("steady", after, cluster)
         counts = await cluster.work_off(within_s=60.0 + 10 * cluster.pause_s)
     one = ratio(elastic.windows, before.windows + after.windows)
     print(
-        f"elastic / steady, groups/s by node: {one.value:.3f} [{one.low:.3f}, {one.high:.3f}] "
+        f"elastic / steady, groups/s per node: {one.value:.3f} [{one.low:.3f}, {one.high:.3f}] "
         "(aim: at least 0.9)"
     )
     balanced = not any(phase.unbalanced for phase in (before, elastic, after))
@@ -135,7 +135,7 @@ async def compare(cluster: Cluster, nodes: int, seconds: float, seed: int) -> bo
 
 
 async def account(cluster: Cluster, counts: dict[str, object], balanced: bool) -> bool:
-    """Compare the ledger with what the simulated trainer has seen; whether all adds up."""
+    """Compare the ledger with the simulated trainer's own counts; returns whether all agree."""
     settled = await cluster.ledger.settled()
     numbers = {int(name.removeprefix("g")) for name in settled}
     lost = max(numbers) + 1 - len(numbers)
@@ -162,15 +162,15 @@ async def run(folder: Path, url: str, options: argparse.Namespace) -> bool:
 
 
 def main() -> int:
-    """Returns 0 when the account adds up, else 1."""
+    """Returns 0 when no group was lost and all counts agree, else 1."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--nodes", type=int, default=64)
-    add("--minutes", type=float, default=10.0, help="of coming and going; steady: half of it more")
-    add("--pause-s", type=float, default=4.0, help="a task's time in the simulated engine, mean")
-    add("--stay-s", type=float, default=40.0, help="a node's stay, and its absence, mean")
+    add("--minutes", type=float, default=10.0, help="of coming and going; steady phases add half")
+    add("--pause-s", type=float, default=4.0, help="mean time of a task in the simulated engine")
+    add("--stay-s", type=float, default=40.0, help="mean time of a node's stay, and of its absence")
     add("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, embedded_redis(Path(name) / "redis") as server:

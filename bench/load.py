@@ -1,4 +1,4 @@
-"""What the processors did during a measurement: was it the machine that was measured?"""
+"""CPU use during a measurement, to see whether the machine was the limit."""
 
 import asyncio
 import time
@@ -10,9 +10,9 @@ _LOOK_EVERY_S = 0.05
 
 
 class Load:
-    """CPU time by program of this process and all below it, and how late its event loop was.
+    """CPU time of this process and its children, by program, and the lag of its event loop.
 
-    Make it at the start of what is measured; `lag` runs beside it.
+    Create it when the measurement starts, and run `lag` beside it.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Load:
         self._late_s: list[float] = []
 
     async def lag(self) -> None:
-        """Notice how late a pause ends, until cancelled."""
+        """Record how late each pause ends, until cancelled."""
         while True:
             due = time.monotonic() + _LOOK_EVERY_S
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -34,15 +34,15 @@ class Load:
         parts = ", ".join(f"{name} {100 * one / seconds:.0f} %" for name, one in used.items())
         late = sorted(self._late_s)
         return (
-            f"CPU, of one core: {parts}; the machine's {psutil.cpu_count()} cores, others' work "
-            f"included: {machine:.0f} % busy; event loop late by {1000 * late[len(late) // 2]:.0f} "
+            f"CPU, of one core: {parts}; all {psutil.cpu_count()} cores, with other programs: "
+            f"{machine:.0f} % busy; event loop late by {1000 * late[len(late) // 2]:.0f} "
             f"ms (median), {1000 * late[int(0.99 * len(late))]:.0f} ms (99 %), {late[-1]:.2f} s "
-            "(most)"
+            "(max)"
         )
 
 
 def _cpu_s() -> dict[str, float]:
-    """CPU seconds so far, by what the process is."""
+    """CPU seconds so far, by kind of process."""
     used: dict[str, float] = defaultdict(float)
     this = psutil.Process()
     used["simulation"] = sum(this.cpu_times()[:2])

@@ -1,7 +1,7 @@
-"""What the rollout service costs: tokens a second through its stream, and from the bare engine.
+"""Measure the rollout service's overhead: tokens per second through its stream and without it.
 
-Both use the same engine, prompts, parameters and number of tasks at a time, in turns within one
-process. The aim is a ratio of at least 0.95. Run it on an otherwise idle machine:
+Both ways use the same engine, prompts, parameters and number of concurrent tasks, in turns within
+one process. The aim is a ratio of at least 0.95. Run it on an otherwise idle machine:
 
     python -m bench.rollout_overhead [--tasks 256] [--rounds 5] [--tokens 32]
 """
@@ -45,7 +45,7 @@ IMAGES = 200
 
 
 def main() -> None:
-    """Print the tokens a second of each round and the ratio of the medians."""
+    """Print the tokens per second of each round and the ratio of the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 async def compare(folder: Path, url: str, count: int, rounds: int, tokens: int) -> None:
-    """Run both ways in turns."""
+    """Measure both ways in turns and print the ratio."""
     config = prepare(folder, url)
     engine = await start_engine(config, asyncio.Event())
     assert engine is not None
@@ -80,7 +80,7 @@ async def compare(folder: Path, url: str, count: int, rounds: int, tokens: int) 
 
 
 def prepare(folder: Path, url: str) -> Config:
-    """A tiny model and a configuration around it."""
+    """Write a tiny model; returns a configuration for it."""
     processor = build_processor()
     save(build_model(processor, 0), processor, folder / "model")
     return Config.model_validate(
@@ -104,7 +104,7 @@ def prepare(folder: Path, url: str) -> Config:
 
 
 class Bench:
-    """The same tasks, by both ways."""
+    """Runs the same tasks both ways."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Bench:
         self._processor = AutoProcessor.from_pretrained(config.model.path)
 
     async def direct(self, number: int) -> float:
-        """Tokens a second of the engine alone, given as many prompts at a time as the service."""
+        """Tokens per second of the engine alone, with as many concurrent prompts as the service."""
         await self._empty_caches()
         slots = asyncio.Semaphore(self._config.rollout.concurrent_tasks)
 
@@ -163,7 +163,7 @@ class Bench:
         return tokens
 
     async def service(self, number: int) -> float:
-        """Tokens a second through the stream and the consumer, until all trajectories are there."""
+        """Tokens per second through the stream and the consumer, until all trajectories arrived."""
         ledger = Ledger(self._client, self._keys)
         for index, sample in enumerate(self._samples):
             images = {digest(self._bytes[file]): self._bytes[file] for file in sample.images}

@@ -1,4 +1,4 @@
-"""Throughput of a changing number of nodes: windows, rates by node, and their ratio."""
+"""Throughput of a changing number of nodes: windows, rates per node, and their ratio."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ RESAMPLES = 10_000
 
 
 class Presence:
-    """How many nodes there are, and for how long: node-seconds, to the moment."""
+    """Counts the nodes that are up, and adds up their node-seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.now = 0
@@ -19,43 +19,43 @@ class Presence:
         self._since = clock()
 
     def change(self, by: int) -> None:
-        """Nodes have come (above 0) or gone."""
+        """Add nodes, or remove them (`by` below 0)."""
         self._node_s, self._since = self.node_s(), self._clock()
         self.now += by
 
     def node_s(self) -> float:
-        """The integral of the number of nodes over time, from the start until now."""
+        """Integral of the number of nodes over time, from the start until now."""
         return self._node_s + self.now * (self._clock() - self._since)
 
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of time."""
+    """What happened in one stretch of time."""
 
     seconds: float
     node_s: float
-    """Seconds of each node that was there, added up."""
+    """Seconds for which each node was up, added up."""
     groups: int
-    """Settled in it."""
+    """Groups settled in it."""
 
 
 def mean_nodes(windows: Sequence[Window]) -> float:
-    """The number of nodes, weighted by time."""
+    """Mean number of nodes over time."""
     return sum(one.node_s for one in windows) / sum(one.seconds for one in windows)
 
 
 def per_second(windows: Sequence[Window]) -> float:
-    """Groups a second."""
+    """Groups per second."""
     return sum(one.groups for one in windows) / sum(one.seconds for one in windows)
 
 
 def per_node(windows: Sequence[Window]) -> Estimate:
-    """Groups a second and node, with its 95 % bootstrap interval over the windows."""
+    """Groups per second and node, with a 95 % bootstrap interval over the windows."""
     return _bootstrap(windows, 0).ratio(*_sums(windows))
 
 
 def ratio(first: Sequence[Window], second: Sequence[Window]) -> Estimate:
-    """`per_node` of `first` by that of `second`; the windows of both are drawn anew."""
+    """`per_node` of `first` divided by that of `second`; both sets of windows are resampled."""
     value = per_node(first).value / per_node(second).value
     draws = []
     for seed, windows in enumerate((first, second)):

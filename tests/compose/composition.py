@@ -1,4 +1,4 @@
-"""A composition of this checkout's files, driven with the commands its users type."""
+"""Runs this checkout's composition with the commands that its users type."""
 
 import contextlib
 import json
@@ -20,14 +20,14 @@ LOOK_EVERY_S = 2.0
 
 
 class MissingEngine(Exception):
-    """Why no composition can be started here."""
+    """No composition can be started here; the message says why."""
 
 
 def compose_command() -> list[str]:
-    """Compose v2 where it is installed, else docker-compose 1.29.
+    """Compose v2 if it is installed, else docker-compose 1.29.
 
     Raises:
-        MissingEngine: without Compose, or without a Docker engine that answers.
+        MissingEngine: when Compose is missing, or no Docker engine answers.
     """
     if shutil.which("docker") is None:
         raise MissingEngine("Docker is not installed")
@@ -46,11 +46,11 @@ def _try(command: list[str]) -> str | None:
 
 
 class Composition:
-    """The services of ``docker-compose.yml`` in a copy of the checkout, under a name of its own.
+    """The services of ``docker-compose.yml`` in a copy of the checkout, with its own project.
 
     Args:
         compose: the words that start Compose.
-        folder: where the checkout is copied to; its ``runs`` holds what the run leaves.
+        folder: where the checkout is copied to; its ``runs`` holds the run's files.
         token: the bearer token, and the password of Redis.
     """
 
@@ -70,15 +70,15 @@ class Composition:
         (folder / ".env").write_text("".join(lines))
 
     def say(self, line: str) -> None:
-        """Print a line of the protocol, with the seconds since the beginning."""
+        """Print a line with the seconds since the start."""
         print(f"{time.monotonic() - self._began:7.1f} s  {line}", flush=True)
 
     def __call__(self, *words: str, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
-        """What one Compose command prints; it fails when the command does."""
+        """Run a Compose command and return its output; fails if the command fails."""
         return self._run([*self._compose, *words], timeout_s)
 
     def docker(self, *words: str) -> str:
-        """What one Docker command prints."""
+        """Run a Docker command and return its output."""
         return self._run(["docker", *words], COMMAND_TIMEOUT_S)
 
     def _run(self, command: list[str], timeout_s: float) -> str:
@@ -101,7 +101,7 @@ class Composition:
         return found
 
     def kill(self, container: str) -> None:
-        """SIGKILL from outside to a container's first process, as if it had crashed.
+        """Send SIGKILL to a container's first process from outside, as if it had crashed.
 
         Docker's own ``kill`` would also tell Docker not to start the container again.
         """
@@ -121,13 +121,13 @@ class Composition:
         return done.stdout if done.returncode == 0 else ""
 
     def until(self, what: str, reached: Callable[[], bool], timeout_s: float) -> None:
-        """Wait for a condition; `what` says for what."""
+        """Wait until `reached` is true; `what` names the condition."""
         wait_until(reached, what, timeout_s, LOOK_EVERY_S)
         self.say(what)
 
     @contextlib.contextmanager
     def ended_after(self, logs: Path) -> Iterator[None]:
-        """Keep the logs and remove the containers and volumes at the end, however it comes."""
+        """Save the logs and remove containers and volumes at the end, even after a failure."""
         try:
             yield
         finally:
@@ -143,7 +143,7 @@ class Composition:
 
 
 def _copy_checkout(folder: Path) -> None:
-    """The files that git knows, as they are now."""
+    """Copy the files that git tracks or does not ignore, as they are now."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

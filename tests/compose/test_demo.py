@@ -1,6 +1,6 @@
-"""``docker compose up`` trains the demo to its end, through new nodes and killed containers.
+"""``docker compose up`` trains the demo to its end, despite new nodes and killed containers.
 
-Needs a Docker engine that can build the images; about ten minutes on two cores once they are built.
+Needs a Docker engine that can build the images; takes about ten minutes on two cores after that.
 """
 
 import json
@@ -21,7 +21,7 @@ from tests.compose.composition import (
 
 START_TIMEOUT_S = 600.0
 RUN_TIMEOUT_S = 2400.0
-# Enough for an engine to start, join and work in the middle of the run.
+# Enough steps for an engine to start, join and work in the middle of the run.
 STEPS = 45
 SERVICES = ("trainer", "rollout", "reward")
 
@@ -39,14 +39,14 @@ def composition(tmp_path: Path) -> Iterator[Composition]:
 
 
 def shorten(demo: Path) -> None:
-    """The demo with fewer steps, changed where its users would change it: in its file."""
+    """Give the demo fewer steps, by editing its file as a user would."""
     text, changed = re.subn(r"^  steps: \d+$", f"  steps: {STEPS}", demo.read_text(), flags=re.M)
     assert changed == 1
     demo.write_text(text)
 
 
 def step(composition: Composition) -> int:
-    """The step that ``perl-rl status`` tells; -1 as long as it tells none."""
+    """The step that ``perl-rl status`` shows; -1 while it shows none."""
     found = re.search(r"^step +(\d+) of", composition.status(), re.MULTILINE)
     return int(found[1]) if found else -1
 
@@ -100,7 +100,7 @@ def test_the_demo_trains_to_its_end_through_new_nodes_and_killed_containers(
 
 
 def unprivileged(composition: Composition) -> None:
-    """No root, no writable system, no capability in any container of ours."""
+    """None of the services' containers has root, a writable root file system, or a capability."""
     for service in SERVICES:
         [container] = composition.containers(service)
         found = composition.inspect(container)
@@ -110,7 +110,7 @@ def unprivileged(composition: Composition) -> None:
 
 
 def in_balance(run: Path, composition: Composition) -> None:
-    """The account of the summary that the run left in the mounted folder."""
+    """Check the group counts in the run's summary."""
     summary = json.loads((run / "summary.json").read_text())
     groups = summary["groups"]
     composition.say(f"groups: {groups}")
@@ -126,7 +126,7 @@ def in_balance(run: Path, composition: Composition) -> None:
 
 
 def drained(composition: Composition) -> None:
-    """SIGTERM ends every service in good order, before Docker loses patience and kills it."""
+    """SIGTERM ends every service cleanly, before Docker's timeout kills it."""
     containers = {one: service for service in SERVICES for one in composition.containers(service)}
     composition("stop", timeout_s=START_TIMEOUT_S)
     status = {

@@ -1,6 +1,6 @@
-"""What a fault suite has to say, from its first fault on: rows, the ledger's account, a verdict.
+"""The results of a fault suite: rows of the table, the ledger's counts, and a verdict.
 
-It can be printed at any moment, so that a suite that is cut short still shows what it has seen.
+They can be printed at any moment, so a suite that is cut short still shows what it has seen.
 """
 
 import threading
@@ -15,11 +15,11 @@ from shared.wire.ledger import Counts
 class Status(IntEnum):
     """Exit status of the suite; a signal that ended it gives 128 + its number."""
 
-    STOOD = 0
+    PASSED = 0
     WRONG = 1
-    """Something was lost, trained twice, stood still or did not come back."""
+    """Something was lost, trained twice, stuck, or did not come back."""
     IMPOSSIBLE = 2
-    """The suite cannot be run on this machine."""
+    """The suite cannot run on this machine."""
     UNFINISHED = 3
     """The time was up before enough faults were injected, or before the run had ended."""
 
@@ -35,8 +35,8 @@ class Row:
     recovery_s: list[float] = field(default_factory=list)
 
     def add(self, before: Counts, after: Counts, seconds: float) -> None:
-        """One more fault, and what the run did until it trained again."""
-        # A trainer that went back to its checkpoint counts less than before for a while.
+        """Add a fault, and what the run did until it trained again."""
+        # After a step back to a checkpoint, the counts are lower than before for a while.
         self.issued += max(0, after.issued - before.issued)
         self.trained += max(0, after.trained - before.trained)
         for reason, count in after.dropped.items():
@@ -44,7 +44,7 @@ class Row:
         self.recovery_s.append(seconds)
 
     def slowest(self) -> str:
-        """The longest recovery; says so when one was not seen."""
+        """The longest recovery, and how many faults the run was not seen to recover from."""
         unseen = self.times - len(self.recovery_s)
         longest = f"{max(self.recovery_s):.1f} s" if self.recovery_s else ""
         return f"{longest} ({unseen} not seen to recover)".strip() if unseen else longest
@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Audit:
-    """The account at one moment."""
+    """The ledger and the trainer's own record, compared at one moment."""
 
     issued: int
     trained: int
@@ -61,16 +61,16 @@ class Audit:
     lost: int
     trained_twice: int
     disagree: int
-    """Groups that the ledger or the trainer's own record has as trained, and the other not."""
+    """Groups that only one of the ledger and the trainer's own record lists as trained."""
     balanced: bool
 
     def faults(self, ended: bool, settled: bool) -> list[str]:
         """What is wrong with it.
 
         Args:
-            ended: the run was ended in good order; otherwise a trainer may be about to issue or to
-                train again what it went back on.
-            settled: it has trained its last step, so no group may be in flight.
+            ended: the run ended cleanly. Otherwise the trainer may be about to issue or train
+                groups again, after a step back to a checkpoint.
+            settled: the run has trained its last step, so no group may be in flight.
         """
         names = ["trained_twice"]
         if ended:
@@ -82,13 +82,13 @@ class Audit:
 
 
 class Account:
-    """The suite's account.
+    """Collects the suite's results.
 
     Args:
-        asked: names of the faults that are to be injected.
-        least: fewer are an unfinished suite.
+        asked: names of the faults to inject.
+        least: with fewer faults the suite is unfinished.
         patience_s: the longest time in which no group may be settled.
-        to_the_end: the run is to train its last step, so that no group is left in flight; otherwise
+        to_the_end: the run must train its last step, so that no group is left in flight; otherwise
             the operator stops it, which is quicker.
     """
 
@@ -104,11 +104,11 @@ class Account:
         self.longest_stall_s = 0.0
         self.deaths = 0
         self.cut_short: str | None = None
-        """Why the suite ended before its end."""
+        """Why the suite ended early."""
         self.failure: str | None = None
-        """What the system did not stand."""
+        """How the system failed a fault."""
         self.comparison: str | None = None
-        """What the run has learnt, beside one that was not disturbed."""
+        """What the run has learnt, compared with an undisturbed one."""
         self._printed = threading.Lock()
 
     @property
@@ -127,7 +127,7 @@ class Account:
         return found
 
     def unfinished(self) -> list[str]:
-        """What the suite itself did not get to."""
+        """What the suite itself did not do."""
         found = [] if self.cut_short is None else [self.cut_short]
         if self.injected < self._least:
             found.append(f"{self.injected} faults injected of at least {self._least}")
@@ -138,10 +138,10 @@ class Account:
         """The verdict."""
         if self.wrong():
             return Status.WRONG
-        return Status.UNFINISHED if self.unfinished() else Status.STOOD
+        return Status.UNFINISHED if self.unfinished() else Status.PASSED
 
     def print_once(self) -> None:
-        """Print table and verdict, unless another thread does it or has done it."""
+        """Print table and verdict, unless a thread has already started to."""
         if not self._printed.acquire(blocking=False):
             return
         print(self.table())
@@ -151,11 +151,11 @@ class Account:
         for what, found in (("wrong", self.wrong()), ("unfinished", self.unfinished())):
             if found:
                 print(f"{what}: {'; '.join(found)}")
-        if self.status() is Status.STOOD:
+        if self.status() is Status.PASSED:
             print(f"{self.injected} faults, 0 groups lost, 0 trained twice", flush=True)
 
     def table(self) -> str:
-        """The figures in columns; a question mark where the account was not read."""
+        """The figures in columns, with question marks if the audit is missing."""
         head = ("fault", "times", "issued", "trained", "dropped", "lost", "twice", "slowest")
         lines = [head, *(_line(name, row) for name, row in self.rows.items() if row.times)]
         audit, stall = self.audit, f"{self.longest_stall_s:.1f} s"
@@ -169,7 +169,7 @@ class Account:
 
 
 def in_columns(lines: Sequence[tuple[str, ...]]) -> str:
-    """Lines of equally many cells, one under the other."""
+    """The lines as text, with their cells aligned in columns."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

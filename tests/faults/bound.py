@@ -1,4 +1,4 @@
-"""The end of a suite: in time, or on Ctrl-C, with its table printed in any case."""
+"""Ends a suite in time or on Ctrl-C, and always prints its table."""
 
 import asyncio
 import os
@@ -12,18 +12,18 @@ from shared.reaper import end_descendants
 from tests.faults.account import Account, Status
 
 ENDING_S = 45.0
-"""Kept for ending the processes, after all else."""
+"""Reserved for ending the processes, after everything else."""
 
 _KILLING_S = 5.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Bound:
-    """Runs one suite within `seconds`, the ending of its processes included.
+    """Runs one suite within `seconds`, including the end of its processes.
 
-    The suite bounds its own work by `seconds`, the attribute, which is shorter. Should its end
-    stand still all the same, a thread prints the table, kills every process, calls `clear` and ends
-    this one.
+    The suite limits its own work to the attribute `seconds`, which is shorter. If its end hangs
+    all the same, a thread prints the table, kills every process, calls `clear` and ends this
+    process.
     """
 
     def __init__(self, seconds: float, account: Account, clear: Callable[[], None]) -> None:
@@ -42,7 +42,7 @@ class Bound:
         self._last.cancel()
 
     def run(self, suite: Coroutine[Any, Any, None]) -> int:
-        """The suite's exit status; its table is printed, whatever it raises."""
+        """Run the suite and return its exit status; prints the table whatever the suite raises."""
         try:
             asyncio.run(self._until_signal(suite))
         finally:
@@ -57,7 +57,7 @@ class Bound:
             if self._signal is not None:
                 self._give_up(128 + number)
             self._signal = number
-            self._account.cut_short = f"{number.name} came"
+            self._account.cut_short = f"received {number.name}"
             work.cancel()
 
         for number in _SIGNALS:
@@ -67,12 +67,12 @@ class Bound:
             work.result()
 
     def _give_up(self, status: int) -> None:
-        self._account.cut_short = self._account.cut_short or "the end stood still"
+        self._account.cut_short = self._account.cut_short or "the end of the suite hung"
         self._account.print_once()
         sys.stdout.flush()
         killing = threading.Thread(target=end_descendants, args=(os.getpid(), 0.0), daemon=True)
         killing.start()
-        # What is started again meanwhile ends with this process: each is under a reaper.
+        # Whatever is started again meanwhile has a reaper, so it ends with this process.
         killing.join(_KILLING_S)
         self._clear()
         os._exit(status)

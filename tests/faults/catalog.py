@@ -1,7 +1,7 @@
-"""The faults: each does its harm once, and returns when the harm itself is over.
+"""The faults: each one does its damage once, and returns when the damage itself is over.
 
-That the run gets on afterwards is for the suite to see. Each takes the system and a generator of
-random numbers, so that a seed repeats a suite.
+The suite checks that the run recovers. Each fault takes the system and a generator of random
+numbers, so that a seed repeats a suite.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ async def _incarnation(system: System) -> int:
 
 
 async def _started_again(system: System, before: int) -> None:
-    """Wait for the trainer's next history: until then, steps are those of the one that died."""
+    """Wait for the trainer's next incarnation; steps before it belong to the one that died."""
 
     async def newer() -> bool:
         return await _incarnation(system) > before
@@ -101,7 +101,7 @@ async def drain_reward(system: System, rng: random.Random) -> None:
 
 
 async def _signalled(system: System, name: str, number: signal.Signals) -> psutil.Process:
-    """The process of a node that is at work, which has got the signal."""
+    """Send a signal to a registered node; returns its process."""
     found: list[psutil.Process] = []
 
     async def done() -> bool:
@@ -118,7 +118,7 @@ async def _signalled(system: System, name: str, number: signal.Signals) -> psuti
 
 
 async def hang_rollout(system: System, rng: random.Random) -> None:
-    """A rollout node stands still for longer than its claims last, then goes on."""
+    """A rollout node stops for longer than its claims last, then continues."""
     process = await _signalled(system, rng.choice(system.nodes), signal.SIGSTOP)
     await asyncio.sleep(2 * system.config.rollout.lost_after_s)
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -126,7 +126,7 @@ async def hang_rollout(system: System, rng: random.Random) -> None:
 
 
 async def hang_engine(system: System, rng: random.Random) -> None:
-    """A rollout node's engine answers nothing, while its heartbeats and renewals go on."""
+    """A rollout node's engine gives no answer, while heartbeats and renewals continue."""
     process = await _signalled(system, rng.choice(system.nodes), signal.SIGUSR1)
     await asyncio.sleep(1.25 * system.config.rollout.task_timeout_s)
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -138,18 +138,18 @@ async def cut_from_redis(system: System, rng: random.Random) -> None:
     wire = system.redis_wires[rng.choice(system.nodes)]
     wire.cut()
     await asyncio.sleep(2 * system.config.rollout.lost_after_s)
-    wire.mend()
+    wire.restore()
 
 
 async def cut_from_trainer(system: System, rng: random.Random) -> None:
     """All rollout nodes are cut off from the trainer's weights until they count as outdated."""
     system.weights_wire.cut()
     await asyncio.sleep(1.5 * system.config.rollout.outdated_after_s)
-    system.weights_wire.mend()
+    system.weights_wire.restore()
 
 
 async def corrupt_weights(system: System, rng: random.Random) -> None:
-    """A bit of a version's bytes flips on the way; the node must notice and not load them."""
+    """A bit of a version's bytes flips on the way; the node must refuse to load them."""
     wire, before = system.weights_wire, system.weights_wire.flipped
     refused_before = _refused_weights(system)
     wire.flip_a_bit()
@@ -166,7 +166,7 @@ def _refused_weights(system: System) -> int:
 
 
 async def corrupt_checkpoint(system: System, rng: random.Random) -> None:
-    """A file of the newest checkpoint changes on the disk, and the trainer's host dies."""
+    """The whole trainer dies, and a file of its newest checkpoint changes on the disk."""
 
     async def has_one_to_go_back_to() -> bool:
         return len(list(system.checkpoints.glob("step-*"))) > 1
@@ -206,7 +206,7 @@ def flip_a_bit(file: Path) -> None:
 
 
 async def full_disk(system: System, rng: random.Random) -> None:
-    """The checkpoints' disk is full when one is due."""
+    """The checkpoints' disk is full when a checkpoint is due."""
     stuffing = system.checkpoints / "stuffing"
     log = system.folder / "logs" / "trainer.log"
     before = log.read_text(errors="replace").count("the disk lacks")
@@ -222,7 +222,7 @@ async def full_disk(system: System, rng: random.Random) -> None:
 
 
 def fill_up(file: Path) -> None:
-    """Let a file take, beside what it has, all but a little of what is free on its disk."""
+    """Grow a file until its disk is almost full."""
     free = shutil.disk_usage(file.parent).free - 4096
     if free <= 0:
         return
@@ -230,13 +230,13 @@ def fill_up(file: Path) -> None:
         try:
             os.posix_fallocate(stream.fileno(), stream.tell(), free)
         except OSError as error:
-            # A checkpoint took the room meanwhile; the next look takes what it leaves.
+            # A checkpoint took the space meanwhile; the next call takes what is left.
             if error.errno != errno.ENOSPC:
                 raise
 
 
 async def malformed_message(system: System, rng: random.Random) -> None:
-    """A stretch of a message is overwritten."""
+    """A part of a message is overwritten."""
     await damage_one(system, garbled, rng)
 
 
@@ -246,12 +246,12 @@ async def truncated_message(system: System, rng: random.Random) -> None:
 
 
 async def unknown_version(system: System, rng: random.Random) -> None:
-    """A message is of a release to come."""
+    """A message has the schema version of a later release."""
     await damage_one(system, of_unknown_version, rng)
 
 
 async def foreign_entry(system: System, rng: random.Random) -> None:
-    """An entry that no service of ours wrote appears on a stream, and belongs to no group."""
+    """An entry that none of the services wrote appears on a stream; it belongs to no group."""
     stream = rng.choice([KEYS.prompts, KEYS.trajectories, KEYS.groups])
     noise, field = rng.randbytes(rng.randrange(1, 200)), rng.choice(["m", "x"])
     before = await system.patient(lambda: system.client.xlen(KEYS.dead_letters))
@@ -283,12 +283,12 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "message of unknown version": (unknown_version, 6),
     "entry of no service of ours": (foreign_entry, 2),
 }
-"""Name to the fault and how often the whole suite injects it."""
+"""By name: the fault, and how often the whole suite injects it."""
 
 
 @contextlib.contextmanager
 def small_disk(folder: Path, mib: int) -> Iterator[None]:
-    """A disk of its own for the checkpoints, so that it can be filled; needs root.
+    """A separate disk for the checkpoints, so that it can be filled; needs root.
 
     Raises:
         UserError: when it cannot be mounted.

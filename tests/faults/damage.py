@@ -1,8 +1,8 @@
-"""Messages that are damaged on their way: a real entry of a stream, replaced by a broken one.
+"""Damages messages: replaces a real entry of a stream by a broken one.
 
-The entry is taken as a worker would take it, and put back broken, with the acknowledgement, in one
-script: as if its bytes had been damaged in Redis. What stands beside the payload, the group and its
-state, stays.
+It reads the entry as a worker would. One script then acknowledges it and puts back the broken one,
+as if its bytes had been damaged in Redis. The fields beside the payload, the group and its state,
+stay.
 """
 
 import random
@@ -48,13 +48,13 @@ def truncated(data: bytes, rng: random.Random) -> bytes:
 
 
 def of_unknown_version(data: bytes, rng: random.Random) -> bytes:
-    """The message as a release to come would mark it."""
+    """The message with the schema version of a later release."""
     head = data.index(bytes([SCHEMA_VERSION]))
     return data[:head] + bytes([rng.randrange(SCHEMA_VERSION + 1, 128)]) + data[head + 1 :]
 
 
 def garbled(data: bytes, rng: random.Random) -> bytes:
-    """The message with a stretch of it overwritten, its length unchanged."""
+    """The message with a part overwritten, and its length unchanged."""
     start = rng.randrange(len(data) // 2)
     noise = rng.randbytes(min(64, len(data) - start))
     return data[:start] + noise + data[start + len(noise) :]
@@ -63,10 +63,10 @@ def garbled(data: bytes, rng: random.Random) -> bytes:
 async def damage_one(system: System, damage: Damage, rng: random.Random) -> None:
     """Damage one message, and wait until it is a dead letter and its group is dropped for that.
 
-    A trainer that starts again meanwhile empties the streams: then another message is damaged.
+    If the trainer restarts meanwhile, it empties the streams, and another message is damaged.
 
     Raises:
-        FaultFound: when it does not come to that.
+        FaultFound: when that does not happen in time.
     """
     stream = rng.choice(sorted(STREAMS))
     while True:
@@ -85,7 +85,7 @@ async def damage_one(system: System, damage: Damage, rng: random.Random) -> None
 async def _damaged(
     system: System, stream: str, damage: Damage, rng: random.Random
 ) -> tuple[Entry, bytes]:
-    """An entry as it was, and the payload that it has now."""
+    """Damage an entry; returns it as it was, and its new payload."""
     work = WorkStream(system.client, stream, _NAME)
     found: list[tuple[Entry, bytes]] = []
 
@@ -122,7 +122,7 @@ async def _replace(system: System, stream: str, entry: Entry, payload: bytes) ->
 
 
 def _undecodable(kind: type[Message], data: bytes, damage: Damage, rng: random.Random) -> bytes:
-    """The damaged message; noise in the middle of a text may leave a message that can be read."""
+    """Damage the message until it cannot be decoded: noise inside a text may leave it readable."""
     while True:
         broken = damage(data, rng)
         try:

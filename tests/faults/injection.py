@@ -1,4 +1,4 @@
-"""Injecting faults into a run, one after another, and keeping the account of it."""
+"""Injects faults into a run, one after another, and records what happens."""
 
 import asyncio
 import contextlib
@@ -18,17 +18,17 @@ PATIENCE_S = 180.0
 """The longest time after a fault in which no step may be trained."""
 
 CLOSING_S = 90.0
-"""Kept for the end: the last steps, the last checkpoint, the comparison of the accounts."""
+"""Reserved for the end: the last steps, the last checkpoint, the audit."""
 
 RECOVERY_S = 60.0
-"""No fault is begun with less than this left before the closing."""
+"""No fault begins with less time than this left before the closing."""
 
 AUDIT_WITHIN_S = 15.0
-"""For the account of a run that was cut short."""
+"""Time for the audit, also of a run that was cut short."""
 
 
 def schedule(counts: dict[str, int], rng: random.Random) -> list[str]:
-    """Names of faults in a random order, each as often as asked; the first ones of all kinds."""
+    """Names of faults, each as often as asked: one of every kind first, both parts shuffled."""
     first = [name for name, count in counts.items() if count]
     more = [name for name, count in counts.items() for _ in range(count - 1)]
     rng.shuffle(first)
@@ -37,13 +37,13 @@ def schedule(counts: dict[str, int], rng: random.Random) -> list[str]:
 
 
 async def inject_all(system: System, account: Account, rng: random.Random, until: float) -> None:
-    """Inject the faults one after another, each once the run has trained on after the last.
+    """Inject the faults one after another; each waits until the run has trained after the last.
 
     Args:
-        until: no fault is begun after this moment of the monotonic clock.
+        until: no fault begins after this moment of the monotonic clock.
 
     Raises:
-        FaultFound: when the system does not stand one.
+        FaultFound: when the system does not recover from one.
     """
     await trains(system, 0, account.patience_s)
     for number, name in enumerate(account.asked, start=1):
@@ -56,10 +56,10 @@ async def inject_all(system: System, account: Account, rng: random.Random, until
 async def inject(
     system: System, account: Account, name: str, number: int, rng: random.Random
 ) -> None:
-    """One fault, until the run has trained a step after it.
+    """Inject one fault and wait until the run has trained a step after it.
 
     Raises:
-        FaultFound: when the system does not stand it.
+        FaultFound: when the system does not recover.
     """
     row, before, start = account.rows[name], await system.view(), time.monotonic()
     fault, _ = FAULTS[name]
@@ -76,7 +76,7 @@ async def inject(
 
 
 async def trains(system: System, steps: int, within_s: float) -> None:
-    """Wait until the trainer has trained more steps than these."""
+    """Wait until the trainer has trained more than `steps` steps."""
 
     async def on() -> bool:
         return system.steps_done() > steps
@@ -86,7 +86,7 @@ async def trains(system: System, steps: int, within_s: float) -> None:
 
 @contextlib.asynccontextmanager
 async def accounted(system: System, account: Account, deadline: float) -> AsyncIterator[None]:
-    """The system, started; what goes wrong in the block and the audit after it go into `account`.
+    """Start the system; record in `account` what fails in the block, and the audit after it.
 
     Args:
         deadline: the moment of the monotonic clock at which the block is cut short.
@@ -101,17 +101,17 @@ async def accounted(system: System, account: Account, deadline: float) -> AsyncI
             account.cut_short = "the time was up"
         finally:
             account.longest_stall_s, account.deaths = system.longest_stall_s, system.deaths
-            # Redis may be what does not answer.
+            # Redis itself may not answer.
             with contextlib.suppress(RedisError, TimeoutError):
                 async with asyncio.timeout(AUDIT_WITHIN_S):
                     account.audit = await system.audit()
 
 
 async def run_suite(folder: Path, seed: int, account: Account, seconds: float) -> None:
-    """Inject, end the run well, and fill `account`, also when the run does not stand it.
+    """Inject the faults, end the run cleanly, and fill `account`, even if the run fails.
 
     Args:
-        seconds: everything but the ending of the processes takes no longer.
+        seconds: limit for everything except the end of the processes.
     """
     rng, deadline = random.Random(seed), time.monotonic() + seconds
     system = System(folder, seed)

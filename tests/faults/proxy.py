@@ -1,4 +1,4 @@
-"""A TCP proxy whose wire can be cut, or flip a bit: the network between a node and a service."""
+"""A TCP proxy between a node and a service, which can cut the connection or flip a bit."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ Mode = Literal["pass", "cut"]
 
 
 class Proxy:
-    """Forwards connections on a loopback port of its own to `host`:`port`."""
+    """Forwards connections on its own loopback port to `host`:`port`."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -35,17 +35,17 @@ class Proxy:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def cut(self) -> None:
-        """Break all connections, and every new one, until `mend`."""
+        """Break all connections, and every new one, until `restore`."""
         self._cut = True
         for wire in self._wires:
             wire.transport.abort()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Let connections through again."""
         self._cut = False
 
     def flip_a_bit(self) -> None:
-        """Damage the next large piece that the service sends."""
+        """Flip a bit in the next large piece that the service sends."""
         self._flips += 1
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,7 +85,7 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(1 << 16):
-                # A large piece is weights; HTTP's own lines stay as they are.
+                # Only weights come in pieces as large as this; HTTP headers stay intact.
                 if damage and self._flips and len(data) > 30_000:
                     self._flips -= 1
                     self.flipped += 1

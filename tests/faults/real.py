@@ -1,8 +1,8 @@
-"""``make faults FAULTS_FLAGS="--engine real"``: does a run that is hurt learn as well?
+"""``make faults FAULTS_FLAGS="--engine real"``: does a disturbed run learn as well?
 
-The demo's run twice, with vLLM, DeepSpeed and all else real: once undisturbed, once under a few
-faults, of the same seed, data and number of steps. Then both policies answer the held-out questions
-in every order of their images.
+Runs the demo twice with the same seed, data and number of steps, and with vLLM, DeepSpeed and
+everything else real: once undisturbed, once under a few faults. Then both policies answer the
+held-out questions in every order of their images.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ STEPS = 60
 """As many as the demo trains."""
 
 PATIENCE_S = 300.0
-"""An engine takes a minute to start again, and more where other work shares the machine."""
+"""An engine takes a minute to restart, or more if other programs use the machine."""
 
 EVALUATION_S = 120.0
-"""Kept for the answers of both policies."""
+"""Reserved for the answers of both policies."""
 
 RUN_SPREAD = 0.012
 """Standard deviation of the final accuracy of undisturbed runs (seeds 1 to 3 in README.md).
-Sampling and training overlap, so two runs of one seed are not the same run."""
+Sampling and training overlap, so two runs with one seed differ."""
 
 FAULTS = {
     "kill -9 of a rollout node": 1,
@@ -47,10 +47,10 @@ FAULTS = {
 
 
 async def run_both(folder: Path, seed: int, account: Account, seconds: float, steps: int) -> None:
-    """Both runs and the comparison; fills `account` with that of the disturbed one.
+    """Do both runs and compare them; fills `account` with the disturbed run's results.
 
     Args:
-        seconds: everything but the ending of the processes takes no longer.
+        seconds: limit for everything except the end of the processes.
         steps: of each run.
     """
     deadline = time.monotonic() + seconds - EVALUATION_S
@@ -69,13 +69,13 @@ async def run_both(folder: Path, seed: int, account: Account, seconds: float, st
     ]
     account.comparison, worse = compare(*answers)
     if worse:
-        account.failure = "the disturbed run has learnt less than its noise explains"
+        account.failure = "the disturbed run has learnt less, by more than noise explains"
 
 
 async def _disturb(
     system: System, account: Account, faults: list[str], steps: int, rng: random.Random
 ) -> None:
-    """The faults, spread evenly over the run's steps."""
+    """Inject the faults, spread evenly over the run's steps."""
     for number, name in enumerate(faults, start=1):
         due = number * steps // (len(faults) + 1)
 
@@ -99,8 +99,9 @@ def _answers(policy: Path, config: Config) -> list[ItemAnswers]:
 def compare(undisturbed: list[ItemAnswers], disturbed: list[ItemAnswers]) -> tuple[str, bool]:
     """A table of accuracies over the same questions, and whether the disturbed run is worse.
 
-    The difference has two intervals of 95 %: over the choice of questions (paired bootstrap), and
-    wider by what two undisturbed runs differ. It is worse when the wider one lies below zero.
+    The difference has two 95 % intervals. One is over the choice of questions (paired bootstrap).
+    The wider one adds how much two undisturbed runs differ. If the wider one is below zero, the
+    disturbed run is worse.
     """
     bootstrap = Bootstrap(len(undisturbed))
     runs = [[item.accuracy for item in items] for items in (undisturbed, disturbed)]

@@ -1,4 +1,4 @@
-"""What a system under fire consists of: the simulated one, for many faults, and the real one."""
+"""The systems that faults are injected into: a simulated one, for many faults, and a real one."""
 
 import sys
 from dataclasses import replace
@@ -25,17 +25,17 @@ class Setup(Protocol):
     """Names of the rollout nodes."""
     rewards: tuple[str, ...]
     steps: int
-    """The run's end, as it is started."""
+    """Number of steps that the run is started with."""
 
     def write(self, folder: Path, seed: int) -> dict[str, Any]:
-        """Write the run's inputs; returns its configuration, but for addresses."""
+        """Write the run's inputs; returns its configuration without addresses."""
 
     def rollout(self, name: str, config_file: Path, redis_url: str) -> Program:
         """The program of a rollout node."""
 
     @property
     def trainer_share(self) -> Resources:
-        """What of the machine the trainer may use."""
+        """The part of the machine that the trainer may use."""
 
 
 def service(kind: str, name: str, config_file: Path, *options: str) -> Program:
@@ -45,7 +45,7 @@ def service(kind: str, name: str, config_file: Path, *options: str) -> Program:
 
 
 class Simulated:
-    """Rollout nodes with a simulated engine, and short times, so that faults show soon."""
+    """Rollout nodes with a simulated engine, and short timeouts, so that faults show soon."""
 
     nodes: tuple[str, ...] = ("simulated-0", "simulated-1")
     rewards: tuple[str, ...] = ("reward-0", "reward-1")
@@ -53,7 +53,7 @@ class Simulated:
     trainer_share = Resources(1)
 
     def write(self, folder: Path, seed: int) -> dict[str, Any]:
-        """A model of random weights."""
+        """Write a model with random weights, and data."""
         processor = build_processor()
         save(build_model(processor, seed=0), processor, folder / "model")
         write_data(folder / "data", train=400, held_out=3, skew=1.0, seed=seed)
@@ -88,20 +88,20 @@ class Simulated:
                 "max_restarts": 20,
                 "groups_timeout_s": 300.0,
                 "drain_timeout_s": 10.0,
-                # The simulated engine's log-probabilities are made up.
+                # The simulated engine makes up its log-probabilities.
                 "guard": {"mismatch_stop_above": None},
             },
         }
 
     def rollout(self, name: str, config_file: Path, redis_url: str) -> Program:
-        """Everything but the engine is a real node's."""
+        """A real node, except for its engine."""
         words = (sys.executable, "-m", "tests.faults.simulated_rollout", str(config_file))
         options = ("--names", name, "--set", f"redis.url={redis_url}")
         return Program(name, (*words, *options), {"OMP_NUM_THREADS": "1"})
 
 
 class Real:
-    """The demo's run: vLLM, its start model and questions, with checkpoints often enough."""
+    """The demo's run: vLLM, the start model and the questions, with frequent checkpoints."""
 
     nodes: tuple[str, ...] = ("rollout-0",)
     rewards: tuple[str, ...] = ("reward-0",)
@@ -116,7 +116,7 @@ class Real:
         return self._division.trainer
 
     def write(self, folder: Path, seed: int) -> dict[str, Any]:
-        """The demo's configuration and data, of this seed."""
+        """Write the demo's configuration and data for this seed."""
         write_data(folder / "data", seed=seed)
         content: dict[str, Any] = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
         data = {name: f"data/{name}.jsonl" for name in ("train", "heldout")}

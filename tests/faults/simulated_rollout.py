@@ -1,9 +1,9 @@
-"""Rollout nodes with a simulated engine: everything is real but the generation of tokens.
+"""Rollout nodes with a simulated engine: everything is real except the generation of tokens.
 
-For the fault suite, where many nodes die often, and for scale. The consumer, the claims, the
-heartbeat, the images, the prompt's token ids and the fetching of weights are those of the rollout
-service; answers are drawn from right and wrong ones, after a pause in place of sampling. Several
-nodes live in one process. SIGUSR1 makes its engines hang, SIGUSR2 lets them go on.
+For the fault suite, where many nodes die often, and for benchmarks with many nodes. The consumer,
+the claims, the heartbeat, the images, the prompt's token ids and the fetching of weights are those
+of the rollout service. Instead of sampling, a node pauses and then draws right or wrong answers.
+Several nodes share one process. SIGUSR1 makes its engines hang, SIGUSR2 lets them continue.
 """
 
 import argparse
@@ -34,14 +34,14 @@ from shared.wire.registry import Registry
 
 
 async def take_weights(manifest: Path, data: Path, version: PolicyVersion) -> float:
-    """Check that a fetched version is whole, and forget it."""
+    """Check that a fetched version is complete, and discard it."""
     said = Manifest.model_validate_json(manifest.read_text())
     assert (said.version, said.nbytes) == (version, data.stat().st_size)
     return 0.0
 
 
 class SimulatedSampler:
-    """Answers tasks with texts as tokens; about half of them are right."""
+    """Answers tasks with tokens of given texts; about half of them are right."""
 
     def __init__(
         self, config: Config, images: ImageStore, node: Node, processor: Any, pause_s: float
@@ -52,12 +52,12 @@ class SimulatedSampler:
         self._processor = processor
         self._pause_s = pause_s
         self.going = asyncio.Event()
-        """Cleared while the engine is to hang."""
+        """Cleared while the engine must hang."""
         self.going.set()
         self._prompts: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
 
     async def sample(self, task: PromptTask) -> TrajectoryBatch:
-        """As `services.rollout.engine.sampler.Sampler.sample`."""
+        """Like `services.rollout.engine.sampler.Sampler.sample`."""
         pictures = await self._images.get(list(task.images))
         rng = random.Random(task.seed)
         await asyncio.sleep(self._pause_s * rng.uniform(0.5, 1.5))
@@ -75,7 +75,7 @@ class SimulatedSampler:
         )
 
     def _see(self, question: str, pictures: list[Image.Image]) -> dict[str, Any]:
-        """The batch's fields that tell what an engine would have seen."""
+        """The batch's fields that show what an engine would have seen."""
         text = self._processor.apply_chat_template(
             messages(question, self._config.data.instruction),
             add_generation_prompt=True,
@@ -91,7 +91,7 @@ class SimulatedSampler:
         text = f"<think></think>\\boxed{{{answer}}}"
         ids = self._processor.tokenizer(f"{text}<|im_end|>")["input_ids"]
         version = self._node.version
-        assert version is not None, "tasks are answered once weights are there"
+        assert version is not None, "no weights yet; a node needs them before it takes tasks"
         return Response(
             token_ids=ids,
             logprobs=np.full(len(ids), -6.0),
@@ -109,12 +109,12 @@ async def run_node(
     stop: asyncio.Event,
     going: asyncio.Event | None = None,
 ) -> None:
-    """One node from its registration to its end, as `services.rollout.service` runs it.
+    """Run one node from its registration to its end, like `services.rollout.service`.
 
-    Cancelled, it leaves without a word, as a killed process does.
+    If cancelled, it disappears without a message, like a killed process.
 
     Args:
-        going: cleared while the engine is to answer nothing; None: it always answers.
+        going: cleared while the engine must give no answer; None: it always answers.
     """
     assert config.redis.url is not None
     client = await connect(config.redis.url, config.redis.timeout_s, wait=True)

@@ -1,9 +1,9 @@
-"""``make faults``: a run that is hurt again and again, and the account of it.
+"""``make faults``: breaks a run again and again, and checks that no group is lost or trained twice.
 
-Real Redis, reward nodes and DeepSpeed trainer; rollout nodes with a simulated engine, so that a
-hundred faults fit into half an hour. After each fault the run must train on within the patience.
-With ``--engine real``, a few faults and vLLM: see `tests.faults.real`. Whatever happens, the suite
-ends within its time and prints its table; its exit status tells how it ended
+Redis, reward nodes and the DeepSpeed trainer are real. Rollout nodes have a simulated engine, so
+that a hundred faults fit into half an hour. After each fault the run must train again within the
+patience. ``--engine real`` uses vLLM and a few faults: see `tests.faults.real`. Whatever happens,
+the suite ends within its time and prints its table; its exit status shows how it ended
 (`tests.faults.account.Status`).
 """
 
@@ -28,7 +28,7 @@ CHECKPOINT_DISK_MIB = 512
 
 
 def run_simulated(options: argparse.Namespace, folder: Path) -> int:
-    """Many faults, and engines that only pretend."""
+    """Many faults, with simulated engines."""
     counts = {name: times for name, (_, times) in FAULTS.items()}
     names = schedule(counts, random.Random(options.seed))[: options.faults]
     account = Account(names, options.least, PATIENCE_S)
@@ -41,7 +41,7 @@ def run_simulated(options: argparse.Namespace, folder: Path) -> int:
 
 
 def run_real(options: argparse.Namespace, folder: Path) -> int:
-    """Few faults, and all of the system."""
+    """A few faults, with the whole system real."""
     names = schedule(real.FAULTS, random.Random(options.seed))[: options.faults]
     account = Account(names, options.least, real.PATIENCE_S)
     with Bound(options.minutes * 60, account, partial(_clear, folder)) as bound:
@@ -50,7 +50,7 @@ def run_real(options: argparse.Namespace, folder: Path) -> int:
 
 
 def _clear(folder: Path, *disks: Path) -> None:
-    """Remove what a suite that did not get to its end leaves."""
+    """Remove what a suite leaves when it does not reach its end."""
     for disk in disks:
         with contextlib.suppress(OSError):
             unmount(disk)
@@ -62,9 +62,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=["simulated", "real"], default="simulated")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--faults", type=int, default=None, help="the first so many of all")
-    parser.add_argument("--least", type=int, default=100, help="fewer are an unfinished suite")
-    parser.add_argument("--minutes", type=float, default=29.0, help="bound of the whole suite")
+    parser.add_argument("--faults", type=int, default=None, help="inject only the first N faults")
+    parser.add_argument("--least", type=int, default=100, help="with fewer, it is unfinished")
+    parser.add_argument("--minutes", type=float, default=29.0, help="time limit of the whole suite")
     parser.add_argument("--steps", type=int, default=real.STEPS, help="with --engine real")
     options = parser.parse_args()
     run = run_real if options.engine == "real" else run_simulated

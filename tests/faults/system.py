@@ -1,5 +1,7 @@
-"""A run whose services are started again whenever they die, as an orchestrator would, and whose
-wires can be cut: what the fault suite hurts."""
+"""The run that the fault suite breaks.
+
+Services that die are started again, as an orchestrator would do, and connections can be cut.
+"""
 
 import asyncio
 import contextlib
@@ -38,11 +40,11 @@ _WORDS_WITHIN_S = 5.0
 
 
 class FaultFound(AssertionError):
-    """The system did not stand a fault."""
+    """The system did not recover from a fault."""
 
 
 class System:
-    """Everything of one run. Use `started`."""
+    """All processes of one run. Use `started`."""
 
     def __init__(self, folder: Path, seed: int, setup: Setup | None = None) -> None:
         self.folder = folder
@@ -61,11 +63,11 @@ class System:
         self._failure: str | None = None
         self._ending = asyncio.Event()
         self.nothing_starts = asyncio.Lock()
-        """Held by a fault that needs what it killed to stay away for a moment."""
+        """A fault holds it while the process that it killed must not be started again."""
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator["System"]:
-        """Everything up; nothing of it is left after the block."""
+        """Start everything; nothing is left after the block."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         content = self._setup.write(self.folder, self.seed)
         self.redis = EmbeddedRedis(self.folder / "redis", 60.0)
@@ -89,7 +91,7 @@ class System:
                 try:
                     yield self
                 finally:
-                    # Not cancelled: `wait_for` may swallow that when an exit comes at the moment.
+                    # Do not cancel: `wait_for` may swallow it if a process exits just then.
                     self._ending.set()
                     await keeping
             await self.client.aclose()
@@ -117,14 +119,14 @@ class System:
         return [self.trainer_program(setup.steps), *rewards, *nodes]
 
     def trainer_program(self, steps: int) -> Program:
-        """The trainer, to go on until `steps`."""
+        """The trainer, which ends after `steps` steps."""
         options = ("--run-dir", str(self.run_dir), "--set", f"trainer.steps={steps}")
         share = self._setup.trainer_share
         program = service("trainer", "trainer", self.config_file, *options)
         return replace(program, environment=share.environment(), cores=share.cores)
 
     async def _keep(self) -> None:
-        """Start again what dies, and watch for standstills."""
+        """Start again what dies, and watch for stalls."""
         while not self._ending.is_set():
             with contextlib.suppress(TimeoutError):
                 child = await asyncio.wait_for(self.supervisor.exits.get(), LOOK_EVERY_S)
@@ -153,20 +155,20 @@ class System:
         self.longest_stall_s = max(self.longest_stall_s, now - self._moved)
 
     async def view(self) -> RunView:
-        """The run as Redis shows it; after a restart, connections of before may break once more."""
+        """The run as Redis shows it; after a Redis restart, old connections may break once more."""
         return await self.patient(lambda: look(self.client, KEYS))
 
     async def until(
         self, reached: Callable[[], Awaitable[bool]], what: str, within_s: float
     ) -> None:
-        """Wait until ``await reached()`` holds; Redis may be away meanwhile.
+        """Wait until ``await reached()`` is true; Redis may be down meanwhile.
 
         Raises:
-            FaultFound: when it does not in time, or the run failed.
+            FaultFound: when it does not become true in time, or the run failed.
         """
         deadline = time.monotonic() + within_s
         while True:
-            # A process that is looked at may end at the moment.
+            # A process may end while it is inspected.
             with contextlib.suppress(RedisError, psutil.Error):
                 if await reached():
                     return
@@ -184,12 +186,12 @@ class System:
             return f"Redis does not answer ({error})"
 
     def steps_done(self) -> int:
-        """Lines that were ever written to the metrics, those of lost histories among them."""
+        """Lines ever written to the metrics, including those of lost histories."""
         file = self.run_dir / "metrics.jsonl"
         return file.read_bytes().count(b"\n") if file.exists() else 0
 
     def process(self, name: str) -> psutil.Process | None:
-        """A service itself, not the guard around it; None while there is none."""
+        """A service's own process, not its reaper; None while it is not running."""
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
@@ -198,14 +200,14 @@ class System:
         return None
 
     def below(self, name: str) -> list[psutil.Process]:
-        """All that a service has started and is there."""
+        """The running processes that a service has started."""
         process = self.process(name)
         with contextlib.suppress(psutil.NoSuchProcess):
             return [] if process is None else process.children(recursive=True)
         return []
 
     def ranks(self) -> list[psutil.Process]:
-        """The processes that train."""
+        """The trainer's ranks."""
         found = []
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -215,13 +217,13 @@ class System:
         return found
 
     async def control(self, action: str) -> None:
-        """Ask the trainer for something."""
+        """Send a control request to the trainer."""
         async with httpx.AsyncClient(timeout=30.0) as client:
             answer = await client.post(f"{self.trainer_url}/control/{action}")
             answer.raise_for_status()
 
     async def finish(self, more_steps: int, within_s: float) -> None:
-        """Train a few steps more and come to a good end."""
+        """Train a few more steps and end cleanly."""
         steps = (await self.view()).trainer.step + more_steps
         await self.supervisor.stop(["trainer"])
         self._failure = None
@@ -235,25 +237,25 @@ class System:
         await self.ended("paused", within_s)
 
     async def ended(self, phase: str, within_s: float) -> None:
-        """Wait until the trainer says that it has come to its end, and how."""
+        """Wait until the trainer reports that it has ended in `phase`."""
 
         async def done() -> bool:
             ended = (await self.view()).trainer.phase == phase
             if ended:
-                # The trainer's exit was wanted.
+                # The trainer was meant to exit.
                 self._failure = None
             return ended
 
         await self.until(done, f"end of the run ({phase})", within_s)
 
     async def audit(self) -> Audit:
-        """Compare the ledger with what the trainer says it has trained."""
+        """Compare the ledger with the trainer's own record of what it has trained."""
         ledger = Ledger(self.client, KEYS)
         ids, settled = await ledger.groups(), await ledger.settled()
         counts = await ledger.counts()
         step = (await self.view()).trainer.step
         trained_in: dict[str, list[int]] = {}
-        # Later steps are those of a lost history, which this one has not come to yet.
+        # Later steps belong to a lost history; this one has not reached them yet.
         for row in read_metrics(self.run_dir / "metrics.jsonl"):
             for group in row["groups"] if row["step"] <= step else ():
                 trained_in.setdefault(group, []).append(row["step"])
@@ -264,7 +266,7 @@ class System:
             trained=counts.trained,
             dropped=counts.dropped,
             in_flight=counts.in_flight,
-            # Groups are numbered without gaps: one that the ledger does not name is lost.
+            # Groups are numbered without gaps: a number that the ledger does not have is lost.
             lost=len(set(range(max(numbers, default=-1) + 1)) - numbers),
             trained_twice=sum(len(steps) > 1 for steps in trained_in.values()),
             disagree=len(by_ledger ^ trained_in.keys()),
@@ -273,7 +275,7 @@ class System:
 
 
 def kill(process: psutil.Process | None) -> bool:
-    """SIGKILL; False when it is not there."""
+    """Send SIGKILL; False if the process does not exist."""
     if process is None:
         return False
     with contextlib.suppress(psutil.NoSuchProcess):

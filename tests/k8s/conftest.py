@@ -1,4 +1,4 @@
-"""The overlays as kubectl builds them, from a copy that has the example's secrets filled in."""
+"""Builds the overlays with kubectl, from a copy with the example's secrets filled in."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from tests.paths import ROOT
 BUILD_TIMEOUT_S = 60
 
 WITHOUT_KEDA = "gpu-hpa"
-"""The gpu overlay as its comment says for a cluster without KEDA."""
+"""The gpu overlay, changed for a cluster without KEDA as its comment says."""
 OVERLAYS = (*sorted(folder.name for folder in (ROOT / "k8s/overlays").iterdir()), WITHOUT_KEDA)
 
 
@@ -23,7 +23,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Build]:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip(
-            "kubectl is not there, so k8s/ cannot be built: put version 1.27 or newer on the PATH"
+            "kubectl is missing, so k8s/ cannot be built: put version 1.27 or newer on the PATH"
             " (https://kubernetes.io/docs/tasks/tools/); it needs no cluster"
         )
     tree = tmp_path_factory.mktemp("tree")

@@ -1,4 +1,4 @@
-"""Looking into built manifests."""
+"""Reads built manifests."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,35 +18,35 @@ class Build:
     objects: list[Manifest]
 
     def of(self, *kinds: str) -> list[Manifest]:
-        """Those of some kinds."""
+        """The objects of these kinds."""
         return [one for one in self.objects if one["kind"] in kinds]
 
     def names(self, kind: str) -> set[str]:
-        """The names of one kind."""
+        """The names of the objects of one kind."""
         return {one["metadata"]["name"] for one in self.of(kind)}
 
     def workloads(self) -> list[Manifest]:
-        """What makes pods."""
+        """The objects that create pods."""
         return self.of("Deployment", "StatefulSet", "Job")
 
     def workload(self, name: str) -> Manifest:
-        """The one of that name."""
+        """The workload of that name."""
         (found,) = (one for one in self.workloads() if one["metadata"]["name"] == name)
         return found
 
 
 def pod(workload: Manifest) -> Manifest:
-    """The specification of its pods."""
+    """The specification of a workload's pods."""
     return workload["spec"]["template"]["spec"]
 
 
 def pod_labels(workload: Manifest) -> dict[str, str]:
-    """The labels of its pods."""
+    """The labels of a workload's pods."""
     return workload["spec"]["template"]["metadata"]["labels"]
 
 
 def pods(workload: Manifest) -> list[dict[str, str]]:
-    """The labels of each of its pods, the controller's own included."""
+    """The labels of each of a workload's pods, including those that the controller adds."""
     labels = pod_labels(workload)
     if workload["kind"] != "StatefulSet":
         return [labels]
@@ -54,7 +54,7 @@ def pods(workload: Manifest) -> list[dict[str, str]]:
 
 
 def containers(workload: Manifest) -> list[Manifest]:
-    """All containers of its pods, those that run first included."""
+    """All containers of a workload's pods, including init containers."""
     return [*pod(workload).get("initContainers", []), *pod(workload)["containers"]]
 
 

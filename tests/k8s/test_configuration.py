@@ -1,4 +1,4 @@
-"""The pods run the shipped configurations, as the services read them, and no setting besides."""
+"""The pods run the shipped configurations, as the services read them, without other settings."""
 
 import re
 from pathlib import Path
@@ -18,13 +18,13 @@ from tests.paths import ROOT
 SERVICES = ("trainer", "rollout", "reward")
 SECRET = "s3cret"
 ENGINE_VARIABLES = set(
-    Resources(1, frozenset({0}), gpus=("0",)).engine_environment()  # what the launcher sets, too
+    Resources(1, frozenset({0}), gpus=("0",)).engine_environment()  # as the launcher sets them
 )
 
 
 @pytest.fixture
 def configs(build: Build, tmp_path: Path) -> Path:
-    """The ConfigMap, as a folder that is mounted where the pods have it."""
+    """The ConfigMap as a folder, as the pods mount it."""
     (found,) = build.of("ConfigMap")
     folder = tmp_path / "configs"
     folder.mkdir()
@@ -35,7 +35,7 @@ def configs(build: Build, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def loaded(build: Build, configs: Path, monkeypatch) -> dict[str, Config]:
-    """By service: the configuration as that service's process would load it."""
+    """For each service, the configuration as its process would load it."""
     found = {}
     for service in SERVICES:
         container = pod(build.workload(service))["containers"][0]
@@ -69,7 +69,7 @@ def test_a_services_pods_mount_the_configuration_it_is_told_to_read(build: Build
             (file,) = (one for one in arguments(container) if one.endswith(".yaml"))
             assert (configs.parent / file).is_file()
             mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
-            # Relative to the image's folder: what the file calls ../runs is then /app/runs.
+            # Paths in the file are relative to this folder, so ../runs is /app/runs.
             assert mounts["configs"] == "/app/configs"
 
 
@@ -197,11 +197,11 @@ def test_no_secret_is_committed():
 
 
 def variables(container: Manifest, number: int = 0) -> dict[str, str]:
-    """The environment as the kubelet makes it for a pod, every secret being `SECRET`."""
+    """The environment that the kubelet gives a pod; every secret is `SECRET`."""
     found: dict[str, str] = {}
     for one in container.get("env", []):
         value = one["value"] if "value" in one else _looked_up(one["valueFrom"], number)
-        # Only what stands above it in the list is there to be put in.
+        # Kubernetes expands only variables that come earlier in the list.
         found[one["name"]] = re.sub(r"\$\((\w+)\)", lambda m: found.get(m[1], m[0]), value)
     return found
 
@@ -216,13 +216,13 @@ def _looked_up(source: Manifest, number: int) -> str:
 
 
 def arguments(container: Manifest, number: int = 0) -> list[str]:
-    """What the command line of a pod of that number reads."""
+    """The command line of the pod with that number, with variables filled in."""
     known = variables(container, number)
     return [re.sub(r"\$\((\w+)\)", lambda m: known[m[1]], one) for one in container["args"]]
 
 
 def expanded(text: str) -> set[str]:
-    """The variables that a configuration takes values from."""
+    """The environment variables that a configuration uses."""
     return set(re.findall(r"\$\{(\w+)", text))
 
 

@@ -1,4 +1,4 @@
-"""NetworkPolicies let each arrow of ARCHITECTURE.md through, what watches the run, and no other."""
+"""NetworkPolicies allow what ARCHITECTURE.md shows and what monitors the run, and nothing else."""
 
 from dataclasses import dataclass, field
 from itertools import product
@@ -19,7 +19,7 @@ BACKLOG = {("keda", "redis", 6379)}
 RENDEZVOUS, RANKS = 29400, (32768, 60999)
 PORTS = (22, 53, 80, 443, 6379, 8000, 8100, 8200, RENDEZVOUS, RANKS[0] - 1, *RANKS, RANKS[1] + 1)
 SEVERAL_HOSTS = {
-    # A further host asks Redis for the run's state, and its ranks for their groups.
+    # A worker host reads the run's state from Redis, and its ranks read their groups.
     ("trainer-1", "redis", 6379),
     ("trainer-1", "dns", 53),
     ("trainer-1", "trainer", RENDEZVOUS),
@@ -30,7 +30,7 @@ SEVERAL_HOSTS = {
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod somewhere, as policies see it."""
+    """A pod as policies see it."""
 
     name: str
     labels: dict[str, str]
@@ -42,7 +42,7 @@ OUTSIDE = (
     Peer("dns", {"k8s-app": "kube-dns"}, "kube-system"),
     Peer("keda", {"app": "keda-operator"}, "keda"),
     Peer("prometheus", {NAME: "prometheus"}, "monitoring"),
-    # Labels alone are no pass: the namespace counts.
+    # The right labels in the wrong namespace must not be enough.
     Peer("impostor", {NAME: "rollout"}, "elsewhere"),
     Peer("stranger", {NAME: "stranger"}),
     Peer("internet", {}, "elsewhere"),
@@ -72,14 +72,14 @@ def test_the_ranks_ports_are_those_that_the_pods_kernel_gives(builds):
 
 
 def test_the_policies_alone_decide(builds):
-    """Without them all would be open: the test above can fail."""
+    """Without the policies everything would be open, so the test above can fail."""
     build = builds["cpu-demo"]
     rest = [one for one in build.objects if one["kind"] != "NetworkPolicy"]
     assert ("internet", "redis", 6379) in allowed(Build("open", rest))
 
 
 def allowed(build: Build) -> set[tuple[str, str, int]]:
-    """Every connection that the policies let through and that starts or ends in one of our pods."""
+    """Every connection that the policies allow and that starts or ends in one of our pods."""
     ours = [peer for one in build.workloads() for peer in _peers(one)]
     found = set()
     for source, target, port in product((*ours, *OUTSIDE), (*ours, *OUTSIDE), PORTS):
@@ -93,7 +93,7 @@ def allowed(build: Build) -> set[tuple[str, str, int]]:
 
 
 def _passes(build: Build, direction: str, one: Peer, other: Peer, port: int) -> bool:
-    """Whether the policies on `one` let traffic in `direction` through, from or to `other`."""
+    """Whether the policies on `one` allow traffic in `direction`, from or to `other`."""
     about = [
         policy["spec"]
         for policy in build.of("NetworkPolicy")

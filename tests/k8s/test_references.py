@@ -1,4 +1,4 @@
-"""What one object names, another one is: pods, ports, files, volumes, routes."""
+"""Everything that one object names exists: pods, ports, files, volumes, routes."""
 
 import ast
 from pathlib import Path
@@ -46,14 +46,14 @@ def test_every_stateful_set_has_its_headless_service(build: Build):
         assert service["spec"]["clusterIP"] == "None"
 
 
-def test_budgets_and_policies_speak_of_pods_that_there_are(build: Build):
+def test_budgets_and_policies_select_existing_pods(build: Build):
     for one in build.of("PodDisruptionBudget"):
         assert _behind(one["spec"]["selector"], build), one["metadata"]["name"]
     for one in build.of("NetworkPolicy"):
         assert _behind(one["spec"]["podSelector"], build), one["metadata"]["name"]
 
 
-def test_autoscalers_scale_deployments_that_leave_their_number_open(build: Build):
+def test_autoscalers_scale_deployments_without_replicas(build: Build):
     scaled = [
         one["spec"]["scaleTargetRef"] for one in build.of("HorizontalPodAutoscaler", "ScaledObject")
     ]
@@ -83,7 +83,7 @@ def test_monitors_find_services_and_their_ports(build: Build):
                 assert endpoint["path"] in routes(service["metadata"]["name"])
 
 
-def test_every_volume_is_there_and_mounted(build: Build):
+def test_every_volume_exists_and_is_mounted(build: Build):
     for workload in build.workloads():
         claims = workload["spec"].get("volumeClaimTemplates", [])
         volumes = pod(workload).get("volumes", [])
@@ -130,7 +130,7 @@ def test_every_secret_that_is_named_has_the_key(build: Build):
         assert key in secret["data"]
 
 
-def test_every_probe_asks_a_route_that_there_is(build: Build):
+def test_every_probe_asks_an_existing_route(build: Build):
     asked = 0
     for workload in build.workloads():
         for container in containers(workload):
@@ -151,18 +151,18 @@ def test_routes_are_read_as_the_app_has_them():
     assert routes("reward") <= paths
 
 
-# Of `shared.service.app`: the route that each of them adds.
+# The route that each function of `shared.service.app` adds.
 SHARED_ROUTES = {"service_app": "/healthz", "metrics_route": "/metrics"}
 
 
 def routes(service: str) -> set[str]:
-    """The paths that all pods of a service have: a further host of the trainer has its own app."""
-    apps = ["app.py", *(["host_app.py"] if service == "trainer" else [])]
+    """The paths that all pods of a service have: a trainer's worker host has its own app."""
+    apps = ["control/app.py", "hosts/app.py"] if service == "trainer" else ["app.py"]
     return set.intersection(*(_routes(ROOT / "services" / service / app) for app in apps))
 
 
 def _routes(app: Path) -> set[str]:
-    """The paths of an app, read from its source: importing the rollout service's loads vLLM."""
+    """The paths of an app, read from its source, because importing the rollout app loads vLLM."""
     found = set()
     for node in ast.walk(ast.parse(app.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call):

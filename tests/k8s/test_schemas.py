@@ -1,4 +1,4 @@
-"""Every object is valid: by Kubernetes' own schemas, or by ours for the operators' kinds."""
+"""Every object is valid, by Kubernetes' schemas or, for the operators' kinds, by those here."""
 
 import json
 from functools import cache
