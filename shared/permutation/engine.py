@@ -147,6 +147,7 @@ def _read(sample: Sample) -> Reading:
     return Reading(slots.names, tuple(atoms))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _names(sample: Sample) -> Names | None:
     """The names of the slots, for answers: they are known even where the text stands in the way."""
     if sample.order is None:

@@ -182,6 +182,7 @@ def decode_hostile_inputs() -> None:
     print(memory_peak_mib() - before)
 
 
+@pytest.mark.slow
 def test_hostile_pictures_and_messages_cost_a_bounded_memory() -> None:
     script = "from tests.unit.repository.test_fuzz import decode_hostile_inputs as run; run()"
     ran = subprocess.run(

@@ -90,6 +90,7 @@ def loaded_by(statements: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_the_common_library_and_the_reward_service_load_no_engine() -> None:
     names = [*modules("shared"), *modules("services/reward")]
     assert "services.reward.consumer" in names and "shared.grading.math_worker" in names

@@ -73,6 +73,7 @@ def results(work: Path) -> dict[str, bytes]:
     return {str(file.relative_to(work)): file.read_bytes() for file in files}
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, data: Path) -> None:
     reached = threading.Event()
     kinds: Counter[str] = Counter()

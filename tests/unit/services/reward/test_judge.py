@@ -158,7 +158,7 @@ async def test_a_spent_budget_is_no_verdict(endpoint: ScriptedEndpoint) -> None:
     ],
 )
 async def test_a_slow_judge_is_no_verdict(changes: dict[str, Any], why: str) -> None:
-    slow = ScriptedEndpoint(knows_cats, delay_s=2.0)
+    slow = ScriptedEndpoint(knows_cats, delay_s=1.0)
     with slow.serving():
         async with Bench(config(slow, **changes)) as bench:
             with pytest.raises(JudgeUnavailable, match=why):
