@@ -291,7 +291,7 @@ def test_the_command_asks_the_judge(
         shown = map(json.loads, capsys.readouterr().out.splitlines())
         assert [row["accuracy"] for row in shown] == [1.0, 0.0]
     assert len(endpoint.requests) == 2
-    endpoint.script = lambda body: "maybe"
+    endpoint.script = lambda body: "maybe" if "kitten" in text_of(body) else "No."
     assert main(command[:-2]) == 2
     captured = capsys.readouterr()
     assert "line 1: not scored; judge j: said 'maybe'" in captured.err
