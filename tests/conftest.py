@@ -1,4 +1,4 @@
-"""What all tests share: a real Redis server, emptied before each test, and a check of slow tests."""
+"""For every test: a real Redis server, emptied before each test; and a check of the slow ones."""
 
 import os
 from collections import defaultdict
@@ -15,8 +15,8 @@ from perl_rl.launch.embedded_redis import embedded_redis
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# `slow` marks a unit test that takes more than 2 s alone on two cores; `make test-fast` leaves it
-# out. Named when it takes twice that without the mark: another test process computes beside it.
+# `slow` marks a unit test that takes more than about 1.5 s alone; `make test-fast` leaves it out.
+# One without the mark is named when it takes much longer: other tests run at the same time.
 TOO_LONG_S = 4.0
 
 _unmarked: defaultdict[str, float] = defaultdict(float)

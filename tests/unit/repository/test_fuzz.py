@@ -71,6 +71,7 @@ def test_damaged_and_truncated_messages(good: Any, changes: Any, cut: int) -> No
     read(kind, damaged(data, changes, cut))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.sampled_from(GOOD), st.dictionaries(st.text(max_size=8), values, max_size=3), values)
 def test_well_formed_msgpack_of_any_shape(good: Any, fields: Any, value: Any) -> None:

@@ -99,6 +99,7 @@ def test_the_common_library_and_the_reward_service_load_no_engine() -> None:
     assert not loaded & {"torch", "vllm", "deepspeed", "transformers"}
 
 
+@pytest.mark.slow
 def test_a_reward_node_does_not_load_the_maths_library_itself() -> None:
     assert not loaded_by("import services.reward.serve") & {"math_verify", "sympy"}
 

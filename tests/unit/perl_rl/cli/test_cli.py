@@ -37,6 +37,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.endswith("loaded: []\n")
 
 
+@pytest.mark.slow
 def test_the_launcher_and_its_tools_load_no_model_library() -> None:
     code = (
         "import importlib, sys\n"

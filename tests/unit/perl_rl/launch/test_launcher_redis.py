@@ -31,9 +31,9 @@ def test_it_listens_on_loopback_only_and_wants_its_password(tmp_path: Path) -> N
             assert client.config_get("bind") == {"bind": "127.0.0.1"}
             port = client.get_connection_kwargs()["port"]
         once = Retry(NoBackoff(), 0)
-        with redis.Redis(port=port, retry=once) as stranger:
-            with pytest.raises(redis.AuthenticationError):
-                stranger.ping()
+        stranger = redis.Redis(port=port, retry=once)
+        with stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
 
 
 def test_the_password_is_in_no_command_line(tmp_path: Path) -> None:

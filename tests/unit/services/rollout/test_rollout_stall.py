@@ -16,6 +16,9 @@ from shared.service.connection import connect
 if TYPE_CHECKING:
     from services.rollout.service import RolloutService
 
+# The import of vLLM.
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 60.0
 
 
