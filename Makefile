@@ -3,11 +3,13 @@ PYTHON ?= python3
 SETUP_FLAGS ?=
 # Test processes: their tests mostly wait for other processes and for one core at a time.
 TEST_PROCESSES ?= 2
+# What test-fast tests: a folder or file, e.g. make test-fast TESTS=tests/unit/shared
+TESTS ?= tests/unit
 BIN := .venv/bin
 # Libraries are installed without byte code: a process that may not write it compiles torch each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test unit integration k8s-test compose-test faults lint format docs lock audit clean
+.PHONY: setup demo test test-fast unit integration k8s-test compose-test faults lint format docs lock audit clean
 .NOTPARALLEL:
 
 setup:
@@ -18,6 +20,10 @@ demo: setup
 	@$(BIN)/perl-rl demo $(DEMO_FLAGS)
 
 test: lint unit k8s-test integration
+
+# While you work: under two minutes on two cores.
+test-fast: lint
+	$(BIN)/python -m pytest $(TESTS) -m "not slow" -n $(TEST_PROCESSES) --dist loadfile
 
 unit: setup
 	$(BIN)/python -m pytest tests/unit -n $(TEST_PROCESSES) --dist loadfile

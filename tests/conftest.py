@@ -1,6 +1,7 @@
-"""Fixtures for every test: a real Redis server for the session, emptied before each test."""
+"""For every test: a real Redis server, emptied before each test; and a check of the slow ones."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,27 @@ from perl_rl.launch.embedded_redis import embedded_redis
 # import of torch.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# `slow` marks a unit test that takes more than about 1.5 s alone; `make test-fast` leaves it out.
+# One without the mark is named when it takes much longer: other tests run at the same time.
+TOO_LONG_S = 4.0
+
+_unmarked: defaultdict[str, float] = defaultdict(float)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up how long each unit test without the mark takes."""
+    if report.nodeid.startswith("tests/unit/") and "slow" not in report.keywords:
+        _unmarked[report.nodeid] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the unit tests that lack the mark `slow`."""
+    found = {test: seconds for test, seconds in _unmarked.items() if seconds > TOO_LONG_S}
+    if found:
+        terminalreporter.section(f"over {TOO_LONG_S:g} s: mark as slow, or make faster")
+        for test, seconds in sorted(found.items(), key=lambda one: -one[1]):
+            terminalreporter.line(f"{seconds:6.1f} s {test}")
 
 
 @pytest.fixture

@@ -26,10 +26,12 @@ from shared.permutation.options import (
 )
 from shared.permutation.orders import Permutation, identity
 from shared.permutation.slots import read_slots
-from shared.sample import Sample
+from shared.sample import OrderRule, Sample
 
 # A group reads the same sample several times in a row.
 _REMEMBERED = 1024
+
+_slots = lru_cache(maxsize=_REMEMBERED)(read_slots)
 
 _NAMED_ANSWER = re.compile(
     r"\s*(?:the\s+)?(?:(?:image|picture|photo|figure)\s*[#(]?(?:\d+|(?-i:[A-H]))\)?"
@@ -126,20 +128,26 @@ def _read(sample: Sample) -> Reading:
         raise Refused("no_order_rule")
     if len(sample.images) - len(set(sample.fixed)) < 2:
         raise Refused("fewer_than_two_movable_images")
-    slots = read_slots(sample.question, sample.fixed, sample.order)
-    if sample.order != "invariant" and not answer_atoms(sample.answer, slots.names, sample.order):
-        raise Refused("answer_names_no_slot", sample.answer)
-    if sample.order == "invariant" and _NAMED_ANSWER.fullmatch(sample.answer):
-        raise Refused("answer_names_an_image", sample.answer)
+    return _read_text(sample.question, sample.answer, sample.fixed, sample.order)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _read_text(question: str, answer: str, fixed: tuple[int, ...], rule: OrderRule) -> Reading:
+    """The names in a sample's text; orders that differ in their images only share it."""
+    slots = _slots(question, fixed, rule)
+    if rule != "invariant" and not answer_atoms(answer, slots.names, rule):
+        raise Refused("answer_names_no_slot", answer)
+    if rule == "invariant" and _NAMED_ANSWER.fullmatch(answer):
+        raise Refused("answer_names_an_image", answer)
     options, whole = text_options(slots.text), slots.text
-    if sample.order == "letter" and name_their_slots(options, slots):
+    if rule == "letter" and name_their_slots(options, slots):
         # "A. the first image": the letter follows the image, the options stay as they are.
         blank = "\n" * (options[-1].end - options[0].label)
         whole, options = whole[: options[0].label] + blank + whole[options[-1].end :], []
     text = blank_labels(whole, options)
-    ordering = sample.order == "order"
+    ordering = rule == "order"
     atoms = [*english_atoms(text, slots, ordering), *chinese_atoms(text, slots, ordering)]
-    listed = option_atoms(whole, options, slots, sample.order)
+    listed = option_atoms(whole, options, slots, rule)
     starts = {atom.start for atom in atoms}
     atoms += [atom for atom in listed if atom.start not in starts]
     atoms.sort(key=lambda atom: atom.start)
@@ -153,7 +161,7 @@ def _names(sample: Sample) -> Names | None:
     if sample.order is None:
         return None
     try:
-        return read_slots(sample.question, sample.fixed, sample.order).names
+        return _slots(sample.question, sample.fixed, sample.order).names
     except Refused:
         return None
 

@@ -19,7 +19,7 @@ from tests.integration.live_node import TOKEN, LiveNode, weights_of
 from tests.waiting import wait_until
 
 START_MODEL = Path(demo.__file__).parent / "start_model"
-SAMPLES, ROLLOUTS = 300, 4
+SAMPLES, ROLLOUTS = 120, 4
 PATIENCE_S = 240.0
 
 

@@ -71,6 +71,7 @@ def test_damaged_and_truncated_messages(good: Any, changes: Any, cut: int) -> No
     read(kind, damaged(data, changes, cut))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.sampled_from(GOOD), st.dictionaries(st.text(max_size=8), values, max_size=3), values)
 def test_well_formed_msgpack_of_any_shape(good: Any, fields: Any, value: Any) -> None:
@@ -182,6 +183,7 @@ def decode_hostile_inputs() -> None:
     print(memory_peak_mib() - before)
 
 
+@pytest.mark.slow
 def test_hostile_pictures_and_messages_cost_a_bounded_memory() -> None:
     script = "from tests.unit.repository.test_fuzz import decode_hostile_inputs as run; run()"
     ran = subprocess.run(

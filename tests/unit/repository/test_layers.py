@@ -122,6 +122,7 @@ def loaded_by(statements: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_the_common_library_and_the_reward_service_load_no_engine() -> None:
     names = [*modules("shared"), *modules("services/reward")]
     assert "services.reward.consumer" in names and "shared.grading.math_worker" in names
@@ -130,6 +131,7 @@ def test_the_common_library_and_the_reward_service_load_no_engine() -> None:
     assert not loaded & {"torch", "vllm", "deepspeed", "transformers"}
 
 
+@pytest.mark.slow
 def test_a_reward_node_does_not_load_the_maths_library_itself() -> None:
     assert not loaded_by("import services.reward.serve") & {"math_verify", "sympy"}
 

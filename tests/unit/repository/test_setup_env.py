@@ -141,6 +141,7 @@ def test_a_folder_that_is_no_environment_is_left_alone(checkout: Path) -> None:
     assert precious.read_text() == "keep me"
 
 
+@pytest.mark.slow
 def test_failed_step_is_one_line_with_the_log_and_is_tried_again(checkout: Path) -> None:
     for _ in range(2):
         answer = set_up(checkout, "--profile", "cpu")
@@ -187,6 +188,7 @@ def add_wheel(index: Path, name: str, version: str) -> None:
     (folder / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
 
 
+@pytest.mark.slow
 def test_cpu_builds_come_from_pytorch_when_the_configured_index_has_none(
     checkout: Path,
     tmp_path: Path,
@@ -212,6 +214,7 @@ def test_cpu_builds_come_from_pytorch_when_the_configured_index_has_none(
     assert "asking the PyTorch project's CPU wheel index" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_interrupted_set_up_says_so_and_leaves_no_process(
     running: subprocess.Popen[str],
 ) -> None:
@@ -247,6 +250,7 @@ def test_second_set_up_at_the_same_time_is_refused(
     assert "another set-up is running" in answer.stderr
 
 
+@pytest.mark.slow
 def test_torchvision_imports_and_costs_other_processes_nothing() -> None:
     program = (
         "import sys; assert 'torch' not in sys.modules, 'torch came with the start of Python'; "

@@ -17,6 +17,7 @@ def check(folder: Path, *overrides: str) -> int:
     return main(["check", config, "--run-dir", str(folder / "run"), "--set", *data, *overrides])
 
 
+@pytest.mark.slow
 def test_the_data_is_written_once_and_checked(tmp_path, capsys):
     assert check(tmp_path) == 0
     assert "writing the data" in capsys.readouterr().out

@@ -74,6 +74,7 @@ def test_deepspeed_without_collectives_needs_a_compiler(
     assert check_engine(facts, GPU).state == OK
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_be_asked_is_an_error_not_a_crash() -> None:
     answers = ask(["torch", "no-such-engine"])
     by_name = {answer["engine"]: answer for answer in answers}

@@ -73,6 +73,7 @@ def results(work: Path) -> dict[str, bytes]:
     return {str(file.relative_to(work)): file.read_bytes() for file in files}
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, data: Path) -> None:
     reached = threading.Event()
     kinds: Counter[str] = Counter()
@@ -115,6 +116,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path: Path, data
     assert said.replace("whole", "killed") == said_last
 
 
+@pytest.mark.slow
 def test_a_finished_run_asks_nothing_and_settings_redo_only_what_they_touch(
     tmp_path: Path, data: Path
 ) -> None:
@@ -155,6 +157,7 @@ def test_the_result_is_samples_with_images_and_pass_rates(tmp_path: Path, data: 
     assert "key" not in (work / "label" / "stamp.json").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 429])
 def test_a_failing_endpoint_ends_in_one_line_and_keeps_what_was_done(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str], status: int
@@ -178,6 +181,7 @@ def test_a_failing_endpoint_ends_in_one_line_and_keeps_what_was_done(
         assert len(endpoint.requests) - before < SAMPLES * 3 + SAMPLES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [500, 429])
 def test_a_fault_that_passes_is_asked_again(tmp_path: Path, data: Path, status: int) -> None:
     def script(body: Body) -> str | int:
@@ -216,6 +220,7 @@ def test_an_answer_that_is_no_completion_ends_in_one_line(
     assert "is not a chat completion; check the address" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_refused_request_stops_or_drops_its_sample_as_set(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

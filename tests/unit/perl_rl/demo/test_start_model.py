@@ -33,11 +33,13 @@ def test_its_tokenizer_is_the_one_that_is_built_from_nothing() -> None:
     assert shipped.chat_template == built.chat_template
 
 
+@pytest.mark.slow
 def test_it_knows_the_task_but_depends_on_the_order(before: OrderRobustness) -> None:
     assert 0.45 <= before.accuracy.value <= 0.75
     assert before.flip_rate.value >= 0.35
 
 
+@pytest.mark.slow
 def test_it_does_the_task_where_the_gold_image_comes_first(before: OrderRobustness) -> None:
     assert before.accuracy_by_slot[0] >= 0.95
     assert before.by_source["total"].accuracy >= 0.7

@@ -96,6 +96,7 @@ def test_building_twice_gives_the_same_model_and_tokenizer(saved: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_lessons_lower_the_loss_and_are_reproducible(processor: Qwen2_5_VLProcessor) -> None:
     losses: list[list[float]] = []
     for _ in range(2):

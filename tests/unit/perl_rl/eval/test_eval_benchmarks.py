@@ -42,6 +42,7 @@ def test_there_is_a_writer_for_every_benchmark() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_an_oracle_is_always_right_and_chance_is_chance(name: str, tmp_path: Path) -> None:
     items = items_of(name, tmp_path)
@@ -77,6 +78,7 @@ def within_chance(result: Result) -> None:
     assert abs(result.summary.score.value - expected) < 3.29 * deviation
 
 
+@pytest.mark.slow
 def test_scores_are_broken_down_as_published(tmp_path: Path) -> None:
     def summary(name: str, count: int = 56) -> Result:
         return run(name, items_of(name, tmp_path / name, count), by_content, tmp_path / name)

@@ -87,6 +87,7 @@ def test_a_busy_endpoint_is_asked_again(data: Path, tmp_path: Path) -> None:
     assert result["summary"]["right"] == 3
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_the_same(data: Path, tmp_path: Path) -> None:
     more = {"orders": 4, "floor": None, "temperature": 1.0, "seed": 5}
     with serving(ScriptedEndpoint(at_random)) as endpoint:
@@ -180,6 +181,7 @@ def test_a_mistake_is_one_line(
     assert captured.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_compare_pairs_two_results(
     data: Path, tmp_path: Path, oracle: ScriptedEndpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,7 @@ PERMUTED = {"mantis-eval", "blink", "mmiu", "mv-math"}
 """Shapes with questions whose options are images."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_flips_on_every_shape_are_what_arithmetic_says(name: str, tmp_path: Path) -> None:
     data = write_benchmark(name, tmp_path / "data", 42)

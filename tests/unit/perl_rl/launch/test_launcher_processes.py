@@ -41,7 +41,7 @@ async def main():
     command = (sys.executable, "-c", sys.argv[3], sys.argv[2], "2", sys.argv[3])
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, told.set)
-    async with Supervisor(pathlib.Path(sys.argv[1]), stop_timeout_s=1.0) as supervisor:
+    async with Supervisor(pathlib.Path(sys.argv[1]), stop_timeout_s=0.2) as supervisor:
         await supervisor.start(Program("family", command))
         await told.wait()
 
@@ -68,6 +68,7 @@ def launcher(tmp_path: Path) -> tuple["subprocess.Popen[bytes]", list[int]]:
     return process, family(pids)
 
 
+@pytest.mark.slow
 def test_a_stop_signal_leaves_no_process(
     launcher: tuple["subprocess.Popen[bytes]", list[int]],
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_stop_signal_leaves_no_process(
     assert [pid for pid in pids if alive(pid)] == []
 
 
+@pytest.mark.slow
 def test_a_killed_launcher_leaves_no_process(
     launcher: tuple["subprocess.Popen[bytes]", list[int]],
 ) -> None:
@@ -112,11 +114,12 @@ async def test_a_dead_child_is_reported_with_its_status_and_last_lines(tmp_path:
     assert child.log == tmp_path / "node.log"
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_killed_child_is_reported_and_its_own_children_are_gone(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     command = (sys.executable, "-c", STUBBORN_FAMILY, str(pids), "2", STUBBORN_FAMILY)
-    async with Supervisor(tmp_path, stop_timeout_s=1.0) as supervisor:
+    async with Supervisor(tmp_path, stop_timeout_s=0.2) as supervisor:
         await supervisor.start(Program("node", command))
         await asyncio.to_thread(
             wait_until, lambda: len(family(pids)) == 3, "three generations", PATIENCE_S

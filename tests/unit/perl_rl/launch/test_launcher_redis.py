@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from perl_rl.launch.embedded_redis import embedded_redis
 from tests.waiting import wait_until
@@ -28,7 +30,9 @@ def test_it_listens_on_loopback_only_and_wants_its_password(tmp_path: Path) -> N
         with redis.Redis.from_url(server.url) as client:
             assert client.config_get("bind") == {"bind": "127.0.0.1"}
             port = client.get_connection_kwargs()["port"]
-        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+        once = Retry(NoBackoff(), 0)
+        stranger = redis.Redis(port=port, retry=once)
+        with stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
 
 

@@ -158,7 +158,7 @@ async def test_a_spent_budget_is_no_verdict(endpoint: ScriptedEndpoint) -> None:
     ],
 )
 async def test_a_slow_judge_is_no_verdict(changes: dict[str, Any], why: str) -> None:
-    slow = ScriptedEndpoint(knows_cats, delay_s=2.0)
+    slow = ScriptedEndpoint(knows_cats, delay_s=1.0)
     with slow.serving():
         async with Bench(config(slow, **changes)) as bench:
             with pytest.raises(JudgeUnavailable, match=why):
@@ -291,7 +291,7 @@ def test_the_command_asks_the_judge(
         shown = map(json.loads, capsys.readouterr().out.splitlines())
         assert [row["accuracy"] for row in shown] == [1.0, 0.0]
     assert len(endpoint.requests) == 2
-    endpoint.script = lambda body: "maybe"
+    endpoint.script = lambda body: "maybe" if "kitten" in text_of(body) else "No."
     assert main(command[:-2]) == 2
     captured = capsys.readouterr()
     assert "line 1: not scored; judge j: said 'maybe'" in captured.err

@@ -46,6 +46,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     assert re.search(r"model\.path: .*gone holds no config\.json", message)
 
 
+@pytest.mark.slow
 def test_a_redis_that_does_not_answer_is_named(model: Path) -> None:
     assert "redis://127.0.0.1:1/0" in refused(config(model, "redis://127.0.0.1:1/0"))
 

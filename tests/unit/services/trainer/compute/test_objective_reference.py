@@ -226,6 +226,7 @@ def any_switches(draw: st.DrawFn) -> tuple[Switches, ObjectiveConfig]:
     return switches, ObjectiveConfig.model_validate(keys)
 
 
+@pytest.mark.slow
 @given(any_switches(), st.integers(0, 2**32), st.sampled_from([12, 40, 10_000]))
 @settings(derandomize=True, max_examples=400, deadline=None)
 def test_any_combination_of_switches_is_its_formula(

@@ -72,6 +72,7 @@ def test_pickled_weights_are_not_loaded(config: Config, tmp_path: Path) -> None:
         load_model(config.model.path, config)
 
 
+@pytest.mark.slow
 async def test_ranks_that_fail_again_and_again_end_the_run(
     config: Config, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
