@@ -4,13 +4,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from fcntl import LOCK_EX, LOCK_NB, flock
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from shared.errors import UserError
 from shared.images import digest
 from shared.sample import Sample, load_samples
 
@@ -73,24 +70,6 @@ def write_text(text: str, file: Path) -> None:
     partial = file.with_suffix(file.suffix + ".partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(file)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a folder, so that no two processes work in it at a time.
-
-    Raises:
-        UserError: when another process does; the lock of a killed one is gone with it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as stream:
-        try:
-            flock(stream, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: another process works in this folder; wait for it or name another"
-            ) from None
-        yield
 
 
 def _write(samples: Iterable[Sample], named: Callable[[str], str], file: Path) -> None:

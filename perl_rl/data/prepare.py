@@ -18,9 +18,10 @@ from rich.console import Console
 
 from perl_rl.data import balance, difficulty, filter, label, rephrase
 from perl_rl.data.config import PrepareConfig, StageName
-from perl_rl.data.files import alone_in, load, save, save_with_images, write_text
+from perl_rl.data.files import load, save, save_with_images, write_text
 from perl_rl.data.report import StageReport, print_report
 from perl_rl.data.stage import Stage, run_stage
+from perl_rl.folder_lock import hold_folder
 from shared.config.load import apply_override, first_problem, read_settings
 from shared.errors import UserError
 
@@ -47,7 +48,7 @@ def prepare(file: Path, overrides: Sequence[str]) -> int:
         update={"input": folder / config.input, "work": folder / config.work}
     )
     console = Console()
-    with alone_in(config.work):
+    with hold_folder(config.work):
         samples, reports = load(config.input), list[StageReport]()
         for name in config.stages:
             samples, report = run_stage(name, _STAGES[name], samples, config, config.work / name)
@@ -80,7 +81,7 @@ def run_one(
     raw |= {"input": str(file.resolve()), "work": str(out.resolve())}
     config = _checked(raw, config_file or Path("--set"))
     console = Console()
-    with alone_in(config.work):
+    with hold_folder(config.work):
         samples, report = run_stage(name, _STAGES[name], load(file), config, config.work)
     print_report(report, console)
     console.print(f"{len(samples)} samples: {out}/samples.jsonl", soft_wrap=True)

@@ -6,7 +6,6 @@ go in through standard input, so that the password is not in the list of process
 
 import secrets
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import redis
 
 from shared.errors import UserError, WaitTimeout
 from shared.reaper import under_reaper
+from shared.service.ports import free_port
 
 ATTEMPTS = 3
 """Starts tried: the port that was free may be taken by the time the server binds it."""
@@ -110,7 +110,7 @@ def _start_on_free_port(
     log = folder / "redis.log"
     deadline = time.monotonic() + timeout_s
     for _ in range(ATTEMPTS):
-        port, password = _free_port(), secrets.token_urlsafe(24)
+        port, password = free_port(), secrets.token_urlsafe(24)
         process = _start(folder, port, password, log, grace_s=timeout_s)
         answers = False
         try:
@@ -174,9 +174,3 @@ def _wait_for_answer(process: "subprocess.Popen[bytes]", url: str, deadline: flo
         except redis.RedisError:
             time.sleep(0.02)
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

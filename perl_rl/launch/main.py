@@ -5,7 +5,6 @@ The services themselves are started and watched by `perl_rl.launch.session`.
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import logging
 import signal
@@ -14,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from perl_rl.folder_lock import hold_folder
 from perl_rl.launch.check import checked_data, prepare_data
 from perl_rl.launch.division import divide_machine
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
-from perl_rl.launch.preflight import check_model, check_ports, check_run_dir, free_port
+from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import DONE, RunFailed, Session
 from perl_rl.report.progress import open_progress
@@ -26,9 +26,11 @@ from shared.config.secrets import secret_words
 from shared.errors import UserError
 from shared.logs import HidingFormatter
 from shared.service.connection import connect
+from shared.service.ports import free_port
 from shared.wire.keys import Keys
 from shared.wire.registry import Registry
 
+_BUSY = "another perl-rl launch is running there; end it or choose another --run-dir"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -74,7 +76,7 @@ def launch(
         prepare_data(config, progress.note)
         checked_data(config, folder, progress)
         with (
-            _own(folder),
+            hold_folder(folder, _BUSY),
             _log_to(folder / "logs", config),
             _redis(config, folder, resume) as server,
         ):
@@ -127,21 +129,6 @@ def _has_ended(folder: Path, steps: int) -> bool:
         return False
     content = json.loads(summary.read_text(encoding="utf-8"))
     return bool(content["outcome"] == DONE and content["steps"] >= steps)
-
-
-@contextlib.contextmanager
-def _own(folder: Path) -> Iterator[None]:
-    """Hold the run's folder: a second launch of it is refused."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: another perl-rl launch is running there; end it or choose another "
-                "--run-dir"
-            ) from None
-        yield
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ Each check raises a `UserError` that names the file, field or service and the me
 """
 
 import json
-import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -155,11 +154,3 @@ def check_ports(config: Config) -> None:
             )
         taken[port] = service
         bind(service, host, port).close()
-
-
-def free_port(host: str) -> int:
-    """A port of `host` on which nobody listens now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -4,13 +4,13 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from shared.service.ports import free_port
 from tests.paths import ROOT
 from tests.waiting import wait_until
 
@@ -56,7 +56,7 @@ class Composition:
 
     def __init__(self, compose: list[str], folder: Path, token: str) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self._compose = [*compose, "-p", f"perl-test-{os.getpid()}"]
         self._environment = {
             **os.environ,
@@ -156,10 +156,3 @@ def _copy_checkout(folder: Path) -> None:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

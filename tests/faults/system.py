@@ -19,13 +19,13 @@ import yaml
 from redis.exceptions import RedisError
 
 from perl_rl.launch.embedded_redis import EmbeddedRedis
-from perl_rl.launch.preflight import free_port
 from perl_rl.launch.processes import Program, Supervisor
 from perl_rl.report.observe import RunView, look
 from perl_rl.report.summary import read_metrics
 from shared.config import load_config
 from shared.errors import UserError
 from shared.service.connection import Patience, connect
+from shared.service.ports import free_port
 from shared.wire.keys import Keys
 from shared.wire.ledger import TRAINED, Ledger
 from tests.faults.account import Audit
@@ -71,7 +71,7 @@ class System:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         content = self._setup.write(self.folder, self.seed)
         self.redis = EmbeddedRedis(self.folder / "redis", 60.0)
-        trainer_port = free_port("127.0.0.1")
+        trainer_port = free_port()
         self.trainer_url = f"http://127.0.0.1:{trainer_port}"
         self.weights_wire = Proxy("127.0.0.1", trainer_port)
         try:

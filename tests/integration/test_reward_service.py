@@ -19,6 +19,7 @@ import yaml
 from perl_rl.launch.embedded_redis import find_server
 from shared.service.auth import bearer
 from shared.service.connection import connect
+from shared.service.ports import free_port
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
 from shared.wire.messages import ScoredGroup, TrajectoryBatch, decode, encode
@@ -228,9 +229,7 @@ class OwnRedis:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from services.trainer.hosts.presence import beat
 from shared.reaper import descendants, running
 from shared.service.auth import bearer
 from shared.service.connection import connect
+from shared.service.ports import free_port
 from shared.wire.keys import Keys
 from shared.wire.runstate import RunState
 from tests.scripted_sampler import demo_config
@@ -179,10 +179,3 @@ def _torchrun(above: int) -> list[int]:
         if any("torch.distributed.run" in psutil.Process(pid).cmdline() for pid in found):
             return found
     return []
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        number: int = one.getsockname()[1]
-        return number

@@ -15,8 +15,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 
 from perl_rl.cli.main import main
 from perl_rl.data.config import PrepareConfig
-from perl_rl.data.files import alone_in
 from perl_rl.demo.digits import write_data
+from perl_rl.folder_lock import hold_folder
 from shared.config.load import read_settings
 from shared.sample import load_samples
 from tests.paths import ROOT
@@ -284,7 +284,7 @@ def test_one_stage_alone_goes_into_a_folder_of_its_own(tmp_path: Path, data: Pat
 def test_two_processes_do_not_share_a_folder(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with alone_in(tmp_path / "work"):
+    with hold_folder(tmp_path / "work"):
         config = write_config(tmp_path, data, "http://127.0.0.1:9/v1")
         assert main(["data", "prepare", str(config)]) == 2
     assert "another process works in this folder" in capsys.readouterr().err

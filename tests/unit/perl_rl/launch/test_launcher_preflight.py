@@ -15,6 +15,7 @@ from perl_rl.launch.main import launch
 from perl_rl.launch.preflight import check_data, check_model, check_ports, check_run_dir
 from shared.config import Config
 from shared.errors import UserError
+from shared.service.ports import free_port
 from shared.wire.keys import Keys
 from shared.wire.registry import NodeInfo
 from tests.format_files import IMAGES, digit, write_features, write_json
@@ -182,9 +183,7 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_redis(folder: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"redis://:secret@127.0.0.1:{free.getsockname()[1]}/0"
+    url = f"redis://:secret@127.0.0.1:{free_port()}/0"
     text = refusal(launch, write_config(folder, redis={"url": url}), folder / "run")
     assert "cannot reach Redis" in text
     assert "secret" not in text
