@@ -30,8 +30,8 @@ RUN apt-get update \
 COPY requirements/ requirements/
 COPY pyproject.toml LICENSE ./
 COPY scripts/setup_env.py scripts/torchvision_shim.py scripts/
-# cpu or gpu: the same packages, pins and lock as `make setup`.
 COPY scripts/set_up/ scripts/set_up/
+# cpu or gpu: the same packages, pins and lock as `make setup`.
 ARG PROFILE=cpu
 RUN python scripts/setup_env.py --profile "${PROFILE}" \
     # Nothing can be written at run time, so compile what is imported here. A few files of other
