@@ -13,6 +13,15 @@ DEFAULT_INSTRUCTION = (
 )
 
 
+def render(processor: Any, question: str, instruction: str) -> str:
+    """The prompt as text, by the chat template of a transformers `processor`.
+
+    Holds one placeholder for each image and ends where the model's turn starts.
+    """
+    turns = messages(question, instruction)
+    return str(processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
+
 def messages(question: str, instruction: str = DEFAULT_INSTRUCTION) -> list[dict[str, Any]]:
     """Chat messages of `question`, its image tags as image parts, followed by `instruction`.
 

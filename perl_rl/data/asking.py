@@ -1,29 +1,19 @@
 """Putting a question about a sample to a language model until its answer makes sense."""
 
-import asyncio
-import io
 import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ValidationError
 
-from shared.chat import ChatEndpoint, image_part
-from shared.errors import UserError
-from shared.images import FORMATS
-from shared.prompting import messages
+from perl_rl.asking import Message, image_parts, short_seed
+from shared.chat import ChatEndpoint
 from shared.sample import IMAGE_TAG, Sample
-from shared.seeds import derive
 
 T = TypeVar("T")
 Shape = TypeVar("Shape", bound=BaseModel)
-Message = dict[str, Any]
 
 _LATER_TEMPERATURE = 0.7
-# Some servers take 32 bits only.
-_SEEDS = 2**31
 
 
 class Nonsense(ValueError):
@@ -79,37 +69,15 @@ async def ask_until_sense(
     return None, reasons
 
 
-def short_seed(*parts: int | str) -> int:
-    """A seed of 31 bits that depends on every part."""
-    return derive(*parts) % _SEEDS
-
-
 async def about(sample: Sample, instruction: str) -> list[Message]:
     """Messages that show a sample's images, then its text with ``[image 1]`` for the image tags.
 
     Marks in place of tags: some models' chat templates would take the tag for an image.
     """
-    images = await asyncio.to_thread(image_parts, sample)
+    images = await image_parts(sample.images)
     text = f"Question:\n{marked(sample.question)}\n\nRight answer: {sample.answer}"
     parts = [*images, {"type": "text", "text": text}]
     return [{"role": "system", "content": instruction}, {"role": "user", "content": parts}]
-
-
-async def as_asked(sample: Sample, instruction: str) -> list[Message]:
-    """The user turn of a rollout: images where the question has its tags."""
-    parts = iter(await asyncio.to_thread(image_parts, sample))
-    turn = messages(sample.question, instruction)[0]
-    content = [next(parts) if part["type"] == "image" else part for part in turn["content"]]
-    return [{"role": "user", "content": content}]
-
-
-def image_parts(sample: Sample) -> list[Message]:
-    """The images as parts of a message, in order.
-
-    Raises:
-        UserError: naming the file that cannot be read or is no picture.
-    """
-    return [_image_part(Path(image)) for image in sample.images]
 
 
 def marked(question: str) -> str:
@@ -121,15 +89,3 @@ def marked(question: str) -> str:
 def mark(place: int) -> str:
     """What stands for the image at `place`, counted from 0."""
     return f"[image {place + 1}]"
-
-
-def _image_part(file: Path) -> Message:
-    try:
-        data = file.read_bytes()
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            media_type = Image.MIME[picture.format or "PNG"]
-    except UnidentifiedImageError:
-        raise UserError(f"image {file}: no picture in a known format; run the filter") from None
-    except OSError as error:
-        raise UserError(f"image {file}: cannot be read ({error.strerror})") from None
-    return image_part(data, media_type)

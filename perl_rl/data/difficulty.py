@@ -12,7 +12,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perl_rl.data.asking import as_asked, short_seed
+from perl_rl.asking import as_asked, short_seed
 from perl_rl.data.config import DifficultySettings
 from perl_rl.data.histogram import TENTHS, histogram, mean
 from perl_rl.data.stage import Context, Entry, Result
@@ -87,7 +87,7 @@ async def _measure(
         check_gold(sample.answer, sample.kind)
     except UngradableGold:
         return {"dropped": "answer_not_of_its_kind"}
-    asked = await as_asked(sample, settings.instruction)
+    asked = await as_asked(sample.question, sample.images, settings.instruction)
 
     async def rollout(index: int) -> str | None:
         text = await endpoint.ask(

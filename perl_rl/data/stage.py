@@ -13,16 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from perl_rl.counting import counting
 from perl_rl.data.config import PrepareConfig, StageName
 from perl_rl.data.files import SAMPLES_FILE, load_output, save, work_digest, write_text
 from perl_rl.data.report import StageReport, counted
 from perl_rl.journal import Journal
+from perl_rl.resumable import work_through
 from shared.chat import ChatEndpoint, RequestRefused
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
 from shared.sample import Sample
-from shared.together import together
 
 REPORT_FILE, STAMP_FILE, JOURNAL_FILE = "report.json", "stamp.json", "journal.jsonl"
 
@@ -61,18 +60,15 @@ class Context:
         Raises:
             UserError: the first that any of the work raised; finished items are in the journal.
         """
-        entries = self.journal.entries
-        waiting = iter([sample for sample in samples if sample.id not in entries])
-        done = sum(sample.id in entries for sample in samples)
-        with counting(self.stage, len(samples), done) as advance:
-
-            async def take_turns() -> None:
-                for sample in waiting:
-                    self.journal.add(sample.id, await self._entry(work, sample))
-                    advance()
-
-            await together(take_turns() for _ in range(at_once))
-        return entries
+        await work_through(
+            self.stage,
+            samples,
+            name=lambda sample: sample.id,
+            work=lambda sample: self._entry(work, sample),
+            journal=self.journal,
+            at_once=at_once,
+        )
+        return self.journal.entries
 
     async def _entry(self, work: Work, sample: Sample) -> Entry:
         try:

@@ -20,7 +20,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from perl_rl.demo.digits import KINDS, Question, ask, digits, picture, worked_answer
 from perl_rl.demo.model import INSTRUCTION, build_model, build_processor, save
-from shared.prompting import messages
+from shared.prompting import render
 
 _IGNORED = -100
 _PROGRESS_EVERY = 20
@@ -107,16 +107,10 @@ def _batch(
     processor: Qwen2_5_VLProcessor, asked: Sequence[Question], rng: random.Random
 ) -> dict[str, torch.Tensor]:
     """Model inputs of shape (questions, T), padded on the right, with labels on the responses."""
-    prompts = [
-        processor.apply_chat_template(
-            messages(question.text, INSTRUCTION), add_generation_prompt=True, tokenize=False
-        )
-        for question in asked
-    ]
     end = processor.tokenizer.eos_token
     texts = [
-        prompt + worked_answer(question) + end
-        for prompt, question in zip(prompts, asked, strict=True)
+        render(processor, question.text, INSTRUCTION) + worked_answer(question) + end
+        for question in asked
     ]
     scans = digits().scans
     images = [[picture(_jitter(scans[index], rng)) for index in one.digits] for one in asked]

@@ -20,7 +20,7 @@ from perl_rl.eval.robustness import (
 )
 from shared.errors import UserError
 from shared.permutation import RenderedOrder, apply_order
-from shared.prompting import messages
+from shared.prompting import render
 from shared.sample import Sample
 
 
@@ -108,12 +108,7 @@ def _generate(
     instruction: str,
     max_tokens: int,
 ) -> list[str]:
-    texts = [
-        processor.apply_chat_template(
-            messages(one.question, instruction), add_generation_prompt=True, tokenize=False
-        )
-        for one in asked
-    ]
+    texts = [render(processor, one.question, instruction) for one in asked]
     images = [[Image.open(path).convert("RGB") for path in one.images] for one in asked]
     inputs = processor(
         text=texts, images=images, padding=True, padding_side="left", return_tensors="pt"

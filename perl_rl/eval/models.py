@@ -1,9 +1,7 @@
 """Who answers: a model folder through vLLM in this process, or an OpenAI-compatible endpoint."""
 
 import asyncio
-import io
 import os
-import uuid
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,14 +11,13 @@ from typing import Any, Protocol
 from PIL import Image
 from pydantic import ValidationError
 
-from shared.chat import ChatEndpoint, image_part
+from perl_rl.asking import as_asked
+from shared.chat import ChatEndpoint
 from shared.config import Config
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
-from shared.prompting import messages
+from shared.prompting import render
 
-# What endpoints are known to read; other pictures are sent as PNG.
-_SENT_AS_IS = {".png": "image/png", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 _CACHED_IMAGES = 256
 
 
@@ -74,31 +71,12 @@ class EndpointModel(AbstractAsyncContextManager["EndpointModel"]):
 
     async def ask(self, prompt: Prompt) -> str:
         """The response; requests that fail are sent again as the configuration says."""
-        images = iter(prompt.images)
-        turns = messages(prompt.question, self._decoding.instruction)
-        for turn in turns:
-            turn["content"] = [
-                await asyncio.to_thread(_sent, next(images)) if part["type"] == "image" else part
-                for part in turn["content"]
-            ]
         return await self._endpoint.ask(
-            turns,
+            await as_asked(prompt.question, prompt.images, self._decoding.instruction),
             max_tokens=self._decoding.max_tokens,
             temperature=self._decoding.temperature,
             seed=prompt.seed,
         )
-
-
-@lru_cache(maxsize=_CACHED_IMAGES)
-def _sent(file: str) -> dict[str, Any]:
-    """The part of a message that shows the image in `file`."""
-    path = Path(file)
-    if path.suffix in _SENT_AS_IS:
-        return image_part(path.read_bytes(), _SENT_AS_IS[path.suffix])
-    stream = io.BytesIO()
-    with Image.open(path) as picture:
-        picture.convert("RGB").save(stream, "PNG")
-    return image_part(stream.getvalue())
 
 
 def engine_config(model: Path, overrides: list[str]) -> Config:
@@ -170,35 +148,26 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
     async def ask(self, prompt: Prompt) -> str:
         """The response; the engine joins it with the others that are under way."""
         from vllm.exceptions import VLLMClientError
-        from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+        from services.rollout.engine import request
+        from services.rollout.failures import SamplingFailed
 
         parameters = self._parameters.clone()
         parameters.seed = prompt.seed
-        asked: dict[str, Any] = {"prompt": self._render(prompt.question)}
-        if prompt.images:
-            pictures = [_opened(file) for file in prompt.images]
-            asked["multi_modal_data"] = {"image": pictures}
-            # Files are named by their content.
-            asked["multi_modal_uuids"] = {"image": [Path(file).stem for file in prompt.images]}
-        final = None
+        text = render(self._processor, prompt.question, self._decoding.instruction)
+        pictures = [_opened(file) for file in prompt.images]
+        # The files are named by their content.
+        names = [Path(file).stem for file in prompt.images]
         try:
-            parsed = parse_model_prompt(self._engine.model_config, asked)
-            [rendered] = await self._engine.renderer.render_cmpl_async([parsed])
-            async for output in self._engine.generate(rendered, parameters, uuid.uuid4().hex):
-                final = output
+            prepared = await request.prepare(self._engine, text, pictures, names)
+            output = await request.generate(self._engine, prepared, parameters)
         except VLLMClientError as error:
             raise UserError(f"question {prompt.key}: the engine refuses it ({error})") from None
-        if final is None or not final.finished:
-            raise UserError(f"question {prompt.key}: the engine gave no answer; start again")
-        return final.outputs[0].text
-
-    def _render(self, question: str) -> str:
-        text: str = self._processor.apply_chat_template(
-            messages(question, self._decoding.instruction),
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        return text
+        except SamplingFailed:
+            raise UserError(
+                f"question {prompt.key}: the engine gave no answer; run the same command again"
+            ) from None
+        return output.outputs[0].text
 
 
 @lru_cache(maxsize=_CACHED_IMAGES)

@@ -3,15 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from perl_rl.asking import short_seed
 from perl_rl.eval.items import Item
 from perl_rl.eval.models import Prompt
 from perl_rl.eval.robustness import orders_to_ask
 from shared.permutation import RenderedOrder, apply_order, identity, refusal
 from shared.sample import Sample
-from shared.seeds import derive
-
-# Some endpoints take 32-bit seeds only.
-_SEED_BITS = 31
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Question:
 
     def prompt(self, seed: int) -> Prompt:
         """What the model is given."""
-        drawn = derive(seed, self.item.sample.id, self.order, self.repeat) % 2**_SEED_BITS
+        drawn = short_seed(seed, self.item.sample.id, self.order, self.repeat)
         return Prompt(self.key, self.rendered.question, self.rendered.images, drawn)
 
 

@@ -18,6 +18,7 @@ from perl_rl.eval.results import AnswerResult, ItemResult, Result
 from perl_rl.eval.scoring import same_answers, score_and_judge
 from perl_rl.eval.summarise import robustness, summarise
 from perl_rl.journal import Journal
+from perl_rl.resumable import work_through
 from services.reward.judge import Judge
 from shared.config import RewardConfig
 from shared.grading.grade import ExpressionGrader
@@ -120,19 +121,17 @@ async def _collect(
     journal: Journal[str],
     seed: int,
 ) -> None:
-    missing = [question for question in questions if question.key not in journal.entries]
-    if not missing:
+    if all(question.key in journal.entries for question in questions):
         return
-    waiting = iter(missing)
     async with model as open_model:
-        with counting("answered", len(questions), len(questions) - len(missing)) as advance:
-
-            async def work() -> None:
-                for question in waiting:
-                    journal.add(question.key, await open_model.ask(question.prompt(seed)))
-                    advance()
-
-            await together(work() for _ in range(min(open_model.concurrency, len(missing))))
+        await work_through(
+            "answered",
+            questions,
+            name=lambda question: question.key,
+            work=lambda question: open_model.ask(question.prompt(seed)),
+            journal=journal,
+            at_once=open_model.concurrency,
+        )
 
 
 async def _grade(

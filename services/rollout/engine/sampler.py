@@ -1,24 +1,22 @@
 """Answers one prompt task: renders the prompt, samples n responses, stamps each token's version."""
 
 import time
-import uuid
-from typing import Any
 
 import numpy as np
 from PIL import Image
 from transformers import AutoProcessor
 from vllm.exceptions import VLLMClientError
 from vllm.outputs import CompletionOutput, RequestOutput
-from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 
+from services.rollout.engine import request
 from services.rollout.engine.grids import Grid, GridMemory
 from services.rollout.failures import EngineDead, SamplingFailed, Unanswerable
 from shared.config import Config
 from shared.errors import UserError
-from shared.prompting import messages
+from shared.prompting import render
 from shared.sample import IMAGE_TAG
 from shared.wire.image_store import ImageStore
 from shared.wire.messages import (
@@ -99,29 +97,11 @@ class Sampler:
         parameters: SamplingParams,
     ) -> tuple[RequestOutput, tuple[Grid, ...]]:
         """The finished output, and how each image was cut."""
-        # Text, with one placeholder an image: the engine would expand expanded ids again.
-        prompt: dict[str, Any] = {"prompt": self._render(question)}
-        if pictures:
-            prompt["multi_modal_data"] = {"image": pictures}
-            # Saves hashing the pixels: equal names are equal images.
-            prompt["multi_modal_uuids"] = {"image": names}
-        renderer = self._engine.renderer
-        parsed = parse_model_prompt(self._engine.model_config, prompt)
-        [rendered] = await renderer.render_cmpl_async([parsed])
-        processed = rendered["mm_kwargs"]["image"] if pictures else ()
+        text = render(self._processor, question, self._instruction)
+        prepared = await request.prepare(self._engine, text, pictures, names)
+        processed = prepared["mm_kwargs"]["image"] if pictures else ()
         grids = self._grids.of(names, processed)
-        final: RequestOutput | None = None
-        async for output in self._engine.generate(rendered, parameters, uuid.uuid4().hex):
-            final = output
-        if final is None or not final.finished:
-            raise SamplingFailed("the engine ended a request without its answer")
-        return final, grids
-
-    def _render(self, question: str) -> str:
-        text: str = self._processor.apply_chat_template(
-            messages(question, self._instruction), add_generation_prompt=True, tokenize=False
-        )
-        return text
+        return await request.generate(self._engine, prepared, parameters), grids
 
 
 def sampling_parameters(settings: SamplingSettings, n: int, seed: int) -> SamplingParams:

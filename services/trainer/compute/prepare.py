@@ -18,7 +18,7 @@ from services.trainer.compute.packing import PackedResponse, PreparedGroup, Prep
 from services.trainer.compute.selection import select
 from shared.config import Config
 from shared.errors import UserError
-from shared.prompting import messages
+from shared.prompting import render
 from shared.wire.messages import PolicyVersion, Response, ScoredGroup, ScoredOrder
 
 
@@ -133,9 +133,7 @@ class GroupPreparer:
     def _render(self, question: str) -> list[int]:
         """Prompt ids with one placeholder for each image, cached by question."""
         if question not in self._unexpanded:
-            text = self._processor.apply_chat_template(
-                messages(question, self._instruction), add_generation_prompt=True, tokenize=False
-            )
+            text = render(self._processor, question, self._instruction)
             if len(self._unexpanded) > 10_000:
                 self._unexpanded.clear()
             self._unexpanded[question] = self._processor.tokenizer(text)["input_ids"]

@@ -11,7 +11,7 @@ from perl_rl.demo.model import INSTRUCTION, build_model, build_processor, save
 from perl_rl.demo.teach import Lesson, teach
 from perl_rl.eval.greedy import answer
 from shared.permutation import RenderedOrder, identity
-from shared.prompting import messages
+from shared.prompting import render
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +26,9 @@ def saved(processor: Qwen2_5_VLProcessor, tmp_path_factory: pytest.TempPathFacto
     return folder
 
 
-def _prompt(processor: Qwen2_5_VLProcessor, text: str) -> str:
-    return processor.apply_chat_template(
-        messages(text, INSTRUCTION), add_generation_prompt=True, tokenize=False
-    )
-
-
 def test_the_prompt_is_one_user_turn_in_qwens_words(processor: Qwen2_5_VLProcessor) -> None:
     image = "<|vision_start|><|image_pad|><|vision_end|>"
-    assert _prompt(processor, "First <image> second <image>?") == (
+    assert render(processor, "First <image> second <image>?", INSTRUCTION) == (
         f"<|im_start|>user\nFirst {image} second {image}?\n{INSTRUCTION}<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
@@ -43,7 +37,7 @@ def test_the_prompt_is_one_user_turn_in_qwens_words(processor: Qwen2_5_VLProcess
 def test_an_image_becomes_four_tokens(processor: Qwen2_5_VLProcessor) -> None:
     scans = [digits().scans[index] for index in (0, 1, 2)]
     inputs = processor(
-        text=[_prompt(processor, "<image><image><image>")],
+        text=[render(processor, "<image><image><image>", INSTRUCTION)],
         images=[[picture(scan) for scan in scans]],
         return_tensors="pt",
     )
@@ -79,10 +73,10 @@ def test_the_saved_folder_is_small_and_loads_to_the_same_answers(
             weight.copy_(weight.to(torch.bfloat16))
     asked = next(questions(1, digits().held_out, 1.0, "reload"))
     images = [[picture(digits().scans[index]) for index in asked.digits]]
-    logits = [
-        one(**made(text=[_prompt(made, asked.text)], images=images, return_tensors="pt")).logits
-        for one, made in ((model, reloaded), (original, processor))
-    ]
+    logits = []
+    for one, made in ((model, reloaded), (original, processor)):
+        text = [render(made, asked.text, INSTRUCTION)]
+        logits.append(one(**made(text=text, images=images, return_tensors="pt")).logits)
     torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
 
 
