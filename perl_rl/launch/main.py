@@ -19,8 +19,10 @@ from perl_rl.launch.division import divide_machine
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from perl_rl.launch.processes import Supervisor
-from perl_rl.launch.session import DONE, RunFailed, Session
+from perl_rl.launch.session import Session
+from perl_rl.report.account import RunFailed
 from perl_rl.report.progress import open_progress
+from perl_rl.report.summary import DONE
 from shared.config import Config, load_config, save_config
 from shared.config.secrets import secret_words
 from shared.errors import UserError

@@ -21,6 +21,13 @@ from shared.reaper import (
     under_reaper,
 )
 
+LINES_SHOWN = 20
+"""Of the log of a child that has died."""
+
+USER_ERROR_STATUS = 2
+"""With it, a ``perl-rl`` command refuses its input or settings."""
+_ERROR_PREFIX = "perl-rl: error: "
+
 # A reaper that was told to stop needs its child's time, its orphans' time, and a moment.
 _REAPER_MARGIN_S = ORPHAN_GRACE_S + 5.0
 
@@ -70,6 +77,20 @@ class Child:
             file.seek(max(self.log_start, size - 65_536))
             lines = file.read().decode(errors="replace").splitlines()
         return [line for line in lines if line.strip()][-count:]
+
+    def ending(self, what: str) -> str:
+        """How it ended and the last lines of its log; `what` names it."""
+        status = self.status or 0
+        how = f"signal {status - 128}" if status > 128 else f"status {status}"
+        lines = [f"    {line}" for line in self.last_lines(LINES_SHOWN)]
+        return "\n".join([f"{what} ended with {how}; the end of {self.log}:", *lines])
+
+    def user_error(self) -> str:
+        """The line with which its command refused its input, and where its log is."""
+        lines = self.last_lines(LINES_SHOWN)
+        refusals = [line for line in lines if line.startswith(_ERROR_PREFIX)]
+        line = (refusals or lines or ["its log is empty"])[-1].removeprefix(_ERROR_PREFIX)
+        return f"{self.name}: {line} (log: {self.log})"
 
 
 class Supervisor:
@@ -121,6 +142,13 @@ class Supervisor:
     def running(self) -> list[str]:
         """Names of the children that have not ended."""
         return list(self._running)
+
+    async def next_exit(self, timeout_s: float) -> Child | None:
+        """The next child that has ended without being told to; None after `timeout_s`."""
+        try:
+            return await asyncio.wait_for(self.exits.get(), timeout_s)
+        except TimeoutError:
+            return None
 
     async def stop(self, names: list[str]) -> None:
         """End these children: SIGTERM, then SIGKILL after the stop timeout."""

@@ -21,7 +21,7 @@ _CURVES = (
     ("reward", "mean reward"),
     ("kl", "KL to the start model"),
     ("staleness_mean", "staleness (policy versions)"),
-    ("tokens_per_s", "generated tokens/s"),
+    ("tokens_per_s", "response tokens/s of kept groups"),
 )
 _SMOOTHED_OVER = 10
 _HEADLINES = (

@@ -58,7 +58,8 @@ def step_line(row: Metrics, steps: int) -> str:
         if row.get(name) is not None:
             words.append(f"{label} {row[name]:{form}}")
     if row.get("tokens_per_s") is not None:
-        words.append(f"tokens/s {row['tokens_per_s']:,.0f}")
+        # The sampler made more: tokens of dropped groups do not count here.
+        words.append(f"tokens/s {row['tokens_per_s']:,.0f} (kept groups)")
     if row.get("staleness_mean") is not None:
         words.append(f"staleness {row['staleness_mean']:.2f} (max {row.get('staleness_max', 0)})")
     times = [

@@ -2,11 +2,15 @@
 
 import json
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from shared.wire.ledger import Counts
 from shared.wire.registry import NodeInfo
+
+DONE = "done"
+"""The outcome of a run that did what its configuration asked."""
 
 STEP_TIMES = ("rollout_s", "reward_s", "train_s", "wait_s", "sync_s")
 
@@ -55,7 +59,7 @@ def summarise(
     metrics: list[Metrics],
     counts: Counts,
     nodes: list[NodeInfo],
-    restarts: dict[str, int],
+    restarts: Mapping[str, int],
     wall_s: float,
     evaluation: dict[str, Any],
     outcome: str,

@@ -89,7 +89,7 @@ def test_only_the_command_line_s_dispatcher_imports_the_demo() -> None:
         for name in imported(file)
         if name.startswith("perl_rl.demo")
     }
-    assert importers <= {"perl_rl/cli/main.py", "perl_rl/cli/demo.py"}
+    assert importers <= {"perl_rl/cli/run_commands.py"}
 
 
 def test_a_plan_opens_no_file() -> None:

@@ -65,7 +65,7 @@ def test_keys_that_are_written_override_the_preset():
 
 
 def test_a_correction_of_the_sampler_by_itself_is_refused():
-    with pytest.raises(ValueError, match="set old_logprobs: trainer"):
+    with pytest.raises(ValueError, match="importance_cap needs old_logprobs: trainer"):
         ObjectiveConfig(importance_cap=2.0)
 
 

@@ -1,0 +1,113 @@
+"""Commands about a whole run: launch, check, report, demo, status, dead-letters."""
+
+import argparse
+from pathlib import Path
+
+from perl_rl.cli.options import Commands, add_command, add_config, add_set
+
+_RUN_DIR = "folder for the run's files (default: runs/<run>)"
+
+
+def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add ``launch``, ``check`` and ``report``."""
+    text = "train: start every service on this machine, and stop them at the end"
+    launch = add_command(commands, "launch", _launch, text)
+    add_config(launch)
+    launch.add_argument("--run-dir", type=Path, help=_RUN_DIR)
+    launch.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+
+    text = "before you start services one by one: check the model, prepare and check the data"
+    check = add_command(commands, "check", _check, text)
+    add_config(check)
+    check.add_argument("--run-dir", type=Path, help=_RUN_DIR)
+
+    text = "after you started services one by one: wait for the end, evaluate, summarise"
+    report = add_command(commands, "report", _report, text)
+    add_config(report)
+    report.add_argument("--run-dir", type=Path, required=True, help="folder of the run")
+
+
+def add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add ``demo``."""
+    text = "train a tiny model on handwritten digits, and report on it"
+    demo = add_command(commands, "demo", _demo, text)
+    demo.add_argument(
+        "--run-dir", type=Path, help="folder for the run's files (default: runs/demo)"
+    )
+    add_set(demo)
+
+
+def add_status(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add ``status``."""
+    text = "show the nodes, versions, queues and ledger of a run"
+    status = add_command(commands, "status", _status, text)
+    status.add_argument("--redis", metavar="URL", help="default: $PERL_REDIS_URL, else port 6379")
+    status.add_argument("--run", metavar="NAME", help="which run, when Redis holds several")
+    status.add_argument("--run-dir", type=Path, help="folder of a run started with launch")
+
+
+def add_dead_letters(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add ``dead-letters list`` and ``dead-letters replay``."""
+    text = "messages that no service could process"
+    letters = commands.add_parser("dead-letters", help=text, description=text)
+    actions = letters.add_subparsers(metavar="ACTION", required=True)
+    text = "list the run's dead letters, one a line"
+    listed = add_command(actions, "list", _list_letters, text)
+    replayed = add_command(actions, "replay", _replay_letters, "ask their groups again")
+    for parser in (listed, replayed):
+        parser.add_argument("config", type=Path, metavar="CONFIG", help="the run's YAML file")
+    replayed.add_argument("ids", nargs="*", metavar="ID", help="which ones (default: all)")
+
+
+def _launch(options: argparse.Namespace) -> int:
+    from perl_rl.launch.main import launch
+
+    return launch(
+        options.config,
+        run_dir=options.run_dir,
+        overrides=options.overrides,
+        resume=options.resume,
+        debug=options.debug,
+    )
+
+
+def _check(options: argparse.Namespace) -> int:
+    from perl_rl.launch.check import main as check
+
+    return check(options.config, options.run_dir, options.overrides)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from perl_rl.report.main import main as report
+
+    return report(options.config, options.run_dir, options.overrides)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from perl_rl.demo.run import main as demo
+
+    return demo(run_dir=options.run_dir, overrides=options.overrides)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from perl_rl.cli.status import status
+
+    print(status(options.redis, options.run, options.run_dir))
+    return 0
+
+
+def _list_letters(options: argparse.Namespace) -> int:
+    from perl_rl.cli.dead_letters import list_letters
+
+    return _print_letters(list_letters(options.config))
+
+
+def _replay_letters(options: argparse.Namespace) -> int:
+    from perl_rl.cli.dead_letters import replay_letters
+
+    return _print_letters(replay_letters(options.config, options.ids))
+
+
+def _print_letters(lines: list[str]) -> int:
+    print("\n".join(lines) if lines else "no dead letters")
+    return 0
