@@ -19,8 +19,8 @@ Metrics = dict[str, Any]
 def read_metrics(file: Path) -> list[Metrics]:
     """The lines of ``metrics.jsonl`` in step order.
 
-    A step that was trained again after a resume has several lines: the last one counts. A last
-    line without its end is left out: its writer was killed.
+    The trainer only adds lines, so a step that was trained again after a resume has several: the
+    last one counts. A last line without its end is left out: its writer was killed.
     """
     if not file.is_file():
         return []
@@ -31,7 +31,10 @@ def read_metrics(file: Path) -> list[Metrics]:
 
 
 class MetricsTail:
-    """Lines that are added to ``metrics.jsonl`` after this was made."""
+    """Lines that are added to ``metrics.jsonl`` after this was made.
+
+    A step that is trained again after a resume comes again.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -41,8 +44,6 @@ class MetricsTail:
         """The complete lines since the last call."""
         if not self._file.exists():
             return []
-        # A resumed trainer cuts off the steps after its checkpoint.
-        self._offset = min(self._offset, self._file.stat().st_size)
         with self._file.open("rb") as file:
             file.seek(self._offset)
             added = file.read()
