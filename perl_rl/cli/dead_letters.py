@@ -144,7 +144,7 @@ async def _again(
     base = group_id.partition(".")[0]
     attempt = 2 + sum(name.startswith(f"{base}.") for name in await ledger.groups())
     name = f"{base}.{attempt}"
-    named = [one.model_copy(update={"group_id": name, "attempt": attempt}) for one in tasks]
+    named = [one.model_copy(update={"group_id": name}) for one in tasks]
     if await ledger.issue(named, images, of_group):
         return f"{group_id}: asked again as {name}"
     return f"{group_id}: another replay was first"

@@ -48,7 +48,6 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: PolicyVersion
-    encoding: Literal["full"] = "full"
     tensors: tuple[TensorInfo, ...]
     buckets: tuple[Bucket, ...]
     nbytes: int

@@ -21,7 +21,9 @@ from pydantic import (
 
 from shared.sample import AnswerKind, OrderRule
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+"""Raise it with every change of a message's fields or of their meaning: added, removed, renamed,
+another type or default. Services refuse messages of any other version."""
 
 
 class MalformedMessage(ValueError):
@@ -123,7 +125,6 @@ class PromptTask(Message):
     seed: int
     issued_at: PolicyVersion
     """The policy when the group was issued; no node samples it with an older one."""
-    attempt: int = 1
 
     def trained_images(self) -> tuple[str, ...]:
         """SHA-256 of each image, in this order, as it is trained on."""
