@@ -1,8 +1,8 @@
 """The account of every prompt group: issued, then trained once or dropped with a reason.
 
-``issued = trained + dropped + in flight`` at every moment, because each change of state is one
-script in Redis together with the queue operation that causes it. A group leaves "in flight" once:
-whoever comes second is told so and changes nothing.
+``issued = trained + dropped + in flight`` at every moment: each change of state is one script in
+Redis, together with the queue operation that causes it. A group leaves "in flight" once; a second
+caller gets False and changes nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ IN_FLIGHT = "in_flight"
 TRAINED = "trained"
 DROPPED = "dropped"
 DEAD_LETTER = "dead_letter"
-"""Reason of a group with an order that no service could process."""
+"""Drop reason of a group with an order that no service could process."""
 
 
 class Counts(BaseModel):
@@ -73,8 +73,8 @@ class Ledger:
         Args:
             tasks: one for each order of the group.
             images: SHA-256 to bytes, for every image of the group.
-            letters: ids of dead letters that this group answers; they are removed with it, and it
-                is not issued when none of them is there any more.
+            letters: ids of the dead letters that this group replaces. They are removed in the same
+                script; when all of them are gone already, the group is not issued.
         """
         keys, first = self._keys, tasks[0]
         done = await self._issue(
@@ -95,9 +95,9 @@ class Ledger:
         return bool(done)
 
     async def collect(self, entry: Entry, order: ScoredOrder, scored: bytes) -> list[bytes] | None:
-        """Add one scored order to its group; all scored orders when the group is complete.
+        """Add one scored order to its group; returns all scored orders when the group is complete.
 
-        ``None`` means there is nothing more to do for `entry`: it is acknowledged.
+        Otherwise it finishes `entry` and returns None.
         """
         keys, task = self._keys, order.batch.task
         answer = await self._collect(
@@ -115,7 +115,7 @@ class Ledger:
         return answer if isinstance(answer, list) else None
 
     async def forward(self, entry: Entry, group: ScoredGroup, issued_at: PolicyVersion) -> bool:
-        """Hand a complete group to the trainer and finish `entry`, at once."""
+        """Hand a complete group to the trainer and finish `entry` in one script."""
         keys = self._keys
         done = await self._forward(
             trajectories=keys.trajectories,
@@ -141,7 +141,7 @@ class Ledger:
         entry: Entry,
         scores: Mapping[str, float] | None = None,
     ) -> bool:
-        """Drop a group for `reason` and finish the entry of `stream` that carried it, at once.
+        """Drop a group for `reason` and finish the entry of `stream` that carried it.
 
         Args:
             scores: `ScoredGroup.score_sums`, when the group is dropped right after its scoring.
@@ -154,8 +154,8 @@ class Ledger:
     async def drop_dead_letter(self, stream: WorkStream, entry: Entry, why: str) -> bool:
         """Move an entry that cannot be processed to the dead-letter stream; drop its group.
 
-        The group is dropped for the reason ``dead_letter`` where the entry still tells which it
-        is. Returns False when another consumer has finished the entry.
+        The drop reason is ``dead_letter``. When the entry names no group, only the entry is moved.
+        Returns False when another consumer has finished the entry, or its group is not in flight.
         """
         group_id, expected = entry.group, entry.state
         if not group_id:
@@ -171,7 +171,7 @@ class Ledger:
     async def train(
         self, group_id: str, issued_at: PolicyVersion, step: int, entry_id: str
     ) -> bool:
-        """Record that the group was trained by optimizer step `step` and finish its entry."""
+        """Record that optimizer step `step` trained the group, and finish its entry."""
         expected = _in_flight(issued_at)
         return await self._settle_one(
             group_id, expected, f"{TRAINED}:{step}", TRAINED, self._keys.groups, entry_id
@@ -216,7 +216,7 @@ class Ledger:
         return [group.decode() for group in await self._client.hkeys(self._keys.ledger)]
 
     async def is_in_flight(self, group_id: str, issued_at: PolicyVersion) -> bool:
-        """Whether the group is still to be trained or dropped, in this incarnation."""
+        """Whether the group is in flight in the incarnation that issued it."""
         state = await self._client.hget(self._keys.ledger, group_id)
         return state is not None and state.decode() == _in_flight(issued_at)
 
@@ -251,11 +251,11 @@ class Ledger:
         return {group: state for group, state in states.items() if not _is_in_flight(state)}
 
     async def restore(self, settled: Mapping[str, str]) -> None:
-        """Replace the account by a checkpoint's (see `settled`) and empty the queues, at once.
+        """Replace the account by a checkpoint's (see `settled`) and empty the queues in one step.
 
-        Groups that were in flight at the checkpoint, or settled after it, are simply not entered:
-        the feeder issues them again. Whatever a node still works on for the lost history names a
-        group that is not in flight in its incarnation, and is discarded where it arrives.
+        Groups that were in flight at the checkpoint, or settled after it, are left out, so the
+        feeder issues them again. Nodes may still finish work of the lost history: its groups are not
+        in flight in that incarnation, so it is discarded on arrival.
         """
         keys = self._keys
         stale = [keys.assembly(group) for group in await self._groups()]
