@@ -1,18 +1,16 @@
 """Putting a question about a sample to a language model until its answer makes sense."""
 
 import asyncio
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import BaseModel, ValidationError
 
 from shared.chat import ChatEndpoint, image_part
-from shared.errors import UserError
-from shared.images import FORMATS
+from shared.images import PILLOW_MAX_PIXELS, image_bytes, image_format
 from shared.prompting import messages
 from shared.sample import IMAGE_TAG, Sample
 from shared.seeds import derive
@@ -124,12 +122,5 @@ def mark(place: int) -> str:
 
 
 def _image_part(file: Path) -> Message:
-    try:
-        data = file.read_bytes()
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            media_type = Image.MIME[picture.format or "PNG"]
-    except UnidentifiedImageError:
-        raise UserError(f"image {file}: no picture in a known format; run the filter") from None
-    except OSError as error:
-        raise UserError(f"image {file}: cannot be read ({error.strerror})") from None
-    return image_part(data, media_type)
+    data = image_bytes(file)
+    return image_part(data, Image.MIME[image_format(data, str(file), PILLOW_MAX_PIXELS)])

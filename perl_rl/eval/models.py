@@ -17,6 +17,7 @@ from shared.chat import ChatEndpoint, image_part
 from shared.config import Config
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
+from shared.images import PILLOW_MAX_PIXELS, decode_image
 from shared.prompting import messages
 
 # What endpoints are known to read; other pictures are sent as PNG.
@@ -96,8 +97,7 @@ def _sent(file: str) -> dict[str, Any]:
     if path.suffix in _SENT_AS_IS:
         return image_part(path.read_bytes(), _SENT_AS_IS[path.suffix])
     stream = io.BytesIO()
-    with Image.open(path) as picture:
-        picture.convert("RGB").save(stream, "PNG")
+    decode_image(path, file, PILLOW_MAX_PIXELS).save(stream, "PNG")
     return image_part(stream.getvalue())
 
 
@@ -203,5 +203,4 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
 
 @lru_cache(maxsize=_CACHED_IMAGES)
 def _opened(file: str) -> Image.Image:
-    with Image.open(file) as picture:
-        return picture.convert("RGB")
+    return decode_image(Path(file), file, PILLOW_MAX_PIXELS)

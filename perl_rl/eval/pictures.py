@@ -6,14 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from perl_rl.eval.rows import Row
 from shared.errors import UserError
-from shared.images import FORMATS, decode_image, digest
-
-MAX_PIXELS = 178_956_970
-"""Pictures with more pixels are refused: Pillow's own guard against decompression bombs."""
+from shared.images import PILLOW_MAX_PIXELS, UnknownFormat, decode_image, digest, image_format
 
 
 class Pictures:
@@ -41,14 +38,13 @@ class Pictures:
         """
         data = self._bytes(cell, row, column)
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                suffix = (picture.format or "").lower()
+            suffix = image_format(data, "here", PILLOW_MAX_PIXELS).lower()
             file = self._folder / f"{digest(data)}.{suffix}"
             if not file.exists():
-                decode_image(data, "here", MAX_PIXELS)
-        except UnidentifiedImageError:
+                decode_image(data, "here", PILLOW_MAX_PIXELS)
+        except UnknownFormat:
             raise row.bad(column, f"is no picture in a known format ({len(data)} bytes)") from None
-        except (UserError, OSError, ValueError, SyntaxError) as error:
+        except UserError as error:
             raise row.bad(column, f"cannot be decoded ({error})") from None
         if not file.exists():
             _write(file, data)

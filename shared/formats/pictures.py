@@ -9,11 +9,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from shared.errors import UserError
 from shared.formats.rows import Row
-from shared.images import FORMATS, decode_image, digest
+from shared.images import ImageTooLarge, UnknownFormat, decode_image, digest, image_format
 
 
 class ImageFolder:
@@ -60,7 +60,7 @@ class ImageFolder:
         )
 
     def _keep(self, data: bytes, row: Row, column: str) -> str:
-        suffix = self._look(io.BytesIO(data), "picture", row, column)
+        suffix = self._look(data, "picture", row, column)
         file = self._folder / f"{digest(data)}.{suffix}"
         if not file.exists():
             try:
@@ -80,26 +80,18 @@ class ImageFolder:
         self._look(file, str(file), row, column)
         return str(file)
 
-    def _look(self, file: Path | io.BytesIO, name: str, row: Row, column: str) -> str:
-        """The format of a picture whose header can be read and says that it is not too large."""
+    def _look(self, source: Path | bytes, name: str, row: Row, column: str) -> str:
+        """The file suffix of a picture whose header can be read and shows no excessive size."""
         try:
-            with Image.open(file, formats=FORMATS) as picture:
-                width, height = picture.size
-                suffix = (picture.format or "").lower()
-        except UnidentifiedImageError:
+            return image_format(source, name, self._max_pixels).lower()
+        except UnknownFormat:
             raise row.bad(
                 column, "is in no known picture format", f"{name} is in no known picture format"
             ) from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise row.bad(column, "does not decode", f"{name} does not decode ({error})") from None
-        if width * height > self._max_pixels:
-            raise row.bad(
-                column,
-                "is too large",
-                f"{name}: {width}x{height} pixels, more than data.max_image_pixels "
-                f"({self._max_pixels}); shrink it or raise the limit",
-            )
-        return suffix
+        except ImageTooLarge as error:
+            raise row.bad(column, "is too large", str(error)) from None
+        except UserError as error:
+            raise row.bad(column, "does not decode", str(error)) from None
 
 
 def _kind(cell: Any) -> str:

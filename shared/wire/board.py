@@ -37,7 +37,7 @@ class VersionBoard:
         return _announcement(entries[0]) if entries else None
 
     async def next_after(self, entry_id: str, block_s: float) -> Announcement | None:
-        """The newest version announced after `entry_id` ("0": any); None if none comes in `block_s`."""
+        """The newest version after `entry_id` ("0": any); None if none comes within `block_s`."""
         answer = await self._client.xread({self._name: entry_id}, block=max(1, int(block_s * 1000)))
         return _announcement(answer[0][1][-1]) if answer else None
 

@@ -254,8 +254,8 @@ class Ledger:
         """Replace the account by a checkpoint's (see `settled`) and empty the queues in one step.
 
         Groups that were in flight at the checkpoint, or settled after it, are left out, so the
-        feeder issues them again. Nodes may still finish work of the lost history: its groups are not
-        in flight in that incarnation, so it is discarded on arrival.
+        feeder issues them again. Nodes may still finish work of the lost history: its groups are
+        not in flight in that incarnation, so it is discarded on arrival.
         """
         keys = self._keys
         stale = [keys.assembly(group) for group in await self._groups()]
