@@ -1,7 +1,6 @@
 """Images of benchmark rows, kept as files named by the SHA-256 of their bytes."""
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from PIL import Image
 
 from perl_rl.eval.rows import Row
 from shared.errors import UserError
+from shared.files import write_atomically
 from shared.images import PILLOW_MAX_PIXELS, UnknownFormat, decode_image, digest, image_format
 
 
@@ -47,7 +47,7 @@ class Pictures:
         except UserError as error:
             raise row.bad(column, f"cannot be decoded ({error})") from None
         if not file.exists():
-            _write(file, data)
+            write_atomically(file, data)
         return str(file)
 
     def _bytes(self, cell: Any, row: Row, column: str) -> bytes:
@@ -78,9 +78,3 @@ def _kind(cell: Any) -> str:
     if isinstance(cell, dict):
         return f"a mapping of {', '.join(cell) or 'nothing'}"
     return "nothing" if cell is None or cell == "" else type(cell).__name__
-
-
-def _write(file: Path, data: bytes) -> None:
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(file)

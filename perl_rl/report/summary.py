@@ -5,6 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from shared.files import write_atomically
 from shared.wire.ledger import Counts
 from shared.wire.registry import NodeInfo
 
@@ -119,10 +120,8 @@ def _is_estimate(value: object) -> bool:
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write at once: a reader sees the old file or the new one."""
-    scratch = file.with_suffix(".tmp")
-    scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    scratch.replace(file)
+    """Write in one step: a reader sees the old file or the new one."""
+    write_atomically(file, json.dumps(content, indent=2) + "\n")
 
 
 def _median(values: list[float]) -> float | None:

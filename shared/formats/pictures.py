@@ -4,14 +4,13 @@ Wherever samples come from, ``Sample.images`` are paths of files that are known 
 """
 
 import io
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from shared.errors import UserError
+from shared.files import write_atomically
 from shared.formats.rows import Row
 from shared.images import ImageTooLarge, UnknownFormat, decode_image, digest, image_format
 
@@ -68,9 +67,7 @@ class ImageFolder:
             except UserError as error:
                 raise row.bad(column, "does not decode", str(error)) from None
             self._folder.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex}.partial")
-            partial.write_bytes(data)
-            partial.replace(file)
+            write_atomically(file, data)
         return str(file)
 
     def _find(self, path: str, row: Row, column: str, base: Path) -> str:
