@@ -1,6 +1,6 @@
-"""What a fault suite has to say, from its first fault on: rows, the ledger's account, a verdict.
+"""The result of a fault suite: a row for each kind of fault, the ledger's account, a verdict.
 
-It can be printed at any moment, so that a suite that is cut short still shows what it has seen.
+It can be printed at any moment, so a suite that is cut short still shows what it found.
 """
 
 import threading
@@ -17,11 +17,11 @@ class Status(IntEnum):
 
     STOOD = 0
     WRONG = 1
-    """Something was lost, trained twice, stood still or did not come back."""
+    """A group was lost or trained twice, or the run got stuck or did not recover."""
     IMPOSSIBLE = 2
-    """The suite cannot be run on this machine."""
+    """The suite cannot run on this machine."""
     UNFINISHED = 3
-    """The time was up before enough faults were injected, or before the run had ended."""
+    """Time ran out before enough faults were injected, or before the run ended."""
 
 
 @dataclass
@@ -35,8 +35,8 @@ class Row:
     recovery_s: list[float] = field(default_factory=list)
 
     def add(self, before: Counts, after: Counts, seconds: float) -> None:
-        """One more fault, and what the run did until it trained again."""
-        # A trainer that went back to its checkpoint counts less than before for a while.
+        """Count one more fault, and what the run did until it trained again."""
+        # After a return to a checkpoint the totals are smaller for a while.
         self.issued += max(0, after.issued - before.issued)
         self.trained += max(0, after.trained - before.trained)
         for reason, count in after.dropped.items():
@@ -61,16 +61,16 @@ class Audit:
     lost: int
     trained_twice: int
     disagree: int
-    """Groups that the ledger or the trainer's own record has as trained, and the other not."""
+    """Groups that only one of ledger and trainer's metrics names as trained."""
     balanced: bool
 
     def faults(self, ended: bool, settled: bool) -> list[str]:
         """What is wrong with it.
 
         Args:
-            ended: the run was ended in good order; otherwise a trainer may be about to issue or to
-                train again what it went back on.
-            settled: it has trained its last step, so no group may be in flight.
+            ended: the run ended normally; otherwise a trainer that went back to a checkpoint may
+                still have groups to issue or to train again.
+            settled: the run has trained its last step, so no group may be in flight.
         """
         names = ["trained_twice"]
         if ended:
@@ -85,11 +85,11 @@ class Account:
     """The suite's account.
 
     Args:
-        asked: names of the faults that are to be injected.
-        least: fewer are an unfinished suite.
+        asked: names of the faults to inject.
+        least: with fewer faults injected, the suite is unfinished.
         patience_s: the longest time in which no group may be settled.
-        to_the_end: the run is to train its last step, so that no group is left in flight; otherwise
-            the operator stops it, which is quicker.
+        to_the_end: the run trains its last step, so that no group is left in flight; otherwise the
+            operator stops it, which is quicker.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class Account:
         self.cut_short: str | None = None
         """Why the suite ended before its end."""
         self.failure: str | None = None
-        """What the system did not stand."""
+        """The fault that the system did not survive."""
         self.comparison: str | None = None
-        """What the run has learnt, beside one that was not disturbed."""
+        """What the run learnt, compared with an undisturbed run."""
         self._printed = threading.Lock()
 
     @property
@@ -127,7 +127,7 @@ class Account:
         return found
 
     def unfinished(self) -> list[str]:
-        """What the suite itself did not get to."""
+        """What the suite did not get to."""
         found = [] if self.cut_short is None else [self.cut_short]
         if self.injected < self._least:
             found.append(f"{self.injected} faults injected of at least {self._least}")
@@ -141,7 +141,7 @@ class Account:
         return Status.UNFINISHED if self.unfinished() else Status.STOOD
 
     def print_once(self) -> None:
-        """Print table and verdict, unless another thread does it or has done it."""
+        """Print table and verdict, unless another thread has begun to."""
         if not self._printed.acquire(blocking=False):
             return
         print(self.table())
@@ -155,7 +155,7 @@ class Account:
             print(f"{self.injected} faults, 0 groups lost, 0 trained twice", flush=True)
 
     def table(self) -> str:
-        """The figures in columns; a question mark where the account was not read."""
+        """The figures in columns; a question mark where the ledger was not read."""
         head = ("fault", "times", "issued", "trained", "dropped", "lost", "twice", "slowest")
         lines = [head, *(_line(name, row) for name, row in self.rows.items() if row.times)]
         audit, stall = self.audit, f"{self.longest_stall_s:.1f} s"
@@ -169,7 +169,7 @@ class Account:
 
 
 def in_columns(lines: Sequence[tuple[str, ...]]) -> str:
-    """Lines of equally many cells, one under the other."""
+    """Lines with the same number of cells, aligned in columns."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -1,4 +1,4 @@
-"""The end of a suite: in time, or on Ctrl-C, with its table printed in any case."""
+"""Ends a suite in time, or on Ctrl-C, and prints its table in any case."""
 
 import asyncio
 import os
@@ -12,18 +12,17 @@ from shared.reaper import end_descendants
 from tests.faults.account import Account, Status
 
 ENDING_S = 45.0
-"""Kept for ending the processes, after all else."""
+"""Reserved for ending the processes."""
 
 _KILLING_S = 5.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Bound:
-    """Runs one suite within `seconds`, the ending of its processes included.
+    """Runs one suite within `seconds`, including the end of its processes.
 
-    The suite bounds its own work by `seconds`, the attribute, which is shorter. Should its end
-    stand still all the same, a thread prints the table, kills every process, calls `clear` and ends
-    this one.
+    The suite limits its own work to the attribute `seconds`, which is shorter. If it gets stuck all
+    the same, a thread prints the table, kills every process, calls `clear` and ends this process.
     """
 
     def __init__(self, seconds: float, account: Account, clear: Callable[[], None]) -> None:
@@ -67,12 +66,12 @@ class Bound:
             work.result()
 
     def _give_up(self, status: int) -> None:
-        self._account.cut_short = self._account.cut_short or "the end stood still"
+        self._account.cut_short = self._account.cut_short or "the end got stuck"
         self._account.print_once()
         sys.stdout.flush()
         killing = threading.Thread(target=end_descendants, args=(os.getpid(), 0.0), daemon=True)
         killing.start()
-        # What is started again meanwhile ends with this process: each is under a reaper.
+        # What is started again meanwhile is under a reaper, so it ends with this process.
         killing.join(_KILLING_S)
         self._clear()
         os._exit(status)

@@ -1,7 +1,7 @@
-"""The faults: each does its harm once, and returns when the harm itself is over.
+"""The faults: each disturbs the run once and returns when the disturbance itself is over.
 
-That the run gets on afterwards is for the suite to see. Each takes the system and a generator of
-random numbers, so that a seed repeats a suite.
+The suite checks that the run recovers. Each fault takes the system and a random generator, so that
+a seed repeats a suite.
 """
 
 import asyncio

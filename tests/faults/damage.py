@@ -39,7 +39,7 @@ def truncated(data: bytes, rng: random.Random) -> bytes:
 
 
 def of_unknown_version(data: bytes, rng: random.Random) -> bytes:
-    """The message as a release to come would mark it."""
+    """The message with the schema version of a later release."""
     head = data.index(bytes([SCHEMA_VERSION]))
     return data[:head] + bytes([rng.randrange(SCHEMA_VERSION + 1, 128)]) + data[head + 1 :]
 
@@ -54,10 +54,10 @@ def garbled(data: bytes, rng: random.Random) -> bytes:
 async def damage_one(system: System, damage: Damage, rng: random.Random) -> None:
     """Damage one message, and wait until it is a dead letter and its group is dropped for that.
 
-    A trainer that starts again meanwhile empties the streams: then another message is damaged.
+    A trainer that starts again meanwhile empties the streams; then another message is damaged.
 
     Raises:
-        FaultFound: when it does not come to that.
+        FaultFound: when that takes too long.
     """
     stream = rng.choice(sorted(STREAMS))
     while True:
@@ -105,7 +105,7 @@ async def _history_lost(system: System, entry: Entry) -> bool:
 
 
 def _undecodable(kind: type[Message], data: bytes, damage: Damage, rng: random.Random) -> bytes:
-    """The damaged message; noise in the middle of a text may leave a message that can be read."""
+    """The damaged message; damaged again while it still decodes."""
     while True:
         broken = damage(data, rng)
         try:

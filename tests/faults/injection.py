@@ -1,4 +1,4 @@
-"""Injecting faults into a run, one after another, and keeping the account of it."""
+"""Injects faults into a run, one after another, and records the result."""
 
 import asyncio
 import contextlib
@@ -15,16 +15,16 @@ from tests.faults.catalog import FAULTS
 from tests.faults.system import FaultFound, System
 
 PATIENCE_S = 180.0
-"""The longest time after a fault in which no step may be trained."""
+"""The longest time after a fault without a trained step."""
 
 CLOSING_S = 90.0
-"""Kept for the end: the last steps, the last checkpoint, the comparison of the accounts."""
+"""Reserved for the end: the last steps, the last checkpoint, the audit."""
 
 RECOVERY_S = 60.0
-"""No fault is begun with less than this left before the closing."""
+"""No fault begins with less than this left before the closing."""
 
 AUDIT_WITHIN_S = 15.0
-"""For the account of a run that was cut short."""
+"""For the audit of a run that was cut short."""
 
 
 def schedule(counts: dict[str, int], rng: random.Random) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a system under fire consists of: the simulated one, for many faults, and the real one."""
+"""The setups that faults disturb: a simulated engine for many faults, and the real one."""
 
 import sys
 from dataclasses import replace
@@ -25,17 +25,17 @@ class Setup(Protocol):
     """Names of the rollout nodes."""
     rewards: tuple[str, ...]
     steps: int
-    """The run's end, as it is started."""
+    """Steps that the run is started with."""
 
     def write(self, folder: Path, seed: int) -> dict[str, Any]:
-        """Write the run's inputs; returns its configuration, but for addresses."""
+        """Write the run's inputs; returns its configuration without addresses."""
 
     def rollout(self, name: str, config_file: Path, redis_url: str) -> Program:
         """The program of a rollout node."""
 
     @property
     def trainer_share(self) -> Resources:
-        """What of the machine the trainer may use."""
+        """The part of the machine that the trainer may use."""
 
 
 def service(kind: str, name: str, config_file: Path, *options: str) -> Program:

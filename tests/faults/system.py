@@ -1,5 +1,5 @@
-"""A run whose services are started again whenever they die, as an orchestrator would, and whose
-wires can be cut: what the fault suite hurts."""
+"""The run that the fault suite disturbs: its services are started again when they die, as an
+orchestrator would do, and its connections can be cut."""
 
 import asyncio
 import contextlib
@@ -38,11 +38,11 @@ _WORDS_WITHIN_S = 5.0
 
 
 class FaultFound(AssertionError):
-    """The system did not stand a fault."""
+    """The system did not survive a fault."""
 
 
 class System:
-    """Everything of one run. Use `started`."""
+    """All processes of one run. Use `started`."""
 
     def __init__(self, folder: Path, seed: int, setup: Setup | None = None) -> None:
         self.folder = folder
@@ -61,11 +61,11 @@ class System:
         self._failure: str | None = None
         self._ending = asyncio.Event()
         self.nothing_starts = asyncio.Lock()
-        """Held by a fault that needs what it killed to stay away for a moment."""
+        """While a fault holds it, nothing that was killed is started again."""
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator["System"]:
-        """Everything up; nothing of it is left after the block."""
+        """Start everything; end everything after the block."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         content = self._setup.write(self.folder, self.seed)
         self.redis = EmbeddedRedis(self.folder / "redis", 60.0)
@@ -89,7 +89,7 @@ class System:
                 try:
                     yield self
                 finally:
-                    # Not cancelled: `wait_for` may swallow that when an exit comes at the moment.
+                    # Not cancelled: `wait_for` may lose a cancellation that comes with an exit.
                     self._ending.set()
                     await keeping
             await self.client.aclose()
@@ -117,14 +117,14 @@ class System:
         return [self.trainer_program(setup.steps), *rewards, *nodes]
 
     def trainer_program(self, steps: int) -> Program:
-        """The trainer, to go on until `steps`."""
+        """The trainer, to train until `steps`."""
         options = ("--run-dir", str(self.run_dir), "--set", f"trainer.steps={steps}")
         share = self._setup.trainer_share
         program = service("trainer", "trainer", self.config_file, *options)
         return replace(program, environment=share.environment(), cores=share.cores)
 
     async def _keep(self) -> None:
-        """Start again what dies, and watch for standstills."""
+        """Start again what dies, and measure stalls."""
         while not self._ending.is_set():
             with contextlib.suppress(TimeoutError):
                 child = await asyncio.wait_for(self.supervisor.exits.get(), LOOK_EVERY_S)
@@ -153,20 +153,20 @@ class System:
         self.longest_stall_s = max(self.longest_stall_s, now - self._moved)
 
     async def view(self) -> RunView:
-        """The run as Redis shows it; after a restart, connections of before may break once more."""
+        """The run as Redis shows it; retries, since old connections break after a restart."""
         return await self.patient(lambda: look(self.client, KEYS))
 
     async def until(
         self, reached: Callable[[], Awaitable[bool]], what: str, within_s: float
     ) -> None:
-        """Wait until ``await reached()`` holds; Redis may be away meanwhile.
+        """Wait until ``await reached()`` is true; Redis may be down meanwhile.
 
         Raises:
-            FaultFound: when it does not in time, or the run failed.
+            FaultFound: when that takes too long, or the run failed.
         """
         deadline = time.monotonic() + within_s
         while True:
-            # A process that is looked at may end at the moment.
+            # A process may end while it is examined.
             with contextlib.suppress(RedisError, psutil.Error):
                 if await reached():
                     return
@@ -184,12 +184,12 @@ class System:
             return f"Redis does not answer ({error})"
 
     def steps_done(self) -> int:
-        """Lines that were ever written to the metrics, those of lost histories among them."""
+        """All lines in the metrics, those of lost histories included."""
         file = self.run_dir / "metrics.jsonl"
         return file.read_bytes().count(b"\n") if file.exists() else 0
 
     def process(self, name: str) -> psutil.Process | None:
-        """A service itself, not the guard around it; None while there is none."""
+        """A service's own process, not its reaper; None while there is none."""
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
@@ -198,7 +198,7 @@ class System:
         return None
 
     def below(self, name: str) -> list[psutil.Process]:
-        """All that a service has started and is there."""
+        """All running processes that a service has started."""
         process = self.process(name)
         with contextlib.suppress(psutil.NoSuchProcess):
             return [] if process is None else process.children(recursive=True)
@@ -221,7 +221,7 @@ class System:
             answer.raise_for_status()
 
     async def finish(self, more_steps: int, within_s: float) -> None:
-        """Train a few steps more and come to a good end."""
+        """Train a few more steps and end normally."""
         steps = (await self.view()).trainer.step + more_steps
         await self.supervisor.stop(["trainer"])
         self._failure = None
@@ -230,12 +230,12 @@ class System:
         await self.ended("done", within_s)
 
     async def stop(self, within_s: float) -> None:
-        """Have the operator stop the run, which leaves groups in flight."""
+        """Stop the run as an operator does, which leaves groups in flight."""
         await self.control("stop")
         await self.ended("paused", within_s)
 
     async def ended(self, phase: str, within_s: float) -> None:
-        """Wait until the trainer says that it has come to its end, and how."""
+        """Wait until the trainer has ended in `phase`."""
 
         async def done() -> bool:
             ended = (await self.view()).trainer.phase == phase
@@ -247,13 +247,13 @@ class System:
         await self.until(done, f"end of the run ({phase})", within_s)
 
     async def audit(self) -> Audit:
-        """Compare the ledger with what the trainer says it has trained."""
+        """Compare the ledger with the trainer's metrics."""
         ledger = Ledger(self.client, KEYS)
         ids, settled = await ledger.groups(), await ledger.settled()
         counts = await ledger.counts()
         step = (await self.view()).trainer.step
         trained_in: dict[str, list[int]] = {}
-        # Later steps are those of a lost history, which this one has not come to yet.
+        # Lines of later steps belong to a lost history.
         for row in read_metrics(self.run_dir / "metrics.jsonl"):
             for group in row["groups"] if row["step"] <= step else ():
                 trained_in.setdefault(group, []).append(row["step"])
@@ -273,7 +273,7 @@ class System:
 
 
 def kill(process: psutil.Process | None) -> bool:
-    """SIGKILL; False when it is not there."""
+    """Send SIGKILL; False when there is no process."""
     if process is None:
         return False
     with contextlib.suppress(psutil.NoSuchProcess):

@@ -43,7 +43,7 @@ def test_a_suite_whose_end_stands_still_prints_its_table_and_fails(tmp_path: Pat
     said, _ = process.communicate(timeout=60)
     assert process.returncode == Status.UNFINISHED
     assert "the whole run  2" in said
-    assert "unfinished: the end stood still; 2 faults injected of at least 3" in said
+    assert "unfinished: the end got stuck; 2 faults injected of at least 3" in said
     assert "never injected: b" in said
     assert (tmp_path / "cleared").exists()
 
