@@ -7,11 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from shared.chat import image_part
-from shared.errors import UserError
-from shared.images import FORMATS
+from shared.images import PILLOW_MAX_PIXELS, decode_image, image_bytes, image_format
 from shared.prompting import messages
 from shared.seeds import derive
 
@@ -52,20 +51,10 @@ def short_seed(*parts: int | str) -> int:
 
 @lru_cache(maxsize=_CACHED_IMAGES)
 def _part(image: str) -> Message:
-    try:
-        data = Path(image).read_bytes()
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            if picture.format in _SENT_AS_IS:
-                return image_part(data, Image.MIME[picture.format])
-            stream = io.BytesIO()
-            picture.convert("RGB").save(stream, "PNG")
-    except UnidentifiedImageError:
-        known = ", ".join(FORMATS)
-        raise UserError(
-            f"image {image}: no picture in a known format ({known}); run perl-rl data filter, "
-            "which drops its sample"
-        ) from None
-    except (OSError, ValueError, SyntaxError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"image {image}: cannot be read ({why}); replace the file") from None
+    data = image_bytes(Path(image))
+    kind = image_format(data, image, PILLOW_MAX_PIXELS)
+    if kind in _SENT_AS_IS:
+        return image_part(data, Image.MIME[kind])
+    stream = io.BytesIO()
+    decode_image(data, image, PILLOW_MAX_PIXELS).save(stream, "PNG")
     return image_part(stream.getvalue())

@@ -8,7 +8,6 @@ import asyncio
 import base64
 import hashlib
 import json
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from openai import APIError, APIStatusError, AsyncOpenAI
 
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
+from shared.files import write_atomically
 
 Source = Literal["asked", "cache"]
 """Where an answer comes from: a request to the endpoint, or the cache on disk."""
@@ -168,10 +168,7 @@ def image_part(data: bytes, media_type: str = "image/png") -> dict[str, Any]:
 
 def _keep(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    # Two tasks with the same request at the same time each write their own file.
-    partial = file.with_suffix(f".{uuid.uuid4().hex}.partial")
-    partial.write_text(json.dumps({"text": text}), encoding="utf-8")
-    partial.replace(file)
+    write_atomically(file, json.dumps({"text": text}))
 
 
 def _kind_of(status: int) -> type[EndpointFailed]:

@@ -1,4 +1,4 @@
-"""The error a user can mend: one line that names the file, field or service, and what to do."""
+"""Errors that a user can fix: one line that names the file, field or service, and what to do."""
 
 
 class UserError(Exception):
@@ -10,7 +10,7 @@ class UserError(Exception):
 
 
 class WaitTimeout(UserError):
-    """A wait ran out: says who waited, for what, how long, and which setting bounds it."""
+    """A wait took too long: says who waited, for what, how long, and which setting limits it."""
 
     def __init__(self, who: str, what: str, seconds: float, setting: str) -> None:
         super().__init__(f"{who}: waited {seconds:.1f} s for {what} ({setting}); gave up")

@@ -9,7 +9,7 @@ from shared.errors import UserError
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """Line numbers from 1 and what stands there; empty lines are passed over.
+    """Line numbers, from 1, and the values of the lines; empty lines are skipped.
 
     Raises:
         UserError: when the file cannot be read, is not UTF-8, or a line is not JSON.
@@ -20,7 +20,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         raise UserError(f"{path}: cannot read the data file ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text at byte {error.start}") from None
-    # Not splitlines(): a text may hold U+2028 and other characters that it takes for line ends.
+    # Not splitlines(): it also splits at U+2028 and other characters that a text may contain.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, _parse(line, path, number)

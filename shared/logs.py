@@ -1,4 +1,4 @@
-"""One line a record on standard error: time, service, level, message; no secret in it."""
+"""Logging to standard error: one line per record with time, service, level and message."""
 
 import logging
 import sys
@@ -6,11 +6,11 @@ from collections.abc import Collection
 
 
 class HidingFormatter(logging.Formatter):
-    """A formatter that writes ``***`` for each of some words, wherever they come from."""
+    """A formatter that writes ``***`` in place of secret words, tracebacks included."""
 
     def __init__(self, form: str, hidden: Collection[str]) -> None:
         super().__init__(form, "%H:%M:%S")
-        # The longest first: one may be part of another.
+        # The longest first: one secret may be part of another.
         self._hidden = sorted(hidden, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -22,10 +22,10 @@ class HidingFormatter(logging.Formatter):
 
 
 def configure(service: str, debug: bool = False, hidden: Collection[str] = ()) -> None:
-    """Set up logging for a process; libraries speak from warning up.
+    """Set up logging for a process; libraries log from level WARNING up.
 
     Args:
-        hidden: words that no line may show, see `shared.config.secrets.secret_words`.
+        hidden: words that no line may show; see `shared.config.secrets.secret_words`.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

@@ -1,7 +1,7 @@
-"""How a question becomes the one user turn of a prompt: used wherever a prompt is rendered.
+"""Turns a question into the user turn of a prompt.
 
-The rollout service, the trainer, teaching and evaluation all build their prompts from here, so
-that they ask in the same words.
+The rollout service, the trainer, teaching and evaluation all build their prompts here, so that all
+use the same words.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
-"""A small process around a child process: the child and all it starts end with it.
+"""A small process that runs a command and ends everything the command started.
 
-It puts the child on its cores and passes its exit status on. When its parent dies, even by
-``kill -9``, it stops the child. Standard library only: it is run by path, so it starts at once.
+It sets the command's cores and returns its exit status. When its own parent dies, even by
+``kill -9``, it stops the command. Standard library only: it is run by path, so it starts fast.
 """
 
 import argparse
@@ -18,10 +18,11 @@ PR_SET_CHILD_SUBREAPER = 36
 
 PARENT_CHECK_S = 0.5
 ORPHAN_GRACE_S = 3.0
-"""What a dead child leaves running gets this long after SIGTERM: enough to free shared memory."""
+"""Seconds between SIGTERM and SIGKILL for what a dead child leaves running: enough to free shared
+memory."""
 
 ENDED = ("Z", "X", "")
-"""States of a process, as the kernel tells them, that only waits for its parent or is not there."""
+"""Kernel states of a process that has ended (a zombie), and "" for one that does not exist."""
 
 _WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 
@@ -41,8 +42,8 @@ def under_reaper(
 
     Args:
         command: program and arguments.
-        cores: the only cores it may use; None leaves the choice to the system.
-        grace_s: what it gets between SIGTERM and SIGKILL.
+        cores: the cores it may use; None: all.
+        grace_s: seconds between SIGTERM and SIGKILL.
     """
     words = [sys.executable, "-I", "-S", __file__, "--parent", str(os.getpid())]
     words += ["--grace", str(grace_s)]
@@ -69,14 +70,14 @@ def descendants(root: int) -> list[int]:
 
 
 def running(pid: int) -> bool:
-    """Whether the process exists and has not ended; one that nobody has waited for has ended."""
+    """Whether the process exists and has not ended; a zombie has ended."""
     return _parent_and_state(pid)[1] not in ENDED
 
 
 def _parent_and_state(pid: int) -> tuple[int, str]:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            # The second field is the program's name in brackets and may hold anything.
+            # The second field, the program's name in brackets, may contain anything.
             state, parent = file.read().rpartition(")")[2].split()[:2]
     except (OSError, ValueError):
         return 0, ""
@@ -84,15 +85,15 @@ def _parent_and_state(pid: int) -> tuple[int, str]:
 
 
 def send(pid: int, number: int) -> None:
-    """Signal a process that may have ended already."""
+    """Send a signal to a process that may have ended already."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 def end_descendants(root: int, grace_s: float, spare: frozenset[int] = frozenset()) -> None:
-    """SIGTERM to all below `root` but `spare`, and SIGKILL to what is left after `grace_s`.
+    """Send SIGTERM to all below `root` but `spare`, and SIGKILL to what is left after `grace_s`.
 
-    For use in a process that is a subreaper: everything that loses its parent comes back to it.
+    The calling process must be a subreaper, so that processes whose parent dies stay below it.
     """
     kill_at = time.monotonic() + grace_s
     told: set[int] = set()
@@ -108,15 +109,15 @@ def end_descendants(root: int, grace_s: float, spare: frozenset[int] = frozenset
 def _start(command: list[str]) -> "subprocess.Popen[bytes]":
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _WATCHED)
-        # Should someone kill the reaper itself, the child goes too.
+        # If the reaper itself is killed, the child ends too.
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    # A reaper has one thread, so code between fork and exec is safe here.
+    # The reaper has one thread, so code between fork and exec is safe.
     return subprocess.Popen(command, preexec_fn=prepare)
 
 
 def _watch(child: "subprocess.Popen[bytes]", parent: int, grace_s: float) -> int:
-    """Wait for the child; stop it when told to or when the parent is gone; told twice, kill it."""
+    """Wait for the child; stop it on a signal or when the parent dies; a second signal kills it."""
     kill_at: float | None = None
     while (status := child.poll()) is None:
         received = signal.sigtimedwait(_WATCHED, PARENT_CHECK_S)
@@ -131,14 +132,14 @@ def _watch(child: "subprocess.Popen[bytes]", parent: int, grace_s: float) -> int
 
 
 def _reap() -> None:
-    """Take note of every ended orphan, so that none is left as a zombie to the launcher."""
+    """Wait for ended orphans, so that the launcher gets no zombies."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def main() -> int:
-    """Run the command of the arguments; returns its exit status (128 + number for a signal)."""
+    """Run the command in the arguments; returns its exit status (128 + number for a signal)."""
     parser = argparse.ArgumentParser(prog="reaper")
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--cores")

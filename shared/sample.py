@@ -1,6 +1,6 @@
 """A training or evaluation question over several images, and the JSON-lines file that holds them.
 
-Every data format is turned into `Sample` once, at the edge; nothing behind it knows the format.
+Every data format is turned into `Sample` when it is read; no other code knows the formats.
 """
 
 from pathlib import Path
@@ -19,10 +19,10 @@ AnswerKind = Literal[
 """How the gold answer is compared with a response (see ``shared/grading/grade.py``).
 
 ``letter``: one option letter. ``position``: the place of an image ("first", "2"). ``order``: a
-sequence of letters or places ("B, C, A", "2-3-1"). ``number``: a number, with a unit or none.
-``math``: an expression, by equivalence. ``boolean``: true or false, yes or no. ``text``: short text
-but for case, spacing and punctuation; ``exact``: to the character. ``list``: items in any order.
-``steps``: several numbered answers, all of them.
+sequence of letters or places ("B, C, A", "2-3-1"). ``number``: a number, with or without a unit.
+``math``: an equivalent expression. ``boolean``: true or false, yes or no. ``text``: short text;
+case, spacing and punctuation do not matter. ``exact``: every character matters. ``list``: items in
+any order. ``steps``: several numbered answers, all of which must be right.
 """
 
 OrderRule = Literal["invariant", "letter", "position", "order"]
@@ -38,8 +38,8 @@ lists letters or places in the order to recover (the last three are the paper's 
 class Sample(BaseModel):
     """One question, its images in their original order, and its gold answer.
 
-    ``question`` holds one `IMAGE_TAG` for each image, in order. ``order`` is absent when nobody has
-    judged what moving the images does to the answer: such a sample is never permuted.
+    ``question`` holds one `IMAGE_TAG` for each image, in order. ``order`` is absent when it is
+    unknown how the answer changes when the images move; the sample is never permuted then.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,14 +50,14 @@ class Sample(BaseModel):
     answer: str
     kind: AnswerKind
     tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Relative error that is still right, for kind ``number``; None: none."""
+    """Largest relative error of a right answer of kind ``number``; None: it must be exact."""
     order: OrderRule | None = None
     fixed: tuple[int, ...] = ()
     """Indices of images that keep their place under every order (a reference image)."""
     source: str = ""
     """The question kind or data set, for metrics by source."""
     pass_rate: float | None = Field(default=None, ge=0, le=1)
-    """Share of right answers among a model's rollouts, when it has been measured."""
+    """Share of right answers among a model's rollouts, when it was measured."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Sample":
@@ -75,14 +75,13 @@ def load_samples(path: Path) -> list[Sample]:
     """Read a JSON-lines file of samples; relative image paths are resolved against its folder.
 
     Raises:
-        UserError: naming file, line and field of the first row that does not fit, or the image
-            file that does not exist.
+        UserError: naming file, line and field of the first bad row, or the missing image file.
     """
     return [_with_files(sample, path, number) for number, sample in _rows(path)]
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """As `load_samples`, with the images as the file names them: they need not exist."""
+    """As `load_samples`, but image paths stay as written and need not exist."""
     return [sample for _, sample in _rows(path)]
 
 

@@ -1,4 +1,4 @@
-"""Work done at the same time, of which one failure ends all."""
+"""Concurrent work that ends with its first failure."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -18,7 +18,7 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def first_error(several: BaseException) -> BaseException:
-    """The error that made the others: of concurrent work only one is worth a report."""
+    """The first single error in nested groups: the others only follow from it."""
     while isinstance(several, BaseExceptionGroup):
         several = several.exceptions[0]
     return several

@@ -1,8 +1,8 @@
-"""``perl-rl dead-letters``: entries that no service could process, and asking their groups again.
+"""``perl-rl dead-letters``: lists entries that no service could process, and replays their groups.
 
-A dead letter's group was dropped, and its other orders were discarded with it. A replay therefore
-asks the whole question anew, as a group of its own: attempt 2 of ``g00000007`` is ``g00000007.2``.
-The dropped group keeps its final state, so the account stays as it was, plus one group issued.
+A dead letter's group was dropped with all its orders. A replay therefore issues the whole question
+again as a new group: attempt 2 of ``g00000007`` is ``g00000007.2``. The dropped group stays
+dropped; the ledger gets one more issued group.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ class Letter:
     stream: str
     reason: str
     group_id: str | None
-    """None when the entry does not tell."""
+    """None when it cannot be read from the entry."""
 
     def line(self) -> str:
-        """The letter in one line."""
+        """The letter in one line of text."""
         at = datetime.fromtimestamp(int(self.id.partition("-")[0]) / 1000, UTC)
         group = self.group_id or "no group"
         where = self.stream.rpartition(":")[2]
@@ -55,13 +55,15 @@ def list_letters(config_file: Path) -> list[str]:
 
 
 def replay_letters(config_file: Path, ids: list[str]) -> list[str]:
-    """Ask the groups of these dead letters (all, when `ids` is empty) again; what was done.
+    """Issue the groups of these dead letters (all, when `ids` is empty) again.
+
+    Returns a line for each group that says what was done.
 
     Raises:
-        UserError: when there is no such letter, or nobody would train the groups.
+        UserError: when a letter does not exist, or the run is not training.
     """
     config = load_config(config_file)
-    # Where the trainer of the run keeps pictures that lie inside data files.
+    # The run's trainer keeps pictures from inside data files there.
     images = config_file.parent / "images"
     return asyncio.run(_with_redis(config, lambda client: replay(client, config, images, ids)))
 
@@ -71,8 +73,8 @@ async def _with_redis(
 ) -> list[T]:
     if config.redis.url is None:
         raise UserError(
-            "redis.url is missing; a run that launch started has its address in the config.yaml of "
-            "its run folder"
+            "redis.url is missing; for a run that launch started, use the config.yaml in its run "
+            "folder"
         )
     client = await connect(config.redis.url, config.redis.timeout_s, ca_file=config.redis.ca_file)
     try:
@@ -106,7 +108,7 @@ async def replay(
     state = await RunState(client, keys).get()
     current = await VersionBoard(client, keys).current()
     if state.phase in ("done", "failed") or current is None:
-        raise UserError(f"run '{config.run}' is {state.phase}: nobody would train the group")
+        raise UserError(f"run '{config.run}' is {state.phase}: it trains no more groups")
     found = await letters(client, keys)
     unknown = sorted(set(ids) - {letter.id for letter in found})
     if unknown:
@@ -144,10 +146,10 @@ async def _again(
     base = group_id.partition(".")[0]
     attempt = 2 + sum(name.startswith(f"{base}.") for name in await ledger.groups())
     name = f"{base}.{attempt}"
-    named = [one.model_copy(update={"group_id": name, "attempt": attempt}) for one in tasks]
+    named = [one.model_copy(update={"group_id": name}) for one in tasks]
     if await ledger.issue(named, images, of_group):
-        return f"{group_id}: asked again as {name}"
-    return f"{group_id}: another replay was first"
+        return f"{group_id}: issued again as {name}"
+    return f"{group_id}: another replay has issued it again already"
 
 
 def _tasks(

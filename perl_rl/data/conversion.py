@@ -1,7 +1,6 @@
 """From data files of any format to JSON lines of samples and a folder of images."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from shared.config.source import SourceConfig
 from shared.errors import UserError
+from shared.files import scratch_for
 from shared.formats import ImageFolder, Located, RowCounts, stream
 
 SAID_EVERY_S = 5.0
@@ -33,16 +33,12 @@ def convert(
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = ImageFolder((images or out.parent / "images").absolute(), max_pixels)
     counts = RowCounts()
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as stream_out:
+    with scratch_for(out) as scratch:
+        with scratch.open("w", encoding="utf-8") as stream_out:
             for one in _said(_different(sources, folder, counts), counts):
                 stream_out.write(_line(one, out.parent) + "\n")
         if counts.samples == 0:
             raise UserError(f"{sources[0].path}: holds no samples ({counts.line()})")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
     return counts
 
 

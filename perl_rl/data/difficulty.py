@@ -19,6 +19,7 @@ from perl_rl.data.stage import Context, Entry, Result
 from shared.chat import ChatEndpoint, EndpointFailed
 from shared.config import RewardConfig
 from shared.config.endpoint import EndpointConfig
+from shared.files import scratch_for
 from shared.grading.extract import final_answer
 from shared.grading.grade import ExpressionGrader, UngradableGold, check_gold, grade
 from shared.grading.pool import GraderPool
@@ -135,6 +136,5 @@ def _assemble(
 def _write_parquet(rows: list[tuple[str, float, int, str, str | None]], file: Path) -> None:
     columns = dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)) if rows else {}
     arrays = [pa.array(columns.get(field.name, ()), field.type) for field in SCHEMA]
-    partial = file.with_suffix(".partial")
-    pq.write_table(pa.table(arrays, schema=SCHEMA), partial)
-    partial.replace(file)
+    with scratch_for(file) as scratch:
+        pq.write_table(pa.table(arrays, schema=SCHEMA), scratch)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from shared.files import scratch_for
 from shared.images import digest
 from shared.sample import Sample, load_samples
 
@@ -45,9 +46,8 @@ def save_with_images(samples: Iterable[Sample], file: Path) -> None:
             names[image] = f"images/{digest(source.read_bytes())}{source.suffix.lower()}"
             target = file.parent / names[image]
             if not target.is_file():
-                partial = target.with_suffix(".partial")
-                shutil.copyfile(source, partial)
-                partial.replace(target)
+                with scratch_for(target) as scratch:
+                    shutil.copyfile(source, scratch)
         return names[image]
 
     _write(samples, copied, file)
@@ -65,18 +65,9 @@ def work_digest(samples: Sequence[Sample], settings: dict[str, Any], folder: Pat
     return whole.hexdigest()
 
 
-def write_text(text: str, file: Path) -> None:
-    """Write a file that appears under its name only when it is complete."""
-    partial = file.with_suffix(file.suffix + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
-
-
 def _write(samples: Iterable[Sample], named: Callable[[str], str], file: Path) -> None:
-    partial = file.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as stream:
+    with scratch_for(file) as scratch, scratch.open("w", encoding="utf-8") as stream:
         for sample in samples:
             images = tuple(named(image) for image in sample.images)
             row = sample.model_copy(update={"images": images})
             stream.write(json.dumps(row.model_dump(mode="json", exclude_defaults=True)) + "\n")
-    partial.replace(file)

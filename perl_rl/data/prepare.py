@@ -18,12 +18,13 @@ from rich.console import Console
 
 from perl_rl.data import balance, difficulty, filter, label, rephrase
 from perl_rl.data.config import PrepareConfig, StageName
-from perl_rl.data.files import load, save, save_with_images, write_text
+from perl_rl.data.files import load, save, save_with_images
 from perl_rl.data.report import StageReport, print_report
 from perl_rl.data.stage import Stage, run_stage
 from perl_rl.folder_lock import hold_folder
 from shared.config.load import apply_override, first_problem, read_settings
 from shared.errors import UserError
+from shared.files import write_atomically
 
 RESULT_FILE, REPORT_FILE = "train.jsonl", "report.json"
 
@@ -59,7 +60,7 @@ def prepare(file: Path, overrides: Sequence[str]) -> int:
         write = save_with_images if config.images == "copy" else save
         write(samples, config.work / RESULT_FILE)
         rows = [report.model_dump() for report in reports]
-        write_text(json.dumps(rows, indent=1) + "\n", config.work / REPORT_FILE)
+        write_atomically(config.work / REPORT_FILE, json.dumps(rows, indent=1) + "\n")
     console.print(f"{len(samples)} samples: {config.work / RESULT_FILE}", soft_wrap=True)
     return 0
 

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from perl_rl.data.config import PrepareConfig, StageName
-from perl_rl.data.files import SAMPLES_FILE, load_output, save, work_digest, write_text
+from perl_rl.data.files import SAMPLES_FILE, load_output, save, work_digest
 from perl_rl.data.report import StageReport, counted
 from perl_rl.journal import Journal
 from perl_rl.resumable import work_through
 from shared.chat import ChatEndpoint, RequestRefused
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
+from shared.files import write_atomically
 from shared.sample import Sample
 
 REPORT_FILE, STAMP_FILE, JOURNAL_FILE = "report.json", "stamp.json", "journal.jsonl"
@@ -122,7 +123,7 @@ def run_stage(
             context = Context(name, config, config.work / "cache", journal)
             result = asyncio.run(stage(samples, context))
         _write(name, result, len(samples), folder)
-        write_text(json.dumps({"work": work}), stamp)
+        write_atomically(stamp, json.dumps({"work": work}))
     report = StageReport.model_validate_json((folder / REPORT_FILE).read_text(encoding="utf-8"))
     return load_output(output), report
 
@@ -138,7 +139,7 @@ def _write(name: StageName, result: Result, taken: int, folder: Path) -> None:
         dropped=counted(result.dropped),
         details=result.details,
     )
-    write_text(report.model_dump_json(indent=1) + "\n", folder / REPORT_FILE)
+    write_atomically(folder / REPORT_FILE, report.model_dump_json(indent=1) + "\n")
 
 
 def _finished(stamp: Path, work: str) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from perl_rl.eval.robustness import (
@@ -19,6 +18,7 @@ from perl_rl.eval.robustness import (
     permutable,
 )
 from shared.errors import UserError
+from shared.images import PILLOW_MAX_PIXELS, decode_image
 from shared.permutation import RenderedOrder, apply_order
 from shared.prompting import render
 from shared.sample import Sample
@@ -109,7 +109,9 @@ def _generate(
     max_tokens: int,
 ) -> list[str]:
     texts = [render(processor, one.question, instruction) for one in asked]
-    images = [[Image.open(path).convert("RGB") for path in one.images] for one in asked]
+    images = [
+        [decode_image(Path(path), path, PILLOW_MAX_PIXELS) for path in one.images] for one in asked
+    ]
     inputs = processor(
         text=texts, images=images, padding=True, padding_side="left", return_tensors="pt"
     ).to(model.device)

@@ -16,6 +16,7 @@ from shared.chat import ChatEndpoint
 from shared.config import Config
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
+from shared.images import PILLOW_MAX_PIXELS, decode_image
 from shared.prompting import render
 
 _CACHED_IMAGES = 256
@@ -172,5 +173,4 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
 
 @lru_cache(maxsize=_CACHED_IMAGES)
 def _opened(file: str) -> Image.Image:
-    with Image.open(file) as picture:
-        return picture.convert("RGB")
+    return decode_image(Path(file), file, PILLOW_MAX_PIXELS)

@@ -1,19 +1,16 @@
 """Images of benchmark rows, kept as files named by the SHA-256 of their bytes."""
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from perl_rl.eval.rows import Row
 from shared.errors import UserError
-from shared.images import FORMATS, decode_image, digest
-
-MAX_PIXELS = 178_956_970
-"""Pictures with more pixels are refused: Pillow's own guard against decompression bombs."""
+from shared.files import write_atomically
+from shared.images import PILLOW_MAX_PIXELS, UnknownFormat, decode_image, digest, image_format
 
 
 class Pictures:
@@ -41,17 +38,16 @@ class Pictures:
         """
         data = self._bytes(cell, row, column)
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                suffix = (picture.format or "").lower()
+            suffix = image_format(data, "here", PILLOW_MAX_PIXELS).lower()
             file = self._folder / f"{digest(data)}.{suffix}"
             if not file.exists():
-                decode_image(data, "here", MAX_PIXELS)
-        except UnidentifiedImageError:
+                decode_image(data, "here", PILLOW_MAX_PIXELS)
+        except UnknownFormat:
             raise row.bad(column, f"is no picture in a known format ({len(data)} bytes)") from None
-        except (UserError, OSError, ValueError, SyntaxError) as error:
+        except UserError as error:
             raise row.bad(column, f"cannot be decoded ({error})") from None
         if not file.exists():
-            _write(file, data)
+            write_atomically(file, data)
         return str(file)
 
     def _bytes(self, cell: Any, row: Row, column: str) -> bytes:
@@ -82,9 +78,3 @@ def _kind(cell: Any) -> str:
     if isinstance(cell, dict):
         return f"a mapping of {', '.join(cell) or 'nothing'}"
     return "nothing" if cell is None or cell == "" else type(cell).__name__
-
-
-def _write(file: Path, data: bytes) -> None:
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    partial.write_bytes(data)
-    partial.replace(file)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shared.files import write_atomically
 from shared.wire.ledger import Counts
 from shared.wire.registry import NodeInfo
 
@@ -23,8 +24,8 @@ Metrics = dict[str, Any]
 def read_metrics(file: Path) -> list[Metrics]:
     """The lines of ``metrics.jsonl`` in step order.
 
-    A step that was trained again after a resume has several lines: the last one counts. A last
-    line without its end is left out: its writer was killed.
+    The trainer only adds lines, so a step that was trained again after a resume has several: the
+    last one counts. A last line without its end is left out: its writer was killed.
     """
     if not file.is_file():
         return []
@@ -35,7 +36,10 @@ def read_metrics(file: Path) -> list[Metrics]:
 
 
 class MetricsTail:
-    """Lines that are added to ``metrics.jsonl`` after this was made."""
+    """Lines that are added to ``metrics.jsonl`` after this was made.
+
+    A step that is trained again after a resume comes again.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -45,8 +49,6 @@ class MetricsTail:
         """The complete lines since the last call."""
         if not self._file.exists():
             return []
-        # A resumed trainer cuts off the steps after its checkpoint.
-        self._offset = min(self._offset, self._file.stat().st_size)
         with self._file.open("rb") as file:
             file.seek(self._offset)
             added = file.read()
@@ -122,10 +124,8 @@ def _is_estimate(value: object) -> bool:
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write at once: a reader sees the old file or the new one."""
-    scratch = file.with_suffix(".tmp")
-    scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    scratch.replace(file)
+    """Write in one step: a reader sees the old file or the new one."""
+    write_atomically(file, json.dumps(content, indent=2) + "\n")
 
 
 def _median(values: list[float]) -> float | None:

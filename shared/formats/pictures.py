@@ -4,16 +4,15 @@ So ``Sample.images`` of every format are paths of files whose headers have been 
 """
 
 import io
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from shared.errors import UserError
+from shared.files import write_atomically
 from shared.formats.rows import Row
-from shared.images import FORMATS, decode_image, digest
+from shared.images import ImageTooLarge, UnknownFormat, decode_image, digest, image_format
 
 
 class ImageFolder:
@@ -60,7 +59,7 @@ class ImageFolder:
         )
 
     def _keep(self, data: bytes, row: Row, column: str) -> str:
-        suffix = self._look(io.BytesIO(data), "the image", row, column)
+        suffix = self._look(data, "the image", row, column)
         file = self._folder / f"{digest(data)}.{suffix}"
         if not file.exists():
             try:
@@ -68,9 +67,7 @@ class ImageFolder:
             except UserError as error:
                 raise row.bad(column, "cannot be decoded", str(error)) from None
             self._folder.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex}.partial")
-            partial.write_bytes(data)
-            partial.replace(file)
+            write_atomically(file, data)
         return str(file)
 
     def _find(self, path: str, row: Row, column: str, base: Path) -> str:
@@ -81,27 +78,18 @@ class ImageFolder:
         self._look(file, str(file), row, column)
         return str(file)
 
-    def _look(self, file: Path | io.BytesIO, name: str, row: Row, column: str) -> str:
-        """The format of an image, as a file suffix; checks the header and the size in it."""
+    def _look(self, source: Path | bytes, name: str, row: Row, column: str) -> str:
+        """The file suffix of a picture whose header can be read and shows no excessive size."""
         try:
-            with Image.open(file, formats=FORMATS) as picture:
-                width, height = picture.size
-                suffix = (picture.format or "").lower()
-        except UnidentifiedImageError:
+            return image_format(source, name, self._max_pixels).lower()
+        except UnknownFormat:
             raise row.bad(
                 column, "has an unknown image format", f"{name} has an unknown image format"
             ) from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            problem = f"{name} cannot be decoded ({error})"
-            raise row.bad(column, "cannot be decoded", problem) from None
-        if width * height > self._max_pixels:
-            raise row.bad(
-                column,
-                "is too large",
-                f"{name}: {width}x{height} pixels, more than data.max_image_pixels "
-                f"({self._max_pixels}); shrink it or raise the limit",
-            )
-        return suffix
+        except ImageTooLarge as error:
+            raise row.bad(column, "is too large", str(error)) from None
+        except UserError as error:
+            raise row.bad(column, "cannot be decoded", str(error)) from None
 
 
 def _kind(cell: Any) -> str:

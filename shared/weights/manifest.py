@@ -1,7 +1,7 @@
 """The wire format of a published policy version: a manifest, and the bytes it describes.
 
-The bytes are all tensors one after another, cut into buckets; a node fetches bucket by bucket with
-an HTTP range request and checks each digest before it uses anything.
+The bytes are all tensors one after another, cut into buckets. A node fetches each bucket with an
+HTTP range request and checks all digests before it uses the weights.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ from shared.wire.messages import PolicyVersion
 
 MANIFEST_FILE = "manifest.json"
 DATA_FILE = "weights.bin"
-"""In a version's folder, as rank 0 writes it and the control plane serves it."""
+"""Files in a version's folder: rank 0 writes them, the control plane serves them."""
 
 TensorDtype = Literal["bfloat16", "float16", "float32"]
 
 
 class TensorInfo(BaseModel):
-    """One parameter as the engine's ``load_weights`` takes it."""
+    """One parameter, under the name that the engine's ``load_weights`` takes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,12 +28,12 @@ class TensorInfo(BaseModel):
     dtype: TensorDtype
     shape: tuple[int, ...]
     offset: int
-    """Of its first byte in the version's bytes."""
+    """Where it starts in the version's bytes."""
     nbytes: int
 
 
 class Bucket(BaseModel):
-    """A range of the version's bytes that is fetched and verified at once."""
+    """A range of the version's bytes that is fetched in one request and has one digest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,23 +43,22 @@ class Bucket(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a version consists of."""
+    """The contents of a version."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: PolicyVersion
-    encoding: Literal["full"] = "full"
     tensors: tuple[TensorInfo, ...]
     buckets: tuple[Bucket, ...]
     nbytes: int
 
 
 class CorruptWeights(RuntimeError):
-    """Fetched bytes that do not match the manifest's digest."""
+    """Fetched bytes do not match their manifest."""
 
 
 def verify(bucket: Bucket, data: bytes, version: PolicyVersion) -> None:
-    """Check fetched bytes against their manifest.
+    """Check a bucket's fetched bytes.
 
     Raises:
         CorruptWeights: when the length or the digest differs.
@@ -72,7 +71,7 @@ def verify(bucket: Bucket, data: bytes, version: PolicyVersion) -> None:
 
 
 def make_buckets(file: Path, bucket_bytes: int) -> tuple[Bucket, ...]:
-    """Cut the bytes of `file` into buckets and digest each."""
+    """Cut the bytes of `file` into buckets, each with its digest."""
     buckets: list[Bucket] = []
     offset = 0
     with file.open("rb") as stream:

@@ -1,1 +1,1 @@
-"""What the services exchange through Redis: messages, queues, the ledger, the run's state."""
+"""What the services share through Redis: messages, queues, the ledger, the run's state."""

@@ -1,4 +1,4 @@
-"""Where the current policy version is announced, and how a service waits for it."""
+"""The trainer announces the current policy version here; services wait for it here."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ class Announcement:
     entry_id: str
     version: PolicyVersion
     url: str
-    """``GET url/manifest`` and ``GET url/data`` (with a range) give the weights."""
+    """The weights: ``GET url/manifest`` and ``GET url/data`` (with a range)."""
 
 
 class VersionBoard:
-    """Announces versions, newest last; a stream, so that waiting for one needs no polling."""
+    """A stream of versions, the newest last; a reader blocks on it instead of polling."""
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys) -> None:
         self._client = client
@@ -37,7 +37,7 @@ class VersionBoard:
         return _announcement(entries[0]) if entries else None
 
     async def next_after(self, entry_id: str, block_s: float) -> Announcement | None:
-        """The newest version announced after `entry_id` ("0" for any); None after `block_s`."""
+        """The newest version after `entry_id` ("0": any); None if none comes within `block_s`."""
         answer = await self._client.xread({self._name: entry_id}, block=max(1, int(block_s * 1000)))
         return _announcement(answer[0][1][-1]) if answer else None
 

@@ -1,6 +1,6 @@
-"""Images by the SHA-256 of their bytes: kept in Redis while a group in flight shows them.
+"""Images by the SHA-256 of their bytes; Redis keeps them while a group in flight shows them.
 
-A node fetches an image once and keeps it, decoded, in a cache bounded by bytes.
+A node fetches each image once and keeps it decoded, in a cache of limited size.
 """
 
 from collections import OrderedDict
@@ -13,11 +13,11 @@ from shared.wire.keys import Keys
 
 
 class ImageMissing(RuntimeError):
-    """An image that a message names is not in the store: its group is no longer in flight."""
+    """The store has no such image: the group that shows it is no longer in flight."""
 
 
 class ImageStore:
-    """Reads images by hash, through a least-recently-used cache of at most `cache_bytes`."""
+    """Reads images by hash through a least-recently-used cache of `cache_bytes` decoded bytes."""
 
     def __init__(
         self, client: redis.asyncio.Redis, keys: Keys, max_pixels: int, cache_bytes: int
@@ -31,10 +31,10 @@ class ImageStore:
         self.fetched_bytes = 0
 
     async def get(self, hashes: list[str]) -> list[Image.Image]:
-        """The decoded pictures, in the order asked; missing ones are fetched in one round trip.
+        """The decoded images in the order of `hashes`; one round trip fetches those not cached.
 
         Raises:
-            ImageMissing: when one is not in the store.
+            ImageMissing: when one is not in the store, or was damaged there.
         """
         found = {name: self._cache[name] for name in hashes if name in self._cache}
         wanted = [name for name in dict.fromkeys(hashes) if name not in found]
@@ -48,9 +48,9 @@ class ImageStore:
 
     def _decode(self, name: str, data: bytes | None) -> Image.Image:
         if data is None:
-            raise ImageMissing(f"image {name[:12]} is not in the store")
+            raise ImageMissing(f"image {name[:12]} is not in Redis (group not in flight)")
         if digest(data) != name:
-            raise ImageMissing(f"image {name[:12]} in the store has other bytes than its name says")
+            raise ImageMissing(f"image {name[:12]} in Redis does not match its SHA-256")
         self.fetched_bytes += len(data)
         return decode_image(data, name[:12], self._max_pixels)
 

@@ -1,4 +1,4 @@
-"""Names of everything a run keeps in Redis, in one place."""
+"""The names of all Redis keys of a run."""
 
 from dataclasses import dataclass
 
@@ -44,12 +44,12 @@ class Keys:
 
     @property
     def scores(self) -> str:
-        """Hash: sums of the scores of all groups that were scored, kept or dropped."""
+        """Hash: sums of the scores of all scored groups, kept or dropped."""
         return self._name("scores")
 
     @property
     def events(self) -> str:
-        """Stream that gets an entry whenever a group is settled; wakes the feeder."""
+        """Stream with an entry for each settled group; wakes the feeder."""
         return self._name("events")
 
     @property
@@ -79,7 +79,7 @@ class Keys:
 
     @property
     def control(self) -> str:
-        """Hash: what the operator asked the trainer to do (pause, checkpoint, stop)."""
+        """Hash: what the operator asks of the trainer (pause, checkpoint, stop)."""
         return self._name("control")
 
     @property
@@ -88,7 +88,7 @@ class Keys:
         return self._name("image", "")
 
     def assembly(self, group_id: str) -> str:
-        """Hash of one group: order index to its `ScoredOrder`, until all orders are there."""
+        """Hash of one group: order index to its `ScoredOrder`, until all orders have arrived."""
         return self._name("assembly", group_id)
 
     def node(self, name: str) -> str:

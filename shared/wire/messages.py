@@ -1,7 +1,7 @@
-"""The messages between the services: what each carries, and its bytes on the wire.
+"""The messages between the services: their fields, and their bytes on the wire.
 
-msgpack with the message's name and schema version in front; anything else is refused with an error
-that says what came and what was expected. Nothing on any wire is pickled.
+A message is msgpack with its name and schema version in front. Anything else is refused with an
+error that says what came and what was expected. Nothing is pickled.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,9 @@ from pydantic import (
 
 from shared.sample import AnswerKind, OrderRule
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+"""Raise it with every change of a message's fields or of their meaning: added, removed, renamed,
+another type or default. Services refuse messages of any other version."""
 
 
 class MalformedMessage(ValueError):
@@ -56,16 +58,15 @@ Floats = Annotated[np.ndarray, BeforeValidator(_reader("<f4")), PlainSerializer(
 
 
 class Message(BaseModel):
-    """Base of everything that travels."""
+    """Base of all messages and their parts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class PolicyVersion(Message):
-    """Which weights: the trainer's history (`incarnation`) and its optimizer step in it.
+    """Which weights: the trainer's history (`incarnation`) and the optimizer step in it.
 
-    A resumed trainer starts a new incarnation, so that work sampled by a history that was lost
-    can be told from work of the history that survives.
+    A resumed trainer starts a new incarnation, so that work of a lost history is recognized.
     """
 
     incarnation: int = Field(ge=0)
@@ -85,7 +86,7 @@ class PolicyVersion(Message):
 
 
 class SamplingSettings(Message):
-    """How responses are drawn; the same for every order of a group."""
+    """How responses are sampled; the same for every order of a group."""
 
     temperature: float
     top_p: float
@@ -113,17 +114,16 @@ class PromptTask(Message):
     """Gold answer in this order."""
     kind: AnswerKind
     tolerance: float | None = None
-    """Relative error that is still right, for kind ``number``; None: none."""
+    """Largest relative error of a right answer of kind ``number``; None: it must be exact."""
     order: OrderRule | None = None
-    """What moving the images does to the answer; None when nobody has judged it."""
+    """How the answer changes when the images move; None when it is unknown."""
     fixed: tuple[int, ...] = ()
     """Indices of images that keep their place under every order."""
     n: int
     sampling: SamplingSettings
     seed: int
     issued_at: PolicyVersion
-    """The policy when the group was issued; no node samples it with an older one."""
-    attempt: int = 1
+    """Policy version when the group was issued; no node samples it with an older one."""
 
     def trained_images(self) -> tuple[str, ...]:
         """SHA-256 of each image, in this order, as it is trained on."""
@@ -143,7 +143,7 @@ class Response(Message):
     token_ids: TokenIds
     """(T,) int32, the end-of-turn token included when it was sampled."""
     logprobs: Floats
-    """(T,) float32, log-probability of each token under the distribution it was drawn from."""
+    """(T,) float32, log-probability of each token under the distribution it was sampled from."""
     versions: tuple[VersionSpan, ...]
     """Spans that cover the T tokens in order."""
     text: str
@@ -173,7 +173,7 @@ class TrajectoryBatch(Message):
     prompt_token_ids: TokenIds
     """(P,) int32, image placeholders expanded as the engine saw them."""
     image_grids: tuple[tuple[int, int, int], ...]
-    """For each image of the task, its patches in time, height and width as the engine cut it."""
+    """For each image, the number of patches in time, height and width that the engine made."""
     responses: tuple[Response, ...]
     sampled_s: float
     """Seconds from the first request to the last token."""
@@ -193,11 +193,11 @@ class Reward(Message):
     accuracy: float
     format: float
     penalty: float = 0.0
-    """What its length added to the total: 0 or negative."""
+    """The length penalty in the total: 0 or negative."""
     extracted: str | None
     """The final answer found in the response; None when there is none."""
     steps: tuple[bool, ...] | None = None
-    """The verdict on each step of the gold answer, of kind ``steps``."""
+    """For kind ``steps``: whether each step of the gold answer was right."""
 
 
 class ScoredOrder(Message):
@@ -232,7 +232,7 @@ class ScoredGroup(Message):
         return [np.array([one.total for one in order.rewards]) for order in self.orders]
 
     def score_sums(self) -> dict[str, float]:
-        """Sums over all responses: their number, rewards, accuracies and forms."""
+        """Sums over all responses: their number, rewards, accuracies and format rewards."""
         rewards = [one for order in self.orders for one in order.rewards]
         return {
             "responses": len(rewards),
@@ -289,9 +289,9 @@ def decode(kind: type[M], data: bytes) -> M:
 
 
 def group_identity(data: bytes) -> tuple[str, PolicyVersion] | None:
-    """Group id and policy version at issue from a message that does not decode; None if lost.
+    """Group id and policy version at issue, from a message that does not decode; None if lost.
 
-    Reads tasks, trajectories and scored groups, of any schema version.
+    Reads tasks, trajectories and scored groups of any schema version.
     """
     try:
         _, _, fields = msgpack.unpackb(data)

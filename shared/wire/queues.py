@@ -1,9 +1,9 @@
 """Durable hand-over of work through Redis Streams with consumer groups.
 
-An entry stays pending until the service that read it has handed its result on, in one script with
-the acknowledgement. A dead service's entries are claimed by another; an entry that was finished in
-the meantime is acknowledged once only, so its result exists once only. Streams are bounded because
-the feeder issues no more groups than it has capacity for, and a finished entry is deleted.
+An entry stays pending until one script acknowledges it and puts its result on the next stream. When
+a service dies, another claims its entries. Only the first to acknowledge an entry adds a result, so
+each result exists once. Streams are bounded: the feeder issues no more groups than it has capacity
+for, and a finished entry is deleted.
 """
 
 import time
@@ -12,27 +12,12 @@ from dataclasses import dataclass
 import redis.asyncio
 from redis.exceptions import ResponseError
 
+from shared.wire.scripts import Script
+
 CONSUMER_GROUP = "workers"
 _FIELD = b"m"
 _LOOKS = 3
-"""For abandoned entries, within the time after which they count as abandoned."""
-
-# KEYS: source stream, target stream. ARGV: consumer group, entry id, payload, prompt group, state.
-# Returns 1, or 0 when somebody else has finished the entry already.
-_HAND_OVER = """
-if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
-redis.call('XDEL', KEYS[1], ARGV[2])
-redis.call('XADD', KEYS[2], '*', 'm', ARGV[3], 'g', ARGV[4], 's', ARGV[5])
-return 1
-"""
-
-# KEYS: source stream, dead-letter stream. ARGV: group, entry id, payload, reason.
-_BURY = """
-if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
-redis.call('XDEL', KEYS[1], ARGV[2])
-redis.call('XADD', KEYS[2], '*', 'm', ARGV[3], 'stream', KEYS[1], 'reason', ARGV[4])
-return 1
-"""
+"""How often to look for abandoned entries within the time after which they count as abandoned."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +27,10 @@ class Entry:
     id: str
     payload: bytes
     group: str = ""
-    """Id of the prompt group it belongs to, told beside the payload, which may be damaged; empty
-    for an entry that no service of ours wrote."""
+    """Id of its prompt group, kept beside the payload, which may be damaged; empty when the entry
+    was written by something else than our services."""
     state: str = ""
-    """What the ledger says of that group while the entry counts."""
+    """The group's state in the ledger as long as the entry is worth processing."""
 
 
 class WorkStream:
@@ -55,12 +40,13 @@ class WorkStream:
         self.client = client
         self.name = name
         self.consumer = consumer
-        self._hand_over = client.register_script(_HAND_OVER)
-        self._bury = client.register_script(_BURY)
+        self._hand_over = Script(client, "hand_over")
+        self._bury = Script(client, "bury")
+        self._finish = Script(client, "finish")
         self._look_at = 0.0
 
     async def create(self) -> None:
-        """Make the stream and its consumer group if they are not there."""
+        """Create the stream and its consumer group if they do not exist."""
         try:
             await self.client.xgroup_create(self.name, CONSUMER_GROUP, id="0", mkstream=True)
         except ResponseError as error:
@@ -68,7 +54,7 @@ class WorkStream:
                 raise
 
     async def read(self, count: int, block_s: float) -> list[Entry]:
-        """Up to `count` entries nobody has read; an empty list after `block_s` without one."""
+        """Up to `count` entries that nobody has read; none after waiting for `block_s`."""
         try:
             answer = await self.client.xreadgroup(
                 CONSUMER_GROUP,
@@ -85,7 +71,7 @@ class WorkStream:
         return [entry for _, entries in answer or [] for entry in map(_entry, entries)]
 
     async def claim_abandoned(self, idle_s: float, count: int) -> list[Entry]:
-        """Take over up to `count` entries whose reader has not renewed them for `idle_s`."""
+        """Take over up to `count` entries that their reader has not renewed for `idle_s`."""
         try:
             claimed = await self._claim(int(idle_s * 1000), count)
         except ResponseError as error:
@@ -96,24 +82,24 @@ class WorkStream:
         return [_entry(entry) for entry in claimed if entry[1]]
 
     async def _claim(self, idle_ms: int, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
-        # XAUTOCLAIM would look at ten entries for each that is wanted, and no further.
+        # XAUTOCLAIM stops after looking at ten entries for each one wanted.
         pending = await self.client.xpending_range(
             self.name, CONSUMER_GROUP, min="-", max="+", count=count, idle=idle_ms
         )
         if not pending:
             return []
         ids = [one["message_id"] for one in pending]
-        # Of several that look at the same moment, the first gets it.
+        # When several consumers look at the same moment, the first gets the entry.
         claimed: list[tuple[bytes, dict[bytes, bytes]]] = await self.client.xclaim(
             self.name, CONSUMER_GROUP, self.consumer, idle_ms, ids
         )
         return claimed
 
     async def take_over(self, idle_s: float, count: int) -> list[Entry]:
-        """`claim_abandoned`, for a caller in a loop: looks a few times within `idle_s` only.
+        """`claim_abandoned` for a caller in a loop: it looks only a few times within `idle_s`.
 
-        To be called before each `read`: with enough new work, nobody would ever come to the
-        abandoned.
+        Call it before each `read`; otherwise a steady flow of new work would keep every consumer
+        from the abandoned entries.
         """
         now = time.monotonic()
         if now < self._look_at:
@@ -124,40 +110,49 @@ class WorkStream:
         return found
 
     async def renew(self, entry_ids: list[str]) -> None:
-        """Say that this consumer still works on these entries."""
+        """Keep these entries from being claimed by others for another while."""
         if entry_ids:
             await self.client.xclaim(
                 self.name, CONSUMER_GROUP, self.consumer, 0, entry_ids, idle=0, justid=True
             )
 
     async def hand_over(self, entry: Entry, target: str, payload: bytes) -> bool:
-        """Put the result on `target` and finish `entry`, at once.
+        """Put the result on `target` and finish `entry` in one script.
 
-        Returns False, and adds nothing, when the entry was finished by another consumer.
+        Returns False, and adds nothing, when another consumer has finished the entry.
         """
         done = await self._hand_over(
-            keys=[self.name, target],
-            args=[CONSUMER_GROUP, entry.id, payload, entry.group, entry.state],
+            source=self.name,
+            target=target,
+            consumer_group=CONSUMER_GROUP,
+            entry_id=entry.id,
+            payload=payload,
+            group_id=entry.group,
+            state=entry.state,
         )
         return bool(done)
 
     async def bury(self, entry: Entry, dead_letters: str, reason: str) -> bool:
-        """Move an entry that cannot be processed to the dead-letter stream, with the reason."""
+        """Move an entry that cannot be processed to the dead letters, with the reason.
+
+        Returns False when another consumer has finished the entry.
+        """
         done = await self._bury(
-            keys=[self.name, dead_letters],
-            args=[CONSUMER_GROUP, entry.id, entry.payload, reason],
+            source=self.name,
+            dead_letters=dead_letters,
+            consumer_group=CONSUMER_GROUP,
+            entry_id=entry.id,
+            payload=entry.payload,
+            reason=reason,
         )
         return bool(done)
 
     async def finish(self, entry: Entry) -> None:
-        """Finish an entry that has no result: what it asks for is done or given up already."""
-        async with self.client.pipeline(transaction=True) as pipe:
-            pipe.xack(self.name, CONSUMER_GROUP, entry.id)
-            pipe.xdel(self.name, entry.id)
-            await pipe.execute()
+        """Finish an entry without a result: its group was handed on or dropped already."""
+        await self._finish(source=self.name, consumer_group=CONSUMER_GROUP, entry_id=entry.id)
 
     async def deliveries(self, entry: Entry) -> int:
-        """How often the entry has been handed out so far."""
+        """How often the entry has been delivered."""
         pending = await self.client.xpending_range(
             self.name, CONSUMER_GROUP, min=entry.id, max=entry.id, count=1
         )
@@ -172,7 +167,7 @@ def _entry(raw: tuple[bytes, dict[bytes, bytes]]) -> Entry:
     entry_id, fields = raw
     return Entry(
         id=entry_id.decode(),
-        # An entry without one is nothing that decodes: a dead letter, not the end of its reader.
+        # An entry without a payload does not decode, so it becomes a dead letter; no reader fails.
         payload=fields.get(_FIELD, b""),
         group=fields.get(b"g", b"").decode(),
         state=fields.get(b"s", b"").decode(),

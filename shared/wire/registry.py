@@ -1,4 +1,4 @@
-"""The list of live nodes: each writes a heartbeat that expires when it stops."""
+"""The list of live nodes: each writes heartbeats that expire."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ NodeState = Literal["starting", "ready", "outdated", "draining"]
 
 
 class NodeInfo(BaseModel):
-    """What a node says about itself with every heartbeat."""
+    """What a node reports about itself with every heartbeat."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,17 +23,17 @@ class NodeInfo(BaseModel):
     version: str | None = None
     """Policy version a rollout node samples with."""
     working_on: int = 0
-    """Entries taken and not finished."""
+    """Entries read and not finished."""
     done: int = 0
     """Entries finished since the start."""
     tokens: int = 0
     """Tokens sampled since the start."""
     versions_loaded: int = 0
-    """Policy versions taken since the start."""
+    """Policy versions loaded since the start."""
     versions_skipped: int = 0
-    """Policy versions that a newer one overtook while the node was loading."""
+    """Policy versions that were outdated before the node loaded them."""
     paused_s: tuple[float, ...] = ()
-    """How long the engine stood still for each of the last weight updates."""
+    """Seconds for which the engine was paused at each of the last weight updates."""
 
 
 class Registry:
@@ -44,7 +44,7 @@ class Registry:
         self._keys = keys
 
     async def heartbeat(self, node: NodeInfo, lost_after_s: float) -> None:
-        """Say that the node is alive, for `lost_after_s`."""
+        """Record that the node is alive; it counts as lost `lost_after_s` later."""
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.sadd(self._keys.nodes, node.name)
             pipe.set(
@@ -53,7 +53,7 @@ class Registry:
             await pipe.execute()
 
     async def leave(self, name: str) -> None:
-        """Take a node that ends in good order off the list."""
+        """Take a node that ends normally off the list."""
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.srem(self._keys.nodes, name)
             pipe.delete(self._keys.node(name))

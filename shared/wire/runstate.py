@@ -1,4 +1,4 @@
-"""What the trainer tells the world through Redis, and what the operator asks of it."""
+"""The trainer's state in Redis, and what the operator asks of it."""
 
 import time
 from typing import Literal
@@ -31,33 +31,33 @@ class TrainerState(BaseModel):
     """Unix time at which the phase began."""
     detail: str = ""
     stalled: str = ""
-    """Which stages have stood still for ``trainer.stall_after_s``, in words."""
+    """Which stages made no progress for ``trainer.stall_after_s``, in words."""
     logprob_mismatch: float | None = None
-    """Mean absolute difference between trainer and sampler a token, at the last step that had
-    tokens of its own version."""
+    """Mean absolute difference per token between the log-probabilities of trainer and sampler, at
+    the last step with tokens of its own policy version."""
     canary_change: float | None = None
-    """Mean absolute change of log-probabilities with other pictures, when last looked at."""
+    """Mean absolute change of log-probabilities with other pictures, when last measured."""
     guard_alarms: int = 0
     """Alarms of the guards since the ranks started."""
     beats: int = 0
-    """Counts on while the trainer's own host is there; further hosts watch it."""
+    """A counter that rises while the trainer's main host is alive; worker hosts watch it."""
 
 
 class RunState:
-    """Reads and writes the trainer's state and the operator's wishes."""
+    """Reads and writes the trainer's state and the operator's requests."""
 
     def __init__(self, client: redis.asyncio.Redis, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 
     async def update(self, **fields: int | float | str) -> None:
-        """Change some fields; a new phase is stamped with the time."""
+        """Change some fields; a new phase gets the time and an empty detail."""
         if "phase" in fields:
             fields = {"detail": "", **fields, "since": str(time.time())}
         await self._client.hset(self._keys.state, mapping=fields)
 
     async def beat(self) -> None:
-        """Count on, for the further hosts."""
+        """Raise the counter that worker hosts watch."""
         await self._client.hincrby(self._keys.state, "beats", 1)
 
     async def get(self) -> TrainerState:
@@ -68,7 +68,7 @@ class RunState:
         )
 
     async def ask(self, wish: Literal["pause", "checkpoint", "stop"], wanted: bool) -> None:
-        """Ask the ranks for something; they look between two steps."""
+        """Ask the ranks for something, or withdraw it; they look between two steps."""
         if wanted:
             await self._client.hset(self._keys.control, wish, 1)
         else:
@@ -79,5 +79,5 @@ class RunState:
         return {name.decode() for name in await self._client.hkeys(self._keys.control)}
 
     async def clear_wishes(self) -> None:
-        """Forget what was asked of an earlier start."""
+        """Forget what was asked before this start."""
         await self._client.delete(self._keys.control)

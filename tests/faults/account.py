@@ -21,7 +21,7 @@ class Status(IntEnum):
     IMPOSSIBLE = 2
     """The suite cannot run on this machine."""
     UNFINISHED = 3
-    """The time was up before enough faults were injected, or before the run had ended."""
+    """Time ran out before enough faults were injected, or before the run ended."""
 
 
 @dataclass

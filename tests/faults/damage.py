@@ -1,8 +1,7 @@
 """Damages messages: replaces a real entry of a stream by a broken one.
 
-It reads the entry as a worker would. One script then acknowledges it and puts back the broken one,
-as if its bytes had been damaged in Redis. The fields beside the payload, the group and its state,
-stay.
+The entry is taken as a worker would take it, and handed over to its own stream with a broken
+payload, as if its bytes had been damaged in Redis. Group and state beside the payload stay.
 """
 
 import random
@@ -18,7 +17,7 @@ from shared.wire.messages import (
     TrajectoryBatch,
     decode,
 )
-from shared.wire.queues import CONSUMER_GROUP, Entry, WorkStream
+from shared.wire.queues import Entry, WorkStream
 from tests.faults.system import KEYS, System
 
 Damage = Callable[[bytes, random.Random], bytes]
@@ -32,14 +31,6 @@ STREAMS: dict[str, type[Message]] = {
 WITHIN_S = 120.0
 _BLOCK_S = 0.2
 _NAME = "damage"
-
-# KEYS: stream. ARGV: consumer group, entry id, payload, prompt group, state.
-_REPLACE = """
-if redis.call('XACK', KEYS[1], ARGV[1], ARGV[2]) == 0 then return 0 end
-redis.call('XDEL', KEYS[1], ARGV[2])
-redis.call('XADD', KEYS[1], '*', 'm', ARGV[3], 'g', ARGV[4], 's', ARGV[5])
-return 1
-"""
 
 
 def truncated(data: bytes, rng: random.Random) -> bytes:
@@ -92,7 +83,8 @@ async def _damaged(
     async def taken() -> bool:
         for entry in await work.read(1, _BLOCK_S):
             broken = _undecodable(STREAMS[stream], entry.payload, damage, rng)
-            if await _replace(system, stream, entry, broken):
+            # Not done when the trainer has emptied the stream meanwhile.
+            if await work.hand_over(entry, stream, broken):
                 found.append((entry, broken))
         return bool(found)
 
@@ -110,15 +102,6 @@ async def _buried_and_dropped(system: System, entry: Entry, broken: bytes) -> bo
 async def _history_lost(system: System, entry: Entry) -> bool:
     incarnation = (await system.view()).trainer.incarnation
     return entry.state != f"{IN_FLIGHT}:{incarnation}"
-
-
-async def _replace(system: System, stream: str, entry: Entry, payload: bytes) -> bool:
-    """False when the trainer has emptied the stream meanwhile."""
-    done = await system.client.register_script(_REPLACE)(
-        keys=[stream],
-        args=[CONSUMER_GROUP, entry.id, payload, entry.group, entry.state],
-    )
-    return bool(done)
 
 
 def _undecodable(kind: type[Message], data: bytes, damage: Damage, rng: random.Random) -> bytes:

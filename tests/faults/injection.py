@@ -15,7 +15,7 @@ from tests.faults.catalog import FAULTS
 from tests.faults.system import FaultFound, System
 
 PATIENCE_S = 180.0
-"""The longest time after a fault in which no step may be trained."""
+"""The longest time after a fault without a trained step."""
 
 CLOSING_S = 90.0
 """Reserved for the end: the last steps, the last checkpoint, the audit."""

@@ -232,7 +232,7 @@ class System:
         await self.ended("done", within_s)
 
     async def stop(self, within_s: float) -> None:
-        """Have the operator stop the run, which leaves groups in flight."""
+        """Stop the run as an operator does, which leaves groups in flight."""
         await self.control("stop")
         await self.ended("paused", within_s)
 

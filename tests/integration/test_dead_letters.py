@@ -74,14 +74,14 @@ def test_a_replay_asks_the_whole_group_again_once(config_file, capsys, redis_url
     _, listed, _ = run(capsys, "list", config_file)
     status, lines, _ = run(capsys, "replay", config_file, listed[0].split()[0])
 
-    assert (status, lines) == (0, ["g00000001: asked again as g00000001.2"])
+    assert (status, lines) == (0, ["g00000001: issued again as g00000001.2"])
     counts = asyncio.run(_counts(redis_url))
     assert counts.balanced()
     assert (counts.issued, counts.in_flight, counts.dropped) == (2, 1, {"dead_letter": 1})
     with Redis.from_url(redis_url) as client:
         entries = [decode(PromptTask, one[b"m"]) for _, one in client.xrange(KEYS.prompts)]
         assert client.xlen(KEYS.dead_letters) == 1
-    assert {(one.group_id, one.attempt) for one in entries} == {("g00000001.2", 2)}
+    assert {one.group_id for one in entries} == {"g00000001.2"}
     assert len(entries) == entries[0].orders
     # The second replay finds only the letter that names no group.
     _, lines, _ = run(capsys, "replay", config_file)
@@ -99,4 +99,4 @@ def test_a_run_that_is_over_takes_none(config_file, capsys, redis_url):
         client.hset(KEYS.state, "phase", "done")
     status, _, error = run(capsys, "replay", config_file)
     assert status == 2
-    assert "run 'test' is done: nobody would train" in error
+    assert "run 'test' is done: it trains no more groups" in error

@@ -85,14 +85,14 @@ async def test_more_images_than_fit_are_still_returned(client: redis.asyncio.Red
 
 async def test_a_missing_image_is_named(client: redis.asyncio.Redis) -> None:
     (name,) = await put(client, 1)
-    with pytest.raises(ImageMissing, match=r"image 0000.* is not in the store"):
+    with pytest.raises(ImageMissing, match=r"image 0000.* is not in Redis"):
         await store(client).get([name, "0" * 64])
 
 
 async def test_other_bytes_under_a_name_are_not_used(client: redis.asyncio.Redis) -> None:
     (name,) = await put(client, 1)
     await client.set(KEYS.image_prefix + name, picture(2))
-    with pytest.raises(ImageMissing, match="has other bytes than its name says"):
+    with pytest.raises(ImageMissing, match="does not match its SHA-256"):
         await store(client).get([name])
 
 

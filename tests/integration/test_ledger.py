@@ -354,6 +354,27 @@ async def test_a_dead_letter_of_an_unknown_group_is_kept(run: Run) -> None:
     assert (await run.lengths())["dead_letters"] == 1
 
 
+async def test_an_entry_without_payload_is_a_dead_letter_of_the_group_it_names(run: Run) -> None:
+    await run.issue(orders=1)
+    (entry,) = await run.stream(run.keys.prompts).read(1, block_s=0.01)
+    await run.client.xadd(run.keys.trajectories, {"g": entry.group, "s": entry.state})
+    trajectories = run.stream(run.keys.trajectories)
+    (empty,) = await trajectories.read(1, block_s=0.01)
+    assert await run.ledger.drop_dead_letter(trajectories, empty, "not a message")
+    assert await balance(run) == (1, 0, 0, {"dead_letter": 1})
+    assert (await run.lengths())["dead_letters"] == 1
+
+
+async def test_an_entry_is_finished_without_a_result(run: Run) -> None:
+    await run.issue(orders=1)
+    prompts = run.stream(run.keys.prompts)
+    (entry,) = await prompts.read(1, block_s=0.01)
+    for _ in range(2):
+        await prompts.finish(entry)
+        assert await prompts.length() == 0
+        assert await pending(run) == []
+
+
 async def test_each_settled_group_wakes_the_feeder(run: Run) -> None:
     await run.issue()
     await run.sample_all()

@@ -23,7 +23,9 @@ def pins(file: Path) -> dict[str, str]:
         if words and not words.startswith("-"):
             pin = PIN.match(words)
             assert pin, f"{file.name}: '{words}' is not pinned to one version (name==version)"
-            found[canonicalize_name(pin[1])] = pin[3]
+            name = canonicalize_name(pin[1])
+            assert name not in found, f"{file.name}: '{name}' is listed twice"
+            found[name] = pin[3]
     return found
 
 

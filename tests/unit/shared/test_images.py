@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shared.errors import UserError
-from shared.images import FORMATS, decode_image, digest, read_image_file
+from shared.images import (
+    FORMATS,
+    ImageTooLarge,
+    UnknownFormat,
+    decode_image,
+    digest,
+    image_format,
+    read_image_file,
+)
+from tests.paths import ROOT
 
 
 def picture(format: str = "PNG", size: tuple[int, int] = (24, 16), mode: str = "RGB") -> bytes:
@@ -99,3 +108,29 @@ def test_a_file_is_read_when_it_decodes(tmp_path: Path) -> None:
         read_image_file(file, max_pixels=10_000)
     with pytest.raises(UserError, match=r"none\.png: cannot be read \(No such file"):
         read_image_file(tmp_path / "none.png", max_pixels=10_000)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_format_is_read_from_bytes_and_files(format: str, tmp_path: Path) -> None:
+    file = tmp_path / "picture"
+    file.write_bytes(PICTURES[format])
+    assert image_format(PICTURES[format], "x", max_pixels=10_000) == format
+    assert image_format(file, "x", max_pixels=10_000) == format
+    assert decode_image(file, "x", max_pixels=10_000).size == (24, 16)
+
+
+def test_the_kinds_of_refusal_can_be_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(ImageTooLarge, match="24x16 pixels"):
+        image_format(PICTURES["PNG"], "x", max_pixels=100)
+    with pytest.raises(UnknownFormat, match="no picture in a known format"):
+        image_format(b"nothing", "x", max_pixels=100)
+    with pytest.raises(UserError, match=r"image x: cannot be read \(No such file"):
+        image_format(tmp_path / "none.png", "x", max_pixels=100)
+
+
+def test_pictures_are_opened_in_one_place() -> None:
+    sources = [
+        file for top in ("shared", "services", "perl_rl") for file in (ROOT / top).rglob("*.py")
+    ]
+    opening = [file for file in sources if "Image.open(" in file.read_text(encoding="utf-8")]
+    assert opening == [ROOT / "shared" / "images.py"]

@@ -104,14 +104,14 @@ def test_the_tail_gives_each_new_line_once_and_whole(tmp_path: Path) -> None:
     assert tail.new() == []
 
 
-def test_the_tail_goes_on_after_the_file_was_cut(tmp_path: Path) -> None:
+def test_the_tail_gives_a_step_trained_again_after_a_resume_again(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
-    write(file, row(1), row(2), row(3))
+    write(file, row(1), row(2))
     tail = MetricsTail(file)
-    file.write_text(json.dumps(row(1)) + "\n")
-    assert tail.new() == []
-    write(file, row(2))
-    assert [one["step"] for one in tail.new()] == [2]
+    write(file, row(3))
+    assert [one["step"] for one in tail.new()] == [3]
+    write(file, row(2, reward=0.9), row(3))
+    assert [one["step"] for one in tail.new()] == [2, 3]
 
 
 def test_a_report_shows_values_first_and_intervals_apart() -> None:

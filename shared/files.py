@@ -1,0 +1,29 @@
+"""Files that appear under their name only when they are complete."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_atomically(file: Path, data: bytes | str) -> None:
+    """Replace `file` by one with this content (text as UTF-8): readers see the old or the new one.
+
+    Several processes may write the same file at once; the last one wins. The folder must exist.
+    """
+    with scratch_for(file) as scratch:
+        scratch.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+@contextmanager
+def scratch_for(file: Path) -> Iterator[Path]:
+    """A path beside `file` to write to; it becomes `file` when the block ends without an error.
+
+    Each call has its own path. After an error it is deleted and `file` stays as it was.
+    """
+    scratch = file.with_name(f"{file.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield scratch
+        scratch.replace(file)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,18 @@
+-- Adds a scored order to its group. Returns 'gone' when the group is not in flight or was handed
+-- on already, 'waiting' while orders are missing, and all scored orders when the group is complete.
+-- keys: trajectories assembly ledger
+-- args: consumer_group entry_id group_id expected_state order_index scored orders
+
+local in_flight = redis.call('HGET', ledger, group_id) == expected_state
+if not in_flight or redis.call('HEXISTS', assembly, 'done') == 1 then
+  finish(trajectories, consumer_group, entry_id)
+  return 'gone'
+end
+redis.call('HSET', assembly, order_index, scored)
+if redis.call('HLEN', assembly) < tonumber(orders) then
+  finish(trajectories, consumer_group, entry_id)
+  return 'waiting'
+end
+-- forward.lua finishes the entry that completed the group: when the reward node dies before that,
+-- another node takes the entry over.
+return redis.call('HVALS', assembly)
