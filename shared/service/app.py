@@ -23,9 +23,8 @@ from starlette.responses import JSONResponse, Response
 from shared.config.connections import SecurityConfig
 from shared.errors import UserError, WaitTimeout
 from shared.service.auth import token_check
-from shared.service.body_limit import BodyLimit
 from shared.service.connection import OUTAGE
-from shared.service.rate_limit import RateLimit
+from shared.service.limits import BodyLimit, RateLimit
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from shared.grading.pool import GraderPool
 from shared.logs import HidingFormatter
 from shared.service.app import warn_if_open
 from shared.service.connection import connect
-from shared.service.rate_limit import RateLimit
+from shared.service.limits import RateLimit
 from tests.scripted_endpoint import ScriptedEndpoint
 from tests.scripted_sampler import demo_config
 
