@@ -16,7 +16,7 @@ from services.reward.scoring import Scorer
 from shared.config import RewardConfig
 from shared.config.connections import SecurityConfig
 from shared.grading.pool import GraderPool
-from shared.service.app import bind
+from shared.service.serve import bind
 
 START_S = 60.0
 ROW = '{"id": "a", "question": "?", "answer": "1", "kind": "number"}\n'
