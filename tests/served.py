@@ -88,7 +88,7 @@ def trainer(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
 
 
 def trainer_host(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
-    """The routes of a further host of the trainer, which follows nobody yet."""
+    """The routes of a worker host of the trainer, which follows nobody yet."""
     from services.trainer.control.ranks import HostRanks
     from services.trainer.hosts.app import create_host_app
     from services.trainer.hosts.follower import Follower

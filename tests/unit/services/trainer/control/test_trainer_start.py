@@ -1,4 +1,4 @@
-"""What keeps a trainer from starting, or from going on, is said in one line with the mend."""
+"""What keeps a trainer from starting, or from continuing, is said in one line, with what to do."""
 
 import asyncio
 import re
