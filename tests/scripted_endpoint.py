@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
-from shared.service.app import bind
+from shared.service.serve import bind
 
 Body = dict[str, Any]
 Script = Callable[[Body], str | int | Response]

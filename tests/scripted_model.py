@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from perl_rl.eval.models import Prompt
-from shared.service.app import bind
+from shared.service.serve import bind
 from tests.benchmark_files import SHOWN
 
 _HOLD_S = 60.0

@@ -16,7 +16,7 @@ from services.reward.scoring import Scorer
 from shared.config import RewardConfig
 from shared.config.connections import SecurityConfig
 from shared.grading.pool import GraderPool
-from shared.service.app import bind
+from shared.service.serve import bind
 
 START_S = 60.0
 ROW = '{"id": "a", "question": "?", "answer": "1", "kind": "number"}\n'
@@ -88,7 +88,7 @@ def trainer(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
 
 
 def trainer_host(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
-    """The routes of a further host of the trainer, which follows nobody yet."""
+    """The routes of a worker host of the trainer, which follows nobody yet."""
     from services.trainer.control.ranks import HostRanks
     from services.trainer.hosts.app import create_host_app
     from services.trainer.hosts.follower import Follower

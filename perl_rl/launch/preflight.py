@@ -13,7 +13,7 @@ from shared.errors import UserError
 from shared.formats import Located, load
 from shared.grading.grade import UngradableGold, check_gold
 from shared.images import read_image_file
-from shared.service.app import bind
+from shared.service.serve import bind
 
 PICTURES_CHECKED = 2000
 """Pictures decoded up front; the trainer's feeder checks each of the others before it issues it."""

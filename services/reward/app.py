@@ -37,7 +37,7 @@ def create_app(
         "PeRL reward",
         security,
         {
-            500: {"description": "A reward function of one's own failed"},
+            500: {"description": "A custom reward function failed"},
             503: {"description": "The node is starting or draining, or Redis does not answer"},
             504: {"description": "Not scored within reward.task_timeout_s"},
         },

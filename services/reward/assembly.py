@@ -1,4 +1,4 @@
-"""What happens to one trajectory batch: scored, put to its group, the whole group judged.
+"""Handles one trajectory batch: scores it, adds it to its group, and filters the complete group.
 
 Every step ends in one script of the ledger, so a batch that is handled twice counts once.
 """
@@ -30,7 +30,7 @@ from shared.wire.queues import Entry, WorkStream
 logger = logging.getLogger(__name__)
 
 UNGRADABLE_GOLD = "ungradable_gold"
-"""Reason of a group whose gold answer is not of the kind that its sample says."""
+"""Reason of a group whose gold answer is not of its sample's kind."""
 
 
 class Assembly:
@@ -70,13 +70,13 @@ class Assembly:
             await self._settle(entry, await self._group_rewards.apply(assemble(complete)))
 
     async def bury(self, entry: Entry, why: str) -> None:
-        """Make the entry a dead letter, and drop its group where it still says which."""
+        """Make the entry a dead letter, and drop its group if the entry still names it."""
         logger.error("trajectory entry %s: %s; see the dead-letter stream", entry.id, why)
         if await self._ledger.drop_dead_letter(self._stream, entry, why):
             self._metrics.dropped.labels(DEAD_LETTER).inc()
 
     async def give_up(self, entry: Entry, reason: str) -> None:
-        """Drop the group of a batch that was read but cannot be scored."""
+        """Drop the group of a batch that can be decoded but not scored."""
         await self._drop(decode(TrajectoryBatch, entry.payload), entry, reason)
 
     async def _score(self, batch: TrajectoryBatch) -> ScoredOrder:
@@ -113,7 +113,7 @@ class Assembly:
 
 
 def details(task: PromptTask, response: Response) -> Details:
-    """What a batch tells of one of its responses."""
+    """What a batch says about one of its responses, beyond its text."""
     return Details(
         question=task.question,
         tolerance=task.tolerance,

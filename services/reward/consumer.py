@@ -1,15 +1,13 @@
-"""The background work of a reward node: takes batches, many at a time, and says that it lives.
+"""A reward node's background work: has trajectory batches scored, many at a time.
 
-An entry stays ours as long as we renew it. One whose attempt failed is let go of: it is claimed
-again when nobody has renewed it for a while, and is a dead letter after ``reward.max_attempts``.
-While a judge is away, what waits for it is kept.
+A batch whose attempt failed is left for another attempt, and is a dead letter after
+``reward.max_attempts``. While a judge is away, the node keeps the batches that wait for it.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
 
 import redis.asyncio
 
@@ -21,7 +19,10 @@ from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from shared.config import Config
 from shared.errors import UserError
-from shared.service.connection import OUTAGE, heeding_cancel, wait_until_back
+from shared.service.connection import OUTAGE, Patience
+from shared.service.heartbeat import stay_registered
+from shared.service.worker import StreamWorker
+from shared.together import first_error
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
 from shared.wire.queues import Entry, WorkStream
@@ -32,12 +33,9 @@ logger = logging.getLogger(__name__)
 JUDGE_FAILED = "judge_failed"
 """Reason of a group with an order on which the judge gave no verdict."""
 
-# How long one read waits for work: bounds how late a node notices that it is to stop.
-_BLOCK_S = 0.5
-
 
 class Consumer:
-    """Feeds the assembly of one node from the stream of trajectories."""
+    """One node's work on the `trajectories` stream, and its heartbeat."""
 
     def __init__(
         self,
@@ -48,12 +46,12 @@ class Consumer:
         name: str,
         url: str,
     ) -> None:
-        keys = Keys(config.run)
         self._client = client
-        self._keys = keys
+        self._keys = keys = Keys(config.run)
         self._config = config.reward
-        self._redis_timeout_s = config.redis.timeout_s
         self._metrics = metrics
+        self._name, self._url = name, url
+        self._patient = Patience(client, "reward", config.redis.timeout_s)
         self._stream = WorkStream(client, keys.trajectories, consumer=name)
         self._assembly = Assembly(
             self._stream,
@@ -66,105 +64,67 @@ class Consumer:
             ),
             metrics,
         )
-        self._registry = Registry(client, keys)
-        self._name, self._url = name, url
-        self._working: dict[str, asyncio.Task[None]] = {}
+        self._in_work: set[str] = set()
+        self._worker = StreamWorker(
+            self._stream,
+            self._patient,
+            config.reward,
+            handle=self._handle,
+            give_up=self._give_up,
+            failed=self._failed,
+            fatal=UserError,
+            in_work=self._in_work,
+        )
         self._done = 0
-        self.state: NodeState = "starting"
+
+    @property
+    def state(self) -> NodeState:
+        """What the heartbeat says of the node."""
+        return self._worker.state
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Take work until `stop` is set, then finish what is in hand.
+        """Take work until `stop`, then finish what is in hand; the caller bounds the drain.
 
         Raises:
             UserError: when no grader process can be started, or Redis stays away.
         """
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stop = stop
-        await self._stream.create()
-        self.state = "ready"
-        taking = asyncio.create_task(self._repeat(self._take))
-        beating = asyncio.create_task(self._repeat(self._beat))
-        stopping = asyncio.create_task(stop.wait())
-        finishing: asyncio.Task[None] | None = None
         try:
-            await _until_one_ends(taking, beating, stopping, self._failed)
-            self.state = "draining"
-            taking.cancel()
-            finishing = asyncio.create_task(self._finish())
-            await _until_one_ends(beating, finishing, self._failed)
-        finally:
-            for task in (taking, beating, stopping, finishing, *self._working.values()):
-                if task is not None:
-                    task.cancel()
-            with contextlib.suppress(*OUTAGE):
-                await self._registry.leave(self._name)
+            async with asyncio.TaskGroup() as group:
+                beating = group.create_task(self._heartbeat())
+                await self._worker.run(stop)
+                beating.cancel()
+        except BaseExceptionGroup as several:
+            raise first_error(several) from None
 
     async def refresh_metrics(self) -> None:
         """Set the gauges to what is true now."""
-        self._metrics.in_work.set(len(self._working))
+        self._metrics.in_work.set(len(self._in_work))
         for queue in ("prompts", "trajectories", "groups", "dead_letters"):
             length = await self._client.xlen(getattr(self._keys, queue))
             self._metrics.queue.labels(queue).set(length)
 
-    async def _repeat(self, action: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            try:
-                await heeding_cancel(action)
-            except OUTAGE:
-                await wait_until_back(self._client, "reward", self._redis_timeout_s)
+    async def _heartbeat(self) -> None:
+        await stay_registered(
+            Registry(self._client, self._keys),
+            self._patient,
+            self._info,
+            every_s=self._config.heartbeat_s,
+            lost_after_s=self._config.lost_after_s,
+        )
 
-    async def _take(self) -> None:
-        room = self._room()
-        if room == 0:
-            await asyncio.wait(self._working.values(), return_when=asyncio.FIRST_COMPLETED)
-            return
-        abandoned = await self._stream.take_over(self._config.lost_after_s, room)
-        for entry in abandoned:
-            await self._take_over(entry)
-        if not abandoned:
-            for entry in await self._stream.read(room, _BLOCK_S):
-                self._start(entry)
-
-    async def _beat(self) -> None:
-        await self._registry.heartbeat(self._info(), self._config.lost_after_s)
-        await self._stream.renew(list(self._working))
-        await asyncio.sleep(self._config.heartbeat_s)
-
-    async def _take_over(self, entry: Entry) -> None:
-        attempts = self._config.max_attempts
-        if await self._stream.deliveries(entry) > attempts:
-            await self._assembly.bury(entry, f"not scored in {attempts} attempts")
-        elif entry.id not in self._working:
-            self._start(entry)
-
-    def _start(self, entry: Entry) -> None:
-        self._working[entry.id] = asyncio.create_task(self._attempt(entry))
-
-    async def _attempt(self, entry: Entry) -> None:
-        """One attempt at an entry; a failure leaves it pending, for whoever claims it."""
-        try:
-            await self._handle(entry)
-        except UserError as error:
-            if not self._failed.done():
-                self._failed.set_exception(error)
-        except OUTAGE as error:
-            logger.warning("trajectory entry %s is left for later: %s", entry.id, error)
-        except TimeoutError:
-            self._metrics.failures.inc()
-            logger.error(
-                "trajectory entry %s: not scored within reward.task_timeout_s (%g s)",
-                entry.id,
-                self._config.task_timeout_s,
-            )
-        except Exception:
-            # Whatever a reward function of the user's own raises must not end the node.
-            self._metrics.failures.inc()
-            logger.exception("trajectory entry %s: the attempt to score it failed", entry.id)
-        finally:
-            del self._working[entry.id]
+    def _info(self) -> NodeInfo:
+        return NodeInfo(
+            name=self._name,
+            kind="reward",
+            url=self._url,
+            state=self.state,
+            working_on=len(self._in_work),
+            done=self._done,
+        )
 
     async def _handle(self, entry: Entry) -> None:
-        """Score an entry; while the judge is away, keep it and try again."""
+        """Score an entry; keep it and try again while the judge is away."""
         away_since: float | None = None
         while True:
             try:
@@ -200,26 +160,19 @@ class Consumer:
             await asyncio.wait_for(self._stop.wait(), self._config.lost_after_s)
         return not self._stop.is_set()
 
-    async def _finish(self) -> None:
-        while self._working:
-            await asyncio.wait(self._working.values(), return_when=asyncio.FIRST_COMPLETED)
+    def _failed(self, entry: Entry, error: Exception) -> None:
+        if isinstance(error, OUTAGE):
+            logger.warning("trajectory entry %s is left for later: %s", entry.id, error)
+            return
+        self._metrics.failures.inc()
+        if isinstance(error, TimeoutError):
+            logger.error(
+                "trajectory entry %s: not scored within reward.task_timeout_s (%g s)",
+                entry.id,
+                self._config.task_timeout_s,
+            )
+        else:
+            logger.exception("trajectory entry %s: the attempt to score it failed", entry.id)
 
-    def _room(self) -> int:
-        return max(0, self._config.concurrent_tasks - len(self._working))
-
-    def _info(self) -> NodeInfo:
-        return NodeInfo(
-            name=self._name,
-            kind="reward",
-            url=self._url,
-            state=self.state,
-            working_on=len(self._working),
-            done=self._done,
-        )
-
-
-async def _until_one_ends(*futures: "asyncio.Future[None] | asyncio.Task[bool]") -> None:
-    """Wait for the first to end, and raise what it raised."""
-    done, _ = await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-    for future in done:
-        future.result()
+    async def _give_up(self, entry: Entry, tries: int) -> None:
+        await self._assembly.bury(entry, f"not scored in {self._config.max_attempts} attempts")

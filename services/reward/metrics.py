@@ -1,4 +1,4 @@
-"""What the reward service counts, in Prometheus' terms."""
+"""The Prometheus metrics of the reward service."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 
@@ -6,7 +6,7 @@ from shared.wire.messages import ScoredOrder
 
 
 class Metrics:
-    """Counters of one node, in a registry of its own."""
+    """The metrics of one node, in its own registry."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()

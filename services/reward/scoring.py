@@ -1,17 +1,17 @@
 """The reward function of a run: loaded by its dotted path, called for every response.
 
-A reward function of one's own is ``def function(response, gold, kind, task, context)``, plain or
-``async``, that returns a ``shared.wire.messages.Reward``:
+A custom reward function is ``def function(response, gold, kind, task, context)``, plain or
+``async``, and returns a ``shared.wire.messages.Reward``:
 
 - ``response`` (str): the whole text that was sampled; untrusted.
-- ``gold`` (str) and ``kind`` (``AnswerKind``): the right answer, for the order that was shown.
+- ``gold`` (str) and ``kind`` (``AnswerKind``): the right answer, in the order that was shown.
 - ``task`` (``PromptTask | None``): the question with its images' hashes and permutation; None
-  when the score was asked for over HTTP or from a file.
-- ``context`` (``RewardContext``): the configuration, the grader of expressions, the judge, and what
-  is known of the response beyond its text.
+  when the request came over HTTP or from a file.
+- ``context`` (``RewardContext``): the configuration, the grader of expressions, the judge, and the
+  details of the response beyond its text.
 
-A plain function runs in a thread, so that it may wait for something. Whatever the function, what
-the length of the response takes off (``penalties.py``) is added to its reward.
+A plain function runs in a thread, so it may block. The penalty for the length of the response
+(``penalties.py``) is added to the reward of any function.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ class RewardContext:
     expressions: ExpressionGrader
     """Hand it to ``shared.grading.grade.grade``."""
     judge: Judge | None = None
-    """The judge of ``reward.judge``; its ``JudgeUnavailable`` is to be passed on, not caught."""
+    """The judge of ``reward.judge``; let its ``JudgeUnavailable`` pass, do not catch it."""
     details: Details = UNKNOWN
-    """Of this response: its question, its length in tokens, why it ended."""
+    """Of this response: its question, its length in tokens, why it ended, and more."""
 
 
 RewardFunction = Callable[
@@ -49,16 +49,15 @@ RewardFunction = Callable[
 
 
 class FunctionFailed(Exception):
-    """The reward function raised, or returned no `Reward`: the answer is neither right nor
-    wrong."""
+    """The reward function raised or returned no `Reward`: there is no score."""
 
 
 class Scorer:
     """Scores single responses with the configured reward function.
 
     Args:
-        judge: asked where ``reward.judge`` says so.
-        max_tokens: the longest response, where its details do not tell.
+        judge: asked as ``reward.judge`` says.
+        max_tokens: the longest response in tokens, where its details do not say.
     """
 
     def __init__(
@@ -85,9 +84,9 @@ class Scorer:
 
         Raises:
             UngradableGold: when `gold` is not of kind `kind`.
-            MissingDetail: when a penalty needs a length that `details` does not tell.
-            JudgeUnavailable: when the judge is asked and gives no verdict.
-            FunctionFailed: when the reward function raises, or returns no `Reward`.
+            MissingDetail: when a penalty needs a length that `details` does not have.
+            JudgeUnavailable: when the judge gives no verdict.
+            FunctionFailed: when the reward function raises or returns no `Reward`.
         """
         if details.max_tokens is None:
             details = replace(details, max_tokens=self._max_tokens)

@@ -40,7 +40,7 @@ def create_app(node: Node, config: Config) -> FastAPI:
     app, token_required = service_app(
         "PeRL rollout",
         config.security,
-        {503: {"description": "The node does not sample (now)"}},
+        {503: {"description": "The node is not ready to sample"}},
         max_body=config.rollout.max_request_mib * 2**20,
         body_setting="rollout.max_request_mib",
     )
@@ -57,7 +57,7 @@ def create_app(node: Node, config: Config) -> FastAPI:
 
     for router in (models_router, chat_router):
         app.include_router(router, dependencies=[*token_required, Depends(ready)])
-    # vLLM's routes and handlers look their options up here.
+    # vLLM's routes and handlers read their options here.
     app.state.args = Namespace(log_error_stack=False, sse_keep_alive_interval=0)
     init_exception_handler(app)
     app.add_exception_handler(Image.DecompressionBombError, _refuse_bomb)
@@ -84,7 +84,7 @@ def open_api(app: FastAPI, engine: AsyncLLM, config: Config) -> None:
 
 
 async def _refuse_bomb(request: Request, error: Exception) -> JSONResponse:
-    """Pillow's refusal, before vLLM's own: a mistake of whoever asks, in the API's form."""
+    """Answer 400 in the API's form when Pillow refuses an image: the client's mistake, not ours."""
     content = {"message": f"image: {error}", "type": "BadRequestError", "param": None, "code": 400}
     return JSONResponse({"error": content}, status_code=400)
 
@@ -93,5 +93,5 @@ class _EngineMetrics:
     """vLLM's own metrics, which it keeps in the process-wide registry."""
 
     def collect(self) -> Iterator[Metric]:
-        """What is there when asked."""
+        """The metrics as they are now."""
         yield from REGISTRY.collect()

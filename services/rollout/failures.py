@@ -1,4 +1,4 @@
-"""What can fail on a rollout node. Apart from the engine, because importing vLLM takes seconds."""
+"""The errors of a rollout node. In their own file, because importing vLLM takes seconds."""
 
 
 class Unanswerable(Exception):
@@ -6,7 +6,7 @@ class Unanswerable(Exception):
 
 
 class SamplingFailed(RuntimeError):
-    """The engine gave a request up; another try may succeed."""
+    """The engine gave up a request; another try may succeed."""
 
 
 class EngineDead(RuntimeError):

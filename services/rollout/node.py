@@ -1,6 +1,6 @@
-"""What a rollout node knows about itself, and the place where its parts wait for each other.
+"""The state of a rollout node, and where its parts wait for each other.
 
-The weight watcher moves the version and the state; the consumer and the routes wait for them.
+The weight watcher sets the version and the state; the consumer and the routes wait for them.
 """
 
 import asyncio
@@ -31,27 +31,27 @@ class Node:
         self.handed_back = 0
         self.buried = 0
         self.sampling = 0
-        """Requests that the engine has and has not answered."""
+        """Requests that the engine has not answered yet."""
         self.in_work: set[str] = set()
-        """Ids of the prompt entries that were taken and not finished."""
+        """Ids of the prompt entries taken and not finished."""
         self._paused_s: deque[float] = deque(maxlen=_PAUSES_SHOWN)
         self._changed = asyncio.Event()
 
     @property
     def ready(self) -> bool:
-        """Whether it samples with complete weights."""
+        """Whether the node samples with complete weights."""
         return self.state == "ready"
 
     def set_state(self, state: NodeState) -> None:
-        """Change the state and wake whoever waits for it; a draining node stays so."""
+        """Change the state and wake what waits for it; a draining node stays draining."""
         if self.state != "draining":
             self.state = state
             self._wake()
 
     def loaded(self, version: PolicyVersion, paused_s: float) -> None:
-        """Record that the engine samples with `version` now, after standing still `paused_s`."""
+        """Record that the engine samples with `version` now, after a pause of `paused_s`."""
         if self.version is not None and self.version.incarnation == version.incarnation:
-            # Announced while the last one was being loaded: the newest is taken at once.
+            # Announced while the last one was loading: the node goes straight to the newest.
             self.versions_skipped += version.step - self.version.step - 1
         self.version = version
         self.versions_loaded += 1
@@ -60,12 +60,12 @@ class Node:
         self._wake()
 
     async def until(self, condition: Callable[["Node"], bool]) -> None:
-        """Wait until `condition` holds; the caller bounds the wait."""
+        """Wait until `condition` holds. The caller bounds the wait."""
         while not condition(self):
             await self._changed.wait()
 
     def has(self, version: PolicyVersion) -> bool:
-        """Whether it samples with `version` or a newer one."""
+        """Whether the node samples with `version` or a newer one."""
         return self.version is not None and not self.version < version
 
     def info(self) -> NodeInfo:
@@ -89,7 +89,7 @@ class Node:
         changed.set()
 
     def collect(self) -> Iterator[Metric]:
-        """Prometheus metrics, read when they are asked for."""
+        """The node's Prometheus metrics as they are now."""
         yield GaugeMetricFamily("perl_rollout_ready", "1 while it samples", value=self.ready)
         yield GaugeMetricFamily(
             "perl_rollout_tasks_in_work", "Prompt tasks taken", value=len(self.in_work)

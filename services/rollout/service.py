@@ -1,7 +1,6 @@
-"""One rollout node: engine, weight watcher, consumer and heartbeat live and die together."""
+"""One rollout node: engine, weight watcher, consumer and heartbeat start and end together."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from functools import partial
@@ -19,7 +18,8 @@ from services.rollout.node import Node
 from services.rollout.weights.watch import WeightWatcher
 from shared.config import Config
 from shared.errors import WaitTimeout
-from shared.service.connection import OUTAGE, Patience
+from shared.service.connection import Patience
+from shared.service.heartbeat import stay_registered
 from shared.wire.board import VersionBoard
 from shared.wire.image_store import ImageStore
 from shared.wire.keys import Keys
@@ -49,22 +49,16 @@ class RolloutService:
             WaitTimeout: when the node is not ready within ``rollout.start_timeout_s``.
             EngineFailed: when the engine does not start or cannot load weights.
         """
-        registry = Registry(self._client, self._keys)
-        try:
-            async with asyncio.TaskGroup() as group:
-                helpers = [
-                    group.create_task(self._heartbeat(registry)),
-                    group.create_task(self._drain_at(stop)),
-                    group.create_task(self._start_in_time()),
-                    group.create_task(self._end_when_stalled()),
-                ]
-                await self._sample(group, stop)
-                for helper in helpers:
-                    helper.cancel()
-        finally:
-            # Without Redis the heartbeat runs out by itself.
-            with contextlib.suppress(*OUTAGE):
-                await registry.leave(self._node.name)
+        async with asyncio.TaskGroup() as group:
+            helpers = [
+                group.create_task(self._heartbeat()),
+                group.create_task(self._drain_at(stop)),
+                group.create_task(self._start_in_time()),
+                group.create_task(self._end_when_stalled()),
+            ]
+            await self._sample(group, stop)
+            for helper in helpers:
+                helper.cancel()
 
     async def _sample(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         self.engine = engine = await start_engine(self._config, stop)
@@ -84,7 +78,7 @@ class RolloutService:
             watching.cancel()
         finally:
             self.engine = None
-            # On the event loop, so that the engine's reader does not take the end for a failure.
+            # On the event loop: elsewhere the engine's reader would take the end for a failure.
             engine.shutdown()
 
     def _image_store(self) -> ImageStore:
@@ -95,18 +89,24 @@ class RolloutService:
             self._config.rollout.image_cache_mib << 20,
         )
 
-    async def _heartbeat(self, registry: Registry) -> None:
+    async def _heartbeat(self) -> None:
         settings = self._config.rollout
-        while True:
+
+        async def check() -> None:
             if self.engine is not None:
                 await self.engine.check_health()
-            await self._patient(
-                lambda: registry.heartbeat(self._node.info(), settings.lost_after_s)
-            )
-            await asyncio.sleep(settings.heartbeat_s)
+
+        await stay_registered(
+            Registry(self._client, self._keys),
+            self._patient,
+            self._node.info,
+            every_s=settings.heartbeat_s,
+            lost_after_s=settings.lost_after_s,
+            check=check,
+        )
 
     async def _end_when_stalled(self) -> None:
-        """Make the node end when its engine hangs: others take its work over.
+        """End the node when its engine hangs; other nodes take its work over.
 
         Raises:
             EngineFailed: when requests wait and no token comes for ``rollout.stall_timeout_s``.

@@ -1,1 +1,1 @@
-"""What every HTTP service is made of: app, token, limits, connection to Redis, start and end."""
+"""What services share: app, token, limits, Redis connection, stream worker, start and end."""

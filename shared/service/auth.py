@@ -7,7 +7,7 @@ from fastapi import HTTPException, Request
 
 
 def token_check(token: str | None) -> Callable[[Request], Awaitable[None]]:
-    """A route dependency that lets a request through only with `token`; none configured: all."""
+    """A route dependency that refuses requests without `token`; None lets all through."""
 
     async def check(request: Request) -> None:
         if token is None:

@@ -1,4 +1,4 @@
-"""Opening Redis, with an error a person can act on, and sitting out its restart."""
+"""Connects to Redis, with errors that say what to do, and waits while Redis restarts."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 OUTAGE = (RedisConnectionError, RedisTimeoutError)
-"""What a command raises while Redis restarts; `wait_until_back` sits it out."""
+"""What a command raises while Redis restarts; `Patience` waits until it is back."""
 
 _PAUSE_S = 0.2
 
@@ -31,13 +31,13 @@ async def connect(
     """A client whose every command gives up after `timeout_s`, checked with a ping.
 
     Args:
-        wait: for up to `timeout_s`, for a server that is starting; a service does, since its
-            orchestrator starts them in any order.
+        wait: for up to `timeout_s`, for a server that is starting. Services do: an orchestrator
+            starts them in any order.
         ca_file: ``redis.ca_file``, for ``rediss://``; the server's name is checked in any case.
 
     Raises:
-        UserError: when the server cannot be reached, refuses the password or shows a certificate of
-            another authority.
+        UserError: when the server cannot be reached, refuses the password or shows a certificate
+            that another authority has signed.
     """
     tls: dict[str, object] = {}
     if url.startswith("rediss://"):
@@ -70,7 +70,7 @@ async def connect(
                 f"({error}); name its authority in redis.ca_file"
             ) from None
         raise UserError(
-            f"redis.url '{without_password(url)}': cannot reach Redis ({error}); start it, mend "
+            f"redis.url '{without_password(url)}': cannot reach Redis ({error}); start it, fix "
             "the address, or leave redis.url empty to let the launcher start one"
         ) from None
     return client
@@ -83,8 +83,7 @@ async def _ping_in_time(client: redis.asyncio.Redis, timeout_s: float) -> None:
             await client.ping()
             return
         except OUTAGE as error:
-            # A refused password or certificate comes as a kind of ConnectionError too, and waiting
-            # mends neither.
+            # A refused password or certificate is a ConnectionError too, and waiting fixes neither.
             hopeless = isinstance(error, AuthenticationError) or _refused_certificate(error)
             if hopeless or time.monotonic() > deadline:
                 raise
@@ -92,7 +91,7 @@ async def _ping_in_time(client: redis.asyncio.Redis, timeout_s: float) -> None:
 
 
 def _refused_certificate(error: BaseException | None) -> bool:
-    """Whether a check of the server's certificate is what `error` comes from."""
+    """Whether the check of the server's certificate caused `error`."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True
@@ -110,7 +109,7 @@ async def wait_until_back(client: redis.asyncio.Redis, who: str, timeout_s: floa
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            await client.ping()
+            await heeding_cancel(client.ping)
             return
         except OUTAGE:
             if time.monotonic() > deadline:
@@ -119,9 +118,9 @@ async def wait_until_back(client: redis.asyncio.Redis, who: str, timeout_s: floa
 
 
 class Patience:
-    """Repeats operations across a restart of the server, within ``redis.timeout_s``.
+    """Repeats an operation until Redis is back from a restart, within ``redis.timeout_s``.
 
-    For operations that may be repeated: each either is one read or changes nothing twice.
+    Only for operations that are safe to repeat: a read, or a change that counts once.
     """
 
     def __init__(self, client: redis.asyncio.Redis, who: str, timeout_s: float) -> None:
@@ -143,18 +142,19 @@ class Patience:
 
 
 async def heeding_cancel(operation: Callable[[], Awaitable[T]]) -> T:
-    """The operation's result; cancelled even when the operation did not notice that it was.
+    """The operation's result; raises CancelledError if the operation has swallowed a cancel.
 
-    The Redis client sends within ``asyncio.wait_for``, which in Python 3.11 forgets a cancel that
-    comes as the sending ends: a loop around it would go on for ever.
+    The Redis client sends within ``asyncio.wait_for``, which in Python 3.11 loses a cancel that
+    comes as the sending ends. A loop around it would never end.
     """
     task = asyncio.current_task()
     assert task is not None
     before = task.cancelling()
-    result = await operation()
-    if task.cancelling() > before:
-        raise asyncio.CancelledError
-    return result
+    try:
+        return await operation()
+    finally:
+        if task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 def without_password(url: str) -> str:

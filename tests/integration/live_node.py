@@ -28,9 +28,9 @@ from services.rollout.node import Node
 from services.rollout.service import RolloutService
 from services.trainer.rank.spool import WeightSpool
 from shared.config import Config
-from shared.service.app import bind
 from shared.service.auth import bearer
 from shared.service.connection import connect
+from shared.service.serve import bind
 from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
 from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys

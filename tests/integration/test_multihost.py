@@ -246,4 +246,4 @@ def test_a_host_that_the_configuration_does_not_have_is_refused(files, tmp_path)
         timeout=60,
     )
     assert done.returncode == 2
-    assert "trainer.hosts is 2, so the further hosts are 1 to 1" in done.stderr
+    assert "trainer.hosts is 2, so the worker hosts are 1 to 1" in done.stderr

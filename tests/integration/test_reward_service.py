@@ -293,3 +293,15 @@ async def test_a_node_gives_up_when_redis_stays_away(
     assert process.returncode == 2
     assert "reward: waited 1.0 s for Redis to answer (redis.timeout_s); gave up" in said
     await client.aclose()
+
+
+async def test_a_node_that_is_told_to_stop_does_not_wait_for_redis(
+    config_file: Path, own_redis: OwnRedis
+) -> None:
+    client = await answering(own_redis.url)
+    # Longer than the drain may take: a node that waited for Redis would fail.
+    with node(config_file, f"redis.url={own_redis.url}", "redis.timeout_s=60") as process:
+        await ready_node(client)
+        own_redis.kill()
+        await asyncio.to_thread(stopped, process)
+    await client.aclose()

@@ -118,7 +118,7 @@ async def test_weights_that_are_not_kept_any_more_are_named(http):
     for part in ("manifest", "data"):
         refused = await http.get(f"/weights/9.9/{part}")
         assert refused.status_code == 404
-        assert refused.json()["detail"] == "version 9.9 is not kept any more; ask for a newer one"
+        assert refused.json()["detail"] == "version 9.9 is no longer kept; ask for a newer one"
 
 
 async def test_the_log_begins_with_the_objective_as_it_holds(plane, caplog):

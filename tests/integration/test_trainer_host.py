@@ -1,4 +1,4 @@
-"""A further host of the trainer, started as its users start it: health, metrics, and its end.
+"""A worker host of the trainer, started as its users start it: health, metrics, and its end.
 
 The test plays the trainer's own host; `test_multihost.py` has two real ones that train.
 """

@@ -54,7 +54,7 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
 
     stalled = Gauge(
         "perl_stalled_seconds",
-        "For how long a stage has had work and got nowhere",
+        "How long a stage has had work without progress",
         ["stage"],
         registry=registry,
     )
@@ -72,7 +72,7 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
 
     @app.post("/control/{action}", dependencies=token_required)
     async def control(action: Literal["pause", "resume", "checkpoint", "stop"]) -> TrainerState:
-        """Takes effect between two steps."""
+        """Control the trainer; takes effect between two steps."""
         if action == "resume":
             await plane.state.ask("pause", False)
         else:
@@ -85,7 +85,7 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
 
     @app.get("/weights/{version}/data", dependencies=token_required)
     async def data(version: Version) -> FileResponse:
-        """The version's bytes; takes a ``Range`` header."""
+        """The version's bytes; accepts a ``Range`` header."""
         return _file(weights_folder / version / DATA_FILE, version)
 
     async def refresh() -> None:
@@ -109,5 +109,5 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
 
 def _file(path: Path, version: str) -> FileResponse:
     if not path.is_file():
-        raise HTTPException(404, f"version {version} is not kept any more; ask for a newer one")
+        raise HTTPException(404, f"version {version} is no longer kept; ask for a newer one")
     return FileResponse(path)

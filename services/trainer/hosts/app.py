@@ -1,4 +1,4 @@
-"""The HTTP routes of a further host: health for an orchestrator, and metrics."""
+"""The HTTP routes of a worker host: health for an orchestrator, and metrics."""
 
 from fastapi import FastAPI, HTTPException
 from prometheus_client import CollectorRegistry, Gauge
@@ -12,11 +12,11 @@ _MAX_BODY = 64 * 1024
 
 
 def create_host_app(follower: Follower, security: SecurityConfig) -> FastAPI:
-    """A further host's routes; all but health want the token when one is configured."""
+    """A worker host's routes; all but health want the token when one is configured."""
     app, token_required = service_app(
-        "PeRL trainer, further host",
+        "PeRL trainer, worker host",
         security,
-        {503: {"description": "The trainer's own host is not heard from"}},
+        {503: {"description": "The trainer's host 0 does not answer"}},
         max_body=_MAX_BODY,
         body_setting="the trainer",
     )
@@ -35,10 +35,10 @@ def create_host_app(follower: Follower, security: SecurityConfig) -> FastAPI:
 
     @app.get("/readyz")
     async def readyz() -> Health:
-        """Ready to join: not whether ranks run. An upgrade replaces this host before the trainer's
-        own, and must not wait for ranks that only come up once both are replaced."""
+        """Ready to join, whether or not ranks run. An upgrade replaces this host before host 0 and
+        must not wait for ranks, which start only when both are replaced."""
         if not follower.answers():
-            raise HTTPException(503, "the trainer on host 0 is not heard from; waiting for it")
+            raise HTTPException(503, "the trainer on host 0 does not answer; waiting for it")
         return Health()
 
     async def refresh() -> None:

@@ -1,4 +1,4 @@
-"""The ranks of a further host: they follow the trainer from one incarnation to the next."""
+"""The ranks of a worker host: they follow the trainer from one incarnation to the next."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ _LOOK_EVERY_S = 0.5
 
 
 class Follower:
-    """A further host of one run; the routes read what it is doing."""
+    """A worker host of one run; the routes read its state."""
 
     def __init__(self, client: redis.asyncio.Redis, config: Config, ranks: HostRanks) -> None:
         who = f"trainer join --host {ranks.host}"
@@ -28,13 +28,13 @@ class Follower:
         self._patient = Patience(client, who, config.redis.timeout_s)
         self._presence = Presence(who, config.trainer.start_timeout_s)
         self.incarnation = 0
-        """The one that this host's ranks belong to, or belonged to last."""
+        """Of this host's ranks, now or last."""
         self.running = False
         self.failures = 0
-        """How often the ranks ended otherwise than in good order."""
+        """How often the ranks failed."""
 
     def answers(self) -> bool:
-        """Whether the trainer's own host was heard from just now."""
+        """Whether the trainer's host 0 has sent a beat recently."""
         return self._presence.answers
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -43,7 +43,7 @@ class Follower:
         With ``trainer.serve_after_end`` it stays after the last step, as the trainer does.
 
         Raises:
-            UserError: when the ranks cannot go on, or the trainer's host does not answer.
+            UserError: when the ranks cannot continue, or the trainer's host does not answer.
         """
         logger.info("host %d waits for the trainer", self._ranks.host)
         ended = False
@@ -60,8 +60,8 @@ class Follower:
             await _pause(stop)
 
     def _waits_for_us(self, now: TrainerState) -> bool:
-        """Whether there is an incarnation to join, and not only its trace in Redis."""
-        # In a Redis that was lost, a run without a checkpoint counts from 1 again.
+        """Whether there is an incarnation to join, and not only what an old one left in Redis."""
+        # After Redis has lost its data, a run without a checkpoint counts from 1 again.
         new = now.incarnation not in (0, self.incarnation) and now.phase != "failed"
         return new and self._presence.answers
 
@@ -71,7 +71,7 @@ class Follower:
         return now
 
     async def _one_incarnation(self, incarnation: int, stop: asyncio.Event) -> None:
-        """Run the ranks until they end, the trainer goes on to another incarnation, or `stop`."""
+        """Run the ranks until they end, the trainer starts another incarnation, or `stop`."""
         logger.info("joining incarnation %d", incarnation)
         self.incarnation, self.running = incarnation, True
         running = asyncio.create_task(run_ranks(self._ranks, incarnation))

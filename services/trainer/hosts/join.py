@@ -1,6 +1,5 @@
-"""Starts the ranks of a further host, with the routes by which an orchestrator watches them."""
+"""Starts the ranks of a worker host, with the routes by which an orchestrator watches them."""
 
-import asyncio
 from pathlib import Path
 
 from services.trainer.control.ranks import HostRanks
@@ -8,8 +7,7 @@ from services.trainer.hosts.app import create_host_app
 from services.trainer.hosts.follower import Follower
 from shared.config import Config, save_config
 from shared.errors import UserError
-from shared.service.app import bind, run_service, warn_if_open
-from shared.service.connection import connect
+from shared.service.serve import Listening, redis_url, serve_service
 
 
 def join(config: Config, run_dir: Path | None, host: int, port: int | None = None) -> int:
@@ -22,36 +20,26 @@ def join(config: Config, run_dir: Path | None, host: int, port: int | None = Non
 
     Raises:
         UserError: when the configuration has no such host, the trainer's host does not answer, or
-            the ranks cannot go on.
+            the ranks cannot continue.
     """
-    if config.redis.url is None:
-        raise UserError("redis.url: the ranks of a further host need the address of Redis")
+    redis_url(config, "a worker host of the trainer")
     if run_dir is None:
-        raise UserError("trainer join: --run-dir is needed: the folder of the run, on all hosts")
+        raise UserError(
+            "trainer join: --run-dir is needed: the folder of the run, the same on all hosts"
+        )
     if not 0 < host < config.trainer.hosts:
         raise UserError(
-            f"trainer join --host {host}: trainer.hosts is {config.trainer.hosts}, so the further "
+            f"trainer join --host {host}: trainer.hosts is {config.trainer.hosts}, so the worker "
             f"hosts are 1 to {config.trainer.hosts - 1}"
         )
     file = run_dir / f"trainer-config-{host}.yaml"
     run_dir.mkdir(parents=True, exist_ok=True)
     save_config(config, file)
     ranks = HostRanks(config.trainer, file, run_dir, host=host)
-    asyncio.run(
-        _join(config, config.redis.url, ranks, config.trainer.port if port is None else port)
-    )
-    return 0
 
-
-async def _join(config: Config, redis_url: str, ranks: HostRanks, port: int) -> None:
-    warn_if_open("trainer", config.trainer.host, config.security.token)
-    listener = bind("trainer", config.trainer.host, port)
-    client = await connect(
-        redis_url, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file
-    )
-    try:
-        follower = Follower(client, config, ranks)
+    async def run(listening: Listening) -> None:
+        follower = Follower(listening.client, config, ranks)
         app = create_host_app(follower, config.security)
-        await run_service("trainer", app, listener, follower.run, config.trainer.drain_timeout_s)
-    finally:
-        await client.aclose()
+        await listening.run(app, follower.run, config.trainer.drain_timeout_s)
+
+    return serve_service("trainer", config, port, run)

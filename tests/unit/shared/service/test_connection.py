@@ -29,6 +29,20 @@ async def test_a_cancel_that_the_operation_forgets_is_heeded() -> None:
     assert rounds == 3
 
 
+async def test_a_cancel_that_is_lost_in_an_error_is_heeded() -> None:
+    async def fails() -> None:
+        try:
+            await asyncio.sleep(10.0)
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    task = asyncio.create_task(heeding_cancel(fails))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait({task}, timeout=10.0)
+    assert task.cancelled()
+
+
 async def test_a_timeout_around_it_stays_a_timeout() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):

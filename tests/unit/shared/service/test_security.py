@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -24,9 +25,9 @@ from shared.config.secrets import secret_words
 from shared.errors import UserError
 from shared.grading.pool import GraderPool
 from shared.logs import HidingFormatter
-from shared.service.app import warn_if_open
 from shared.service.connection import connect
-from shared.service.rate_limit import RateLimit
+from shared.service.limits import RateLimit
+from shared.service.serve import announced_url, warn_if_open
 from tests.scripted_endpoint import ScriptedEndpoint
 from tests.scripted_sampler import demo_config
 
@@ -162,3 +163,10 @@ def test_an_open_address_without_a_token_is_warned_about(caplog):
     assert caplog.text == ""
     warn_if_open("reward", "0.0.0.0", None)
     assert "reward listens on 0.0.0.0 without a token" in caplog.text
+
+
+def test_a_service_on_all_addresses_announces_the_machine_s_name():
+    assert announced_url("0.0.0.0", 8100) == announced_url("::", 8100)
+    assert announced_url("0.0.0.0", 8100) == f"http://{socket.gethostname()}:8100"
+    assert announced_url("127.0.0.1", 8100) == "http://127.0.0.1:8100"
+    assert announced_url("::1", 8100) == "http://[::1]:8100"

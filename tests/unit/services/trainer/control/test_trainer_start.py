@@ -1,4 +1,4 @@
-"""What keeps a trainer from starting, or from going on, is said in one line with the mend."""
+"""What keeps a trainer from starting, or from continuing, is said in one line, with what to do."""
 
 import asyncio
 import re
@@ -44,14 +44,14 @@ def test_redis_must_be_named(config: Config, tmp_path: Path) -> None:
     nowhere = config.model_copy(update={"redis": config.redis.model_copy(update={"url": None})})
     with pytest.raises(UserError, match=r"^redis\.url: the trainer service needs the address of R"):
         serve(nowhere, name="trainer", run_dir=tmp_path)
-    with pytest.raises(UserError, match=r"^redis\.url: the ranks of a further host need the addre"):
+    with pytest.raises(UserError, match=r"^redis\.url: a worker host of the trainer needs the a"):
         join(nowhere, tmp_path, 1)
 
 
 def test_a_host_that_the_configuration_does_not_have_is_named(
     config: Config, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=r"^trainer join --host 1: trainer\.hosts is 1, so the fur"):
+    with pytest.raises(UserError, match=r"^trainer join --host 1: trainer\.hosts is 1, so the wor"):
         join(config, tmp_path, 1)
 
 

@@ -1,21 +1,57 @@
-"""Bounds how many requests one client address may send: a token bucket for each."""
+"""Bounds on requests: how large a body may be, and how many one client may send in a second."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from fastapi import HTTPException
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _UNLIMITED = ("/healthz", "/readyz")
 _CLIENTS = 10_000
 
 
+class BodyLimit:
+    """ASGI middleware: status 413 for a body of more than `max_bytes`, before it is in memory.
+
+    Counts what arrives: the header with the length may be wrong or missing.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, setting: str) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._setting = setting
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, counting its body as the application reads it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = f"the request is larger than {self._setting} allows; send it in parts"
+        if int(Headers(scope=scope).get("content-length", "0")) > self._max_bytes:
+            await JSONResponse({"detail": refusal}, status_code=413)(scope, receive, send)
+            return
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._max_bytes:
+                raise HTTPException(413, refusal)
+            return message
+
+        await self._app(scope, counted, send)
+
+
 class RateLimit:
     """ASGI middleware: status 429 for a client that sends more than `per_s` requests a second.
 
-    A client may send a second's worth at once. Health routes are not counted. Clients are told
-    apart by address; the one not heard of for longest is forgotten first, so memory is bounded.
+    Each client address has a token bucket that holds one second's worth, so that many may come at
+    once. Health routes are not counted. The client heard from longest ago is forgotten first, so
+    memory is bounded.
     """
 
     def __init__(
