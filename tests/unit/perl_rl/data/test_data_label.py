@@ -1,4 +1,4 @@
-"""Labels: what the rules judge, what a verdict means, and the report of both."""
+"""Labels: those that rules give, what a verdict means, and the report of both."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ OPTIONS = "Which is largest?\nA. <image>\nB. <image>\nC. <image>"
         ("<image><image> Is the first image darker?", "yes", "text", None),
     ],
 )
-def test_rules_judge_what_leaves_no_doubt(
+def test_rules_label_what_leaves_no_doubt(
     question: str, answer: str, kind: str, label: Label | None
 ) -> None:
     assert label_by_rules(sample(question, answer, kind)) == label
@@ -106,7 +106,7 @@ def test_what_a_verdict_means(
 
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
-    """Two that rules judge, three for the endpoint, one image, and one labelled already."""
+    """Two that rules label, three for the endpoint, one image, and one labelled already."""
     save_digits(tmp_path, 1)
     rows = [
         ("rule-letter", OPTIONS, "B", "letter", None),

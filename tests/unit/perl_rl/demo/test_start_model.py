@@ -1,6 +1,5 @@
 """The start model that ships with the demo: small, built as it says, able but order-biased."""
 
-
 import pytest
 from transformers import AutoProcessor
 
