@@ -156,7 +156,10 @@ def test_an_endpoint_that_is_not_there_is_named(
         ([], "--benchmark is missing"),
         (["--benchmark", "blink"], "--data is missing"),
         (["--benchmark", "blink", "--data", "d", "--out", "o.json"], "either --model PATH or"),
-        (["--benchmark", "b", "--data", "d", "--out", "o.json", "--model", "m"], "none of mantis-"),
+        (
+            ["--benchmark", "b", "--data", "d", "--out", "o.json", "--model", "m"],
+            "name one of mantis-",
+        ),
         (["--benchmark", "blink", "--data", "d", "--out", "o", "--model", "m"], "end in .json"),
         (
             ["--benchmark", "blink", "--data", "d", "--out", "o.json", "--model", "m"],
@@ -168,7 +171,7 @@ def test_an_endpoint_that_is_not_there_is_named(
         ),
         (
             ["--benchmark", "blink", "--data", "d", "--out", "o.json", "--model", "m", "--floor"],
-            "give --orders K",
+            "--floor needs --orders K",
         ),
     ],
 )
@@ -219,7 +222,7 @@ def test_compare_refuses_what_is_no_pair(
     for other, said in (
         (b, "A is of blink, B of remi"),
         (tmp_path / "none.json", "cannot read the result"),
-        (tmp_path / "c.json", "is no result of perl-rl eval (field"),
+        (tmp_path / "c.json", "not a result of perl-rl eval (field"),
     ):
         capsys.readouterr()
         assert main(["eval", "compare", str(a), str(other)]) == 2

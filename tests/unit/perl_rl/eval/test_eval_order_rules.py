@@ -173,4 +173,4 @@ def test_labels_of_other_questions_are_refused(
         err = capsys.readouterr().err.splitlines()[-1]
         assert err.startswith(f"perl-rl: error: {given}: ") and said in err
     assert main([*command, str(labels)]) == 2
-    assert "--order-rules says what may be permuted; give --orders K" in capsys.readouterr().err
+    assert "--order-rules needs --orders K" in capsys.readouterr().err

@@ -134,7 +134,7 @@ def test_confidence_interval_holds_the_mean_and_narrows_with_more_items() -> Non
     assert width(200) == pytest.approx(width(50) / 2, rel=0.2)
 
 
-def test_a_report_on_nothing_is_refused() -> None:
+def test_measuring_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no items"):
         measure_robustness([], {})
 

@@ -95,7 +95,9 @@ def test_the_published_split_is_taken_from_a_folder(tmp_path: Path) -> None:
     blink = write_benchmark("blink", tmp_path / "blink", 28)
     assert {file.name for file in find_files(blink, "val")} == {"val-00000-of-00001.parquet"}
     assert len(find_files(blink, "val")) == 14
-    with pytest.raises(UserError, match="no files of split 'train', only test, val; see --split"):
+    with pytest.raises(
+        UserError, match="no files of split 'train', only test, val; name one by --split"
+    ):
         find_files(blink, "train")
     remi = write_benchmark("remi", tmp_path / "remi", 28)
     assert [file.name for file in find_files(remi, "test")] == ["test.parquet"]
