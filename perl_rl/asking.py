@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from shared.chat import image_part
 from shared.errors import UserError
-from shared.images import FORMATS
+from shared.images import FORMATS, png_bytes
 from shared.prompting import messages
 from shared.seeds import derive
 
@@ -57,8 +57,7 @@ def _part(image: str) -> Message:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             if picture.format in _SENT_AS_IS:
                 return image_part(data, Image.MIME[picture.format])
-            stream = io.BytesIO()
-            picture.convert("RGB").save(stream, "PNG")
+            return image_part(png_bytes(picture.convert("RGB")))
     except UnidentifiedImageError:
         known = ", ".join(FORMATS)
         raise UserError(
@@ -68,4 +67,3 @@ def _part(image: str) -> Message:
     except (OSError, ValueError, SyntaxError) as error:
         why = getattr(error, "strerror", None) or error
         raise UserError(f"image {image}: cannot be read ({why}); replace the file") from None
-    return image_part(stream.getvalue())

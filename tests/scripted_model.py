@@ -5,7 +5,6 @@ by its bytes: `tests/benchmark_files.py` remembers which digits each one shows.
 """
 
 import base64
-import hashlib
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from perl_rl.eval.models import Prompt
+from shared.images import digest
+from shared.permutation import ORDINALS
 from tests.benchmark_files import SHOWN
 from tests.scripted_endpoint import Body, ScriptedEndpoint
 
@@ -21,7 +22,6 @@ Answerer = Callable[[str, list[tuple[int, ...]], random.Random], str]
 
 _OPTION = re.compile(r"^([A-H])[.:] (.*)$", re.MULTILINE)
 _IN_PICTURE = re.compile(r"^Options: (.*)$", re.MULTILINE)
-_WORDS = ("first", "second", "third", "fourth")
 
 
 def options(question: str) -> dict[str, str]:
@@ -77,7 +77,7 @@ def _letter_of_slot(question: str, slot: int) -> str:
     listed = options(question)
     if all(text == "<image>" for text in listed.values()):
         return list(listed)[slot - (question.count("<image>") - len(listed))]
-    return next(letter for letter, text in listed.items() if _WORDS[slot] in text)
+    return next(letter for letter, text in listed.items() if ORDINALS[slot] in text)
 
 
 def by_position(question: str, pictures: list[tuple[int, ...]], rng: random.Random) -> str:
@@ -138,6 +138,6 @@ def _seen(parts: Sequence[dict[str, Any]]) -> tuple[str, list[tuple[int, ...]]]:
             text += part["text"]
         else:
             data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
-            pictures.append(SHOWN[hashlib.sha256(data).hexdigest()])
+            pictures.append(SHOWN[digest(data)])
             text += "<image>"
     return text, pictures

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from perl_rl.eval.rows import Row
 from shared.errors import UserError
-from shared.images import FORMATS, decode_image, digest
+from shared.images import FORMATS, decode_image, digest, png_bytes
 
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused; this is Pillow's own guard against decompression bombs."""
@@ -67,9 +67,7 @@ class Pictures:
         if isinstance(cell, dict) and cell.get("path"):
             return self._bytes(cell["path"], row, column)
         if isinstance(cell, Image.Image):
-            stream = io.BytesIO()
-            cell.save(stream, "PNG")
-            return stream.getvalue()
+            return png_bytes(cell)
         if isinstance(cell, str) and cell:
             return self._read(cell, row, column)
         raise row.bad(column, f"must be an image (bytes or a path), not {_kind(cell)}")
