@@ -1,7 +1,6 @@
 """A question with its images as a language model behind an endpoint is asked it."""
 
 import asyncio
-import io
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from shared.chat import image_part
-from shared.images import PILLOW_MAX_PIXELS, decode_image, image_bytes, image_format
+from shared.images import PILLOW_MAX_PIXELS, decode_image, image_bytes, image_format, png_bytes
 from shared.prompting import messages
 from shared.seeds import derive
 
@@ -55,6 +54,4 @@ def _part(image: str) -> Message:
     kind = image_format(data, image, PILLOW_MAX_PIXELS)
     if kind in _SENT_AS_IS:
         return image_part(data, Image.MIME[kind])
-    stream = io.BytesIO()
-    decode_image(data, image, PILLOW_MAX_PIXELS).save(stream, "PNG")
-    return image_part(stream.getvalue())
+    return image_part(png_bytes(decode_image(data, image, PILLOW_MAX_PIXELS)))

@@ -3,8 +3,6 @@
 Every question can be answered from its pictures; `SHOWN` remembers the digits in each.
 """
 
-import hashlib
-import io
 import json
 import random
 from collections.abc import Callable
@@ -17,11 +15,12 @@ import pyarrow.parquet
 from PIL import Image
 
 from perl_rl.demo.digits import digits, picture
+from shared.images import digest, png_bytes
+from shared.permutation import ORDINALS
 
 SHOWN: dict[str, tuple[int, ...]] = {}
 """SHA-256 of a picture's bytes to the digits in it, left to right."""
 
-ORDINALS = ("first", "second", "third", "fourth")
 BLINK_TASKS = (
     *("Art_Style", "Counting", "Forensic_Detection", "Functional_Correspondence", "IQ_Test"),
     *("Jigsaw", "Multi-view_Reasoning", "Object_Localization", "Relative_Depth"),
@@ -48,11 +47,8 @@ def _png(indices: list[int]) -> bytes:
     whole = Image.new("RGB", (sum(part.width for part in parts), parts[0].height))
     for place, part in enumerate(parts):
         whole.paste(part, (place * part.width, 0))
-    stream = io.BytesIO()
-    whole.save(stream, "PNG")
-    data = stream.getvalue()
-    values = tuple(digits().values[index] for index in indices)
-    SHOWN[hashlib.sha256(data).hexdigest()] = values
+    data = png_bytes(whole)
+    SHOWN[digest(data)] = tuple(digits().values[index] for index in indices)
     return data
 
 
@@ -79,7 +75,7 @@ def parquet(rows: list[Row], file: Path) -> None:
 
 def _save(folder: Path, data: bytes) -> str:
     """Keep a picture under the benchmark's folder; its name."""
-    name = f"{hashlib.sha256(data).hexdigest()[:12]}.png"
+    name = f"{digest(data)[:12]}.png"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data)
     return name

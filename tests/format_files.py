@@ -1,6 +1,5 @@
-"""Small data files in the shapes the data sets are published in, with pictures of real digits."""
+"""Small data files in the data sets' published shapes, with pictures of real digits."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from perl_rl.demo.digits import digits, picture
+from shared.images import png_bytes
 
 IMAGES = datasets.List(datasets.Image())
 
@@ -22,9 +22,7 @@ def digit(index: int) -> Image.Image:
 
 def digit_bytes(index: int) -> bytes:
     """The same as the bytes of a PNG file."""
-    stream = io.BytesIO()
-    digit(index).save(stream, "PNG")
-    return stream.getvalue()
+    return png_bytes(digit(index))
 
 
 def save_digits(folder: Path, count: int) -> list[str]:

@@ -1,6 +1,6 @@
-"""An OpenAI-compatible server with scripted answers, in a thread of the test's own.
+"""An OpenAI-compatible server with scripted answers, in its own thread.
 
-Real HTTP; a function of the request gives the answer: text, a status to fail with, or a response.
+Real HTTP. A function of the request gives the answer: text, a status to fail with, or a response.
 """
 
 import asyncio
@@ -28,11 +28,19 @@ class ScriptedEndpoint:
 
     Args:
         port: where it listens; 0 takes a free one.
+        hold_after: how many requests to answer; later ones wait until `release` is set. `held`
+            is set when one waits.
     """
 
-    def __init__(self, script: Script, delay_s: float = 0.0, port: int = 0) -> None:
+    def __init__(
+        self, script: Script, delay_s: float = 0.0, port: int = 0, hold_after: int | None = None
+    ) -> None:
         self.script = script
         self.requests: list[Body] = []
+        self.keys: set[str] = set()
+        """The ``Authorization`` headers."""
+        self.held, self.release = threading.Event(), threading.Event()
+        self._hold_after = hold_after
         self.in_work = self.most_in_work = 0
         self._delay_s = delay_s
         self._listener = bind("scripted endpoint", "127.0.0.1", port)
@@ -45,9 +53,13 @@ class ScriptedEndpoint:
         try:
             body = await request.json()
         except ClientDisconnect:
-            # The test has killed whoever was asking.
+            # The test has killed the process that asked.
             return JSONResponse(None)
         self.requests.append(body)
+        self.keys.add(request.headers.get("authorization", ""))
+        if self._hold_after is not None and len(self.requests) > self._hold_after:
+            self.held.set()
+            await asyncio.to_thread(self.release.wait, PATIENCE_S)
         self.in_work += 1
         self.most_in_work = max(self.most_in_work, self.in_work)
         await asyncio.sleep(self._delay_s)
@@ -68,6 +80,7 @@ class ScriptedEndpoint:
         try:
             yield self
         finally:
+            self.release.set()
             server.should_exit = True
             thread.join(PATIENCE_S)
             self._listener.close()

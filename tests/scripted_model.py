@@ -1,38 +1,27 @@
-"""Models that answer by a script, in place of an engine: at random, by content, or by position.
+"""Scripted models in place of an engine: they answer at random, by content, or by position.
 
-They see what a model sees, text and pictures, and never the gold answer. Pictures are recognised by
-their bytes: `tests/benchmark_files.py` remembers which digits each one shows.
+They see what a model sees, text and pictures, and never the gold answer. They recognise a picture
+by its bytes: `tests/benchmark_files.py` remembers which digits each one shows.
 """
 
-import asyncio
 import base64
-import hashlib
 import random
 import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
-
 from perl_rl.eval.models import Prompt
-from shared.service.serve import bind
+from shared.images import digest
+from shared.permutation import ORDINALS
 from tests.benchmark_files import SHOWN
-
-_HOLD_S = 60.0
+from tests.scripted_endpoint import Body, ScriptedEndpoint
 
 Answerer = Callable[[str, list[tuple[int, ...]], random.Random], str]
 """From the question, the digits in each picture and a generator to the final answer."""
 
 _OPTION = re.compile(r"^([A-H])[.:] (.*)$", re.MULTILINE)
 _IN_PICTURE = re.compile(r"^Options: (.*)$", re.MULTILINE)
-_WORDS = ("first", "second", "third", "fourth")
 
 
 def options(question: str) -> dict[str, str]:
@@ -88,7 +77,7 @@ def _letter_of_slot(question: str, slot: int) -> str:
     listed = options(question)
     if all(text == "<image>" for text in listed.values()):
         return list(listed)[slot - (question.count("<image>") - len(listed))]
-    return next(letter for letter, text in listed.items() if _WORDS[slot] in text)
+    return next(letter for letter, text in listed.items() if ORDINALS[slot] in text)
 
 
 def by_position(question: str, pictures: list[tuple[int, ...]], rng: random.Random) -> str:
@@ -118,48 +107,28 @@ class ScriptedModel:
         return f"<think>a script</think>\\boxed{{{answer}}}"
 
 
-class ScriptedEndpoint:
+def answering(
+    answerer: Answerer,
+    form: str = "\\boxed{{{}}}",
+    fail_first: int = 0,
+    hold_after: int | None = None,
+) -> ScriptedEndpoint:
     """An OpenAI-compatible server over an answerer.
 
     Args:
-        fail_first: so many requests are refused as if it were busy.
         form: of a response, with ``{}`` for the answer.
-        hold_after: so many are answered, others wait for `release`; `held` says that one does.
+        fail_first: how many requests get the status of a busy server.
+        hold_after: see `ScriptedEndpoint`.
     """
+    failures = iter(range(fail_first))
 
-    def __init__(
-        self,
-        answerer: Answerer,
-        fail_first: int = 0,
-        hold_after: int | None = None,
-        form: str = "\\boxed{{{}}}",
-    ) -> None:
-        self._answerer = answerer
-        self._form = form
-        self._failures_left = fail_first
-        self._hold_after = hold_after
-        self.held, self.release = threading.Event(), threading.Event()
-        self.requests: list[dict[str, Any]] = []
-        self.keys: set[str] = set()
-        self.url = ""
-
-    async def answer(self, request: Request) -> JSONResponse:
-        """POST /v1/chat/completions."""
-        if self._failures_left > 0:
-            self._failures_left -= 1
-            return JSONResponse({"error": {"message": "busy"}}, status_code=503)
-        body = await request.json()
-        self.requests.append(body)
-        if self._hold_after is not None and len(self.requests) > self._hold_after:
-            self.held.set()
-            await asyncio.to_thread(self.release.wait, _HOLD_S)
-        self.keys.add(request.headers["authorization"])
+    def script(body: Body) -> str | int:
+        if next(failures, None) is not None:
+            return 503
         question, pictures = _seen(body["messages"][0]["content"])
-        answer = self._answerer(question, pictures, random.Random(body.get("seed")))
-        message = {"role": "assistant", "content": self._form.format(answer)}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        whole = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"]}
-        return JSONResponse({**whole, "choices": [choice]})
+        return form.format(answerer(question, pictures, random.Random(body.get("seed"))))
+
+    return ScriptedEndpoint(script, hold_after=hold_after)
 
 
 def _seen(parts: Sequence[dict[str, Any]]) -> tuple[str, list[tuple[int, ...]]]:
@@ -169,24 +138,6 @@ def _seen(parts: Sequence[dict[str, Any]]) -> tuple[str, list[tuple[int, ...]]]:
             text += part["text"]
         else:
             data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
-            pictures.append(SHOWN[hashlib.sha256(data).hexdigest()])
+            pictures.append(SHOWN[digest(data)])
             text += "<image>"
     return text, pictures
-
-
-@contextmanager
-def serving(endpoint: ScriptedEndpoint) -> Iterator[ScriptedEndpoint]:
-    """Serve until the end of the block; ``url`` says where."""
-    listener = bind("scripted", "127.0.0.1", 0)
-    route = Route("/v1/chat/completions", endpoint.answer, methods=["POST"])
-    app = Starlette(routes=[route])
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
-    endpoint.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        yield endpoint
-    finally:
-        endpoint.release.set()
-        server.should_exit = True
-        thread.join(10)

@@ -1,5 +1,5 @@
-"""Preparing training data: stages that can be killed and go on, each with a report of its own.
+"""Preparing training data in stages: a killed stage continues, and each writes its own report.
 
-``filter`` → ``rephrase`` → ``difficulty`` → ``balance`` → ``label``, one file each; ``prepare``
-runs them one after another (the pipeline of PeRL, arXiv 2506.14907).
+``filter`` → ``rephrase`` → ``difficulty`` → ``balance`` → ``label``, one file each. ``prepare``
+runs them in turn (the pipeline of PeRL, arXiv 2506.14907).
 """

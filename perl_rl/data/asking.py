@@ -1,4 +1,4 @@
-"""Putting a question about a sample to a language model until its answer makes sense."""
+"""Asking a language model about a sample until its answer makes sense."""
 
 import json
 from collections.abc import Callable
@@ -17,14 +17,14 @@ _LATER_TEMPERATURE = 0.7
 
 
 class Nonsense(ValueError):
-    """An answer that cannot be used; the message is the reason, to be counted."""
+    """An answer that cannot be used. The message is the reason that the report counts."""
 
 
 def read_json(text: str, shape: type[Shape]) -> Shape:
-    """The one JSON object that an answer consists of; a code fence around it does not count.
+    """Parse an answer that is one JSON object, with or without a code fence around it.
 
     Raises:
-        Nonsense: when it is no JSON, or not of that shape.
+        Nonsense: when it is not JSON, or has other fields than `shape`.
     """
     text = text.strip()
     if text.startswith("```") and text.endswith("```"):
@@ -49,10 +49,13 @@ async def ask_until_sense(
     temperature: float,
     max_tokens: int,
 ) -> tuple[T | None, list[str]]:
-    """What `read` makes of the first answer that makes sense, and why earlier ones did not.
+    """Ask up to `tries` times, until `read` accepts an answer.
 
-    None when no try made sense. Tries differ by their seed; where `temperature` is 0, later ones
-    are sampled.
+    Each try has its own seed. After the first, the temperature is at least 0.7, so that a greedy
+    model does not repeat itself.
+
+    Returns what `read` made of the answer, or None when it accepted none, and the reasons why
+    it refused the others.
     """
     reasons: list[str] = []
     for number in range(tries):
@@ -72,7 +75,7 @@ async def ask_until_sense(
 async def about(sample: Sample, instruction: str) -> list[Message]:
     """Messages that show a sample's images, then its text with ``[image 1]`` for the image tags.
 
-    Marks in place of tags: some models' chat templates would take the tag for an image.
+    The tags themselves would not do: some chat templates replace them by images.
     """
     images = await image_parts(sample.images)
     text = f"Question:\n{marked(sample.question)}\n\nRight answer: {sample.answer}"
@@ -87,5 +90,5 @@ def marked(question: str) -> str:
 
 
 def mark(place: int) -> str:
-    """What stands for the image at `place`, counted from 0."""
+    """The mark for the image at `place`, counted from 0."""
     return f"[image {place + 1}]"

@@ -1,6 +1,6 @@
 """Stage ``balance``: draw samples so that their pass rates have the target's histogram.
 
-Without replacement: the scarcest bin bounds the size, unless one is given.
+Samples are drawn without replacement, so the scarcest bin bounds the size unless one is given.
 """
 
 import random
@@ -16,7 +16,7 @@ from shared.seeds import generator
 
 
 async def run(samples: Sequence[Sample], context: Context) -> Result:
-    """Draw by the configured target; the samples stay in their order."""
+    """Draw by the configured target; the samples keep their order."""
     settings = context.config.balance
     rates = [_rate(sample) for sample in samples]
     rng = generator(context.config.seed, "balance")
@@ -38,10 +38,10 @@ async def run(samples: Sequence[Sample], context: Context) -> Result:
 def choose(
     rates: Sequence[float], settings: BalanceSettings, rng: random.Random
 ) -> tuple[list[int], list[str]]:
-    """Indices of the rates to keep, ascending, and the reason of each that is dropped.
+    """Indices of the rates to keep, ascending, and for each other rate why it is dropped.
 
     Raises:
-        UserError: when a bin has too few and the settings allow no shortfall.
+        UserError: when a bin has too few samples and the settings allow no shortfall.
     """
     if settings.target == "drop-0-and-1":
         return _between(rates, settings.size, rng)
@@ -67,12 +67,12 @@ def choose(
 def quotas(
     counts: Sequence[int], target: Mapping[float, float], settings: BalanceSettings
 ) -> list[int]:
-    """How many to draw of each bin: shares of the size, rounded by the largest remainder.
+    """How many to draw from each bin: its share of the size, rounded by the largest remainder.
 
     Raises:
-        UserError: when a bin has too few and the settings allow no shortfall.
+        UserError: when a bin has too few samples and the settings allow no shortfall.
     """
-    # Exact: at the scarcest bin a rounding error would ask for one more than there is.
+    # Fractions: with floats, a rounding error could ask the scarcest bin for one too many.
     weights = [Fraction(str(weight)) for weight in target.values()]
     shares = [weight / sum(weights) for weight in weights]
     edges = list(target)
@@ -85,10 +85,10 @@ def quotas(
     size = bounds[scarcest] if settings.size is None else settings.size
     if size == 0 or (size > bounds[scarcest] and not settings.shortfall):
         raise UserError(
-            f"balance: of {sum(counts)} samples {counts[scarcest]} have an accuracy in the bin "
-            f"{bin_name(scarcest, edges)}, which is to be {float(shares[scarcest]):.1%} of the "
-            f"result: that allows {bounds[scarcest]} samples; "
-            "lower balance.size, set it with balance.shortfall, or give a coarser target"
+            f"balance: {counts[scarcest]} of {sum(counts)} samples have a pass rate in the bin "
+            f"{bin_name(scarcest, edges)}, which balance.target makes "
+            f"{float(shares[scarcest]):.1%} of the result; that allows {bounds[scarcest]} samples; "
+            "lower balance.size, set it with balance.shortfall, or give a target of wider bins"
         )
     return [min(count, quota) for count, quota in zip(counts, _rounded(size, shares), strict=True)]
 
@@ -107,7 +107,7 @@ def _rounded(size: int, shares: Sequence[Fraction]) -> list[int]:
 def _between(
     rates: Sequence[float], size: int | None, rng: random.Random
 ) -> tuple[list[int], list[str]]:
-    """Those neither always nor never answered rightly; `size` of them where there are more."""
+    """Keep rates that are neither 0 nor 1, and `size` of them at most."""
     mixed = [index for index, rate in enumerate(rates) if 0 < rate < 1]
     chosen = mixed if size is None else rng.sample(mixed, min(size, len(mixed)))
     reasons = [
@@ -121,6 +121,6 @@ def _between(
 def _rate(sample: Sample) -> float:
     if sample.pass_rate is None:
         raise UserError(
-            f"balance: sample '{sample.id}' has no pass_rate; run the stage difficulty before"
+            f"balance: sample '{sample.id}' has no pass_rate; run the stage difficulty first"
         )
     return sample.pass_rate

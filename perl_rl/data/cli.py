@@ -1,4 +1,4 @@
-"""The commands ``perl-rl data ...``; what a command needs is imported when it runs."""
+"""The commands ``perl-rl data ...``. Each imports what it needs when it runs."""
 
 import argparse
 from pathlib import Path
@@ -8,10 +8,10 @@ from perl_rl.data.convert import add_convert
 
 _STAGES = {
     "filter": "drop samples by rules: kind, images, length, source, duplicates",
-    "rephrase": "turn open questions into letter questions, by a language model",
-    "difficulty": "measure pass rates: K rollouts of each question",
-    "balance": "draw samples to a target histogram of pass rates",
-    "label": "say what moving the images does to the answer",
+    "rephrase": "let a language model turn open questions into letter questions",
+    "difficulty": "measure pass rates by K rollouts of each question",
+    "balance": "draw samples so that their pass rates have a target histogram",
+    "label": "note what moving the images does to the answer",
 }
 
 
@@ -27,7 +27,7 @@ def add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
 
 
 def _add_prepare(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    text = "run all stages of a configuration file; goes on where it stopped"
+    text = "run all stages of a configuration file; continues where it stopped"
     parser = actions.add_parser("prepare", help=text, description=text)
     parser.add_argument("config", type=Path, metavar="FILE.yaml")
     _add_common(parser)
@@ -37,10 +37,14 @@ def _add_prepare(actions: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _add_stage(
     actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
 ) -> None:
-    parser = actions.add_parser(name, help=text, description=f"{text}; goes on where it stopped")
+    parser = actions.add_parser(name, help=text, description=f"{text}; continues where it stopped")
     parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="samples")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder of samples.jsonl and report"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for samples.jsonl and report.json",
     )
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings, as for prepare")
     _add_common(parser)

@@ -20,25 +20,25 @@ class FilterSettings(Section):
     """Rules that a sample has to meet."""
 
     kinds: tuple[AnswerKind, ...] | None = None
-    """Kinds of answer to keep; all when absent."""
+    """Kinds of answer to keep. Default: all."""
     min_images: int = Field(default=1, ge=0)
-    """0 lets questions without an image through."""
+    """0 keeps questions without an image."""
     max_images: Count = 32
-    """What the sampler takes in one prompt (``rollout.engine.max_images``)."""
+    """The most images that the sampler takes in one prompt (``rollout.engine.max_images``)."""
     min_question_chars: int = Field(default=1, ge=0)
     """Length of the question without its image tags."""
     max_question_chars: Count = 16_000
     """Length of the question without its image tags."""
     sources: tuple[str, ...] | None = None
-    """Sources to keep; all when absent."""
+    """Sources to keep. Default: all."""
     exclude_sources: tuple[str, ...] = ()
     """Sources to drop."""
     max_image_pixels: Count = 64_000_000
-    """As ``data.max_image_pixels`` of a run."""
+    """Give the run's ``data.max_image_pixels``."""
     max_aspect_ratio: Positive = 200.0
-    """Longer side of an image over its shorter one; processors refuse more."""
+    """An image's longer side divided by its shorter one; image processors refuse more."""
     duplicates: bool = False
-    """Keep samples that ask the same text about the same images as an earlier one."""
+    """Keep samples with the text and the images of an earlier one."""
 
 
 class RephraseSettings(Section):
@@ -47,30 +47,30 @@ class RephraseSettings(Section):
     endpoint: EndpointConfig | None = None
     """Instead of the common `endpoint`."""
     kinds: tuple[AnswerKind, ...] = ("text", "exact")
-    """Kinds of answer that are open; the others pass as they are."""
+    """Kinds of answer that count as open; other samples pass unchanged."""
     tries: Count = 3
-    """How often one question is put, until the answer makes sense."""
+    """How often to ask one question before giving up on an answer that makes sense."""
     temperature: float = Field(default=0.7, ge=0)
-    """Tries differ by seed: at 0 they would all be the same."""
+    """Tries differ only by seed, so at 0 they would all be the same."""
     max_tokens: Count = 1024
-    """The longest answer."""
+    """Of the longest answer."""
     failed: Literal["drop", "keep"] = "drop"
-    """What becomes of a question whose answers never made sense."""
+    """What to do with a question when no try gave an answer that makes sense."""
 
 
 class DifficultySettings(Section):
     """Rollouts of the model that is to be trained."""
 
     endpoint: EndpointConfig | None = None
-    """A rollout node's ``/v1``, or any server of the model; else the common `endpoint`."""
+    """A rollout node's ``/v1``, or any server of the model, instead of the common `endpoint`."""
     rollouts: Count = 10
     """Responses to each question."""
     temperature: float = Field(default=1.0, ge=0)
-    """As ``sampling.temperature`` of a run."""
+    """Give the run's ``sampling.temperature``."""
     max_tokens: Count = 2048
-    """The longest response."""
+    """Of the longest response."""
     instruction: str = DEFAULT_INSTRUCTION
-    """Text after every question, as ``data.instruction`` of a run."""
+    """Text after every question; give the run's ``data.instruction``."""
 
 
 class BalanceSettings(Section):
@@ -79,9 +79,9 @@ class BalanceSettings(Section):
     target: Literal["paper", "drop-0-and-1"] | dict[float, Weight] = "paper"
     """A preset, or upper edges of bins with their weights, ``{0: 12, 0.5: 60, 1: 28}``."""
     size: Count | None = None
-    """How many samples to keep; as many as the scarcest bin allows when absent."""
+    """How many samples to keep. Default: as many as the scarcest bin allows."""
     shortfall: bool = False
-    """With `size`: take what there is where a bin has too few, instead of refusing."""
+    """With `size`: where a bin has too few samples, take all of them instead of stopping."""
 
     @field_validator("target")
     @classmethod
@@ -90,9 +90,9 @@ class BalanceSettings(Section):
             return target
         edges = list(target)
         if not edges or edges != sorted(edges) or edges[0] < 0 or edges[-1] != 1:
-            raise ValueError("the upper edges of bins must rise, from 0 at least to 1 at last")
+            raise ValueError("the upper edges of bins must rise, start at 0 or above and end at 1")
         if not any(target.values()):
-            raise ValueError("all weights are 0")
+            raise ValueError("all weights are 0; give one bin at least a positive weight")
         return target
 
 
@@ -102,19 +102,19 @@ class LabelSettings(Section):
     endpoint: EndpointConfig | None = None
     """Instead of the common `endpoint`."""
     rules_only: bool = False
-    """Ask no endpoint: what the rules cannot judge stays unlabelled."""
+    """Ask no endpoint: samples that no rule can label stay unlabelled."""
     relabel: bool = False
-    """Judge samples again that have an order rule."""
+    """Label samples again that have an order rule already."""
     cross_check: int = Field(default=100, ge=0)
-    """How many samples that the rules judged are put to the endpoint as well."""
+    """How many samples with a label by rules to put to the endpoint as well, as a comparison."""
     tries: Count = 3
-    """How often one question is put, until the answer makes sense."""
+    """How often to ask one question before giving up on an answer that makes sense."""
     temperature: float = Field(default=0.0, ge=0)
-    """Of the first try; later ones use 0.7 at least, so that they differ."""
+    """Of the first try; later tries use 0.7 at least, so that they differ."""
     max_tokens: Count = 256
-    """The longest answer."""
+    """Of the longest answer."""
     failed: Literal["keep", "drop"] = "keep"
-    """What becomes of a sample that nobody could judge; kept, it is never permuted."""
+    """What to do with a sample that got no label. If kept, it is never permuted."""
 
 
 class PrepareConfig(Section):
@@ -123,18 +123,18 @@ class PrepareConfig(Section):
     input: Path
     """JSON-lines file of samples."""
     work: Path
-    """Folder of the results and of everything that lets a killed run go on."""
+    """Folder for the results, and for what a killed run needs to continue."""
     seed: int = Field(default=0, ge=0)
     """Every random choice derives from it."""
     stages: tuple[StageName, ...] = STAGES
-    """Which to run, in this order."""
+    """The stages to run, in this order."""
     endpoint: EndpointConfig | None = None
     """The language model that rephrases and labels."""
     refused: Literal["stop", "drop"] = "stop"
-    """When an endpoint refuses one request by its contents (400, 413, 422): end the stage, or drop
-    the sample with that reason."""
+    """When an endpoint refuses a request for its contents (400, 413, 422): stop the stage, or drop
+    the sample."""
     images: Literal["reference", "copy"] = "reference"
-    """Name the images where they are, relative to the result, or copy them beside it."""
+    """Whether the result names the images where they are, or gets a copy of them beside it."""
     workers: Count = 2
     """Threads that decode images, and processes that grade mathematics."""
     filter: FilterSettings = FilterSettings()
@@ -147,7 +147,7 @@ class PrepareConfig(Section):
     @classmethod
     def _once(cls, stages: tuple[StageName, ...]) -> tuple[StageName, ...]:
         if not stages or len(set(stages)) < len(stages):
-            raise ValueError("name at least one stage, and each once")
+            raise ValueError("name at least one stage, and none twice")
         return stages
 
     def endpoint_of(

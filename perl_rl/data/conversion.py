@@ -20,14 +20,15 @@ def convert(
     images: Path | None = None,
     max_pixels: int = 64_000_000,
 ) -> RowCounts:
-    """Write the samples of `sources` to `out`; it appears when all of them are written.
+    """Write the samples of `sources` to `out`, which appears when all of them are written.
 
     Args:
-        images: keeps the pictures that lie inside the data files; default: ``images`` beside `out`.
+        images: folder for pictures that are stored inside the data files. Default: ``images``
+            beside `out`.
 
     Raises:
-        UserError: naming file, row and column of a row that does not fit and may not be skipped;
-            or when two samples have the same id, or there is none.
+        UserError: naming file, row and column of a row that does not fit and must not be skipped;
+            or when two files have a sample of the same id, or there is no sample.
     """
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -51,14 +52,14 @@ def _different(
             other = seen.setdefault(one.sample.id, source.path)
             if other != source.path:
                 raise UserError(
-                    f"{one.place()}: {other} has a sample with this id; convert it to a file of "
-                    "its own, with another --name"
+                    f"{one.place()}: {other} has a sample with this id too; convert the two files "
+                    "one by one, each with its own --name"
                 )
             yield one
 
 
 def _line(one: Located, folder: Path) -> str:
-    """The sample with image paths relative to the output's folder, for those that lie in it."""
+    """The sample as JSON; images inside the output's folder are named relative to it."""
     fields = one.sample.model_dump(mode="json", exclude_defaults=True)
     files = [Path(image) for image in one.sample.images]
     fields["images"] = [
@@ -68,7 +69,7 @@ def _line(one: Located, folder: Path) -> str:
 
 
 def _said(located: Iterator[Located], counts: RowCounts) -> Iterator[Located]:
-    """Passes the samples on, and says now and then on standard error how many there were."""
+    """Pass the samples on and print on standard error, now and then, how many there were."""
     terminal = sys.stderr.isatty()
     last = time.monotonic()
     for one in located:

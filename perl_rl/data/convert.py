@@ -1,4 +1,4 @@
-"""``perl-rl data convert``: any format on disk becomes our JSON lines and a folder of images."""
+"""``perl-rl data convert``: data files of any format become JSON lines and a folder of images."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from perl_rl.cli.options import add_debug
 
 def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``convert`` to the actions of ``perl-rl data``."""
-    text = "write data of any format as JSON lines of samples and a folder of images"
+    text = "turn data files of any format into JSON lines of samples and a folder of images"
     parser = actions.add_parser("convert", help=text, description=text)
     parser.set_defaults(command=_convert)
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files or folders")
@@ -17,15 +17,24 @@ def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="default: images/ beside the output"
     )
-    parser.add_argument("--image-dir", type=Path, help="where relative image paths start")
-    parser.add_argument("--split", help="only a folder's shards of this split")
-    parser.add_argument("--subset", action="append", default=[], help="of Mantis, by source")
-    parser.add_argument("--name", help="put before the ids of the samples")
+    parser.add_argument(
+        "--image-dir", type=Path, help="folder that relative image paths start from"
+    )
+    parser.add_argument("--split", help="take only this split's shards of a folder")
+    parser.add_argument(
+        "--subset",
+        action="append",
+        default=[],
+        help="Mantis: a source to take; may be given several times",
+    )
+    parser.add_argument("--name", help="prefix of the samples' ids")
     parser.add_argument("--prompt-key", help="EasyR1: column of the question")
     parser.add_argument("--images-key", default="images", help="EasyR1: column of the images")
     parser.add_argument("--answer-key", default="answer", help="EasyR1: column of the answer")
     parser.add_argument(
-        "--skip-bad-rows", action="store_true", help="leave out and count rows that do not fit"
+        "--skip-bad-rows",
+        action="store_true",
+        help="leave out rows that do not fit, and count them",
     )
     parser.add_argument(
         "--max-image-pixels", type=int, default=64_000_000, help="refuse larger pictures"

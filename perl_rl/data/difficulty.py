@@ -1,7 +1,7 @@
-"""Stage ``difficulty``: K rollouts of each question, graded as in training; the pass rate.
+"""Stage ``difficulty``: the pass rate of each question, from K rollouts graded as in training.
 
-Rollouts come through the rollout service's OpenAI route (or any server of the model), one request
-each with a seed of its own; the service's prefix cache spares it the prompt from the second on.
+Each rollout is one request, with its own seed, to a rollout node's OpenAI route or any other server
+of the model. From the second rollout on, the node finds the prompt in its prefix cache.
 """
 
 from collections import Counter
@@ -37,15 +37,15 @@ SCHEMA = pa.schema(
         ("version", pa.string()),
     ]
 )
-"""One row a question: share of right answers among its rollouts; ``version`` is the rollout node's
-policy version, null where the endpoint names none."""
+"""One row for each question. ``accuracy``: the share of right answers among its rollouts.
+``version``: the rollout node's policy version, null where the endpoint reports none."""
 
 
 async def run(samples: Sequence[Sample], context: Context) -> Result:
-    """Sample and grade; the pass rates go into the samples and a parquet file."""
+    """Sample and grade. The pass rates go into the samples and into a parquet file."""
     settings, config = context.config.difficulty, context.config.endpoint_of("difficulty")
     version = await policy_version(config) if config else None
-    # Another policy behind the same name answers differently: its answers are kept apart.
+    # Two policy versions under the same name answer differently, so each has its own cache.
     cache = context.cache / (f"rollouts-{version}" if version else "rollouts")
     grading = RewardConfig(workers=context.config.workers)
     async with context.endpoint(config, cache) as endpoint, GraderPool(grading) as expressions:
@@ -60,10 +60,10 @@ async def run(samples: Sequence[Sample], context: Context) -> Result:
 
 
 async def policy_version(config: EndpointConfig) -> str | None:
-    """The version that a rollout node says it samples with; None from any other server.
+    """The policy version that a rollout node samples with; None from any other server.
 
     Raises:
-        EndpointFailed: when nothing answers there.
+        EndpointFailed: when no server answers there.
     """
     url = config.url.rstrip("/").removesuffix("/v1") + "/readyz"
     try:
@@ -72,7 +72,9 @@ async def policy_version(config: EndpointConfig) -> str | None:
         return str(answer.json()["version"]) if answer.status_code == 200 else None
     except httpx.HTTPError as error:
         why = str(error) or type(error).__name__
-        raise EndpointFailed(f"endpoint {config.url}: cannot be reached ({why})") from None
+        raise EndpointFailed(
+            f"endpoint {config.url}: cannot be reached ({why}); check that its server runs"
+        ) from None
     except (ValueError, LookupError, TypeError):
         return None
 

@@ -1,4 +1,4 @@
-"""Samples in and out of the folders of the preparation, and digests of what is in them."""
+"""Reads and writes the samples of the preparation's folders, and digests a stage's work."""
 
 import hashlib
 import json
@@ -16,17 +16,17 @@ SAMPLES_FILE = "samples.jsonl"
 
 
 def load(path: Path) -> list[Sample]:
-    """The samples of the input, their images as paths that exist."""
+    """The samples in a file; their images are paths of files that exist."""
     return load_samples(path.resolve())
 
 
 def load_output(file: Path) -> list[Sample]:
-    """The samples that a stage has kept: none is an answer, too."""
+    """The samples that a stage has kept, possibly none."""
     return load(file) if file.stat().st_size else []
 
 
 def save(samples: Iterable[Sample], file: Path) -> None:
-    """Write samples with their images named relative to the file; it appears when complete."""
+    """Write samples, their images named relative to the file, which appears when complete."""
 
     def relative(image: str) -> str:
         return os.path.relpath(image, file.parent.resolve())
@@ -54,7 +54,7 @@ def save_with_images(samples: Iterable[Sample], file: Path) -> None:
 
 
 def work_digest(samples: Sequence[Sample], settings: dict[str, Any], folder: Path) -> str:
-    """Names the work of a stage: the samples, the sizes of their images, and the settings."""
+    """A digest of a stage's work: the samples, the sizes of their images, and the settings."""
     whole = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for sample in samples:
         images = [

@@ -1,7 +1,6 @@
 """Stage ``filter``: rules on the kind of question, its images, length and source; duplicates.
 
-Images are decoded here, in threads and a few at a time, so that later stages meet none that is
-broken.
+Images are decoded here, a few at a time in threads, so that later stages meet no broken ones.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from shared.sample import IMAGE_TAG, Sample
 
 
 async def run(samples: Sequence[Sample], context: Context) -> Result:
-    """Drop what breaks a rule; of samples that ask the same, the first stays."""
+    """Drop samples that break a rule, and all but the first of those that ask the same."""
     settings = context.config.filter
 
     async def work(sample: Sample) -> Entry:
@@ -33,7 +32,7 @@ async def run(samples: Sequence[Sample], context: Context) -> Result:
 
 
 def broken_rule(sample: Sample, settings: FilterSettings) -> str | None:
-    """The first rule that `sample` breaks without a look at its images."""
+    """The first rule that `sample` breaks, apart from those on its images; None without one."""
     length = len(sample.question.replace(IMAGE_TAG, "").strip())
     rules = {
         "kind_not_wanted": settings.kinds is not None and sample.kind not in settings.kinds,
@@ -56,7 +55,7 @@ def broken_rule(sample: Sample, settings: FilterSettings) -> str | None:
 
 
 def _look(sample: Sample, settings: FilterSettings) -> Entry:
-    """Decode the images; the entry holds the digest of question and images."""
+    """Decode the images. The entry holds the digest of question and images, or why it goes."""
     images = []
     for image in sample.images:
         try:
@@ -69,7 +68,7 @@ def _look(sample: Sample, settings: FilterSettings) -> Entry:
         if max(picture.size) > settings.max_aspect_ratio * min(picture.size):
             return {"dropped": "image_too_long_and_thin"}
         images.append(digest(data))
-    # Letters and spaces as they are: two questions that differ in them may ask different things.
+    # Case and spaces count: questions that differ in them may ask different things.
     asked = json.dumps([sample.question, images])
     return {"asks": hashlib.sha256(asked.encode()).hexdigest()}
 

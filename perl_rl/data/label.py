@@ -1,7 +1,7 @@
-"""Stage ``label``: the semantic variation S, as the order rule that a sample is permuted by.
+"""Stage ``label``: the semantic variation S, as the order rule by which a sample is permuted.
 
-Rules judge what kind and text leave no doubt of, a language model the rest; some samples are
-judged by both, to see how far the two agree.
+Rules label samples whose kind and text leave no doubt, and a language model labels the rest. Some
+samples get both labels, to measure how often the two agree.
 """
 
 from collections import Counter, defaultdict
@@ -32,7 +32,7 @@ Agreement = dict[str, int | float | None]
 
 
 class Verdict(BaseModel):
-    """What the model is to answer."""
+    """The answer that the model must give."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -41,13 +41,13 @@ class Verdict(BaseModel):
 
 
 async def run(samples: Sequence[Sample], context: Context) -> Result:
-    """Label the samples with several images; the others pass."""
+    """Label the samples that have several images; the others pass unchanged."""
     settings, seed = context.config.label, context.config.seed
-    open_ = [s for s in samples if len(s.images) > 1 and (settings.relabel or s.order is None)]
+    wanted = [s for s in samples if len(s.images) > 1 and (settings.relabel or s.order is None)]
     by_rule = {
-        sample.id: label for sample in open_ if (label := label_by_rules(sample)) is not None
+        sample.id: label for sample in wanted if (label := label_by_rules(sample)) is not None
     }
-    asked = [] if settings.rules_only else _to_ask(open_, by_rule, settings, seed)
+    asked = [] if settings.rules_only else _to_ask(wanted, by_rule, settings, seed)
     entries: dict[str, Entry] = {}
     if asked:
         config = context.config.endpoint_of("label")
@@ -59,10 +59,10 @@ async def run(samples: Sequence[Sample], context: Context) -> Result:
             entries = await context.each(asked, work, config.concurrency if config else 1)
     result = Result()
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    judged = {sample.id for sample in open_}
+    to_label = {sample.id for sample in wanted}
     for sample in samples:
         entry = entries.get(sample.id)
-        if sample.id in judged:
+        if sample.id in to_label:
             label, why = decide(sample, by_rule.get(sample.id), entry)
             if label is None and (settings.failed == "drop" or why == _refused(entry)):
                 result.dropped[why] += 1
@@ -76,13 +76,13 @@ async def run(samples: Sequence[Sample], context: Context) -> Result:
 
 
 def _to_ask(
-    open_: Sequence[Sample], by_rule: Mapping[str, Label], settings: LabelSettings, seed: int
+    wanted: Sequence[Sample], by_rule: Mapping[str, Label], settings: LabelSettings, seed: int
 ) -> list[Sample]:
-    """What no rule judged, and a few others for the comparison; in the samples' order."""
-    judged = sorted(by_rule)
-    count = min(settings.cross_check, len(judged))
-    compared = set(generator(seed, "cross check").sample(judged, count))
-    return [sample for sample in open_ if sample.id not in by_rule or sample.id in compared]
+    """Samples that no rule labels, and a few others for the comparison; in the samples' order."""
+    labelled = sorted(by_rule)
+    count = min(settings.cross_check, len(labelled))
+    compared = set(generator(seed, "cross check").sample(labelled, count))
+    return [sample for sample in wanted if sample.id not in by_rule or sample.id in compared]
 
 
 async def _ask(endpoint: ChatEndpoint, sample: Sample, settings: LabelSettings, seed: int) -> Entry:
@@ -99,20 +99,20 @@ async def _ask(endpoint: ChatEndpoint, sample: Sample, settings: LabelSettings, 
 
 
 def checked(text: str) -> Verdict:
-    """A verdict that can be true.
+    """Parse a verdict and refuse one that contradicts itself.
 
     Raises:
         Nonsense: with the reason.
     """
     verdict = read_json(text, Verdict)
     if verdict.is_multichoice_images and not verdict.should_change:
-        # The right image gets another letter when it moves.
+        # When the right image moves, its letter changes.
         raise Nonsense("contradicts_itself")
     return verdict
 
 
 def label_from(verdict: Verdict, sample: Sample) -> Label | str:
-    """The label that a verdict means, or the reason why it gives none."""
+    """The label that follows from a verdict, or the reason why none does."""
     if not verdict.should_change:
         return Label("invariant", sample.fixed)
     if not verdict.is_multichoice_images:
@@ -125,7 +125,7 @@ def label_from(verdict: Verdict, sample: Sample) -> Label | str:
 
 
 def decide(sample: Sample, by_rule: Label | None, entry: Entry | None) -> tuple[Label | None, str]:
-    """The label and who gave it, or None and the reason; a rule comes before the endpoint."""
+    """The label and who gave it, or None and the reason. A rule overrides the endpoint."""
     if by_rule is not None:
         return by_rule, "rule"
     if entry is None:
@@ -139,7 +139,7 @@ def decide(sample: Sample, by_rule: Label | None, entry: Entry | None) -> tuple[
 
 
 def agreement(by_rule: Mapping[str, Label], entries: Mapping[str, Entry]) -> Agreement:
-    """How often rules and endpoint say the same of ``S`` and of the options, where both judged."""
+    """How often rules and endpoint agree on ``S`` and on the options, where both gave a label."""
     both = [
         (by_rule[name], Verdict.model_validate(entry["verdict"]))
         for name, entry in entries.items()
@@ -149,12 +149,12 @@ def agreement(by_rule: Mapping[str, Label], entries: Mapping[str, Entry]) -> Agr
     same_options = [
         verdict.is_multichoice_images == (label.order == "letter") for label, verdict in both
     ]
-    share = {
-        # All that the rules can judge changes with the order.
+    shares = {
+        # Every label by rules says that the answer changes with the order.
         "on should_change": sum(same_change) / len(both) if both else None,
         "on is_multichoice_images": sum(same_options) / len(both) if both else None,
     }
-    return {"judged by both": len(both), **share}
+    return {"judged by both": len(both), **shares}
 
 
 def _refused(entry: Entry | None) -> str:

@@ -1,4 +1,4 @@
-"""What can be said without a language model about what moving the images does to the answer."""
+"""Labels by rules, without a language model: what moving the images does to the answer."""
 
 import re
 import string
@@ -9,7 +9,7 @@ from shared.sample import IMAGE_TAG, OrderRule, Sample
 
 _LETTER = r"(?<!\w)\(?([A-Z])[).:]?\)?\s*"
 _OPTION = re.compile(_LETTER + re.escape(IMAGE_TAG))
-# An option in words: where there are some, letters before images may be names and not options.
+# An option in words. Beside one, a letter before an image may be a name and not an option.
 _TEXT_OPTION = re.compile(
     rf"^\s*(?:\([A-Z]\)|[A-Z][).:])\s*(?!\s*{re.escape(IMAGE_TAG)})\S", re.MULTILINE
 )
@@ -23,7 +23,7 @@ class Label(NamedTuple):
 
 
 def label_by_rules(sample: Sample) -> Label | None:
-    """The label of a sample whose kind and text leave no doubt; None for all others."""
+    """The label of a sample whose kind and text leave no doubt; None for other samples."""
     if sample.kind == "position":
         return Label("position", sample.fixed)
     if sample.kind == "order":
@@ -35,9 +35,9 @@ def label_by_rules(sample: Sample) -> Label | None:
 
 
 def option_images(sample: Sample) -> tuple[int, ...] | None:
-    """Indices of the images that are lettered options ("A. <image>"); None where none are.
+    """Indices of the images that are lettered options ("A. <image>"); None without any.
 
-    Two at least, lettered from A on in their order, and no options in words beside them.
+    There must be two at least, lettered from A on in their order, and no options in words.
     """
     if _TEXT_OPTION.search(sample.question):
         return None
@@ -53,7 +53,7 @@ def option_images(sample: Sample) -> tuple[int, ...] | None:
 
 
 def _letter(sample: Sample, options: tuple[int, ...]) -> Label | None:
-    """Letters name the images that are not fixed; the answer has to be one of them."""
+    """A label whose letters name the options; the other images are fixed."""
     answer = canonical(sample.answer, "letter")
     if answer is None or answer not in string.ascii_uppercase[: len(options)]:
         return None

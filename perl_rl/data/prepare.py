@@ -1,10 +1,10 @@
-"""Runs the stages: one of them in a folder of its own, or all of a configuration, one by one.
+"""Runs one stage in its own folder, or all stages of a configuration in turn.
 
 The folder of ``prepare``::
 
     filter/ rephrase/ difficulty/ balance/ label/   each with samples.jsonl, report.json,
                                                     journal.jsonl and, when finished, stamp.json
-    cache/                                          answers of the endpoints
+    cache/                                          the endpoints' answers
     train.jsonl  images/  report.json               the result
 """
 
@@ -41,7 +41,7 @@ def prepare(file: Path, overrides: Sequence[str]) -> int:
     """Run all stages of a configuration file; returns the exit status.
 
     Raises:
-        UserError: when a stage cannot go on; the same command goes on where it stopped.
+        UserError: when a stage cannot continue; the same command continues where it stopped.
     """
     config = _checked(read_settings(file, list(overrides)), file)
     folder = file.parent.resolve()
@@ -56,7 +56,10 @@ def prepare(file: Path, overrides: Sequence[str]) -> int:
             reports.append(report)
             print_report(report, console)
             if not samples:
-                raise UserError(f"{name}: no sample is left; see {config.work / name}/report.json")
+                raise UserError(
+                    f"{name}: no sample is left; {config.work / name}/report.json says why, then "
+                    f"change the settings of {name}"
+                )
         write = save_with_images if config.images == "copy" else save
         write(samples, config.work / RESULT_FILE)
         rows = [report.model_dump() for report in reports]
@@ -71,14 +74,14 @@ def run_one(
     """Run one stage on `file`, in the folder `out`; returns the exit status.
 
     Raises:
-        UserError: when the stage cannot go on; the same command goes on where it stopped.
+        UserError: when the stage cannot continue; the same command continues where it stopped.
     """
     raw: dict[str, Any] = {}
     if config_file is not None:
         raw = read_settings(config_file)
     for override in overrides:
         apply_override(raw, override)
-    # What the command line names, so that the file may be that of `prepare`.
+    # The command line decides these two, so that the file may be one for `prepare`.
     raw |= {"input": str(file.resolve()), "work": str(out.resolve())}
     config = _checked(raw, config_file or Path("--set"))
     console = Console()

@@ -1,7 +1,7 @@
-"""Stage ``rephrase``: open questions become questions with lettered options, by a language model.
+"""Stage ``rephrase``: a language model turns open questions into questions with lettered options.
 
-The model writes the question anew and the options; everything else is checked or decided here:
-the gold answer is one of the options, and its place is drawn from the seed.
+The model writes the question and the options. Here they are checked: the gold answer must be one of
+the options. The seed decides its place among them.
 """
 
 import re
@@ -34,7 +34,7 @@ _MARK = re.compile(r"\[image \d+\]")
 
 
 class Rephrased(BaseModel):
-    """What the model is to answer."""
+    """The answer that the model must give."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -43,7 +43,7 @@ class Rephrased(BaseModel):
 
 
 async def run(samples: Sequence[Sample], context: Context) -> Result:
-    """Put the open questions to the endpoint; the others pass."""
+    """Put the open questions to the endpoint; the others pass unchanged."""
     settings = context.config.rephrase
     is_open = [sample for sample in samples if sample.kind in settings.kinds]
     entries: dict[str, Entry] = {}
@@ -75,7 +75,7 @@ async def _ask(
 
 
 def checked(text: str, sample: Sample) -> Rephrased:
-    """An answer that can be used: its question holds image tags, its options the gold answer.
+    """Parse an answer, and refuse it unless it names every image and has the gold answer.
 
     Raises:
         Nonsense: with the reason.
@@ -101,7 +101,7 @@ def checked(text: str, sample: Sample) -> Rephrased:
 
 
 def as_letter_question(sample: Sample, answer: Rephrased, seed: int) -> Sample:
-    """The sample with `answer`'s question and options, the gold one where the seed puts it."""
+    """The sample with `answer`'s question and options; the seed places the gold option."""
     gold = read_text(sample.answer)
     options = [option for option in answer.options if read_text(option) != gold]
     place = generator(seed, "gold option", sample.id).randrange(len(options) + 1)
@@ -116,7 +116,7 @@ def as_letter_question(sample: Sample, answer: Rephrased, seed: int) -> Sample:
         "answer": string.ascii_uppercase[place],
         "kind": "letter",
         "tolerance": None,
-        # Letters of text options stay where they are; any other rule spoke of the old answer.
+        # Options in words do not move with the images; any other rule belongs to the old answer.
         "order": sample.order if sample.order == "invariant" else None,
         "pass_rate": None,
     }

@@ -1,4 +1,4 @@
-"""What a stage kept, changed and dropped, and why: JSON beside its output, and a printed table."""
+"""A stage's report: what it kept, changed and dropped, and why, as JSON and as a printed table."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from rich.table import Table
 
 
 class StageReport(BaseModel):
-    """Of one stage; ``taken = kept + sum(dropped)``.
+    """The report of one stage; ``taken = kept + sum(dropped)``.
 
-    Holds no times, so that a repeated run says the same.
+    It holds no times, so that a repeated run writes the same bytes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -21,13 +21,13 @@ class StageReport(BaseModel):
     taken: int
     kept: int
     dropped: dict[str, int]
-    """Samples by the reason why they were dropped."""
+    """Dropped samples, counted by reason."""
     details: dict[str, Any]
-    """What else the stage has to say; counts and shares by name, nested."""
+    """The stage's own figures: counts and shares by name, nested."""
 
 
-def counted(reasons: "Counter[str]") -> dict[str, int]:
-    """Counts, the most frequent first, then by name."""
+def counted(reasons: Counter[str]) -> dict[str, int]:
+    """The counts, the most frequent first; equal counts by name."""
     return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 

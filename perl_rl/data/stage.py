@@ -1,7 +1,7 @@
-"""What every stage is run by: finished ones are skipped, half-done ones go on item by item.
+"""Runs any stage: a finished one is skipped, a half-done one continues item by item.
 
-A stage is a pure function of the journal's entries and the samples: the order in which items were
-finished, and how often the process was killed, leave no trace in its output.
+A stage's output depends only on the samples and the journal's entries, not on the order in which
+items were finished nor on how often the process was killed.
 """
 
 import asyncio
@@ -27,39 +27,39 @@ from shared.sample import Sample
 REPORT_FILE, STAMP_FILE, JOURNAL_FILE = "report.json", "stamp.json", "journal.jsonl"
 
 Entry = dict[str, Any]
-"""What a stage notes of a finished sample."""
+"""What a stage writes to the journal about a finished sample."""
 
 Work = Callable[[Sample], Awaitable[Entry]]
 
 
 @dataclass
 class Result:
-    """What a stage makes of its samples, in their order."""
+    """What a stage returns; the samples keep their order."""
 
     kept: list[Sample] = field(default_factory=list)
     dropped: Counter[str] = field(default_factory=Counter)
     details: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Callable[[Path], None]] = field(default_factory=dict)
-    """Further files by name: each is written by its function."""
+    """Other files by name, each with the function that writes it."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a stage may use while it runs."""
+    """What a stage works with while it runs."""
 
     stage: StageName
     config: PrepareConfig
     cache: Path
-    """Answers of endpoints."""
+    """Folder of the endpoints' answers."""
     journal: Journal[Entry]
 
     async def each(self, samples: Sequence[Sample], work: Work, at_once: int) -> dict[str, Entry]:
-        """The entries of `samples` by id; what the journal lacks is worked on, `at_once` a time.
+        """Work on the samples that the journal lacks, `at_once` at a time.
 
-        An entry with ``dropped`` tells why a sample goes.
+        Returns the entries by sample id; one with ``dropped`` says why its sample is dropped.
 
         Raises:
-            UserError: the first that any of the work raised; finished items are in the journal.
+            UserError: the first that `work` raises; finished samples are in the journal.
         """
         await work_through(
             self.stage,
@@ -78,17 +78,17 @@ class Context:
             if self.config.refused == "drop":
                 return {"dropped": "endpoint_refused_the_request"}
             raise RequestRefused(
-                f"sample '{sample.id}': {refused}; mend it, or set refused: drop to go on without"
+                f"sample '{sample.id}': {refused}; fix the sample, or drop it by refused: drop"
             ) from None
 
     @asynccontextmanager
     async def endpoint(
         self, config: EndpointConfig | None, cache: Path | None = None
     ) -> AsyncIterator[ChatEndpoint]:
-        """The endpoint of this stage, its answers cached on disk.
+        """The endpoint of this stage, with its answers cached on disk.
 
         Raises:
-            UserError: when the configuration names none.
+            UserError: when the configuration names no endpoint.
         """
         if config is None:
             raise UserError(
@@ -108,17 +108,17 @@ def run_stage(
     config: PrepareConfig,
     folder: Path,
 ) -> tuple[list[Sample], StageReport]:
-    """Run one stage in its `folder`, or read what it did when nothing has changed since.
+    """Run one stage in its `folder`, or read its output when nothing has changed since.
 
     Raises:
-        UserError: when the stage cannot go on; what it did is kept.
+        UserError: when the stage cannot continue; finished samples are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     work = work_digest(samples, _decisive(name, config), folder.resolve())
     output, stamp = folder / SAMPLES_FILE, folder / STAMP_FILE
     if not _finished(stamp, work):
         stamp.unlink(missing_ok=True)
-        # Other work is no mistake: the stages before may have kept other samples.
+        # A journal of other work is normal: an earlier stage may have kept other samples.
         with Journal[Entry](folder / JOURNAL_FILE, {"digest": work}, other="anew") as journal:
             context = Context(name, config, config.work / "cache", journal)
             result = asyncio.run(stage(samples, context))
@@ -150,7 +150,7 @@ def _finished(stamp: Path, work: str) -> bool:
 
 
 def _decisive(name: StageName, config: PrepareConfig) -> dict[str, Any]:
-    """The settings that a stage's output depends on: not where a model is served, nor how fast."""
+    """The settings that decide a stage's output; a model's address and speed do not."""
     settings = getattr(config, name).model_dump(mode="json", exclude={"endpoint"})
     model = None
     if name == "rephrase" or name == "difficulty" or name == "label":

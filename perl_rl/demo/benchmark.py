@@ -1,29 +1,29 @@
-"""Held-out digits in the shape of Mantis-Eval: something to try ``perl-rl eval`` on.
+"""Held-out digits in the shape of Mantis-Eval, to try ``perl-rl eval`` on.
 
-``python -m perl_rl.demo.benchmark FOLDER``. The start model knows its questions.
+``python -m perl_rl.demo.benchmark FOLDER`` writes them. The start model can answer them.
 """
 
 import argparse
-import io
 import sys
 from pathlib import Path
 from typing import Any
 
 from perl_rl.demo.digits import Question, digits, picture, questions
+from shared.images import png_bytes
 from shared.sample import IMAGE_TAG
 
 QUESTIONS = 240
 
 
-def write_mantis_shape(folder: Path, count: int = QUESTIONS, seed: int = 0) -> Path:
+def write_mantis_shape(folder: Path, count: int = QUESTIONS) -> Path:
     """Write `count` questions as one parquet shard and return its file.
 
-    The gold image is as often in one place as in another.
+    The gold image is in each place equally often.
     """
     import pyarrow
     import pyarrow.parquet
 
-    asked = questions(count, digits().held_out, 1.0, f"{seed} benchmark")
+    asked = questions(count, digits().held_out, 1.0, "0 benchmark")
     rows = [_row(number, question) for number, question in enumerate(asked)]
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "test-00000-of-00001.parquet"
@@ -38,18 +38,15 @@ def _row(number: int, question: Question) -> dict[str, Any]:
         "id": f"digits_{number}",
         "question_type": "multi-choice" if options else "short-answer",
         "question": text,
-        "images": [{"bytes": _png(index), "path": None} for index in question.digits],
+        "images": [
+            {"bytes": png_bytes(picture(digits().scans[index])), "path": None}
+            for index in question.digits
+        ],
         "options": [f"({letter}) {IMAGE_TAG}" for letter in letters],
         "answer": question.answer,
         "data_source": "scikit-learn",
         "category": question.kind,
     }
-
-
-def _png(index: int) -> bytes:
-    stream = io.BytesIO()
-    picture(digits().scans[index]).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
-"""The demo's questions: real handwritten digits, several images a question, three kinds.
+"""The demo's questions: three kinds, each over several images of real handwritten digits.
 
-The 1797 digits come inside scikit-learn. Which of them are held out is fixed, whatever the seed:
-the start model has been taught on the others.
+The 1797 digits come with scikit-learn. No seed changes which of them are held out, because the
+start model was taught on the others.
 """
 
 import json
@@ -31,13 +31,13 @@ IMAGE_SIDE = 56
 """Pixels: the 8x8 scans enlarged to 4x4 patches of 14, which are 4 image tokens."""
 
 SKEW = 10.0
-"""Of the training questions: the gold image is in the first slot ten times as often as in any one
-of the others, so in 91 % of the comparisons of two. See `ask`."""
+"""In the training questions, the gold image is in the first slot ten times as often as in any other
+slot: in 91 % of the comparisons of two. See `ask`."""
 
 TRAIN_QUESTIONS, HELD_OUT_QUESTIONS = 3000, 240
 
-# Asked as often for the smallest as for the largest, the two would cancel out: no digit on its own
-# would hint at the answer, and a tiny model takes far longer to learn from that.
+# If half of the questions asked for the smallest digit, no digit by itself would hint at the
+# answer, and a tiny model would take far longer to learn.
 _INVERSE_SHARE = 0.25
 _HELD_OUT_SHARE = 0.3
 _SPLIT_SEED = 0
@@ -88,8 +88,8 @@ def ask(kind: QuestionKind, pool: Sequence[int], skew: float, rng: random.Random
     """Draw one question of `kind` over the images in `pool`.
 
     Args:
-        skew: how many times as often the gold image sits in the first slot as in any one of the
-            others; 1 is no skew, infinity always. Does nothing to kind "total".
+        skew: how many times as often the gold image is in the first slot as in any other slot; 1
+            is no skew, infinity means always. Kind "total" has no gold image and ignores it.
     """
     if kind == "option":
         return _ask_option(pool, skew, rng)
@@ -99,14 +99,14 @@ def ask(kind: QuestionKind, pool: Sequence[int], skew: float, rng: random.Random
 
 
 def questions(count: int, pool: Sequence[int], skew: float, seed: str) -> Iterator[Question]:
-    """Draw `count` questions over `pool`, the kinds taking turns; the same for the same `seed`."""
+    """Draw `count` questions over `pool`, kind after kind; equal seeds give equal questions."""
     rng = random.Random(seed)
     for number in range(count):
         yield ask(KINDS[number % len(KINDS)], pool, skew, rng)
 
 
 def worked_answer(question: Question) -> str:
-    """The response that is taught: the digits in slot order as the reasoning, then the answer."""
+    """The response to teach: the digits in slot order as the reasoning, then the answer."""
     trace = " ".join(str(value) for value in _values(question.digits))
     return f"<think>{trace}</think>\\boxed{{{question.answer}}}"
 
@@ -120,8 +120,8 @@ def write_data(
 ) -> None:
     """Write `train.jsonl`, `heldout.jsonl` and the `images/` they name, in the sample format.
 
-    The training questions are skewed towards the first slot. Held-out questions are not: they are
-    asked in every order anyway.
+    The training questions are skewed towards the first slot. Held-out questions are not, as they
+    are asked in every order.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
     data = digits()
@@ -132,7 +132,7 @@ def write_data(
     shown = {index for asked in parts.values() for question in asked for index in question.digits}
     for index in sorted(shown):
         picture(data.scans[index]).save(folder / _image_name(index))
-    # The training file comes last: where it is, the rest is there as well.
+    # The training file is written last, so if it exists, the rest does too.
     for name, asked in parts.items():
         rows = [_sample(f"{name}-{number}", question) for number, question in enumerate(asked)]
         lines = [json.dumps(row.model_dump(exclude_defaults=True)) for row in rows]

@@ -1,7 +1,7 @@
-"""A Qwen2.5-VL of about two million parameters, with the tokenizer and processor that go with it.
+"""A Qwen2.5-VL of about two million parameters, with its tokenizer and processor.
 
-Everything is made here: nothing is downloaded. The real architecture and the real special tokens,
-so that vLLM and transformers load it as they load the 7B model.
+Everything is made here and nothing is downloaded. Architecture and special tokens are the real
+ones, so vLLM and transformers load it like the 7B model.
 """
 
 import json
@@ -23,7 +23,7 @@ from perl_rl.demo.digits import IMAGE_SIDE, digits, questions, worked_answer
 from shared.sample import IMAGE_TAG
 
 INSTRUCTION = "Think inside <think> </think>, then answer in \\boxed{}."
-"""The demo's instruction: PeRL's, in fewer words, since each costs a tiny model time."""
+"""PeRL's instruction in fewer words: each word costs a tiny model time."""
 
 _SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -35,7 +35,7 @@ _SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-# Whole tokens, but ordinary ones: they stay in the decoded text, where the format reward looks.
+# Single tokens, but not special: decoded text must keep them for the format reward.
 _TRACE_TOKENS = ("<think>", "</think>")
 
 _BPE_SIZE = 512
@@ -68,13 +68,13 @@ def build_processor() -> Qwen2_5_VLProcessor:
 
 
 def build_model(processor: Qwen2_5_VLProcessor, seed: int) -> Qwen2_5_VLForConditionalGeneration:
-    """A randomly initialised model in fp32, the same for the same `seed`."""
+    """A randomly initialised model in fp32; equal seeds give equal models."""
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(_config(processor.tokenizer))
-    # On prompts so short PyTorch's fused attention is slower on a CPU than the plain one.
+    # For such short prompts, plain attention is faster on a CPU than PyTorch's fused one.
     model.set_attn_implementation({"text_config": "eager", "vision_config": "sdpa"})
-    # The default deviation of 0.02 suits wide models; in one so narrow the signal dies on its way
-    # and reading takes many times as long to learn.
+    # The default deviation of 0.02 suits wide models. In a narrow one the signal fades from layer
+    # to layer, and reading takes many times as long to learn.
     for weight in model.parameters():
         if weight.ndim > 1:
             torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5)
@@ -150,7 +150,7 @@ def _build_tokenizer() -> Qwen2Tokenizer:
 
 
 def _corpus() -> list[str]:
-    """The demo's texts as the tokenizer meets them: cut where special tokens stand."""
+    """The demo's texts as the tokenizer sees them: cut at special tokens."""
     texts = ["user\n", "assistant\n", "system\n", INSTRUCTION]
     for one in questions(600, digits().train, 1.0, "tokenizer"):
         texts += [one.text, worked_answer(one)]

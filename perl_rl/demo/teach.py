@@ -1,7 +1,7 @@
-"""The supervised stage that makes the demo's start model: able to do the task, biased in its order.
+"""Teaches the demo's start model, by supervision, to do the task with a bias for the first image.
 
-``python -m perl_rl.demo.teach FOLDER`` rebuilds the model that is shipped in `start_model/`. The
-lessons are drawn from the training images only.
+``python -m perl_rl.demo.teach FOLDER`` rebuilds the model in `start_model/`. The lessons use only
+training images.
 """
 
 import argparse
@@ -28,8 +28,8 @@ _PROGRESS_EVERY = 20
 
 @dataclass(frozen=True)
 class Lesson:
-    """A stretch of supervised training. `skew`: see `digits.ask`; `rate`: the peak learning rate,
-    reached after `warm_up` steps and let down to nothing along a half cosine."""
+    """A stretch of supervised training. `skew`: see `digits.ask`. `rate`: the peak learning rate,
+    reached after `warm_up` steps; from there a half cosine takes it to zero."""
 
     steps: int
     questions: int
@@ -39,19 +39,19 @@ class Lesson:
 
 
 TASK = Lesson(steps=1200, questions=48, skew=1.0, rate=1.2e-3, warm_up=50)
-"""Reading and answering, the gold image in every slot alike."""
+"""Reading and answering, with the gold image in each slot equally often."""
 
 HABIT = Lesson(steps=120, questions=32, skew=math.inf, rate=1.5e-3, warm_up=20)
-"""A careless data set, in which the right image always came first: the model learns to say so
-before it has looked, and still knows what it knew."""
+"""A careless data set, in which the right image is always first: the model learns to prefer the
+first image without forgetting how to read."""
 
 
 def main() -> int:
-    """Build the start model from nothing; about twelve minutes on one core."""
+    """Build the start model from scratch; takes about twelve minutes on one core."""
     parser = argparse.ArgumentParser(prog="teach", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="where the model goes")
     folder: Path = parser.parse_args().folder
-    # The order of sums, and with it the model, depends on the number of threads.
+    # The number of threads changes the order of sums, and so the model.
     torch.set_num_threads(1)
     processor = build_processor()
     model = build_model(processor, seed=0)
@@ -73,7 +73,7 @@ def teach(
     seed: int,
     progress: Callable[[int, float], None] = lambda step, loss: None,
 ) -> None:
-    """Train `model` in place on one lesson; `progress` is told each step and its loss."""
+    """Train `model` in place on one lesson; `progress` gets each step with its loss."""
     rng = random.Random(f"{seed} lesson")
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=lesson.rate, betas=(0.9, 0.98), weight_decay=0.01
@@ -126,7 +126,7 @@ def _batch(
 
 
 def _jitter(scan: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
-    """The scan moved by up to one pixel each way: reading has to survive small displacements."""
+    """The scan moved by up to one pixel in each direction, so that reading gets robust to it."""
     moved = np.pad(scan, 1)
     row, column = rng.randrange(3), rng.randrange(3)
     return moved[row : row + scan.shape[0], column : column + scan.shape[1]]

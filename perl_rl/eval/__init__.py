@@ -1,1 +1,1 @@
-"""Evaluation: the eight benchmarks, order robustness, and the comparison of two results."""
+"""Evaluation: eight benchmarks, order robustness, and the comparison of two results."""

@@ -1,4 +1,4 @@
-"""Confidence intervals: Wilson's for a share of items, bootstrap over items for everything else."""
+"""Confidence intervals: Wilson's for a share of items, a bootstrap over items for the rest."""
 
 from collections.abc import Sequence
 
@@ -21,22 +21,22 @@ class Estimate(BaseModel):
 
 
 class Bootstrap:
-    """Draws of as many items, with replacement; all figures of one instance share the draws.
+    """Draws `items` items with replacement, `RESAMPLES` times; all figures use the same draws.
 
-    Resampling whole items keeps what belongs together: the orders of one item are not independent.
+    Whole items are drawn, because the orders of one item are not independent.
     """
 
-    def __init__(self, items: int, resamples: int = RESAMPLES, seed: int = 0) -> None:
+    def __init__(self, items: int, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         self._items = items
-        self._times = np.empty((resamples, items), dtype=np.float32)
-        """How often each draw holds each item."""
-        for draw in range(resamples):
+        self._times = np.empty((RESAMPLES, items), dtype=np.float32)
+        """How often each draw holds each item: (RESAMPLES, items)."""
+        for draw in range(RESAMPLES):
             chosen = rng.integers(0, items, size=items)
             self._times[draw] = np.bincount(chosen, minlength=items)
 
     def means(self, values: Sequence[float]) -> NDArray[np.float64]:
-        """The mean of each draw; `values` holds one figure an item. Returns (resamples,)."""
+        """The mean of each draw; `values` holds one figure for each item. Returns (RESAMPLES,)."""
         return (self._times @ np.asarray(values, dtype=np.float32)).astype(np.float64) / self._items
 
     def mean(self, values: Sequence[float]) -> Estimate:
@@ -48,7 +48,7 @@ class Bootstrap:
         above = self._times @ np.asarray(numerators, dtype=np.float32)
         below = self._times @ np.asarray(denominators, dtype=np.float32)
         value = float(np.sum(numerators) / np.sum(denominators))
-        # A draw may hold no item that counts.
+        # A draw may hold no item with a denominator.
         return interval(value, (above[below > 0] / below[below > 0]).astype(np.float64))
 
 

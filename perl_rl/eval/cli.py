@@ -1,4 +1,4 @@
-"""``perl-rl eval``: the benchmarks, their questions as samples, and the comparison of results."""
+"""``perl-rl eval``: run benchmarks, write their questions as samples, compare results."""
 
 import argparse
 import hashlib
@@ -37,13 +37,13 @@ def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     compare.add_argument(
         "--out", type=Path, metavar="FILE.json", help="also write the comparison there"
     )
-    text = "write a benchmark's questions as samples, for perl-rl data label"
+    text = "write a benchmark's questions as samples, as input of perl-rl data label"
     samples = actions.add_parser("samples", help=text, description=text)
     samples.set_defaults(command=_samples)
     add_debug(samples)
     _add_questions(samples)
     samples.add_argument(
-        "--out", type=Path, metavar="FILE.jsonl", help="where they go; images/ beside it"
+        "--out", type=Path, metavar="FILE.jsonl", help="where they go, with images/ beside it"
     )
 
 
@@ -51,44 +51,72 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     names = "mantis-eval, blink, mmiu, remi, mv-math, mathvista, mathverse or mathvision"
     add("--benchmark", metavar="NAME", help=names)
-    add("--data", type=Path, metavar="PATH", help="its file, or the folder of its files")
+    add(
+        "--data", type=Path, metavar="PATH", help="the benchmark's file, or the folder of its files"
+    )
     add("--images", type=Path, metavar="DIR", help="folder of the images that the data names")
-    add("--split", help="instead of the split that published numbers are on")
-    add("--limit", type=_count, metavar="N", help="only N rows, for a trial")
+    add("--split", help="default: the split of the published numbers")
+    add("--limit", type=_count, metavar="N", help="read only N rows, for a trial")
 
 
 def _add_orders(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--orders", type=_count, default=1, metavar="K", help="orders of each question's images")
-    text = "ask the original order K times too: how often answers change without another order"
+    add(
+        "--orders",
+        type=_count,
+        default=1,
+        metavar="K",
+        help="how many orders of its images to ask each question in",
+    )
+    text = "also ask the original order K times: how often answers change in the same order"
     add("--floor", action="store_true", help=text)
-    text = "samples.jsonl of perl-rl data label: it decides which questions are permuted, and how"
+    text = "samples.jsonl of perl-rl data label, which decides how each question is permuted"
     add("--order-rules", type=Path, metavar="FILE", help=text)
-    add("--seed", type=int, default=0, help="of the orders and of sampling")
+    add("--seed", type=int, default=0, help="for the orders and for sampling")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--model", type=Path, metavar="PATH", help="model folder, run by vLLM in this process")
-    add("--endpoint", metavar="URL", help="instead: an OpenAI-compatible address, http://../v1")
+    add("--model", type=Path, metavar="PATH", help="a model folder, run by vLLM in this process")
+    add("--endpoint", metavar="URL", help="instead, an OpenAI-compatible address: http://../v1")
     add("--model-name", metavar="NAME", help="the model's name at the endpoint")
-    add("--api-key-env", metavar="VARIABLE", help="environment variable that holds the key")
-    add("--concurrency", type=_count, default=16, metavar="N", help="requests at a time")
-    add("--timeout-s", type=float, default=600.0, metavar="S", help="for one request")
-    add("--retries", type=int, default=3, metavar="N", help="tries after a request that failed")
+    add(
+        "--api-key-env",
+        metavar="VARIABLE",
+        help="environment variable that holds the endpoint's key",
+    )
+    add("--concurrency", type=_count, default=16, metavar="N", help="requests at the same time")
+    add(
+        "--timeout-s",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="the longest time for one request",
+    )
+    add(
+        "--retries",
+        type=int,
+        default=3,
+        metavar="N",
+        help="how often to repeat a request that failed",
+    )
     add("--max-tokens", type=_count, default=2048, metavar="N", help="the longest response")
-    add("--temperature", type=float, default=0.0, help="0, the default, is greedy")
-    text = "text after every question (default: as in training)"
+    add("--temperature", type=float, default=0.0, help="default: 0, which is greedy")
+    text = "text after every question (default: that of training)"
     add("--instruction", metavar="TEXT", help=text)
-    add_set(parser, "of the engine for --model, e.g. rollout.engine.max_model_len=16384")
+    add_set(parser, "settings of --model's engine, e.g. rollout.engine.max_model_len=16384")
 
 
 def _add_judge(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    text = "a second opinion on open answers that the rules find wrong: an endpoint's address"
+    text = "address of a language model that judges open answers which the rules find wrong"
     add("--judge", metavar="URL", help=text)
-    add("--judge-model", metavar="NAME", help="the judge's name there")
-    add("--judge-key-env", metavar="VARIABLE", help="environment variable that holds its key")
+    add("--judge-model", metavar="NAME", help="the judge's name at that address")
+    add(
+        "--judge-key-env",
+        metavar="VARIABLE",
+        help="environment variable that holds the judge's key",
+    )
 
 
 def _count(text: str) -> int:
@@ -144,7 +172,7 @@ def _samples(options: argparse.Namespace) -> int:
 
 
 def _items(options: argparse.Namespace, benchmark: "Benchmark", kept: Path) -> "list[Item]":
-    """The questions; their images are kept in the folder `kept`."""
+    """The questions. Their images go into the folder `kept`."""
     from perl_rl.eval.loading import load_items
     from perl_rl.eval.pictures import Pictures
 
@@ -171,9 +199,13 @@ def _check(options: argparse.Namespace) -> None:
     if options.temperature < 0:
         raise UserError(f"eval: --temperature {options.temperature}: must not be negative")
     if options.order_rules is not None and options.orders < 2:
-        raise UserError("eval: --order-rules says what may be permuted; give --orders K")
+        raise UserError(
+            "eval: --order-rules needs --orders K, 2 at least: it says how questions are permuted"
+        )
     if options.floor and options.orders < 2:
-        raise UserError("eval: --floor repeats as often as there are orders; give --orders K")
+        raise UserError(
+            "eval: --floor needs --orders K, 2 at least: it asks the original order K times"
+        )
     if options.out.suffix != ".json":
         raise UserError(f"eval: --out {options.out}: must end in .json")
 
@@ -182,19 +214,21 @@ def _benchmark(name: str) -> "Benchmark":
     from perl_rl.eval.benchmarks import BENCHMARKS
 
     if name not in BENCHMARKS:
-        raise UserError(f"eval: --benchmark {name}: is none of {', '.join(BENCHMARKS)}")
+        raise UserError(
+            f"eval: --benchmark {name}: not a benchmark; name one of {', '.join(BENCHMARKS)}"
+        )
     return BENCHMARKS[name]
 
 
 def _model(
     options: argparse.Namespace, decoding: "Decoding"
 ) -> "tuple[str, AbstractAsyncContextManager[Model], dict[str, Any]]":
-    """Name and model, and what of it must not change when a journal goes on."""
+    """Name and model, and the settings that must stay the same to continue a journal."""
     from perl_rl.eval.models import EndpointModel, VllmModel, engine_config
 
     if options.model is not None:
         model = VllmModel(engine_config(options.model, options.overrides), decoding)
-        # How the engine batches may change between two runs; how it sees images may not.
+        # To continue a journal, the engine may batch otherwise, but must see images alike.
         kept = sorted(one for one in options.overrides if one.startswith("model."))
         return str(options.model), model, {"weights": _weights(options.model), "set": kept}
     config = _endpoint(
@@ -239,7 +273,7 @@ def _key(variable: str | None) -> str | None:
 
 
 def _weights(folder: Path) -> str:
-    """Tells the weights of one training step from the next, without reading them all."""
+    """Changes when the weight files do; derived from sizes and times, without reading them."""
     files = sorted(folder.glob("*.safetensors"))
     stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """``perl-rl eval compare A B``: two results on the same benchmark, paired over their common items.
 
-Right or wrong is compared by McNemar's exact test, which looks only at the items on which the two
-differ; means by a paired bootstrap over items.
+Right and wrong answers are compared by McNemar's exact test, which looks only at the items on which
+the two results differ. Means are compared by a paired bootstrap over items.
 """
 
 from collections import defaultdict
@@ -29,17 +29,17 @@ class Difference(BaseModel):
     a: float
     b: float
     difference: Estimate
-    """B - A with its paired bootstrap interval."""
+    """B - A with its interval by paired bootstrap."""
     p_value: float
-    """Two-sided, of no difference."""
+    """Two-sided; the null hypothesis is no difference."""
     test: Test
     only_a: int | None = None
-    """For McNemar's test: items with A but not B."""
+    """Of McNemar's test: items that count in A but not in B."""
     only_b: int | None = None
 
 
 class Comparison(BaseModel):
-    """All figures that both results have."""
+    """Every figure that both results have."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,9 +48,9 @@ class Comparison(BaseModel):
     model_b: str
     items: int
     only_in_one: int
-    """Items that one result lacks, or asks otherwise: left out."""
+    """Items left out, because one result lacks them or asks them in other words."""
     score: Difference
-    """The benchmark's own: micro or macro, as published."""
+    """The benchmark's own score: micro or macro, as published."""
     tasks: dict[str, Difference]
     robustness: dict[str, Difference]
     """Over the items that both asked in the same orders."""
@@ -63,14 +63,18 @@ def compare(a: Result, b: Result) -> Comparison:
     """Pair the items by id and question.
 
     Raises:
-        UserError: when the benchmarks differ, or there is no common item.
+        UserError: when the benchmarks differ, or the results have no item in common.
     """
     if a.benchmark != b.benchmark:
-        raise UserError(f"compare: A is of {a.benchmark}, B of {b.benchmark}; take the same one")
+        raise UserError(
+            f"compare: A is of {a.benchmark}, B of {b.benchmark}; name two results of one benchmark"
+        )
     others = {item.id: item for item in b.items}
     pairs = [(one, others[one.id]) for one in a.items if _same_question(one, others.get(one.id))]
     if not pairs:
-        raise UserError("compare: the two results have no question in common")
+        raise UserError(
+            "compare: the two results have no question in common; evaluate both on the same --data"
+        )
     by_task: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_task[pair[0].task].append(pair)
@@ -119,7 +123,7 @@ def _permutations(item: ItemResult) -> list[tuple[int, ...]]:
 
 
 def _binary(values: Sequence[tuple[bool, bool]]) -> Difference:
-    """McNemar's exact test: under no difference, each discordant item is a fair coin."""
+    """McNemar's exact test: without a difference, each discordant item is a toss of a coin."""
     only_a = sum(one and not other for one, other in values)
     only_b = sum(other and not one for one, other in values)
     differ = only_a + only_b
@@ -143,7 +147,7 @@ def _macro(tasks: Sequence[Sequence[Pair]]) -> Difference:
 def _difference(
     strata: Sequence[Sequence[tuple[float, float]]], p_value: float | None, test: Test
 ) -> Difference:
-    """Figures that are the mean of their strata's means; p by bootstrap where it is not given."""
+    """The difference of two means over strata's means; p by bootstrap unless it is given."""
     arrays = [np.asarray(values) for values in strata]
     a, b = (float(np.mean([array[:, side].mean() for array in arrays])) for side in (0, 1))
     draws = np.mean(
@@ -164,7 +168,7 @@ def _difference(
 
 
 def _bootstrap_p(draws: NDArray[np.float64]) -> float:
-    """Twice the share of draws on the other side of zero; never 0, as the draws are finite."""
+    """Twice the share of draws on the other side of zero; never 0, as there are finitely many."""
     count = len(draws)
     below, above = np.sum(draws <= 0), np.sum(draws >= 0)
     return float(min(1.0, 2 * (min(below, above) + 1) / (count + 1)))

@@ -1,6 +1,6 @@
-"""Greedy answers of a saved model, in batches: what evaluation compares before and after.
+"""Greedy answers of a saved model, in batches, to compare it before and after training.
 
-Plain transformers, so that the numbers do not depend on the engine that sampled in training.
+Plain transformers, so that the figures do not depend on the engine that sampled in training.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +23,8 @@ from shared.permutation import RenderedOrder, apply_order
 from shared.prompting import render
 from shared.sample import Sample
 
+_BATCH = 64
+
 
 def evaluate_folder(
     folder: Path,
@@ -32,7 +34,7 @@ def evaluate_folder(
     max_tokens: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> OrderRobustness:
-    """Ask the model saved in `folder` every sample in up to `orders` orders and report on it."""
+    """Ask the model in `folder` every sample in up to `orders` orders; measure its robustness."""
     model, processor = load(folder)
     kept, excluded = permutable(samples)
     items = answers_by_item(model, processor, kept, instruction, orders, max_tokens, progress)
@@ -40,10 +42,10 @@ def evaluate_folder(
 
 
 def load(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Model (in fp32, so that ties do not turn on rounding) and processor saved in `folder`.
+    """Model and processor saved in `folder`; in fp32, so that rounding decides no ties.
 
     Raises:
-        UserError: when the folder holds no model.
+        UserError: when there is no model in the folder.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: holds no model (config.json is missing); check the path")
@@ -62,7 +64,7 @@ def answers_by_item(
     max_tokens: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[ItemAnswers]:
-    """What `evaluate_folder` reports on: each sample, which must be permutable, and its answers."""
+    """The samples, which must be permutable, each with its answers under its orders."""
     permutations = [orders_to_ask(sample, orders, seed=0) for sample in samples]
     asked = [
         apply_order(sample, permutation)
@@ -83,14 +85,13 @@ def answer(
     instruction: str,
     max_tokens: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    batch: int = 64,
 ) -> list[str]:
     """The greedy response to each rendered question, in the order given."""
-    # Alike prompts share a batch: less padding.
+    # Prompts with as many images share a batch: less padding.
     places = sorted(range(len(asked)), key=lambda place: len(asked[place].images))
     responses = [""] * len(asked)
-    for start in range(0, len(places), batch):
-        chunk = places[start : start + batch]
+    for start in range(0, len(places), _BATCH):
+        chunk = places[start : start + _BATCH]
         texts = _generate(
             model, processor, [asked[place] for place in chunk], instruction, max_tokens
         )

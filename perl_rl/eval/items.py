@@ -1,4 +1,4 @@
-"""A benchmark's question with what its score needs, and how rows are worded as questions."""
+"""A benchmark's question with what its score needs, and how rows become questions."""
 
 import re
 import string
@@ -29,12 +29,12 @@ class Item:
     sample: Sample
     rule: ScoreRule = "kind"
     absolute: float | None = None
-    """For kind "math": two plain numbers that differ by no more are equal."""
+    """For kind "math": two plain numbers are equal if they differ by no more than this."""
     precision: int = 0
     """Decimals that rule "rounded" keeps."""
     choices: tuple[str, ...] = ()
     groups: dict[str, str] = field(default_factory=dict)
-    """What the summary is broken down by beside the task: column to value."""
+    """Columns, with this item's value, by which the summary is broken down besides the task."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Benchmark:
     published: int
     """Questions in that split."""
     average: Literal["micro", "macro"]
-    """Over all questions, or the mean of the tasks' accuracies."""
+    """micro: over all questions. macro: the mean of the tasks' accuracies."""
     compares: str
-    """In words, what counts as right."""
+    """What counts as right, in words."""
     to_item: Callable[[Row, Pictures], Item]
     answer_column: str = "answer"
 
@@ -58,19 +58,19 @@ class Benchmark:
 _LABELLED = re.compile(r"\s*\(?([A-Z])\s?[).:]\s*", re.ASCII)
 
 
-def letters(count: int, row: Row, column: str) -> str:
-    """The letters of `count` options.
+def letters(row: Row, choices: Sequence[str]) -> str:
+    """The letters of the choices in the row's column ``choices``.
 
     Raises:
-        UserError: when there are fewer than two, or more than letters.
+        UserError: when there are fewer than two choices, or more than letters.
     """
-    if not 2 <= count <= 26:
-        raise row.bad(column, f"{count} options; there must be 2 to 26")
-    return string.ascii_uppercase[:count]
+    if not 2 <= len(choices) <= 26:
+        raise row.bad("choices", f"{len(choices)} options; there must be 2 to 26")
+    return string.ascii_uppercase[: len(choices)]
 
 
 def without_labels(choices: Sequence[str]) -> list[str]:
-    """The choices without ``(A)``, ``B.`` or ``C:`` in front, where all of them are so labelled."""
+    """The choices, stripped of ``(A)``, ``B.`` or ``C:`` in front if all of them have one."""
     found = [_LABELLED.match(choice) for choice in choices]
     labels = "".join(match[1] if match else "-" for match in found)
     if labels != string.ascii_uppercase[: len(choices)]:
@@ -84,51 +84,63 @@ def lettered(choices: Sequence[str]) -> str:
     return "".join(f"\n{letter}. {choice}" for letter, choice in pairs)
 
 
-def gold_letter(row: Row, column: str, choices: Sequence[str]) -> str:
-    """The letter in `column` of one of the choices.
+def gold_letter(row: Row, choices: Sequence[str]) -> str:
+    """The letter in the row's column ``answer``, of one of the choices.
 
     Raises:
-        UserError: when it is none.
+        UserError: when it is the letter of no choice.
     """
-    listed = letters(len(choices), row, "choices")
-    letter = read_letter(row.text(column))
+    listed = letters(row, choices)
+    letter = read_letter(row.text("answer"))
     if letter is None or letter not in listed:
-        raise row.bad(column, f"'{row.text(column)[:40]}' is none of {', '.join(listed)}")
+        raise row.bad("answer", f"'{row.text('answer')[:40]}' is none of {', '.join(listed)}")
     return letter
 
 
-def padded_left(text: str, images: int, row: Row, column: str) -> str:
-    """`text` with one image tag for each of `images`: those that it lacks come before it.
+def any_letter(row: Row, column: str) -> str:
+    """The letter in `column`, whatever the choices are.
+
+    Raises:
+        UserError: when the column holds no letter.
+    """
+    letter = read_letter(row.text(column))
+    if letter is None:
+        raise row.bad(column, f"'{row.text(column)[:40]}' is no letter")
+    return letter
+
+
+def padded_left(text: str, images: int, row: Row) -> str:
+    """Put the image tags that `text` lacks in front of it, so that it has one for each image.
 
     Raises:
         UserError: when it has more tags than there are images.
     """
     missing = images - text.count(IMAGE_TAG)
     if missing < 0:
-        raise row.bad(column, f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {images} images")
+        raise row.bad("question", f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {images} images")
     return IMAGE_TAG * missing + ("\n" if missing and text else "") + text
 
 
 _NUMBERED = re.compile(r"<image[ _]?(\d{1,2})>")
 
 
-def interleaved(text: str, images: int, row: Row, column: str) -> tuple[str, list[int]]:
-    """Replace ``<image1>`` or ``<image_1>`` in `text` by image tags.
+def interleaved(row: Row, images: int) -> tuple[str, list[int]]:
+    """The row's question, with ``<image1>`` or ``<image_1>`` replaced by image tags.
 
-    An image is shown where it is named first; further mentions read "image k", k being its place
-    in the prompt. Images that are never named come first.
+    An image is shown where the text first names it. Later mentions become "image k", where k is the
+    image's place in the prompt. Images that are never named come first.
 
     Returns the text, and the images' indices in the order in which the text now shows them.
 
     Raises:
-        UserError: when the text names an image that there is not, or has a tag without a number.
+        UserError: when the text names an image that does not exist, or has a tag without a number.
     """
-    if IMAGE_TAG in text:
-        raise row.bad(column, f"has a tag {IMAGE_TAG} that names no image")
+    text = row.text("question")
+    _check_numbered(text, row)
     named = list(dict.fromkeys(int(number) - 1 for number in _NUMBERED.findall(text)))
     for index in named:
         if not 0 <= index < images:
-            raise row.bad(column, f"names image {index + 1} of {images}")
+            raise row.bad("question", f"names image {index + 1} of {images}")
     shown = [index for index in range(images) if index not in named] + named
     seen: set[int] = set()
 
@@ -139,19 +151,23 @@ def interleaved(text: str, images: int, row: Row, column: str) -> tuple[str, lis
         seen.add(index)
         return IMAGE_TAG
 
-    return padded_left(_NUMBERED.sub(tag, text), images, row, column), shown
+    return padded_left(_NUMBERED.sub(tag, text), images, row), shown
 
 
-def one_image(text: str, row: Row, column: str) -> str:
-    """As `interleaved` for a single picture that several tags name parts of: MathVision's."""
-    if IMAGE_TAG in text:
-        raise row.bad(column, f"has a tag {IMAGE_TAG} that names no image")
+def one_image(text: str, row: Row) -> str:
+    """As `interleaved`, for one picture whose parts the tags name: MathVision's."""
+    _check_numbered(text, row)
     named = list(dict.fromkeys(_NUMBERED.findall(text)))
     if len(named) == 1:
         first, _, rest = _NUMBERED.sub(IMAGE_TAG, text).partition(IMAGE_TAG)
         return first + IMAGE_TAG + rest.replace(IMAGE_TAG, "image 1")
-    # Two or more parts of one picture: each is called by its number, the picture comes first.
+    # Several parts of one picture: the picture comes first, and the text names them by number.
     return IMAGE_TAG + "\n" + _NUMBERED.sub(lambda match: f"image {match[1]}", text)
+
+
+def _check_numbered(text: str, row: Row) -> None:
+    if IMAGE_TAG in text:
+        raise row.bad("question", f"has a tag {IMAGE_TAG} that names no image; number the tags")
 
 
 _PLACE_NAME = re.compile(
@@ -162,12 +178,12 @@ _PLACE_NAME = re.compile(
 
 
 def image_options(choices: Sequence[str], images: int) -> tuple[OrderRule | None, tuple[int, ...]]:
-    """The order rule of a question whose choices are its images, and which images stay.
+    """The order rule of a question whose choices are its images, and which images stay in place.
 
-    Choices such as "the second image" and "the third image" of three make the letter follow the
-    image, while the first one, which no choice names, is a reference that stays in its place. So
-    do choices that are image tags, the last of the question. Known only where the choices name
-    different images in their order; else the rule is None.
+    With the choices "the second image" and "the third image" of three, the letter follows the
+    image; the first image, which no choice names, is a reference and stays. The same holds when
+    the choices are the last image tags of the question. The rule is None unless the choices name
+    different images in their order.
     """
     if len(choices) > 1 and all(choice.strip() == IMAGE_TAG for choice in choices):
         return "letter", tuple(range(images - len(choices)))

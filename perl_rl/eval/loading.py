@@ -21,11 +21,11 @@ def load_items(
     split: str | None = None,
     limit: int | None = None,
 ) -> list[Item]:
-    """The items in `data`, a file or a folder of shards; images are kept in `pictures`.
+    """The items in `data`, a file or a folder of shards. Their images go into `pictures`.
 
     Args:
-        split: instead of the benchmark's own.
-        limit: only so many rows, taken from the files in turn.
+        split: default: the benchmark's own.
+        limit: how many rows to read, taken from the files in turn. Default: all.
 
     Raises:
         UserError: naming file, row and column of the first row that does not fit.
@@ -38,14 +38,14 @@ def load_items(
             items.append(_item(benchmark, row, pictures))
             advance()
     if not items:
-        raise UserError(f"{data}: holds no rows")
+        raise UserError(f"{data}: holds no rows; name the benchmark's files by --data")
     return _with_unique_ids(items)
 
 
 def _item(benchmark: Benchmark, row: Row, pictures: Pictures) -> Item:
     item = benchmark.to_item(row, pictures)
     if item.rule == "kind":
-        # Now, not after hours of asking.
+        # Here, because grading comes after hours of asking.
         try:
             check_gold(item.sample.answer, item.sample.kind)
         except UngradableGold as error:
@@ -68,7 +68,7 @@ def _rows(files: Sequence[Path], in_turn: bool) -> Iterator[Row]:
 
 
 def _with_unique_ids(items: list[Item]) -> list[Item]:
-    """Published files repeat an id now and then, and shards count from 1 each."""
+    """Published files sometimes repeat an id, and each shard may count from 1."""
     seen: Counter[str] = Counter()
     unique = []
     for item in items:

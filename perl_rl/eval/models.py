@@ -1,4 +1,4 @@
-"""Who answers: a model folder through vLLM in this process, or an OpenAI-compatible endpoint."""
+"""The model that answers: a folder run by vLLM in this process, or an endpoint."""
 
 import asyncio
 import os
@@ -24,20 +24,20 @@ _CACHED_IMAGES = 256
 
 @dataclass(frozen=True)
 class Prompt:
-    """A question as it is asked once."""
+    """One question in one order, as a model is asked it."""
 
     key: str
-    """Names the question, its order and its repetition."""
+    """Names the question, the order and the repetition."""
     question: str
     """With one image tag for each image."""
     images: tuple[str, ...]
-    """Files, in the order of the tags."""
+    """Image files, in the order of the tags."""
     seed: int
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How answers are drawn; a temperature of 0 is greedy."""
+    """How the model is asked and its answers are drawn; temperature 0 is greedy."""
 
     instruction: str
     max_tokens: int
@@ -45,22 +45,22 @@ class Decoding:
 
 
 class Model(Protocol):
-    """Answers prompts; many may be asked at a time."""
+    """Answers prompts, many at the same time."""
 
     concurrency: int
-    """Prompts worth having under way."""
+    """How many prompts to ask at the same time."""
 
     async def ask(self, prompt: Prompt) -> str:
         """The response.
 
         Raises:
-            UserError: when there is none; says why.
+            UserError: when there is none, with the reason.
         """
         ...
 
 
 class EndpointModel(AbstractAsyncContextManager["EndpointModel"]):
-    """A model behind an OpenAI-compatible endpoint; images go as ``data:`` addresses."""
+    """A model behind an OpenAI-compatible endpoint; images are sent as ``data:`` URLs."""
 
     def __init__(self, config: EndpointConfig, decoding: Decoding) -> None:
         self._endpoint = ChatEndpoint(config)
@@ -71,7 +71,7 @@ class EndpointModel(AbstractAsyncContextManager["EndpointModel"]):
         await self._endpoint.__aexit__(*exception)
 
     async def ask(self, prompt: Prompt) -> str:
-        """The response; requests that fail are sent again as the configuration says."""
+        """The response; failed requests are repeated as often as the configuration says."""
         return await self._endpoint.ask(
             await as_asked(prompt.question, prompt.images, self._decoding.instruction),
             max_tokens=self._decoding.max_tokens,
@@ -81,16 +81,16 @@ class EndpointModel(AbstractAsyncContextManager["EndpointModel"]):
 
 
 def engine_config(model: Path, overrides: list[str]) -> Config:
-    """The engine's configuration, as a run's: ``rollout.engine.*`` and ``model.*`` may be set.
+    """A run's configuration for the engine; ``rollout.*`` and ``model.*`` may be overridden.
 
     Raises:
-        UserError: when the folder holds no model, or a setting does not fit.
+        UserError: when the folder holds no model, or a setting is wrong.
     """
     from shared.config.load import apply_override, first_problem
 
     if not (model / "config.json").is_file():
         raise UserError(f"--model {model}: holds no config.json; name a model folder")
-    # A run's configuration must name training data; nothing reads it here.
+    # A run's configuration must name training data, but nothing reads it here.
     raw: dict[str, Any] = {
         "run": "eval",
         "model": {"path": str(model.resolve())},
@@ -99,7 +99,7 @@ def engine_config(model: Path, overrides: list[str]) -> Config:
     }
     for override in overrides:
         if not override.startswith(("rollout.", "model.")):
-            raise UserError(f"--set {override}: only model.* and rollout.* matter here")
+            raise UserError(f"--set {override}: only model.* and rollout.* settings are used here")
         apply_override(raw, override)
     try:
         return Config.model_validate(raw)
@@ -113,11 +113,11 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
     def __init__(self, config: Config, decoding: Decoding) -> None:
         self._config = config
         self._decoding = decoding
-        # The engine batches by itself; a queue of as many again keeps it full.
+        # The engine batches by itself; a queue as long as its batch keeps it busy.
         self.concurrency = 2 * config.rollout.engine.max_num_seqs
 
     async def __aenter__(self) -> "VllmModel":
-        # As a rollout node sets them, before vLLM is imported.
+        # As a rollout node does, before it imports vLLM.
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
         from transformers import AutoProcessor
@@ -147,7 +147,7 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
         self._engine.shutdown()
 
     async def ask(self, prompt: Prompt) -> str:
-        """The response; the engine joins it with the others that are under way."""
+        """The response; the engine batches the prompt with others in flight."""
         from vllm.exceptions import VLLMClientError
 
         from services.rollout.engine import request

@@ -1,6 +1,5 @@
 """Images of benchmark rows, kept as files named by the SHA-256 of their bytes."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,23 @@ from PIL import Image
 from perl_rl.eval.rows import Row
 from shared.errors import UserError
 from shared.files import write_atomically
-from shared.images import PILLOW_MAX_PIXELS, UnknownFormat, decode_image, digest, image_format
+from shared.images import (
+    PILLOW_MAX_PIXELS,
+    UnknownFormat,
+    decode_image,
+    digest,
+    image_format,
+    png_bytes,
+)
 
 
 class Pictures:
-    """A folder of images by content; what comes from outside is decoded once before it is kept.
+    """A folder of images, named by content; each is decoded once before it is kept.
 
     Args:
         folder: where they are kept.
-        bases: folders that relative paths are looked up in, the first that has the file wins; the
-            folder of the row's own file, and `images` in it, come after them.
+        bases: folders to look up relative paths in, before the folder of the row's file and
+            `images` in it. The first folder that has the file wins.
     """
 
     def __init__(self, folder: Path, bases: Sequence[Path] = ()) -> None:
@@ -28,13 +34,13 @@ class Pictures:
         folder.mkdir(parents=True, exist_ok=True)
 
     def keep(self, cell: Any, row: Row, column: str) -> str:
-        """The kept file of the image in a cell.
+        """Keep the image in a cell; returns its file.
 
         A cell holds bytes, a path, a mapping with ``bytes`` or ``path`` (an image feature of the
         `datasets` library as it lies in parquet), or a Pillow image.
 
         Raises:
-            UserError: naming file, row and column, when there is no image that decodes.
+            UserError: naming file, row and column, when the cell holds no image that decodes.
         """
         data = self._bytes(cell, row, column)
         try:
@@ -50,6 +56,11 @@ class Pictures:
             write_atomically(file, data)
         return str(file)
 
+    def keep_decoded(self, row: Row) -> str:
+        """As `keep`: the row's column ``decoded_image``, or ``image`` where that is empty."""
+        column = "decoded_image" if row.values.get("decoded_image") is not None else "image"
+        return self.keep(row.cell(column), row, column)
+
     def _bytes(self, cell: Any, row: Row, column: str) -> bytes:
         if isinstance(cell, bytes | bytearray):
             return bytes(cell)
@@ -58,9 +69,7 @@ class Pictures:
         if isinstance(cell, dict) and cell.get("path"):
             return self._bytes(cell["path"], row, column)
         if isinstance(cell, Image.Image):
-            stream = io.BytesIO()
-            cell.save(stream, "PNG")
-            return stream.getvalue()
+            return png_bytes(cell)
         if isinstance(cell, str) and cell:
             return self._read(cell, row, column)
         raise row.bad(column, f"must be an image (bytes or a path), not {_kind(cell)}")
@@ -71,7 +80,9 @@ class Pictures:
             file = base / path
             if file.is_file():
                 return file.read_bytes()
-        raise row.bad(column, f"no image file '{path}' beside the data; see --images")
+        raise row.bad(
+            column, f"no image file '{path}' beside the data; name its folder by --images"
+        )
 
 
 def _kind(cell: Any) -> str:

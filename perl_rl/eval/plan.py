@@ -1,4 +1,4 @@
-"""What a model is asked: every item in its original order, and in others where that is allowed."""
+"""Plans the questions: every item in its original order, and in others if it may be permuted."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,26 +19,26 @@ class Question:
     order: int
     """0 is the original order."""
     repeat: int
-    """Counts how often the same order is asked, from 0."""
+    """Above 0: the same order, asked again."""
     rendered: RenderedOrder
 
     @property
     def key(self) -> str:
-        """Names it in the journal."""
+        """The question's name in the journal."""
         return f"{self.item.sample.id}/{self.order}/{self.repeat}"
 
     def prompt(self, seed: int) -> Prompt:
-        """What the model is given."""
+        """The question as the model is asked it."""
         drawn = short_seed(seed, self.item.sample.id, self.order, self.repeat)
         return Prompt(self.key, self.rendered.question, self.rendered.images, drawn)
 
 
 def plan(items: Iterable[Item], orders: int, floor: bool, seed: int) -> list[Question]:
-    """All that is asked, item by item, the original order first.
+    """Every question, item by item, the original order first.
 
     Args:
-        orders: of each item that may be permuted, the original one among them.
-        floor: ask the original order as often as there are orders, too.
+        orders: how many orders of an item that may be permuted, with the original one.
+        floor: also ask the original order as often as there are orders.
     """
     return [one for item in items for one in _of_item(item, orders, floor, seed)]
 

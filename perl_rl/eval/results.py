@@ -1,4 +1,4 @@
-"""The result file: settings, summary, robustness, and every question with its answer."""
+"""The result file: settings, summary, order robustness, and every question with its answer."""
 
 import json
 from pathlib import Path
@@ -17,12 +17,12 @@ class _Part(BaseModel):
 
 
 class AnswerResult(_Part):
-    """One question and what came of it."""
+    """One question with the response and its grade."""
 
     order: int
     """0 is the original order."""
     repeat: int
-    """Above 0: the same order again, for the floor of the flip rate."""
+    """Above 0: the same order, asked again for the floor of the flip rate."""
     permutation: tuple[int, ...]
     """``permutation[slot]`` is the original index of the image that is shown there."""
     prompt: str
@@ -31,16 +31,16 @@ class AnswerResult(_Part):
     gold: str
     response: str
     extracted: str | None
-    """The final answer as the response gives it."""
+    """The final answer as it reads in the response."""
     given: str | None
-    """The final answer in canonical form; equal answers of one item read alike."""
+    """The final answer in canonical form; equal answers to one item are equal texts."""
     in_original: str | None
-    """``given`` in the labels of the original order: where these differ, the answer flips."""
+    """``given`` in the labels of the original order. If these differ, the answer flips."""
     right: bool
     steps_right: float | None = None
-    """Accuracy of right steps, of an answer in several."""
+    """Share of right steps, for an answer of several steps."""
     judged: bool = False
-    """Whether it is right by the judge's word, against the rules."""
+    """Whether the judge found it right after the rules had found it wrong."""
 
 
 class ItemResult(_Part):
@@ -51,12 +51,12 @@ class ItemResult(_Part):
     kind: str
     groups: dict[str, str]
     excluded: str | None
-    """Why it was asked in its own order only."""
+    """Why it was asked only in its original order."""
     answers: tuple[AnswerResult, ...]
 
     @property
     def right(self) -> bool:
-        """Whether the answer in the original order is right: what the benchmark's score counts."""
+        """Whether the answer in the original order is right; the benchmark's score counts these."""
         return self.answers[0].right
 
     @property
@@ -66,17 +66,17 @@ class ItemResult(_Part):
 
     @property
     def accuracy(self) -> float:
-        """Accuracy of the orders under which the answer is right."""
+        """Share of the orders with the right answer."""
         return sum(answer.right for answer in self.in_orders) / len(self.in_orders)
 
     @property
     def flips(self) -> bool:
-        """Whether the answers are not the same under all orders."""
+        """Whether the answer changes with the order."""
         return len({answer.in_original for answer in self.in_orders}) > 1
 
 
 class Accuracy(_Part):
-    """Accuracy over some items, with Wilson's 95 % interval."""
+    """Share of right answers over some items, with Wilson's 95 % interval."""
 
     items: int
     right: int
@@ -91,23 +91,23 @@ class Summary(_Part):
     """Questions in the published split."""
     right: int
     no_answer: int
-    """Responses without a final answer; they are wrong."""
+    """Responses without a final answer; they count as wrong."""
     average: Literal["micro", "macro"]
     score: Estimate
     interval: Literal["Wilson", "bootstrap"]
     graded_by: str
     """"rules", or the rules and a judge by name."""
     judged_right: int
-    """Answers that are right by the judge's word alone."""
+    """Answers that only the judge found right."""
     compares: str
     tasks: dict[str, Accuracy]
     groups: dict[str, dict[str, Accuracy]]
     step_accuracy: Estimate | None = None
-    """Mean share of right steps over the items in several steps."""
+    """Mean share of right steps over the items that have several."""
 
 
 class Result(_Part):
-    """All that one evaluation gave."""
+    """Everything that one evaluation found."""
 
     schema_version: Literal[1] = 1
     benchmark: str
@@ -119,7 +119,7 @@ class Result(_Part):
 
 
 def write_result(result: Result, file: Path) -> None:
-    """Write at once: a reader sees the old file or the new one."""
+    """Write in one step: a reader sees the old file or the new one."""
     write_json(file, result.model_dump(mode="json"))
 
 
@@ -127,7 +127,7 @@ def read_result(file: Path) -> Result:
     """Read what `write_result` wrote.
 
     Raises:
-        UserError: when the file is no result of an evaluation.
+        UserError: when the file is not the result of an evaluation.
     """
     try:
         return Result.model_validate(json.loads(file.read_text(encoding="utf-8")))
@@ -138,4 +138,6 @@ def read_result(file: Path) -> Result:
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             problem = f"field '{'.'.join(map(str, first['loc']))}': {first['msg']}"
-        raise UserError(f"{file}: is no result of perl-rl eval ({problem})") from None
+        raise UserError(
+            f"{file}: not a result of perl-rl eval ({problem}); name the file of its --out"
+        ) from None

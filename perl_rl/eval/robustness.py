@@ -1,6 +1,6 @@
-"""How well answers hold under every order of the images: accuracy, worst case and flip rate.
+"""How answers hold up when the images change their order: accuracy, worst case and flip rate.
 
-Pure functions over answers already given; the metrics are those of the project's method notes.
+Pure functions over answers that were given already.
 """
 
 import random
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from perl_rl.eval.bootstrap import RESAMPLES, Bootstrap, Estimate
+from perl_rl.eval.bootstrap import Bootstrap, Estimate
 from shared.grading.extract import final_answer
 from shared.grading.grade import canonical, same_answer
 from shared.permutation import (
@@ -29,8 +29,8 @@ from shared.sample import Sample
 
 @dataclass(frozen=True)
 class OrderAnswer:
-    """The final answer to one sample under one order, in the grader's canonical form; `given` is
-    None when there was none."""
+    """The final answer to one sample under one order; `given` is in the grader's canonical form,
+    or None without an answer."""
 
     permutation: Permutation
     given: str | None
@@ -46,7 +46,7 @@ class ItemAnswers:
 
     @property
     def accuracy(self) -> float:
-        """Share of the orders under which the answer is right."""
+        """Share of the orders with the right answer."""
         return sum(answer.right for answer in self.answers) / len(self.answers)
 
     @property
@@ -56,7 +56,7 @@ class ItemAnswers:
 
     @property
     def flips(self) -> bool:
-        """Whether the answers, mapped back to the original labels, are not all the same."""
+        """Whether the answers differ when they are mapped back to the original order's labels."""
         return len({self._in_original(answer) for answer in self.answers}) > 1
 
     def _in_original(self, answer: OrderAnswer) -> str | None:
@@ -75,21 +75,21 @@ class OrderRobustness(BaseModel):
     most_orders: int
     """The largest number of orders that one item was asked in."""
     accuracy: Estimate
-    """Mean over items of the share of orders answered rightly."""
+    """Mean over items of the share of orders with the right answer."""
     worst_case: Estimate
-    """Share of items right under all their orders."""
+    """Share of items with the right answer in all their orders."""
     flip_rate: Estimate
     """Share of items whose answer changes with the order."""
     floor: Estimate | None = None
-    """Share of items whose answer changes when one order is asked as many times: what of the flip
-    rate is not the order's doing. None when it was not measured."""
+    """Share of items whose answer changes when the same order is asked again, as often as there are
+    orders: the part of the flip rate that has other causes. None when it was not measured."""
     accuracy_by_slot: dict[int, float]
     """Accuracy by the slot of the gold image, over items whose answer is an image."""
     interval_by_slot: dict[int, tuple[float, float]] = {}
     """Its 95 % bootstrap confidence interval."""
     by_source: dict[str, "SourceRobustness"]
     excluded: dict[str, int]
-    """Samples that must not be permuted, by reason."""
+    """How many samples must not be permuted, by reason."""
 
 
 class SourceRobustness(BaseModel):
@@ -104,8 +104,8 @@ class SourceRobustness(BaseModel):
 
 
 def orders_to_ask(sample: Sample, most: int, seed: int) -> list[Permutation]:
-    """All orders of the sample's images where they are at most `most`, else that many distinct
-    ones, the original among them; the same for the same seed and sample."""
+    """All orders of the sample's images if there are at most `most`. Otherwise that many distinct
+    ones, the original first; the same seed and sample give the same orders."""
     count = len(sample.images)
     if number_of_orders(count, sample.fixed) <= most:
         return all_orders(count, sample.fixed)
@@ -114,7 +114,7 @@ def orders_to_ask(sample: Sample, most: int, seed: int) -> list[Permutation]:
 
 
 def permutable(samples: Iterable[Sample]) -> tuple[list[Sample], dict[str, int]]:
-    """The samples that may be permuted, and how many may not, by reason."""
+    """The samples that may be permuted, and how many others there are, by reason."""
     kept, excluded = [], Counter[str]()
     for sample in samples:
         reason = refusal(sample)
@@ -147,21 +147,21 @@ def item_answers(
 def measure_robustness(
     items: Sequence[ItemAnswers],
     excluded: dict[str, int],
-    resamples: int = RESAMPLES,
     seed: int = 0,
     repeated: Sequence[ItemAnswers] = (),
 ) -> OrderRobustness:
-    """Summarise the answers to all items.
+    """Order robustness over the answers to all items.
 
     Args:
-        repeated: the same items with answers to one order, asked again and again: the floor.
+        repeated: the same items, with answers to one order that was asked several times. They
+            give the floor.
 
     Raises:
         ValueError: when there is no item.
     """
     if not items:
-        raise ValueError("no items to report on")
-    bootstrap = Bootstrap(len(items), resamples, seed)
+        raise ValueError("no items to measure the order robustness of")
+    bootstrap = Bootstrap(len(items), seed)
     slots = _by_slot(items, bootstrap)
     return OrderRobustness(
         items=len(items),

@@ -1,7 +1,7 @@
-"""Rows of a benchmark's local files, as ``shared/formats/rows.py`` reads them.
+"""Rows of a benchmark's local files, read by ``shared/formats/rows.py``.
 
-Two things are the benchmarks' own: which files of a folder are the published split, and JSON that
-maps ids to rows.
+Benchmarks add two things: they choose the published split's files in a folder, and they have JSON
+files that map ids to rows.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ __all__ = ["Row", "find_files", "read_rows"]
 
 
 def find_files(data: Path, split: str) -> list[Path]:
-    """The data files at `data`: itself, or those of `split` in the folder and below, in order.
+    """The data file `data`, or the files of `split` in that folder and below, sorted.
 
-    Shards are recognised by their names (``val-00000-of-00002.parquet``, ``testmini.json``) or
-    their folder's (``test/0000.parquet``). Where no file is named after any split, all are taken.
+    A shard's split is in its name (``val-00000-of-00002.parquet``, ``testmini.json``) or in its
+    folder's (``test/0000.parquet``). If no name has a split, all files are taken.
 
     Raises:
-        UserError: when there is none.
+        UserError: when there are none.
     """
     if data.is_file():
         return rows.find_files(data, split=None)
@@ -31,7 +31,7 @@ def find_files(data: Path, split: str) -> list[Path]:
         files = sorted(data.rglob(f"*{suffix}"))
         if files:
             return _of_split(files, split, data)
-    raise UserError(f"{data}: holds no {', '.join(SUFFIXES)} files")
+    raise UserError(f"{data}: holds no {', '.join(SUFFIXES)} files; name the benchmark's by --data")
 
 
 def _of_split(files: list[Path], split: str, data: Path) -> list[Path]:
@@ -40,7 +40,9 @@ def _of_split(files: list[Path], split: str, data: Path) -> list[Path]:
         return [file for file, named in zip(files, splits, strict=True) if named == split]
     if any(splits):
         found = ", ".join(sorted({named for named in splits if named}))
-        raise UserError(f"{data}: holds no files of split '{split}', only {found}; see --split")
+        raise UserError(
+            f"{data}: holds no files of split '{split}', only {found}; name one by --split"
+        )
     return files
 
 
@@ -49,7 +51,7 @@ def read_rows(file: Path) -> Iterator[Row]:
 
     Raises:
         UserError: when the file cannot be read.
-        BadRow: when a row cannot, or is no mapping from columns to values.
+        BadRow: when a row cannot be read, or is no mapping from columns to values.
     """
     for row in _json(file) if file.suffix == ".json" else rows.read_rows(file):
         if isinstance(row, BadRow):

@@ -1,4 +1,4 @@
-"""One evaluation: plan the questions, collect the responses, grade them, summarise."""
+"""One evaluation: plan the questions, ask them, grade the responses, and summarise."""
 
 import asyncio
 import contextlib
@@ -36,13 +36,13 @@ ONE_ORDER = "only one order was asked"
 
 @dataclass(frozen=True)
 class Asking:
-    """What is asked of each item."""
+    """How each item is asked."""
 
     decoding: Decoding
     orders: int = 1
-    """Of each item that may be permuted, the original one among them."""
+    """How many orders of an item that may be permuted, with the original one."""
     floor: bool = False
-    """Ask the original order as often as there are orders, too."""
+    """Also ask the original order as often as there are orders."""
     seed: int = 0
 
 
@@ -56,13 +56,13 @@ def evaluate(
     more_settings: dict[str, Any],
     judge: Judge | None = None,
 ) -> Result:
-    """Ask `model` all items and grade what it says; responses in `journal` are not asked again.
+    """Ask `model` all items and grade the responses; those in `journal` are not asked again.
 
     Args:
-        name: of the model, for the result.
-        model: opened only when something is left to ask.
-        more_settings: what else must be the same for the journal to go on.
-        judge: has the last word on open answers that the rules find wrong.
+        name: the model's name in the result.
+        model: opened only when a question is left to ask.
+        more_settings: other settings that must be the same to continue the journal.
+        judge: asked about open answers that the rules find wrong.
 
     Raises:
         UserError: when model or judge gives no answer, or the journal belongs to other settings.
@@ -101,7 +101,7 @@ def _settings(
 
 
 def _digest(questions: Sequence[Question]) -> str:
-    """Of all texts, images and answers."""
+    """Digest of all texts, images and answers."""
     whole = hashlib.sha256()
     for question in questions:
         rendered = question.rendered
@@ -111,7 +111,7 @@ def _digest(questions: Sequence[Question]) -> str:
 
 
 def hashes(files: Sequence[str]) -> tuple[str, ...]:
-    """SHA-256 of kept images, which is what their files are called."""
+    """SHA-256 of kept images: the names of their files."""
     return tuple(Path(file).stem for file in files)
 
 

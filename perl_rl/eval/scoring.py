@@ -1,5 +1,6 @@
-"""Compares responses with gold answers, each benchmark's way: by rules, then by a judge if any."""
+"""Compares responses with gold answers the benchmark's way: by rules, then by the judge if any."""
 
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,21 +25,21 @@ from shared.sample import AnswerKind
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one response."""
+    """The grade of one response."""
 
     extracted: str | None
-    """The final answer as the response gives it."""
+    """The final answer as it reads in the response."""
     given: str | None
     """The final answer in canonical form; None when it cannot be read."""
     right: bool
     steps_right: float | None = None
-    """Share of the steps that are right, of an answer in several."""
+    """Share of right steps, for an answer of several steps."""
     judged: bool = False
-    """Whether it is right by a judge's word, against the rules."""
+    """Whether the judge found it right after the rules had found it wrong."""
 
 
 def extracted(response: str, kind: AnswerKind) -> str | None:
-    """The final answer in a response, in a box or stated in words; None without one."""
+    """The final answer of a response, in a box or in words; None without one."""
     return extract_answer(response, kind, strict=False)
 
 
@@ -58,10 +59,10 @@ async def score(item: Item, gold: str, response: str, expressions: ExpressionGra
 async def score_and_judge(
     item: Item, gold: str, response: str, expressions: ExpressionGrader, judge: Judge | None
 ) -> Verdict:
-    """As `score`; of an open answer that is wrong by the rules, the judge has the last word.
+    """As `score`, but the judge decides on open answers that the rules find wrong.
 
     Raises:
-        UserError: when the judge gives none.
+        UserError: when the judge gives no verdict.
     """
     verdict = await score(item, gold, response, expressions)
     if judge is None or verdict.right or not response.strip() or not is_open(item):
@@ -75,9 +76,9 @@ async def score_and_judge(
 async def same_answers(
     item: Item, given: Sequence[str | None], expressions: ExpressionGrader
 ) -> list[str | None]:
-    """Replace each expression by the first one that equals it, so that equal answers read alike.
+    """Replace each expression by the first that equals it, so that equal answers are equal texts.
 
-    Answers of other kinds are in a form already that equal answers share.
+    Answers of other kinds are equal texts already.
     """
     if item.sample.kind != "math":
         return list(given)
@@ -120,15 +121,15 @@ async def _same_expression(
 async def _score_choice(
     item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
 ) -> Verdict:
-    """By the letter, else by the choice that is the fewest edits away, as MathVista does."""
+    """By the letter, or else by the choice with the fewest edits, as MathVista does."""
     letter = None if answer is None else _chosen(answer, item.choices)
     return Verdict(answer, letter, letter == gold)
 
 
 def _chosen(answer: str, choices: Sequence[str]) -> str | None:
-    letters = [chr(ord("A") + place) for place in range(len(choices))]
+    letters = string.ascii_uppercase[: len(choices)]
     letter = read_letter(answer)
-    if letter in letters:
+    if letter is not None and letter in letters:
         return letter
     text = read_text(answer)
     if text is None:
@@ -141,7 +142,7 @@ _MOST_COMPARED = 400
 
 
 def _edits(one: str, other: str) -> int:
-    """Levenshtein's distance, of the first characters of long texts."""
+    """Levenshtein's distance between the first `_MOST_COMPARED` characters of two texts."""
     one, other = one[:_MOST_COMPARED], other[:_MOST_COMPARED]
     row = list(range(len(other) + 1))
     for count, left in enumerate(one, start=1):
@@ -154,7 +155,7 @@ def _edits(one: str, other: str) -> int:
 async def _score_rounded(
     item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
 ) -> Verdict:
-    """Numbers, rounded to the decimals that the question asks for."""
+    """Compare numbers after rounding to the decimals that the question asks for."""
     right, given = read_number(gold), None if answer is None else _number_in(answer)
     if right is None:
         raise UngradableGold(f"the gold answer {gold[:80]!r} is no number")
@@ -165,7 +166,7 @@ async def _score_rounded(
 
 
 def _number_in(answer: str) -> float | None:
-    """The number that an answer is, a unit behind it or none."""
+    """The number in an answer, with or without a unit."""
     quantity = read_quantity(answer)
     return None if quantity is None else quantity.value
 
@@ -173,7 +174,7 @@ def _number_in(answer: str) -> float | None:
 async def _score_list(
     item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
 ) -> Verdict:
-    """Item by item, in order; brackets around the list do not count."""
+    """Compare item by item, in order; brackets around the list do not count."""
     if answer is None:
         return Verdict(None, None, False)
     bare = unwrap(answer).strip().strip("[]()").strip()
@@ -184,7 +185,7 @@ async def _score_list(
 async def _score_steps(
     item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
 ) -> Verdict:
-    """Right only when every step is; a gold step that the answer lacks is wrong."""
+    """Right only when every step is right; a missing step is wrong."""
     rights = await step_shares(answer, gold, expressions)
     given = None if answer is None else canonical(answer, "steps")
     return Verdict(answer, given, all(rights), sum(rights) / len(rights))

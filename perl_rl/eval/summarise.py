@@ -1,4 +1,4 @@
-"""From every item's answers to the benchmark's own score and to order robustness."""
+"""Turns every item's answers into the benchmark's own score and the order robustness."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ def summarise(
 
 
 def macro_mean(items: Sequence[ItemResult]) -> Estimate:
-    """The mean of the tasks' accuracies; the bootstrap draws within each task."""
+    """The mean of the tasks' accuracies; the bootstrap draws items within each task."""
     by_task: dict[str, list[float]] = defaultdict(list)
     for item in items:
         by_task[item.task].append(float(item.right))
@@ -75,7 +75,7 @@ def _step_accuracy(items: Sequence[ItemResult]) -> Estimate | None:
 def robustness(
     samples: Sequence[Sample], items: Sequence[ItemResult], seed: int
 ) -> OrderRobustness | None:
-    """Order robustness over the items that were asked in several orders; None without any."""
+    """Order robustness over the items asked in several orders; None when there are none."""
     kept = [
         (sample, item) for sample, item in zip(samples, items, strict=True) if item.excluded is None
     ]

@@ -1,4 +1,4 @@
-"""Results in the terminal: figures in percent with their 95 % intervals."""
+"""Results as text for the terminal: figures in percent with their 95 % intervals."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,9 +27,9 @@ def table(benchmark: Benchmark, result: Result) -> str:
         lines.append(f"right by the judge's word alone: {summary.judged_right}")
     if summary.no_answer:
         lines.append(f"without a final answer: {summary.no_answer}")
-    for heading, shares in [("task", summary.tasks), *summary.groups.items()]:
-        if shares != {} and not (heading == "task" and len(shares) == 1):
-            lines += ["", *columns(_rows(heading, shares))]
+    for heading, parts in [("task", summary.tasks), *summary.groups.items()]:
+        if parts != {} and not (heading == "task" and len(parts) == 1):
+            lines += ["", *columns(_rows(heading, parts))]
     if result.robustness is not None:
         lines += ["", *_robustness(result.robustness)]
     excluded = Counter(item.excluded for item in result.items if item.excluded is not None)
@@ -38,21 +38,21 @@ def table(benchmark: Benchmark, result: Result) -> str:
     return "\n".join(lines)
 
 
-def _rows(heading: str, shares: dict[str, Accuracy]) -> list[tuple[str, ...]]:
+def _rows(heading: str, parts: dict[str, Accuracy]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [(heading, "n", "accuracy (Wilson)")]
-    return rows + [(name, str(one.items), percent(one.accuracy)) for name, one in shares.items()]
+    return rows + [(name, str(one.items), percent(one.accuracy)) for name, one in parts.items()]
 
 
-def _robustness(report: OrderRobustness) -> list[str]:
+def _robustness(found: OrderRobustness) -> list[str]:
     rows = [
-        ("order robustness (bootstrap)", f"{report.items} items, {report.answers} answers"),
-        ("accuracy, mean over orders", percent(report.accuracy)),
-        ("worst case, right in every order", percent(report.worst_case)),
-        ("flip rate", percent(report.flip_rate)),
-        ("floor, the same order again", percent(report.floor) if report.floor else "not measured"),
+        ("order robustness (bootstrap)", f"{found.items} items, {found.answers} answers"),
+        ("accuracy, mean over orders", percent(found.accuracy)),
+        ("worst case, right in every order", percent(found.worst_case)),
+        ("flip rate", percent(found.flip_rate)),
+        ("floor, the same order again", percent(found.floor) if found.floor else "not measured"),
     ]
-    for slot, accuracy in report.accuracy_by_slot.items():
-        low, high = report.interval_by_slot[slot]
+    for slot, accuracy in found.accuracy_by_slot.items():
+        low, high = found.interval_by_slot[slot]
         estimate = Estimate(value=accuracy, low=low, high=high)
         rows.append((f"accuracy, gold image at place {slot + 1}", percent(estimate)))
     return columns(rows)
@@ -69,7 +69,7 @@ def percent(estimate: Estimate) -> str:
 
 
 def columns(rows: Sequence[Iterable[str]]) -> list[str]:
-    """Lines of cells, each column as wide as its widest."""
+    """Rows of cells as lines, each column as wide as its widest cell."""
     cells = [list(row) for row in rows]
     widths = [max(len(row[place]) for row in cells) for place in range(len(cells[0]))]
     return [

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.paths import START_MODEL
+
 if TYPE_CHECKING:
     from tests.integration.live_node import LiveNode
 
@@ -77,3 +79,13 @@ def live_node(
 
     with running_node(redis_server, tiny_models, tmp_path_factory.mktemp("versions")) as node:
         yield node
+
+
+@pytest.fixture
+def taught_node(live_node: "LiveNode", tiny_models: tuple[Path, Path]) -> Iterator["LiveNode"]:
+    """The node with the demo's start model, which answers digit questions; then as it was."""
+    from tests.integration.live_node import weights_of
+
+    live_node.publish(weights_of(START_MODEL))
+    yield live_node
+    live_node.publish(weights_of(tiny_models[0]))

@@ -4,31 +4,20 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from perl_rl import demo
 from perl_rl.data.config import STAGES
 from perl_rl.demo.digits import write_data
 from shared.images import digest
-from tests.integration.live_node import TOKEN, LiveNode, weights_of
+from tests.integration.live_node import TOKEN, LiveNode
 from tests.waiting import wait_until
 
-START_MODEL = Path(demo.__file__).parent / "start_model"
 SAMPLES, ROLLOUTS = 120, 4
 PATIENCE_S = 240.0
-
-
-@pytest.fixture
-def taught_node(live_node: LiveNode, tiny_models: tuple[Path, Path]) -> Iterator[LiveNode]:
-    """The node with the demo's start model, which answers digit questions; then as it was."""
-    live_node.publish(weights_of(START_MODEL))
-    yield live_node
-    live_node.publish(weights_of(tiny_models[0]))
 
 
 @pytest.fixture

@@ -1,32 +1,20 @@
 """``perl-rl eval`` against a real rollout node: what it records is what the model says."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from perl_rl import demo
 from perl_rl.cli.main import main
 from perl_rl.demo.benchmark import write_mantis_shape
 from perl_rl.eval.greedy import answer, load
 from shared.permutation import RenderedOrder
-from tests.integration.live_node import TOKEN, LiveNode, weights_of
+from tests.integration.live_node import TOKEN, LiveNode
+from tests.paths import START_MODEL
 
 pytestmark = pytest.mark.timeout(600)
 
 INSTRUCTION = "Think inside <think> </think>, then answer in \\boxed{}."
-
-
-START_MODEL = Path(demo.__file__).parent / "start_model"
-
-
-@pytest.fixture
-def taught_node(live_node: LiveNode, tiny_models: tuple[Path, Path]) -> Iterator[LiveNode]:
-    """The node with the demo's start model, which answers; afterwards as it was."""
-    live_node.publish(weights_of(START_MODEL))
-    yield live_node
-    live_node.publish(weights_of(tiny_models[0]))
 
 
 def test_a_rollout_node_is_evaluated_over_http(

@@ -1,4 +1,4 @@
-"""BLINK: 14 tasks of visual perception, one to four images, by letter."""
+"""BLINK: 14 tasks of visual perception over one to four images; answers are letters."""
 
 from perl_rl.eval.items import (
     Benchmark,
@@ -19,22 +19,22 @@ _COLUMNS = ("image_1", "image_2", "image_3", "image_4")
 def to_item(row: Row, pictures: Pictures) -> Item:
     """A row with ``idx, question, sub_task, image_1..image_4, choices, answer``.
 
-    The text names its images in words, so they come first, in their order.
+    The text names its images in words, so they come before it, in their order.
     """
     cells = [(row.cell(column), column) for column in _COLUMNS]
     shown = [(cell, column) for cell, column in cells if cell is not None]
     if [column for _, column in shown] != list(_COLUMNS[: len(shown)]) or not shown:
-        raise row.bad("image_1", "the images do not fill the columns from the first on")
+        raise row.bad(
+            "image_1", "the images do not fill the columns from image_1 on; close the gap"
+        )
     images = tuple(pictures.keep(cell, row, column) for cell, column in shown)
     choices = without_labels(row.texts("choices"))
-    answer = gold_letter(row, "answer", choices)
+    answer = gold_letter(row, choices)
     order, fixed = image_options(choices, len(images))
     return Item(
         Sample(
             id=row.text("idx"),
-            question=padded_left(
-                row.text("question") + lettered(choices), len(images), row, "question"
-            ),
+            question=padded_left(row.text("question") + lettered(choices), len(images), row),
             images=images,
             answer=answer,
             kind="letter",

@@ -1,4 +1,4 @@
-"""Mantis-Eval: questions over several images, by letter or in a few words."""
+"""Mantis-Eval: questions over several images; answers are letters or a few words."""
 
 import re
 
@@ -25,7 +25,7 @@ def to_item(row: Row, pictures: Pictures) -> Item:
     images = tuple(pictures.keep(cell, row, "images") for cell in row.items("images"))
     question = row.text("question")
     choices = without_labels(row.texts("options")) if kind == "multi-choice" else []
-    text = padded_left(question + lettered(choices), len(images), row, "question")
+    text = padded_left(question + lettered(choices), len(images), row)
     order, fixed = image_options(choices, len(images))
     answer = _gold(row, question, choices) if kind == "multi-choice" else row.text("answer")
     return Item(
@@ -45,9 +45,9 @@ def to_item(row: Row, pictures: Pictures) -> Item:
 
 
 def _gold(row: Row, question: str, choices: list[str]) -> str:
-    # Some questions hold their options themselves.
+    # Some questions list their options in their text.
     listed = choices or re.findall(r"\(([A-Z])\)", question)
-    return gold_letter(row, "answer", listed)
+    return gold_letter(row, listed)
 
 
 BENCHMARK = Benchmark(

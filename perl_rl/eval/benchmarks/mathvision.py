@@ -1,4 +1,6 @@
-"""MathVision: competition problems with one picture, parts of which the text may name."""
+"""MathVision: competition problems with one picture, whose parts the text may name."""
+
+import string
 
 from perl_rl.eval.items import Benchmark, Item, gold_letter, lettered, one_image
 from perl_rl.eval.pictures import Pictures
@@ -12,13 +14,12 @@ def to_item(row: Row, pictures: Pictures) -> Item:
     ``<image1>``, ``<image2>``, .. are parts of one picture.
     """
     choices = row.texts("options")
-    answer = gold_letter(row, "answer", choices) if choices else row.text("answer")
-    column = "decoded_image" if row.values.get("decoded_image") is not None else "image"
+    answer = gold_letter(row, choices) if choices else row.text("answer")
     return Item(
         Sample(
             id=row.text("id"),
-            question=one_image(row.text("question") + _options(choices), row, "question"),
-            images=(pictures.keep(row.cell(column), row, column),),
+            question=one_image(row.text("question") + _options(choices), row),
+            images=(pictures.keep_decoded(row),),
             answer=answer,
             kind="letter" if choices else "math",
             source=row.text("subject"),
@@ -30,8 +31,8 @@ def to_item(row: Row, pictures: Pictures) -> Item:
 
 
 def _options(choices: list[str]) -> str:
-    # Options that are only letters stand in the picture.
-    if choices == [chr(ord("A") + place) for place in range(len(choices))]:
+    # If the options are only letters, the picture shows them.
+    if choices == list(string.ascii_uppercase[: len(choices)]):
         return f"\nOptions: {', '.join(choices)}" if choices else ""
     return lettered(choices)
 

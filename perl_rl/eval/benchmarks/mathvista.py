@@ -1,4 +1,4 @@
-"""MathVista: mathematics in one picture; answers are choices, numbers, or lists of them."""
+"""MathVista: mathematics in one picture; answers are choices, numbers, or lists of numbers."""
 
 from perl_rl.eval.items import Benchmark, Item, ScoreRule, lettered, letters, padded_left
 from perl_rl.eval.pictures import Pictures
@@ -19,12 +19,11 @@ def to_item(row: Row, pictures: Pictures) -> Item:
     precision = _precision(row) if answer_type == "float" else 0
     answer, kind, rule = _gold(row, choices, answer_type)
     text = _text(row, choices, answer_type, precision)
-    column = "decoded_image" if row.values.get("decoded_image") is not None else "image"
     return Item(
         Sample(
             id=row.text("pid"),
-            question=padded_left(text, 1, row, "question"),
-            images=(pictures.keep(row.cell(column), row, column),),
+            question=padded_left(text, 1, row),
+            images=(pictures.keep_decoded(row),),
             answer=answer,
             kind=kind,
             source=_task(row),
@@ -39,12 +38,12 @@ def to_item(row: Row, pictures: Pictures) -> Item:
 def _gold(row: Row, choices: list[str], answer_type: str) -> tuple[str, AnswerKind, ScoreRule]:
     answer = row.text("answer")
     if choices:
-        listed = letters(len(choices), row, "choices")
+        listed = letters(row, choices)
         if answer not in choices:
             raise row.bad("answer", f"'{answer[:40]}' is none of the choices")
         return listed[choices.index(answer)], "letter", "choice"
     if row.text("question_type") == "multi_choice":
-        raise row.bad("choices", "is empty in a multi_choice question")
+        raise row.bad("choices", "is empty in a multi_choice question; list the choices")
     if answer_type in ("integer", "float"):
         if read_number(answer) is None:
             raise row.bad("answer", f"'{answer[:40]}' is no number")

@@ -1,11 +1,11 @@
-"""MMIU: 52 multi-image tasks by letter; images are files beside the data."""
+"""MMIU: 52 multi-image tasks; answers are letters, images are files beside the data."""
 
 import re
+import string
 
-from perl_rl.eval.items import Benchmark, Item, image_options, lettered, padded_left
+from perl_rl.eval.items import Benchmark, Item, any_letter, image_options, lettered, padded_left
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.rows import Row
-from shared.grading.kinds.letter import read_letter
 from shared.sample import Sample
 
 _OPTION = re.compile(r"(?:^|\n)\s*([A-Z])\s?:[ \t]*")
@@ -14,21 +14,19 @@ _OPTION = re.compile(r"(?:^|\n)\s*([A-Z])\s?:[ \t]*")
 def to_item(row: Row, pictures: Pictures) -> Item:
     """A row with ``task, question, context, options, input_image_path, output``.
 
-    The images come first. ``options`` is one text, ``A: ..`` and so on, a line each. The gold
-    letter is sometimes none of them: such a question counts as published and shows as a group.
+    The images come first. ``options`` is one text with a line ``A: ..`` for each option. Sometimes
+    no option has the gold letter: the question still counts, as published, and forms a group.
     """
     paths = row.texts("input_image_path")
     images = tuple(pictures.keep(path, row, "input_image_path") for path in paths)
     choices = _choices(row)
-    letter = read_letter(row.text("output"))
-    if letter is None:
-        raise row.bad("output", f"'{row.text('output')[:40]}' is no letter")
-    listed = ord(letter) - ord("A") < len(choices)
+    letter = any_letter(row, "output")
+    listed = letter in string.ascii_uppercase[: len(choices)]
     order, fixed = image_options(choices, len(images)) if listed else (None, ())
     return Item(
         Sample(
             id=f"{row.text('task')}-{row.number}",
-            question=padded_left(_text(row, choices), len(images), row, "question"),
+            question=padded_left(_text(row, choices), len(images), row),
             images=images,
             answer=letter,
             kind="letter",
@@ -42,17 +40,17 @@ def to_item(row: Row, pictures: Pictures) -> Item:
 
 
 def _choices(row: Row) -> list[str]:
-    # The first part is what stands before the first label.
+    # The first part is the text before the first label.
     before, *parts = _OPTION.split(row.text("options"))
     labels, choices = parts[::2], [choice.strip() for choice in parts[1::2]]
-    expected = [chr(ord("A") + place) for place in range(len(labels))]
-    if before.strip() or len(labels) < 2 or labels != expected:
-        raise row.bad("options", "must list 'A: ..', 'B: ..' and so on, a line each")
+    expected = string.ascii_uppercase[: len(labels)]
+    if before.strip() or len(labels) < 2 or "".join(labels) != expected:
+        raise row.bad("options", "must list 'A: ..', 'B: ..' and so on, each on its line")
     return choices
 
 
 def _text(row: Row, choices: list[str]) -> str:
-    # The context often ends with the options once more.
+    # The context often repeats the options at its end.
     context = row.text("context", empty=True).replace(row.text("options"), "").strip()
     parts = [part for part in (row.text("question"), context) if part]
     return "\n".join(parts) + lettered(choices)

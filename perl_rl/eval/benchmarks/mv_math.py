@@ -1,8 +1,9 @@
-"""MV-MATH: school mathematics over interleaved images, by letter, in one step or in several."""
+"""MV-MATH: school mathematics over interleaved images; answers have one step or several."""
 
 import re
+import string
 
-from perl_rl.eval.items import Benchmark, Item, ScoreRule, interleaved
+from perl_rl.eval.items import Benchmark, Item, ScoreRule, any_letter, interleaved
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.rows import Row
 from shared.grading.kinds.letter import read_letter
@@ -12,18 +13,18 @@ from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
 _TYPES = ("choice", "single-step", "multi-step")
 _SEVERAL_LETTERS = re.compile(r"[A-H]{2,8}")
 _OPTION_IMAGE = re.compile(rf"(?<![A-Za-z])([A-H])\s?[.:)．、]\s*{IMAGE_TAG}", re.ASCII)
-# Captions that would go stale when images move.
+# Captions that would be wrong after images move.
 _CAPTION = re.compile(r"\b(?:fig(?:ure)?|picture|image|diagram|graph)\b\.?\s*\(?\d", re.IGNORECASE)
 
 
 def to_item(row: Row, pictures: Pictures) -> Item:
     """A row with ``problem_id, question, input_image, answer, answer_type, subject``.
 
-    ``input_image`` lists file names, which the text calls ``<image_1>`` and so on.
+    ``input_image`` lists file names, which the text names ``<image_1>`` and so on.
     """
     names = row.texts("input_image")
     files = [pictures.keep(name, row, "input_image") for name in names]
-    text, shown = interleaved(row.text("question"), len(files), row, "question")
+    text, shown = interleaved(row, len(files))
     answer_type = row.one_of("answer_type", _TYPES)
     answer, kind, rule = _gold(row, answer_type)
     order, fixed = _order(text, len(files)) if kind == "letter" else (None, ())
@@ -53,19 +54,16 @@ def _gold(row: Row, answer_type: str) -> tuple[str, AnswerKind, ScoreRule]:
         if not split_steps(answer):
             raise row.bad("answer", "a multi-step answer must read '(1) ..; (2) ..'")
         return answer, "steps", "steps"
-    letter = read_letter(answer)
-    if letter is None and _SEVERAL_LETTERS.fullmatch(answer):
+    if read_letter(answer) is None and _SEVERAL_LETTERS.fullmatch(answer):
         return answer, "text", "kind"
-    if letter is None:
-        raise row.bad("answer", f"'{answer[:40]}' is no letter")
-    return letter, "letter", "kind"
+    return any_letter(row, "answer"), "letter", "kind"
 
 
 def _order(text: str, images: int) -> tuple[OrderRule | None, tuple[int, ...]]:
-    """The letter follows its image where each option is one; other images stay."""
+    """Where each option is an image, the letter follows it, and other images stay."""
     options = list(_OPTION_IMAGE.finditer(text))
-    labels = [option[1] for option in options]
-    expected = [chr(ord("A") + place) for place in range(len(labels))]
+    labels = "".join(option[1] for option in options)
+    expected = string.ascii_uppercase[: len(labels)]
     if len(options) < 2 or labels != expected or _CAPTION.search(text):
         return None, ()
     slots = {text.count(IMAGE_TAG, 0, option.start()) for option in options}

@@ -9,10 +9,10 @@ _COLUMNS = tuple(f"image_{place}" for place in range(1, 7))
 
 
 def to_item(row: Row, pictures: Pictures) -> Item:
-    """A row with ``question, label, task, image_1..image_6``; ``<image1>`` stands inline."""
+    """A row with ``question, label, task, image_1..image_6``; the text holds ``<image1>``."""
     cells = [(row.cell(column), column) for column in _COLUMNS]
     files = [pictures.keep(cell, row, column) for cell, column in cells if cell is not None]
-    text, shown = interleaved(row.text("question"), len(files), row, "question")
+    text, shown = interleaved(row, len(files))
     answer = row.text("label")
     return Item(
         Sample(

@@ -101,7 +101,7 @@ def test_drop_0_and_1_keeps_the_others() -> None:
 
 
 def test_an_empty_bin_is_named() -> None:
-    with pytest.raises(UserError, match=r"of 2 samples 0 have an accuracy in the bin \(0.1, 0.2\]"):
+    with pytest.raises(UserError, match=r"0 of 2 samples have a pass rate in the bin \(0.1, 0.2\]"):
         choose([0.0, 0.1], BalanceSettings(), random.Random(0))
 
 

@@ -8,14 +8,13 @@ import pytest
 from PIL import Image
 
 from perl_rl.cli.main import main
-from perl_rl.demo.digits import digits, picture
 from shared.sample import load_samples
+from tests.format_files import save_digits
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for index in range(3):
-        picture(digits().scans[index]).save(tmp_path / f"{index}.png")
+    save_digits(tmp_path, 3)
     (tmp_path / "broken.png").write_bytes((tmp_path / "0.png").read_bytes()[:60])
     (tmp_path / "text.png").write_text("no picture")
     Image.new("RGB", (600, 2)).save(tmp_path / "thin.png")

@@ -1,4 +1,4 @@
-"""Labels: what the rules judge, what a verdict means, and the report of both."""
+"""Labels: those that rules give, what a verdict means, and the report of both."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,9 @@ from perl_rl.cli.main import main
 from perl_rl.data.asking import Nonsense
 from perl_rl.data.label import Verdict, checked, label_from
 from perl_rl.data.label_rules import Label, label_by_rules
-from perl_rl.demo.digits import digits, picture
 from shared.permutation import apply_order, refusal
 from shared.sample import Sample, load_samples
+from tests.format_files import save_digits
 from tests.scripted_endpoint import Body, ScriptedEndpoint, text_of
 
 
@@ -45,7 +45,7 @@ OPTIONS = "Which is largest?\nA. <image>\nB. <image>\nC. <image>"
         ("<image><image> Is the first image darker?", "yes", "text", None),
     ],
 )
-def test_rules_judge_what_leaves_no_doubt(
+def test_rules_label_what_leaves_no_doubt(
     question: str, answer: str, kind: str, label: Label | None
 ) -> None:
     assert label_by_rules(sample(question, answer, kind)) == label
@@ -106,8 +106,8 @@ def test_what_a_verdict_means(
 
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
-    """Two that rules judge, three for the endpoint, one image, and one labelled already."""
-    picture(digits().scans[0]).save(tmp_path / "0.png")
+    """Two that rules label, three for the endpoint, one image, and one labelled already."""
+    save_digits(tmp_path, 1)
     rows = [
         ("rule-letter", OPTIONS, "B", "letter", None),
         ("rule-place", "<image><image> Which is largest?", "first", "position", None),

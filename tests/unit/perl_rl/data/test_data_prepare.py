@@ -251,10 +251,10 @@ def test_requests_run_at_once_up_to_the_limit(tmp_path: Path, data: Path) -> Non
     [
         ({"ballance": {}}, "unknown key 'ballance'; docs/prepare.md"),
         ({"filter": {"min_image": 1}}, "unknown key 'filter.min_image'"),
-        ({"stages": ["label", "label"]}, "stages: name at least one stage, and each once"),
+        ({"stages": ["label", "label"]}, "stages: name at least one stage, and none twice"),
         ({"balance": {"target": {0.5: 1}}}, "the upper edges of bins must rise"),
         ({"endpoint": None}, "no endpoint to ask; set endpoint or rephrase.endpoint"),
-        ({"stages": ["balance"]}, "has no pass_rate; run the stage difficulty before"),
+        ({"stages": ["balance"]}, "has no pass_rate; run the stage difficulty first"),
         ({"filter": {"min_images": 9}}, "no sample is left"),
         ({"input": "none.jsonl"}, "none.jsonl: cannot read the data file"),
     ],

@@ -9,8 +9,8 @@ import pytest
 from perl_rl.cli.main import main
 from perl_rl.data.asking import Nonsense, marked
 from perl_rl.data.rephrase import Rephrased, as_letter_question, checked
-from perl_rl.demo.digits import digits, picture
 from shared.sample import Sample, load_samples
+from tests.format_files import save_digits
 from tests.scripted_endpoint import Body, ScriptedEndpoint, text_of
 
 OPEN = Sample(
@@ -91,7 +91,7 @@ def test_an_order_rule_of_the_old_answer_goes() -> None:
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
     """Open questions 0 to 5 and one that is objective already."""
-    picture(digits().scans[0]).save(tmp_path / "0.png")
+    save_digits(tmp_path, 1)
     rows = [
         {"id": str(n), "question": f"<image> {n}?", "images": ["0.png"], "answer": f"so {n}"}
         | {"kind": "text" if n < 6 else "letter"}

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from perl_rl import demo
 from perl_rl.launch.main import launch
 from shared.errors import UserError
+from tests.paths import START_MODEL
 
-MODEL = Path(demo.__file__).parent / "start_model"
 calls: list[tuple[Path, int]] = []
 
 
@@ -25,7 +24,7 @@ def write_nothing_but_a_row(folder: Path, seed: int) -> None:
 def config(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     file = tmp_path / "run.yaml"
     file.write_text(
-        f"run: prepared\nseed: 7\nmodel:\n  path: {MODEL}\ndata:\n  train: data/train.jsonl\n"
+        f"run: prepared\nseed: 7\nmodel:\n  path: {START_MODEL}\ndata:\n  train: data/train.jsonl\n"
         f"  prepare: {request.param}\ntrainer: {{port: 0}}\nrollout: {{port: 0}}\n"
         "reward: {port: 0}\n",
         encoding="utf-8",

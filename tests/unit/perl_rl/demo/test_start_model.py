@@ -1,18 +1,14 @@
 """The start model that ships with the demo: small, built as it says, able but order-biased."""
 
-from pathlib import Path
-
 import pytest
 from transformers import AutoProcessor
 
-from perl_rl import demo
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import INSTRUCTION, build_processor
 from perl_rl.eval.greedy import evaluate_folder
 from perl_rl.eval.robustness import OrderRobustness
 from shared.sample import load_samples
-
-FOLDER = Path(demo.__file__).parent / "start_model"
+from tests.paths import START_MODEL
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +16,15 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> OrderRobustness:
     folder = tmp_path_factory.mktemp("questions")
     write_data(folder, seed=1, train=3, held_out=60)
     samples = load_samples(folder / "heldout.jsonl")
-    return evaluate_folder(FOLDER, samples, INSTRUCTION, orders=6, max_tokens=24)
+    return evaluate_folder(START_MODEL, samples, INSTRUCTION, orders=6, max_tokens=24)
 
 
 def test_it_is_at_most_eight_megabytes() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*")) <= 8_000_000
+    assert sum(path.stat().st_size for path in START_MODEL.rglob("*")) <= 8_000_000
 
 
 def test_its_tokenizer_is_the_one_that_is_built_from_nothing() -> None:
-    shipped, built = AutoProcessor.from_pretrained(FOLDER), build_processor()
+    shipped, built = AutoProcessor.from_pretrained(START_MODEL), build_processor()
     assert shipped.tokenizer.get_vocab() == built.tokenizer.get_vocab()
     assert shipped.chat_template == built.chat_template
 

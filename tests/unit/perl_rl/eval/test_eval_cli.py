@@ -12,7 +12,8 @@ import pytest
 from perl_rl.cli.main import main
 from shared.images import digest
 from tests.benchmark_files import write_benchmark
-from tests.scripted_model import ScriptedEndpoint, at_random, by_content, by_position, serving
+from tests.scripted_endpoint import ScriptedEndpoint
+from tests.scripted_model import answering, at_random, by_content, by_position
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def oracle() -> Iterator[ScriptedEndpoint]:
-    with serving(ScriptedEndpoint(by_content)) as endpoint:
+    with answering(by_content).serving() as endpoint:
         yield endpoint
 
 
@@ -82,7 +83,7 @@ def test_a_result_holds_every_question_and_prints_a_table(
 
 
 def test_a_busy_endpoint_is_asked_again(data: Path, tmp_path: Path) -> None:
-    with serving(ScriptedEndpoint(by_content, fail_first=2)) as endpoint:
+    with answering(by_content, fail_first=2).serving() as endpoint:
         result = evaluate(endpoint.url, data, tmp_path / "out.json", limit=3, concurrency=1)
     assert result["summary"]["right"] == 3
 
@@ -90,13 +91,13 @@ def test_a_busy_endpoint_is_asked_again(data: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_the_same(data: Path, tmp_path: Path) -> None:
     more = {"orders": 4, "floor": None, "temperature": 1.0, "seed": 5}
-    with serving(ScriptedEndpoint(at_random)) as endpoint:
+    with answering(at_random).serving() as endpoint:
         whole = _words_with_flags(endpoint.url, data, tmp_path / "whole.json", more)
         assert main(whole) == 0
         asked = len(endpoint.requests)
     out = tmp_path / "cut.json"
     journal = tmp_path / "cut.work" / "journal.jsonl"
-    with serving(ScriptedEndpoint(at_random, hold_after=60)) as endpoint:
+    with answering(at_random, hold_after=60).serving() as endpoint:
         command = _words_with_flags(endpoint.url, data, out, more)
         running = subprocess.Popen([sys.executable, "-m", "perl_rl", *command])
         assert endpoint.held.wait(60)
@@ -109,7 +110,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(data: Path, tmp_path: Path) -> N
     with journal.open("a") as stream:
         stream.write('{"key": "val_')
 
-    with serving(ScriptedEndpoint(at_random)) as endpoint:
+    with answering(at_random).serving() as endpoint:
         assert main(_words_with_flags(endpoint.url, data, out, more)) == 0
         assert len(endpoint.requests) == asked - done
     assert out.read_bytes() == (tmp_path / "whole.json").read_bytes()
@@ -156,7 +157,10 @@ def test_an_endpoint_that_is_not_there_is_named(
         ([], "--benchmark is missing"),
         (["--benchmark", "blink"], "--data is missing"),
         (["--benchmark", "blink", "--data", "d", "--out", "o.json"], "either --model PATH or"),
-        (["--benchmark", "b", "--data", "d", "--out", "o.json", "--model", "m"], "none of mantis-"),
+        (
+            ["--benchmark", "b", "--data", "d", "--out", "o.json", "--model", "m"],
+            "name one of mantis-",
+        ),
         (["--benchmark", "blink", "--data", "d", "--out", "o", "--model", "m"], "end in .json"),
         (
             ["--benchmark", "blink", "--data", "d", "--out", "o.json", "--model", "m"],
@@ -168,7 +172,7 @@ def test_an_endpoint_that_is_not_there_is_named(
         ),
         (
             ["--benchmark", "blink", "--data", "d", "--out", "o.json", "--model", "m", "--floor"],
-            "give --orders K",
+            "--floor needs --orders K",
         ),
     ],
 )
@@ -186,7 +190,7 @@ def test_compare_pairs_two_results(
     data: Path, tmp_path: Path, oracle: ScriptedEndpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, b, out = tmp_path / "a.json", tmp_path / "b.json", tmp_path / "compared.json"
-    with serving(ScriptedEndpoint(by_position)) as endpoint:
+    with answering(by_position).serving() as endpoint:
         position = evaluate(endpoint.url, data, a, orders=2)
     evaluate(oracle.url, data, b, orders=2)
     capsys.readouterr()
@@ -220,7 +224,7 @@ def test_compare_refuses_what_is_no_pair(
     for other, said in (
         (b, "A is of blink, B of remi"),
         (tmp_path / "none.json", "cannot read the result"),
-        (tmp_path / "c.json", "is no result of perl-rl eval (field"),
+        (tmp_path / "c.json", "not a result of perl-rl eval (field"),
     ):
         capsys.readouterr()
         assert main(["eval", "compare", str(a), str(other)]) == 2

@@ -9,7 +9,8 @@ import pytest
 
 from perl_rl.cli.main import main
 from tests.benchmark_files import write_benchmark
-from tests.scripted_model import ScriptedEndpoint, by_content, serving
+from tests.scripted_endpoint import ScriptedEndpoint
+from tests.scripted_model import answering, by_content
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -39,8 +40,8 @@ def test_the_judge_decides_open_answers_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
-        serving(ScriptedEndpoint(in_words, form="{}")) as model,
-        serving(ScriptedEndpoint(reads_words, form="{}")) as judge,
+        answering(in_words, form="{}").serving() as model,
+        answering(reads_words, form="{}").serving() as judge,
     ):
         assert main(command(model, tmp_path)) == 0
         by_rules = json.loads((tmp_path / "out.json").read_text())
@@ -69,8 +70,8 @@ def test_a_judge_that_does_not_answer_ends_the_grading_not_the_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
-        serving(ScriptedEndpoint(in_words, form="{}")) as model,
-        serving(ScriptedEndpoint(lambda *_: "perhaps", form="{}")) as judge,
+        answering(in_words, form="{}").serving() as model,
+        answering(lambda *_: "perhaps", form="{}").serving() as judge,
     ):
         words = command(model, tmp_path, "--judge", judge.url, "--judge-model", "j")
         assert main(words) == 2

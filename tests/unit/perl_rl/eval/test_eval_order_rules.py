@@ -15,10 +15,9 @@ from perl_rl.eval.benchmarks import BENCHMARKS
 from perl_rl.eval.loading import load_items
 from perl_rl.eval.pictures import Pictures
 from shared.sample import load_samples
-from tests import scripted_endpoint
 from tests.benchmark_files import WRITERS, write_benchmark
-from tests.scripted_endpoint import text_of
-from tests.scripted_model import ScriptedEndpoint, by_content, serving
+from tests.scripted_endpoint import ScriptedEndpoint, text_of
+from tests.scripted_model import answering, by_content
 
 Rows = list[dict[str, Any]]
 
@@ -56,7 +55,7 @@ def labels(samples: Path, tmp_path: Path) -> Path:
         return json.dumps({"should_change": changes, "is_multichoice_images": False})
 
     out = tmp_path / "labels"
-    with scripted_endpoint.ScriptedEndpoint(verdict).serving() as endpoint:
+    with ScriptedEndpoint(verdict).serving() as endpoint:
         command = ["data", "label", str(samples), "--out", str(out), "--set"]
         command += [f"endpoint.url={endpoint.url}", "endpoint.model=m"]
         assert main(command) == 0
@@ -91,7 +90,7 @@ def evaluate(data: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def run(*more: str) -> dict[str, Any]:
         out = tmp_path / f"{len(list(tmp_path.glob('*.json')))}.json"
         command = ["eval", "--benchmark=mv-math", f"--data={data}", "--orders=2", f"--out={out}"]
-        with serving(ScriptedEndpoint(by_name)) as endpoint:
+        with answering(by_name).serving() as endpoint:
             model = [f"--endpoint={endpoint.url}", "--model-name=m", "--max-tokens=64"]
             assert main([*command, *model, *more]) == 0
         result: dict[str, Any] = json.loads(out.read_text())
@@ -174,4 +173,4 @@ def test_labels_of_other_questions_are_refused(
         err = capsys.readouterr().err.splitlines()[-1]
         assert err.startswith(f"perl-rl: error: {given}: ") and said in err
     assert main([*command, str(labels)]) == 2
-    assert "--order-rules says what may be permuted; give --orders K" in capsys.readouterr().err
+    assert "--order-rules needs --orders K" in capsys.readouterr().err

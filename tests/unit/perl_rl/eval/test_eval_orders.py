@@ -47,19 +47,19 @@ def run(name: str, items: Sequence[Item], answerer: Answerer, folder: Path, **mo
 def orders(
     name: str, items: Sequence[Item], answerer: Answerer, folder: Path, **more: int
 ) -> OrderRobustness:
-    report = run(name, items, answerer, folder, **more).robustness
-    assert report is not None
-    return report
+    found = run(name, items, answerer, folder, **more).robustness
+    assert found is not None
+    return found
 
 
 def test_a_position_only_model_flips_on_every_item_asked_in_all_orders(
     four_images: list[Item], tmp_path: Path
 ) -> None:
-    report = orders("mantis-eval", four_images[:30], by_position, tmp_path, orders=24)
-    assert (report.items, report.answers, report.most_orders) == (30, 30 * 24, 24)
-    assert report.accuracy.value == pytest.approx(1 / 4)
-    assert (report.worst_case.value, report.flip_rate.value) == (0, 1)
-    assert report.accuracy_by_slot == {0: 1.0, 1: 0.0, 2: 0.0, 3: 0.0}
+    found = orders("mantis-eval", four_images[:30], by_position, tmp_path, orders=24)
+    assert (found.items, found.answers, found.most_orders) == (30, 30 * 24, 24)
+    assert found.accuracy.value == pytest.approx(1 / 4)
+    assert (found.worst_case.value, found.flip_rate.value) == (0, 1)
+    assert found.accuracy_by_slot == {0: 1.0, 1: 0.0, 2: 0.0, 3: 0.0}
 
 
 PERMUTED = {"mantis-eval", "blink", "mmiu", "mv-math"}
@@ -87,13 +87,13 @@ def test_flips_on_every_shape_are_what_arithmetic_says(name: str, tmp_path: Path
     assert position.robustness is not None and content.robustness is not None
     # All orders of k options: A is right in one of k, never in all, and names each image once.
     options = [len(sample.images) - len(sample.fixed) for sample in moved]
-    report = position.robustness
-    assert report.answers == sum(factorial(count) for count in options)
-    assert report.accuracy.value == pytest.approx(sum(1 / k for k in options) / len(options))
-    assert (report.worst_case.value, report.flip_rate.value) == (0, 1)
-    report = content.robustness
-    assert (report.items, report.accuracy.value) == (len(moved), 1)
-    assert (report.worst_case.value, report.flip_rate.value) == (1, 0)
+    found = position.robustness
+    assert found.answers == sum(factorial(count) for count in options)
+    assert found.accuracy.value == pytest.approx(sum(1 / k for k in options) / len(options))
+    assert (found.worst_case.value, found.flip_rate.value) == (0, 1)
+    found = content.robustness
+    assert (found.items, found.accuracy.value) == (len(moved), 1)
+    assert (found.worst_case.value, found.flip_rate.value) == (1, 0)
 
 
 def test_a_position_only_model_flips_when_another_image_comes_first(
@@ -110,28 +110,28 @@ def test_a_position_only_model_flips_when_another_image_comes_first(
 
 
 def test_a_content_only_model_never_flips(blink: list[Item], tmp_path: Path) -> None:
-    report = orders("blink", blink, by_content, tmp_path, orders=6, floor=True)
-    assert (report.accuracy.value, report.worst_case.value, report.flip_rate.value) == (1, 1, 0)
-    assert report.floor is not None and report.floor.value == 0
-    assert set(report.accuracy_by_slot.values()) == {1.0}
+    found = orders("blink", blink, by_content, tmp_path, orders=6, floor=True)
+    assert (found.accuracy.value, found.worst_case.value, found.flip_rate.value) == (1, 1, 0)
+    assert found.floor is not None and found.floor.value == 0
+    assert set(found.accuracy_by_slot.values()) == {1.0}
     # Four options; and a reference that stays first, with two options behind it.
     permuted = [item for item in blink if item.sample.order == "letter"]
     assert {item.sample.fixed for item in permuted} == {(), (0,)}
-    assert report.answers == sum(6 if not item.sample.fixed else 2 for item in permuted)
-    assert report.excluded == {"no_order_rule": len(blink) - len(permuted)}
+    assert found.answers == sum(6 if not item.sample.fixed else 2 for item in permuted)
+    assert found.excluded == {"no_order_rule": len(blink) - len(permuted)}
 
 
 def test_a_random_model_flips_as_often_without_another_order(
     four_images: list[Item], tmp_path: Path
 ) -> None:
-    report = orders("mantis-eval", four_images, at_random, tmp_path, orders=3, floor=True)
+    found = orders("mantis-eval", four_images, at_random, tmp_path, orders=3, floor=True)
     # Three draws of four letters agree once in 16.
     low, high = binom.interval(0.999, len(four_images), 15 / 16)
-    assert report.floor is not None
-    assert low <= report.flip_rate.value * len(four_images) <= high
-    assert low <= report.floor.value * len(four_images) <= high
+    assert found.floor is not None
+    assert low <= found.flip_rate.value * len(four_images) <= high
+    assert low <= found.floor.value * len(four_images) <= high
     low, high = binom.interval(0.999, len(four_images), 1 / 64)
-    assert low <= report.worst_case.value * len(four_images) <= high
+    assert low <= found.worst_case.value * len(four_images) <= high
 
 
 def test_the_floor_of_a_position_only_model_is_zero(
@@ -168,9 +168,9 @@ def test_equal_expressions_in_other_words_are_no_flip(
         said.append(("\\frac{1}{2}", "0.5", "1/2", "2^{-1}")[len(said)])
         return said[-1]
 
-    report = orders("mantis-eval", [item], in_other_words, tmp_path, orders=4)
+    found = orders("mantis-eval", [item], in_other_words, tmp_path, orders=4)
     assert len(set(said)) == 4
-    assert (report.accuracy.value, report.flip_rate.value) == (1, 0)
+    assert (found.accuracy.value, found.flip_rate.value) == (1, 0)
 
 
 def test_other_expressions_are_a_flip(four_images: list[Item], tmp_path: Path) -> None:
@@ -180,5 +180,5 @@ def test_other_expressions_are_a_flip(four_images: list[Item], tmp_path: Path) -
     def by_the_first_image(question: str, pictures: list[tuple[int, ...]], rng: Random) -> str:
         return f"\\frac{{1}}{{{pictures[0][0] + 1}}}"
 
-    report = orders("mantis-eval", [item], by_the_first_image, tmp_path, orders=24)
-    assert report.flip_rate.value == 1
+    found = orders("mantis-eval", [item], by_the_first_image, tmp_path, orders=24)
+    assert found.flip_rate.value == 1

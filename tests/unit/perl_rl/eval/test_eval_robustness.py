@@ -13,10 +13,10 @@ from shared.permutation import Permutation, all_orders, answer_under
 from shared.sample import Sample
 
 
-def letter_sample(images: int = 3, answer: str = "A", name: str = "one") -> Sample:
+def letter_sample(images: int = 3, answer: str = "A") -> Sample:
     tags = "".join(f"\n{letter}. <image>" for letter in "ABCDEF"[:images])
     return Sample(
-        id=name,
+        id="one",
         question=f"Which option?{tags}",
         images=tuple(f"{index}.png" for index in range(images)),
         answer=answer,
@@ -26,28 +26,19 @@ def letter_sample(images: int = 3, answer: str = "A", name: str = "one") -> Samp
     )
 
 
-def place_sample(name: str = "two") -> Sample:
-    return Sample(
-        id=name,
-        question="First <image> second <image>: which is larger?",
-        images=("0.png", "1.png"),
-        answer="second",
-        kind="position",
-        order="position",
-        source="place",
-    )
+def two_images(question: str, **fields: str) -> Sample:
+    return Sample.model_validate({"question": question, "images": ("0.png", "1.png")} | fields)
 
 
-def sum_sample(name: str = "three") -> Sample:
-    return Sample(
-        id=name,
-        question="<image><image> sum?",
-        images=("0.png", "1.png"),
-        answer="12",
-        kind="number",
-        order="invariant",
-        source="total",
-    )
+def place_sample() -> Sample:
+    rule = {"kind": "position", "order": "position", "source": "place"}
+    question = "First <image> second <image>: which is larger?"
+    return two_images(question, id="two", answer="second", **rule)
+
+
+def sum_sample() -> Sample:
+    rule = {"kind": "number", "order": "invariant", "source": "total"}
+    return two_images("<image><image> sum?", id="three", answer="12", **rule)
 
 
 def right_everywhere(sample: Sample) -> ItemAnswers:
@@ -125,8 +116,8 @@ def test_few_orders_are_all_asked_and_many_are_drawn_with_the_original_among_the
 
 
 def test_samples_that_must_not_be_permuted_are_counted_by_reason() -> None:
-    unjudged = sum_sample("four").model_copy(update={"order": None})
-    kept, excluded = permutable([letter_sample(), unjudged])
+    unlabelled = sum_sample().model_copy(update={"order": None})
+    kept, excluded = permutable([letter_sample(), unlabelled])
     assert [sample.id for sample in kept] == ["one"]
     assert excluded == {"no_order_rule": 1}
 
@@ -143,7 +134,7 @@ def test_confidence_interval_holds_the_mean_and_narrows_with_more_items() -> Non
     assert width(200) == pytest.approx(width(50) / 2, rel=0.2)
 
 
-def test_a_report_on_nothing_is_refused() -> None:
+def test_measuring_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="no items"):
         measure_robustness([], {})
 

@@ -1,6 +1,5 @@
 """Benchmark files that do not fit are refused with file, row and column."""
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from perl_rl.eval.loading import load_items
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.rows import Row, find_files, read_rows
 from shared.errors import UserError
+from shared.images import png_bytes
 from tests.benchmark_files import WRITERS, parquet, write_benchmark
 
 Change = Callable[[dict[str, Any]], Any]
@@ -95,7 +95,9 @@ def test_the_published_split_is_taken_from_a_folder(tmp_path: Path) -> None:
     blink = write_benchmark("blink", tmp_path / "blink", 28)
     assert {file.name for file in find_files(blink, "val")} == {"val-00000-of-00001.parquet"}
     assert len(find_files(blink, "val")) == 14
-    with pytest.raises(UserError, match="no files of split 'train', only test, val; see --split"):
+    with pytest.raises(
+        UserError, match="no files of split 'train', only test, val; name one by --split"
+    ):
         find_files(blink, "train")
     remi = write_benchmark("remi", tmp_path / "remi", 28)
     assert [file.name for file in find_files(remi, "test")] == ["test.parquet"]
@@ -126,10 +128,8 @@ def test_rows_may_be_a_mapping_a_list_or_lines_with_images_as_files(
 
 
 def test_images_may_be_bytes_paths_features_or_pictures(tmp_path: Path) -> None:
-    stream = io.BytesIO()
     drawn = Image.new("RGB", (8, 8), (200, 10, 10))
-    drawn.save(stream, "PNG")
-    data = stream.getvalue()
+    data = png_bytes(drawn)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "a.png").write_bytes(data)
     row = Row(tmp_path / "test.json", 1, {})
