@@ -1,4 +1,4 @@
-"""How far work on many items is: a bar in a terminal, else a line every ten seconds."""
+"""Progress of work on many items: a bar in a terminal, else a line every ten seconds."""
 
 import sys
 import time
@@ -10,21 +10,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 QUIET_S = 10.0
-"""Without a terminal: the time between two lines."""
+"""Without a terminal: seconds between two lines."""
 
 
 class Advance(Protocol):
-    """Called after each piece of work."""
+    """Call it after each item."""
 
     def __call__(self) -> None:
-        """One more is done."""
+        """Count one more item."""
 
 
 @contextmanager
 def counting(
     what: str, total: int | None, done: int = 0, out: TextIO | None = None
 ) -> Iterator[Advance]:
-    """Show how many of `total`, if that is known, are done on `out` (default: standard error)."""
+    """Show on `out` (default: standard error) how many items, of `total` if known, are done."""
     out = out or sys.stderr
     if out.isatty():
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -1,7 +1,7 @@
-"""A journal: one line for each finished item, so that work that was killed goes on where it stood.
+"""A journal: one line for each finished item, so that work continues where it was killed.
 
-The first line names the work; what becomes of a journal of other work is the caller's to say. A
-line counts once its end is written: what a kill tore off is cut away and done again.
+The first line names the work; the caller chooses whether a journal of other work is replaced or
+refused. A line that a kill cut short is removed, and its item is done again.
 """
 
 import json
@@ -16,11 +16,11 @@ Work = dict[str, Any]
 
 
 class Journal(Generic[T]):
-    """Append-only; entries, JSON values, by id. Use it as a context manager.
+    """Entries, which are JSON values, by id. Use it as a context manager.
 
     Args:
         work: what the entries depend on, by name.
-        other: whether a journal of other work is begun anew, or refused.
+        other: what to do with a journal of other work: start a new one, or refuse.
 
     Raises:
         UserError: when the file is damaged, or refused.
@@ -49,17 +49,17 @@ class Journal(Generic[T]):
         self._stream.close()
 
     def add(self, name: str, entry: T) -> None:
-        """Enter a finished item; it outlives a kill of this process."""
+        """Write a finished item, so that it survives a kill of this process."""
         self.entries[name] = entry
         self._write({"id": name, "entry": entry})
 
     def _write(self, line: dict[str, Any]) -> None:
-        # One write a line: lines of a killed process are whole, but for the last.
+        # One write for each line, so that a kill can cut short only the last one.
         self._stream.write(json.dumps(line).encode() + b"\n")
         self._stream.flush()
 
     def _read(self, work: Work, other: str) -> int:
-        """Take over the entries of the same work; returns the bytes that hold whole lines."""
+        """Read the entries of the same work; returns how many bytes to keep."""
         if not self._file.is_file():
             return 0
         size = 0
@@ -87,7 +87,7 @@ class Journal(Generic[T]):
         except ValueError:
             pass
         raise UserError(
-            f"{self._file}, line {number}: damaged; delete the file to begin anew (answers in a "
+            f"{self._file}, line {number}: damaged; delete the file to start over (answers in a "
             "cache are kept)"
         )
 
@@ -95,6 +95,6 @@ class Journal(Generic[T]):
         names = sorted(before.keys() | now.keys())
         name = next(name for name in names if before.get(name) != now.get(name))
         raise UserError(
-            f"{self._file}: was begun with {name} {before.get(name)}, not {now.get(name)}; use the "
-            "same settings, another --out, or remove the file"
+            f"{self._file}: was started with {name} {before.get(name)}, not {now.get(name)}; use "
+            "the same settings, choose another --out, or delete the file"
         )

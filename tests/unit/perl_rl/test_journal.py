@@ -49,9 +49,9 @@ def test_a_journal_of_other_settings_is_refused_by_name(tmp_path: Path) -> None:
     with Journal(file, {"seed": 1, "orders": 2}, "refused") as journal:
         journal.add("a", "said")
     before = file.read_bytes()
-    with pytest.raises(UserError, match=r"journal\.jsonl: was begun with orders 2, not 3; use"):
+    with pytest.raises(UserError, match=r"journal\.jsonl: was started with orders 2, not 3; use"):
         Journal(file, {"seed": 1, "orders": 3}, "refused")
-    with pytest.raises(UserError, match=r"was begun with judge None, not j"):
+    with pytest.raises(UserError, match=r"was started with judge None, not j"):
         Journal(file, {"seed": 1, "orders": 2, "judge": "j"}, "refused")
     assert file.read_bytes() == before
     with Journal(file, {"orders": 2, "seed": 1}, "refused") as journal:
