@@ -1,1 +1,1 @@
-"""The command line: one file a command; the larger ones have folders of their own."""
+"""The command line: commands and options, and the small commands; large ones have folders."""

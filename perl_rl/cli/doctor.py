@@ -1,6 +1,6 @@
-"""What this machine can run and what is missing, found by importing, starting and measuring.
+"""``perl-rl doctor``: what this machine can run and what is missing, found by trying it.
 
-The engines' imports run in processes of their own, bounded in time (`engine_facts.py`).
+Engines are imported in child processes with a time limit (`engine_facts.py`).
 """
 
 import json
@@ -21,23 +21,23 @@ from shared.errors import UserError
 PROBE_TIMEOUT_S = 50.0
 """For one import; vLLM's takes about 12 s on two busy cores."""
 DRIVER_TIMEOUT_S = 20.0
-"""For nvidia-smi, which hangs with a driver that does."""
+"""For nvidia-smi, which hangs when the driver hangs."""
 REDIS_TIMEOUT_S = 10.0
 """For the embedded Redis to start and answer."""
 
 MEMORY_GIB = 6.0
-"""What the demo's processes take together, with room for the system."""
+"""For all processes of the demo, and the system."""
 DISK_GIB = 2.0
 """Run folders, checkpoints and logs of a few demo runs."""
 SHARED_MEMORY_GIB = 0.25
-"""DeepSpeed's ranks exchange gradients there; a container gets 64 MiB unless told otherwise."""
+"""DeepSpeed's ranks exchange gradients there; a container gets 64 MiB by default."""
 
 SET_UP = "run: make setup"
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-"""Where probes start, so that they find this project even before anything is installed."""
+"""Where probes start, so that they find this project before it is installed."""
 
-# DeepSpeed apart: it looks for an accelerator at import. The rest share one import of torch.
+# DeepSpeed looks for an accelerator at import, so it is apart. The rest share one import of torch.
 PROCESSES = (("torch", "torchvision", "transformers", "vLLM"), ("DeepSpeed", "flash-attn"))
 
 OK, NOTE, MISSING = "ok", "note", "MISSING"
@@ -49,9 +49,9 @@ class Finding:
 
     what: str
     state: str
-    """`OK`, `NOTE` (the demo runs all the same) or `MISSING` (it does not)."""
+    """`OK`, `NOTE` (the demo still runs) or `MISSING` (it does not run)."""
     text: str
-    mend: str = ""
+    fix: str = ""
 
 
 def main() -> int:
@@ -61,8 +61,8 @@ def main() -> int:
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         print(f"{finding.what:<{width}}  {finding.state:<7}  {finding.text}")
-        if finding.mend:
-            print(f"{'':<{width}}  {'':<7}  -> {finding.mend}")
+        if finding.fix:
+            print(f"{'':<{width}}  {'':<7}  -> {finding.fix}")
     lacking = [finding.what for finding in findings if finding.state == MISSING]
     if lacking:
         print(f"\nThis machine cannot run the demo yet: {', '.join(lacking)}.")
@@ -95,12 +95,12 @@ def examine() -> list[Finding]:
 def check_python(version: tuple[int, ...]) -> Finding:
     """`version` is (major, minor)."""
     state = OK if version >= (3, 11) else MISSING
-    mend = "" if state == OK else "install Python 3.11 or newer, then: make setup PYTHON=..."
-    return Finding("Python", state, platform.python_version(), mend)
+    fix = "" if state == OK else "install Python 3.11 or newer, then: make setup PYTHON=..."
+    return Finding("Python", state, platform.python_version(), fix)
 
 
 def check_cores() -> Finding:
-    """Cores this process may use, and the vector instructions that vLLM's CPU build chooses by."""
+    """The cores this process may use, and the vector instructions that vLLM's CPU build needs."""
     own = sorted(os.sched_getaffinity(0))
     text = f"{len(own)} of {os.cpu_count()} usable"
     flags = cpu_flags()
@@ -110,7 +110,9 @@ def check_cores() -> Finding:
     if flags and "avx2" not in flags:
         return Finding("cores", MISSING, text, "vLLM's CPU build needs AVX2: use a newer machine")
     if len(own) < 2:
-        return Finding("cores", NOTE, text, "engine and trainer share the core: slow; give it two")
+        return Finding(
+            "cores", NOTE, text, "engine and trainer share one core, which is slow; give them two"
+        )
     return Finding("cores", OK, text)
 
 
@@ -122,7 +124,7 @@ def cpu_flags() -> set[str]:
 
 
 def memory_gib() -> tuple[float, float]:
-    """Memory in all and available, in GiB; a container's limit counts."""
+    """Total and available memory in GiB, within a container's limit."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
     total, available = sizes["MemTotal"], sizes["MemAvailable"]
@@ -140,8 +142,8 @@ def check_memory(total: float, available: float) -> Finding:
     if total < MEMORY_GIB:
         return Finding("memory", MISSING, text, f"the demo needs {MEMORY_GIB:.0f} GiB")
     if available < MEMORY_GIB:
-        mend = f"the demo needs {MEMORY_GIB:.0f} GiB: end other programs first"
-        return Finding("memory", NOTE, text, mend)
+        fix = f"the demo needs {MEMORY_GIB:.0f} GiB: close other programs first"
+        return Finding("memory", NOTE, text, fix)
     return Finding("memory", OK, text)
 
 
@@ -155,17 +157,17 @@ def check_disk(free_gib: float) -> Finding:
 
 
 def shared_memory_gib() -> float | None:
-    """Size of the shared-memory file system, or None where there is none."""
+    """Size of ``/dev/shm``; None when it does not exist."""
     folder = Path("/dev/shm")
     return shutil.disk_usage(folder).total / 2**30 if folder.is_dir() else None
 
 
 def check_shared_memory(gib: float | None) -> Finding:
-    mend = "in a container: --shm-size=1g"
+    fix = "in a container: --shm-size=1g"
     if gib is None:
-        return Finding("/dev/shm", MISSING, "not there", mend)
+        return Finding("/dev/shm", MISSING, "does not exist", fix)
     state = OK if gib >= SHARED_MEMORY_GIB else MISSING
-    return Finding("/dev/shm", state, f"{gib:.2f} GiB", "" if state == OK else mend)
+    return Finding("/dev/shm", state, f"{gib:.2f} GiB", "" if state == OK else fix)
 
 
 def nvidia_gpus() -> list[str]:
@@ -192,7 +194,7 @@ def check_accelerator(gpus: list[str]) -> Finding:
 
 
 def ask(engines: Sequence[str]) -> list[dict[str, Any]]:
-    """What one process finds of some engines; those that it did not come to hold an error."""
+    """The facts of some engines from one process; an engine that it did not reach has an error."""
     command = [sys.executable, "-m", "perl_rl.cli.engine_facts", *engines]
     try:
         answer = subprocess.run(command, capture_output=True, timeout=PROBE_TIMEOUT_S, cwd=CHECKOUT)
@@ -211,38 +213,38 @@ def ask(engines: Sequence[str]) -> list[dict[str, Any]]:
 def last_line(text: bytes) -> str:
     lines = text.decode(errors="replace").splitlines()
     return next(
-        (line.strip() for line in reversed(lines) if line.strip()), "it ended without a word"
+        (line.strip() for line in reversed(lines) if line.strip()), "it ended without output"
     )
 
 
 def check_engine(facts: dict[str, Any], gpus: list[str]) -> Finding:
-    """Judge what `engine_facts` says of one engine."""
+    """The finding for the facts of one engine."""
     name = facts["engine"]
     if name == "flash-attn":
         return check_flash_attention(facts, gpus)
     if "error" in facts:
         return Finding(name, MISSING, facts["error"], SET_UP)
     if name == "torch" and gpus and not facts["cuda"]:
-        mend = "run: make setup SETUP_FLAGS='--profile gpu'"
-        return Finding(name, NOTE, f"{facts['version']}, without the GPUs", mend)
+        fix = "run: make setup SETUP_FLAGS='--profile gpu'"
+        return Finding(name, NOTE, f"{facts['version']}, without the GPUs", fix)
     if name == "vLLM" and not facts["plugin"]:
         text = f"{facts['version']}, without this project's weight-transfer plugin"
         return Finding(name, MISSING, text, SET_UP)
     if name == "DeepSpeed" and not gpus and not facts["collectives"] and not compilers():
-        mend = "install g++ (it compiles its CPU collectives at the first step), or " + SET_UP
-        return Finding(name, MISSING, f"{facts['version']}, no C++ compiler", mend)
+        fix = "install g++ (it compiles its CPU collectives at the first step), or " + SET_UP
+        return Finding(name, MISSING, f"{facts['version']}, no C++ compiler", fix)
     if name == "torchvision" and not facts["operators"]:
-        text = f"{facts['version']}, operators declared only (image processors use none)"
+        text = f"{facts['version']}, without compiled operators (image processors need none)"
         return Finding(name, OK, text)
     return Finding(name, OK, facts["version"])
 
 
 def check_flash_attention(facts: dict[str, Any], gpus: list[str]) -> Finding:
-    """Optional: attention runs through PyTorch's SDPA without it."""
+    """Optional: without it, attention runs through PyTorch's SDPA."""
     if "error" not in facts:
         return Finding("flash-attn", OK, facts["version"])
-    mend = "optional, needs nvcc: make setup SETUP_FLAGS=--flash-attn" if gpus else ""
-    return Finding("flash-attn", NOTE, "not installed: attention runs through SDPA", mend)
+    fix = "optional, needs nvcc: make setup SETUP_FLAGS=--flash-attn" if gpus else ""
+    return Finding("flash-attn", NOTE, "not installed: attention runs through SDPA", fix)
 
 
 def compilers() -> list[str]:
@@ -251,7 +253,7 @@ def compilers() -> list[str]:
 
 
 def check_redis() -> Finding:
-    """Start the embedded server and ask it its version."""
+    """Start the embedded server and ask for its version."""
     try:
         import redis
 
@@ -274,7 +276,7 @@ def check_redis() -> Finding:
 
 
 def graders_can_be_cut_off() -> bool | None:
-    """Whether a process here can leave the network, as graders do; None when it cannot be tried."""
+    """Whether graders can be cut off from the network here; None when that cannot be tested."""
     command = [sys.executable, "-m", "shared.grading.isolation"]
     try:
         tried = subprocess.run(command, capture_output=True, timeout=PROBE_TIMEOUT_S, cwd=CHECKOUT)
@@ -284,13 +286,13 @@ def graders_can_be_cut_off() -> bool | None:
 
 
 def check_graders(cut_off: bool | None) -> Finding:
-    """Model output is graded in processes of their own: do they have a network?"""
+    """Whether the processes that grade model output can reach the network."""
     if cut_off:
         return Finding("graders", OK, "cut off from the network (a network namespace each)")
     text = (
         "keep the network: this kernel or container forbids user namespaces"
         if cut_off is False
-        else "cannot tell whether they can be cut off from the network"
+        else "cannot test whether they can be cut off from the network"
     )
-    mend = "allow user namespaces, or run the reward service where it reaches Redis only"
-    return Finding("graders", NOTE, f"{text} (SECURITY.md)", mend)
+    fix = "allow user namespaces, or run the reward service where it reaches Redis only"
+    return Finding("graders", NOTE, f"{text} (SECURITY.md)", fix)

@@ -1,7 +1,7 @@
-"""Import each engine for real and print what it is: one JSON object a line, for `perl-rl doctor`.
+"""Imports engines and prints a JSON object about each, one a line, for ``perl-rl doctor``.
 
-Runs as its own process (`python -m perl_rl.cli.engine_facts NAME ...`): the imports take seconds,
-and one that crashes must not take the doctor with it.
+Runs in its own process (``python -m perl_rl.cli.engine_facts NAME ...``): imports take seconds, and
+one that crashes must not end the doctor.
 """
 
 import importlib
@@ -25,7 +25,7 @@ def torchvision_facts() -> Facts:
 
     try:
         torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-    except NotImplementedError:  # declared by the set-up's shim, without a kernel
+    except NotImplementedError:  # the set-up's shim only declares it
         return {"version": torchvision.__version__, "operators": False}
     return {"version": torchvision.__version__, "operators": True}
 
@@ -75,12 +75,12 @@ FACTS: dict[str, Callable[[], Facts]] = {
 
 
 def main(names: list[str]) -> None:
-    """Print a line for each engine as soon as it is known; what its import raises is its fact."""
+    """Print a line for each engine after its import; a failed import gives an error."""
     for name in names:
         try:
             facts = FACTS[name]()
         except Exception as error:
-            words = str(error).strip().splitlines() or ["no word"]
+            words = str(error).strip().splitlines() or ["no message"]
             facts = {"error": f"{type(error).__name__}: {words[0][:160]}"}
         print(json.dumps({"engine": name, **facts}), flush=True)
 

@@ -1,8 +1,8 @@
-"""``perl-rl permute``: orders of each sample's images, with the answer as it is in that order.
+"""``perl-rl permute``: prints samples in several orders of their images, with each order's answer.
 
-One line for each order, the original one first, or one line with the reason why a sample must not
-be permuted, and the words that stand in the way. These are the orders that an evaluation with the
-same seed asks. The totals, with the reasons, go to standard error.
+One line for each order, the original one first. A sample that must not be permuted gets one line
+with the reason and the words that prevent it. An evaluation with the same seed asks the same
+orders. The totals, by reason, go to standard error.
 """
 
 import json
@@ -25,11 +25,10 @@ def main(file: Path, orders: int, seed: int) -> int:
 
 
 def permute_file(file: Path, orders: int, seed: int, out: TextIO, totals: TextIO) -> None:
-    """Write up to `orders` distinct orders of each sample to `out`, all where there are fewer, and
-    the counts by reason to `totals`.
+    """Write up to `orders` different orders of each sample to `out`, and counts to `totals`.
 
     Raises:
-        UserError: naming file, line and field of a row that is no sample.
+        UserError: naming file, line and field of a row that is not a sample.
     """
     if orders < 1:
         raise UserError(f"--orders {orders}: must be at least 1 (the original order is one)")

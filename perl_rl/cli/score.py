@@ -1,8 +1,8 @@
 """``perl-rl score``: grades lines of ``{"response", "answer", "kind"}`` as the reward service does.
 
-A line may hold whatever else an item of ``POST /score`` may: ``question``, ``tolerance``,
-``extraction``, ``tokens``, ``max_tokens``. The lines come out in their order, with the reward and
-its parts added.
+A line may also hold the other fields of an item of ``POST /score``: ``question``, ``tolerance``,
+``extraction``, ``tokens``, ``max_tokens``. Output lines keep the order and gain the reward and its
+parts.
 """
 
 import asyncio
@@ -46,13 +46,13 @@ class Settings:
 
     reward: RewardConfig
     max_tokens: int | None = None
-    """The longest response, where a line does not say."""
+    """The longest response, for lines without ``max_tokens``."""
     judge_cache: Path | None = None
-    """Folder where the judge's verdicts are kept."""
+    """Folder that keeps the judge's verdicts."""
 
 
 class _Part(Section):
-    """What scoring reads of a run's file."""
+    """The sections of a run's file that scoring reads."""
 
     reward: RewardConfig = RewardConfig()
     sampling: SamplingConfig | None = None
@@ -71,10 +71,10 @@ def settings(
     Args:
         config: a run's file, for its ``reward`` section; default: the defaults.
         overrides: ``key.path=value``; without a file, of ``reward`` and ``sampling``.
-        judge: address of a judge of all kinds but letters, in place of ``reward.judge``.
+        judge: address of a judge of all kinds but letters, instead of ``reward.judge``.
 
     Raises:
-        UserError: when options do not fit together.
+        UserError: when options contradict each other.
     """
     if (judge is None) != (judge_model is None):
         raise UserError("score: --judge URL and --judge-model NAME go together")
@@ -108,16 +108,15 @@ def score_file(file: Path, out: TextIO, how: Settings | None = None) -> None:
     """Grade every line of `file` and write it to `out` with its reward.
 
     Raises:
-        UserError: naming file, line and field of the first line that does not fit, of which
-            nothing is written when its form is at fault; or the line that the judge gave no
-            verdict on.
+        UserError: naming file, line and field of the first malformed line, before anything is
+            written; or the line that could not be graded.
     """
     lines = list(read_lines(file))
     asyncio.run(_score(lines, file, out, how or settings()))
 
 
 def read_lines(file: Path) -> Iterator[tuple[int, Line]]:
-    """Line numbers from 1 and their objects, each with the fields that scoring needs."""
+    """Line numbers from 1, and the objects on them, checked for the fields of a request."""
     for number, row in read_json_lines(file):
         where = f"{file}, line {number}"
         if not isinstance(row, dict):

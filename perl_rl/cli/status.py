@@ -1,4 +1,4 @@
-"""``perl-rl status``: one look at a run that is going on, or at what it left in Redis."""
+"""``perl-rl status``: shows a run once: its state now, or what it left in Redis."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: fl
     Args:
         url: where Redis is; default: the address in `run_dir`'s configuration, else the
             environment variable PERL_REDIS_URL, else this machine's port 6379.
-        run: its name; not needed when there is one only.
+        run: its name; needed when Redis holds several.
         run_dir: folder of a run that ``perl-rl launch`` started.
     """
     ca_file = None
@@ -51,7 +51,7 @@ async def _choose(client: redis.asyncio.Redis, where: str, run: str | None) -> s
         raise UserError(f"{where}: holds {len(found)} runs; choose with --run: {', '.join(found)}")
     name = run or found[0]
     if name not in found:
-        raise UserError(f"{where}: holds no run '{name}'; there is: {', '.join(found)}")
+        raise UserError(f"{where}: holds no run '{name}'; it holds: {', '.join(found)}")
     return name
 
 

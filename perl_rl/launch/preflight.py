@@ -1,6 +1,6 @@
-"""What can be checked before anything is started: model, data, pictures, ports, run folder.
+"""Checks before anything starts: model, data, pictures, ports, run folder.
 
-Each check raises a `UserError` that names the file, field or service and the mend.
+Each raises a `UserError` that names the file, field or service and says what to do.
 """
 
 import json
@@ -16,20 +16,20 @@ from shared.images import read_image_file
 from shared.service.serve import bind
 
 PICTURES_CHECKED = 2000
-"""Pictures decoded up front; the trainer's feeder checks each of the others before it issues it."""
+"""Pictures decoded before the start; the trainer's feeder checks the others before use."""
 
 TRACES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "policy", "weights")
-"""What an earlier run has left in a folder that holds one."""
+"""Any of these in a folder is a sign of an earlier run."""
 
 
 def check_run_dir(folder: Path, resume: bool) -> None:
-    """A new run wants a folder without one, a resumed run a folder with one."""
+    """A new run needs a folder that holds no run; ``--resume`` needs one that does."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; choose another --run-dir")
     found = [name for name in TRACES if (folder / name).exists()]
     if found and not resume:
         raise UserError(
-            f"{folder}: holds an earlier run ({found[0]}); add --resume to go on with it, or "
+            f"{folder}: holds an earlier run ({found[0]}); add --resume to continue it, or "
             "choose another --run-dir"
         )
     if not found and resume:
@@ -37,10 +37,10 @@ def check_run_dir(folder: Path, resume: bool) -> None:
 
 
 def check_model(model: ModelConfig) -> None:
-    """The model folder holds configuration, weights, tokenizer and image processor."""
+    """Check that the model folder holds configuration, weights, tokenizer and image processor."""
     folder = model.path
     if not folder.is_dir():
-        raise UserError(f"model.path: there is no folder {folder}")
+        raise UserError(f"model.path: there is no folder {folder}; check the path")
     for what, names in (
         ("configuration", ("config.json",)),
         ("tokenizer", ("tokenizer.json", "vocab.json", "tokenizer.model")),
@@ -59,7 +59,9 @@ def _check_weights(folder: Path) -> None:
         try:
             files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{index}: is no index of weight files; copy the model again") from None
+            raise UserError(
+                f"{index}: is not an index of weight files; copy the model again"
+            ) from None
         missing = sorted(name for name in files if not (folder / name).is_file())
         if missing:
             raise UserError(
@@ -80,15 +82,16 @@ def check_data(
     progress: Callable[[str], None] = lambda doing: None,
     note: Callable[[str], None] = lambda text: None,
 ) -> tuple[int, int]:
-    """The rows fit, and their pictures decode; only the first `PICTURES_CHECKED` are decoded.
+    """Check that all rows fit and that the first `PICTURES_CHECKED` pictures decode.
 
-    Pictures that lie inside the data files are kept in the run's folder from here on, unless the
-    configuration names another.
+    Pictures inside data files are copied to the run's folder, unless the configuration names
+    another.
 
     Args:
-        progress: is told what goes on; `note`: what became of the rows of each source.
+        progress: called with what is being done now.
+        note: called with a line about the rows of each source.
 
-    Returns the numbers of different pictures that were decoded and that there are.
+    Returns how many different pictures were decoded, and how many the data has.
     """
     data, named = config.data, dict[str, str]()
     for sources in (data.train_sources(), data.heldout_sources()):
@@ -128,7 +131,7 @@ def _check_picture(image: str, row: str, data: DataConfig) -> None:
 
 
 def ports(config: Config) -> Iterator[tuple[str, str, int]]:
-    """Service, host and port of everything that will listen; port 0 is left to the system."""
+    """Service, host and port of everything that will listen; the system chooses for port 0."""
     yield "trainer", config.trainer.host, config.trainer.port
     for index in range(config.reward.nodes):
         yield "reward", config.reward.host, node_port(config.reward.port, index)
@@ -137,12 +140,12 @@ def ports(config: Config) -> Iterator[tuple[str, str, int]]:
 
 
 def node_port(first: int, index: int) -> int:
-    """The port of node `index` of a service."""
+    """The port of node `index` of a service whose first node has port `first`; 0 stays 0."""
     return first and first + index
 
 
 def check_ports(config: Config) -> None:
-    """Nobody listens on the ports that the services want, and no two want the same."""
+    """Check that the services' ports are free and all different."""
     taken: dict[int, str] = {}
     for service, host, port in ports(config):
         if port > 65_535:
@@ -150,7 +153,7 @@ def check_ports(config: Config) -> None:
         if port and port in taken:
             raise UserError(
                 f"{service}.port: port {port} is wanted by the {taken[port]} service too; "
-                "move them apart"
+                "change one of them"
             )
         taken[port] = service
         bind(service, host, port).close()

@@ -1,7 +1,7 @@
-"""The launcher's child processes: started under a reaper, each with a log, and ended all together.
+"""Child processes: each runs under a reaper and has a log, and none outlives its supervisor.
 
-Every child leads a session of its own, so that Ctrl-C in the terminal reaches the launcher only
-and the launcher decides who ends when.
+Each child leads its own session, so that Ctrl-C in the terminal reaches only this process, which
+then stops the children.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from shared.reaper import (
 )
 
 LINES_SHOWN = 20
-"""Of the log of a child that has died."""
+"""How many of the last lines of a dead child's log to show."""
 
 USER_ERROR_STATUS = 2
-"""With it, a ``perl-rl`` command refuses its input or settings."""
+"""Exit status of a ``perl-rl`` command that refuses its input or settings."""
 _ERROR_PREFIX = "perl-rl: error: "
 
-# A reaper that was told to stop needs its child's time, its orphans' time, and a moment.
+# Beyond its child's stop timeout, a reaper needs time for orphans and for its own exit.
 _REAPER_MARGIN_S = ORPHAN_GRACE_S + 5.0
 
 
@@ -39,7 +39,7 @@ class Program:
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
-    """Added to the launcher's own."""
+    """Added to this process's environment."""
     cores: frozenset[int] | None = None
 
 
@@ -66,7 +66,7 @@ class Child:
         return code if code is None or code >= 0 else 128 - code
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to its reaper, if that is still there."""
+        """Send a signal to its reaper, if that still runs."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
 
@@ -94,7 +94,7 @@ class Child:
 
 
 class Supervisor:
-    """Starts children and sees to it that none outlives it.
+    """Starts children, and ends them all when its block ends.
 
     Use it as an asynchronous context manager, in the main thread.
     """
@@ -107,11 +107,11 @@ class Supervisor:
         self._watchers: set[asyncio.Task[None]] = set()
         self._spare: frozenset[int] = frozenset()
         self.exits: asyncio.Queue[Child] = asyncio.Queue()
-        """Children that have ended and were not told to."""
+        """Children that have ended without `stop`."""
 
     async def __aenter__(self) -> "Supervisor":
         self._spare = frozenset(descendants(os.getpid()))
-        # Should somebody kill a reaper, what it looked after comes to us instead of getting lost.
+        # If a reaper is killed, its processes become our children, so that we can end them.
         prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._logs.mkdir(parents=True, exist_ok=True)
         return self
@@ -121,7 +121,7 @@ class Supervisor:
         await asyncio.to_thread(end_descendants, os.getpid(), 0.0, self._spare)
 
     async def start(self, program: Program) -> Child:
-        """Start a program; its output is added to ``<logs>/<name>.log``."""
+        """Start a program; its output is appended to ``<logs>/<name>.log``."""
         log = self._logs / f"{program.name}.log"
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
@@ -144,7 +144,7 @@ class Supervisor:
         return list(self._running)
 
     async def next_exit(self, timeout_s: float) -> Child | None:
-        """The next child that has ended without being told to; None after `timeout_s`."""
+        """The next child that ends without `stop`; None after `timeout_s`."""
         try:
             return await asyncio.wait_for(self.exits.get(), timeout_s)
         except TimeoutError:
@@ -165,7 +165,7 @@ class Supervisor:
         await asyncio.wait(exits, timeout=_REAPER_MARGIN_S)
 
     def hurry(self) -> None:
-        """Kill the children that are being stopped: a reaper does that when told to stop again."""
+        """Kill the children that are being stopped: a second SIGTERM makes their reapers do so."""
         for child in self._stopping:
             child.signal(signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""How often a service that dies is started again: without end, but not in quick succession."""
+"""How often a service that dies may be restarted: any number of times, but not in a short time."""
 
 import time
 from collections import Counter, defaultdict, deque
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Restarts:
-    """Counts starts by name; more than `most` within `window_s` are not allowed."""
+    """Counts restarts by name; allows at most `most` of a name within `window_s` seconds."""
 
     def __init__(
         self, most: int, window_s: float, clock: Callable[[], float] = time.monotonic
@@ -19,7 +19,7 @@ class Restarts:
         """All restarts so far, by name."""
 
     def allowed(self, name: str) -> bool:
-        """Whether `name` may be started again; if so, it counts."""
+        """Whether `name` may be restarted now; if so, counts the restart."""
         now, recent = self._clock(), self._recent[name]
         while recent and now - recent[0] > self._window_s:
             recent.popleft()
@@ -30,7 +30,7 @@ class Restarts:
         return True
 
     def refusal(self, name: str) -> str:
-        """Why `name` is not started again, to go after "ended"."""
+        """Why `name` is not restarted, to follow the word "ended"."""
         return (
             f"again, after {len(self._recent[name])} restarts within {self._window_s:.0f} s "
             "(launcher.max_restarts, launcher.restart_window_s)"

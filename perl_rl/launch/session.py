@@ -1,7 +1,4 @@
-"""One run's services from their start to their end: the part of a launch that waits and watches.
-
-A service that dies is started again, within a limit; the trainer's good end is the run's end.
-"""
+"""Starts the services of one run, restarts those that die, and stops all when training is done."""
 
 import asyncio
 import logging
@@ -35,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 class Session:
-    """Runs the services of one configuration. Use an instance once."""
+    """One launch of a run. Use an instance once."""
 
     def __init__(
         self,
@@ -70,7 +67,7 @@ class Session:
 
         Raises:
             RunFailed: when a process failed for good or the run's account does not add up.
-            UserError: when a service found an input or setting it cannot work with.
+            UserError: when a service refuses its input or settings.
         """
         url = self._config.redis.url
         assert url is not None, "the launcher fills it in"
@@ -93,10 +90,10 @@ class Session:
         self._note(f"done: {self._folder / 'summary.json'}")
 
     async def _forget_last_state(self, client: redis.asyncio.Redis) -> None:
-        """What an earlier launch of the run said last must not be taken for this one's words."""
+        """Clear what an earlier launch left in Redis: it must not pass for this launch's state."""
         await RunState(client, self._keys).update(phase="starting")
-        # An old announcement names an address where nobody serves those weights any more; nodes
-        # that are alive enter their names again with the next heartbeat.
+        # Nobody serves weights any more at the address of an old version. Nodes that are alive
+        # register again with their next heartbeat.
         await client.delete(self._keys.versions, self._keys.nodes)
 
     async def _train(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
@@ -105,8 +102,8 @@ class Session:
         self._started = time.monotonic()
         for program in self._programs():
             await supervisor.start(program)
-        self._note(f"watch it from elsewhere: perl-rl status --run-dir {self._folder}")
-        await self._watch(supervisor, client)
+        self._note(f"watch it from another terminal: perl-rl status --run-dir {self._folder}")
+        await self._until_trained(supervisor, client)
         self._wall_s = time.monotonic() - self._started
         logger.info("the trainer has ended")
         await self._let_nodes_catch_up(supervisor, client)
@@ -121,12 +118,12 @@ class Session:
     async def _let_nodes_catch_up(
         self, supervisor: Supervisor, client: redis.asyncio.Redis
     ) -> None:
-        """Wait until every rollout node has said that it took the last version, or is lost."""
+        """Wait until every rollout node has the last version or is lost."""
         deadline = time.monotonic() + self._config.rollout.lost_after_s
         await self._run_watch.look(client)
         while behind := self._behind():
             if time.monotonic() > deadline:
-                self._note(f"the last version was not taken by: {', '.join(behind)}")
+                self._note(f"these nodes did not load the last version: {', '.join(behind)}")
                 return
             await supervisor.next_exit(LOOK_EVERY_S)
             await self._run_watch.look(client)
@@ -147,22 +144,23 @@ class Session:
         for index in range(config.reward.nodes):
             port = node_port(config.reward.port, index)
             programs.append(self._service("reward", f"reward-{index}", division.light, port))
-        for index, share in enumerate(division.rollout):
+        for index, resources in enumerate(division.rollout):
             port = node_port(config.rollout.port, index)
-            program = self._service("rollout", f"rollout-{index}", share, port)
+            program = self._service("rollout", f"rollout-{index}", resources, port)
             if config.rollout.engine.tensor_parallel_size == 1:
-                program = replace(program, environment=share.engine_environment(), cores=None)
+                environment = resources.engine_environment()
+                program = replace(program, environment=environment, cores=None)
             programs.append(program)
         return programs
 
-    def _service(self, kind: str, name: str, share: Resources, port: int) -> Program:
+    def _service(self, kind: str, name: str, resources: Resources, port: int) -> Program:
         debug = ("--debug",) if self._debug else ()
         command = (sys.executable, "-m", "perl_rl", *debug, kind, "serve", str(self._config_file))
         options = ("--name", name, "--port", str(port), "--run-dir", str(self._folder))
-        return Program(name, (*command, *options), share.environment(), share.cores)
+        return Program(name, (*command, *options), resources.environment(), resources.cores)
 
-    async def _watch(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
-        """Return when the trainer has ended in good order."""
+    async def _until_trained(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
+        """Return when the trainer has ended with status 0."""
         while True:
             child = await supervisor.next_exit(LOOK_EVERY_S)
             await self._keep_redis()
@@ -176,24 +174,24 @@ class Session:
     def _doing(self, view: RunView) -> str:
         expected = self._config.rollout.nodes + self._config.reward.nodes
         absent = expected - len(view.nodes) - len(view.lost)
-        unseen = f"; {absent} nodes not there yet" if absent > 0 else ""
+        unseen = f"; {absent} nodes have not started yet" if absent > 0 else ""
         counts = view.counts
         return f"{view.waiting_for()}{unseen}; groups: {counts.trained} trained, " + (
             f"{counts.in_flight} in flight, {sum(counts.dropped.values())} dropped"
         )
 
     async def _keep_redis(self) -> None:
-        """Start our own Redis again when it has ended; the services sit that out."""
+        """Restart the embedded Redis when it has ended; the services wait for it."""
         server = self._redis_server
         if server is None or server.running:
             return
         if not self._restarts.allowed("redis"):
             raise RunFailed(f"Redis ended {self._restarts.refusal('redis')}")
-        self._note("Redis has ended; starting it again with what its append-only file holds")
+        self._note("Redis has ended; starting it again from its append-only file")
         await asyncio.to_thread(server.start_again)
 
     async def _after_death(self, supervisor: Supervisor, child: Child) -> None:
-        """Start a service again; give up when it died too often."""
+        """Restart a service, unless it died too often."""
         name, status = child.name, child.status
         if status == USER_ERROR_STATUS:
             raise UserError(child.user_error())

@@ -1,1 +1,1 @@
-"""What is said about a run while it lasts and when it has ended."""
+"""Progress of a run, evaluation of its models, and its summary."""

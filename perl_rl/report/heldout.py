@@ -1,6 +1,6 @@
-"""Evaluates one model on a run's held-out questions, as a process of its own.
+"""Evaluates one model on a run's held-out questions, in its own process.
 
-The launcher itself never loads torch: it would hold memory, and threads, all through the run.
+The launcher never loads torch, which would hold memory and threads during the whole run.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def evaluate(config_file: Path, model: Path, out: Path) -> None:
-    """Write the order report of `model` to `out` as JSON.
+    """Write the `OrderRobustness` of `model` to `out` as JSON.
 
     Raises:
         UserError: when the configuration names no held-out data.
@@ -44,7 +44,7 @@ def evaluate(config_file: Path, model: Path, out: Path) -> None:
     config = load_config(config_file)
     if config.data.heldout is None:
         raise UserError(f"{config_file}: the key 'data.heldout' is missing; nothing to evaluate on")
-    report = evaluate_folder(
+    result = evaluate_folder(
         model,
         load(config.data, config.data.heldout_sources(), out.parent / "images").samples,
         config.data.instruction,
@@ -52,7 +52,7 @@ def evaluate(config_file: Path, model: Path, out: Path) -> None:
         config.eval.max_tokens,
         progress=lambda done, total: logger.info("answered %d of %d", done, total),
     )
-    write_json(out, report.model_dump(mode="json"))
+    write_json(out, result.model_dump(mode="json"))
 
 
 if __name__ == "__main__":

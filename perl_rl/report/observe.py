@@ -14,7 +14,7 @@ from shared.wire.runstate import RunState, TrainerState
 
 @dataclass(frozen=True)
 class RunView:
-    """Everything worth showing about a run."""
+    """The state of a run."""
 
     trainer: TrainerState
     version: str | None
@@ -23,11 +23,11 @@ class RunView:
     lost: list[str]
     """Names of nodes whose heartbeat has stopped."""
     queued: dict[str, int]
-    """Entries in each stream, those being worked on among them."""
+    """Entries in each stream, including those being worked on."""
     counts: Counts
 
     def waiting_for(self) -> str:
-        """In words: what the run is doing or waiting for now."""
+        """What the run is doing or waiting for now, in words."""
         late = [f"{node.name} ({node.state})" for node in self.nodes if node.state == "starting"]
         queued = ", ".join(f"{name} {length}" for name, length in self.queued.items() if length)
         words = [_trainer_words(self.trainer)]
@@ -69,7 +69,7 @@ async def look(client: redis.asyncio.Redis, keys: Keys) -> RunView:
 
 
 async def find_runs(client: redis.asyncio.Redis) -> list[str]:
-    """Names of the runs that have left a trainer's state or nodes in this Redis."""
+    """Names of the runs with a trainer's state or nodes in this Redis."""
     found = set()
     for suffix in (":state", ":nodes"):
         async for key in client.scan_iter(match=f"perl:*{suffix}", count=1000):

@@ -1,4 +1,4 @@
-"""The demo's report: a table and a picture of the model before and after, with training curves."""
+"""``report.md``: a table and a picture of the model before and after, with training curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,9 +41,9 @@ def write_report(
     """Write `report.md` and `report.png` into `folder` and return the table as plain text.
 
     Args:
-        metrics: JSON-lines file with one object per training step; curves are drawn for the keys
-            that it has.
-        title: of the file and of the picture.
+        metrics: ``metrics.jsonl``, one object for each training step; only keys that it holds get a
+            curve.
+        title: of the page and of the picture.
     """
     table = _table(before, after)
     _draw(folder / "report.png", before, after, read_metrics(metrics), title)

@@ -1,6 +1,6 @@
-"""Live progress of a launch: a panel in a terminal, else one line a step and one every ten seconds.
+"""Live progress of a run: a panel in a terminal, else a line for each step and every ten seconds.
 
-Says what is being waited for, so that a run that stands still can be told from a slow one.
+Shows what the run waits for, so that a stuck run looks different from a slow one.
 """
 
 import sys
@@ -19,7 +19,7 @@ from perl_rl.report.summary import Metrics
 QUIET_S = 10.0
 """Without a terminal: the longest time without a line."""
 
-# The accuracy over all groups leads: that of the kept ones is what filters make of it.
+# Accuracy over all groups comes first: that of the kept groups depends on the filters.
 _FIGURES = (
     ("reward", "reward", ".3f"),
     ("accuracy_all", "accuracy", ".3f"),
@@ -30,19 +30,19 @@ _FIGURES = (
 
 
 class Progress(Protocol):
-    """Where a launch shows what it does."""
+    """Where a run is shown."""
 
     def note(self, text: str) -> None:
-        """Something that happened once."""
+        """Show something that happened once."""
 
     def step(self, row: Metrics, steps: int) -> None:
-        """A step of `steps` was trained; `row` is its line of metrics."""
+        """Show a trained step of `steps`; `row` is its line of metrics."""
 
     def state(self, doing: str, view: RunView | None) -> None:
-        """What goes on now; called about twice a second."""
+        """Show what is being done now; called about twice a second."""
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """End the display; no more calls follow."""
 
 
 def open_progress(out: TextIO | None = None) -> Progress:
@@ -71,7 +71,7 @@ def step_line(row: Metrics, steps: int) -> str:
 
 
 class Lines:
-    """For logs and pipes."""
+    """Progress for logs and pipes."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -82,16 +82,16 @@ class Lines:
         self._print(text)
 
     def step(self, row: Metrics, steps: int) -> None:
-        """One line a step."""
+        """Print one line."""
         self._print(step_line(row, steps))
 
     def state(self, doing: str, view: RunView | None) -> None:
-        """A line when there has been none for `QUIET_S`."""
+        """Print a line when there was none for `QUIET_S`."""
         if time.monotonic() - self._last >= QUIET_S:
             self._print(doing)
 
     def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: nothing is open."""
 
     def _print(self, text: str) -> None:
         self._last = time.monotonic()
@@ -99,7 +99,7 @@ class Lines:
 
 
 class Panel:
-    """For a terminal: drawn in place; notes and steps scroll by above it."""
+    """Progress for a terminal, drawn in place; notes and steps scroll by above it."""
 
     def __init__(self, out: TextIO) -> None:
         self._started = time.monotonic()
@@ -113,7 +113,7 @@ class Panel:
         self._live.console.print(Text(f"[{_clock(time.monotonic() - self._started)}] {text}"))
 
     def step(self, row: Metrics, steps: int) -> None:
-        """Shown in the panel and kept above it."""
+        """Show it in the panel, and as a line above it."""
         self._row, self._steps = row, steps
         self.note(step_line(row, steps))
 
@@ -133,7 +133,7 @@ class Panel:
         self._live.update(Group(*parts))
 
     def close(self) -> None:
-        """Take the panel away."""
+        """Remove the panel."""
         self._live.stop()
 
 

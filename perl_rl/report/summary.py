@@ -16,7 +16,7 @@ DONE = "done"
 STEP_TIMES = ("rollout_s", "reward_s", "train_s", "wait_s", "sync_s")
 
 _ENDS = 10
-"""Steps at the start and at the end of a run whose accuracy over all groups is shown."""
+"""How many of the first and of the last steps `accuracy_all` is averaged over."""
 
 Metrics = dict[str, Any]
 
@@ -66,16 +66,16 @@ def summarise(
     evaluation: dict[str, Any],
     outcome: str,
 ) -> dict[str, Any]:
-    """The summary as it is written.
+    """The content of ``summary.json``.
 
     Args:
         metrics: one line for each trained step.
         counts: the ledger at the end.
-        nodes: each node's last word about itself.
-        restarts: how often a node that died was started again, by name.
+        nodes: the last state of each node.
+        restarts: how often each node was restarted, by name.
         wall_s: from the start of the services to the end of training, this launch only.
-        evaluation: ``before`` and ``after``.
-        outcome: "done", "interrupted" or the reason of a failure.
+        evaluation: ``before`` and ``after``, from `plain_robustness`.
+        outcome: `DONE`, "interrupted", or "failed: " and the reason.
     """
     return {
         "outcome": outcome,
@@ -107,16 +107,16 @@ def summarise(
     }
 
 
-def plain_robustness(report: dict[str, Any]) -> dict[str, Any]:
-    """An order report with each estimate as its value, and the intervals under a key of their own.
+def plain_robustness(result: dict[str, Any]) -> dict[str, Any]:
+    """`result` with each estimate as a plain number, and the intervals in ``intervals_95``.
 
     Args:
-        report: `perl_rl.eval.robustness.OrderRobustness` as JSON.
+        result: a `perl_rl.eval.robustness.OrderRobustness` as JSON.
     """
-    estimates = {name: value for name, value in report.items() if _is_estimate(value)}
+    estimates = {name: value for name, value in result.items() if _is_estimate(value)}
     values = {name: estimate["value"] for name, estimate in estimates.items()}
     intervals = {name: [one["low"], one["high"]] for name, one in estimates.items()}
-    return {**report, **values, "intervals_95": intervals}
+    return {**result, **values, "intervals_95": intervals}
 
 
 def _is_estimate(value: object) -> bool:

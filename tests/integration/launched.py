@@ -1,4 +1,4 @@
-"""``perl-rl launch`` in a process of its own, for tests that watch a whole run from outside."""
+"""``perl-rl launch`` in its own process, for tests that watch a whole run from outside."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ SMALL_ENGINE = {
 
 
 class Launch:
-    """A launcher in a process of its own, all of whose processes can be found by a mark."""
+    """A launcher in its own process; a mark in the environment finds all of its processes."""
 
     def __init__(self, config_file: Path, folder: Path, *options: str) -> None:
         self.folder = folder
@@ -65,7 +65,7 @@ class Launch:
         return file.read_text().count("\n") if file.exists() else 0
 
     def processes(self) -> list[psutil.Process]:
-        """All that carry the mark and have not ended, wherever they went."""
+        """All running processes with the mark."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -76,7 +76,7 @@ class Launch:
         return found
 
     def service(self, name: str) -> psutil.Process:
-        """The service itself, not the guard around it."""
+        """The service itself, not its reaper."""
         for process in self.processes():
             words = process.cmdline()
             if name in words and "--parent" not in words:
@@ -84,11 +84,11 @@ class Launch:
         raise AssertionError(f"no process of {name}")
 
     def redis(self) -> psutil.Process:
-        """The run's own server; it writes over its environment, so its guard is looked for."""
-        for guard in self.processes():
-            words = guard.cmdline()
+        """The run's own server, found by its reaper: it overwrites its environment."""
+        for reaper in self.processes():
+            words = reaper.cmdline()
             if "--parent" in words and any(word.endswith("redis-server") for word in words):
-                return guard.children()[0]
+                return reaper.children()[0]
         raise AssertionError("no process of Redis")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""`perl-rl doctor` on the machine that runs the tests: it can run the demo, and says what with."""
+"""`perl-rl doctor` on the machine that runs the tests: it can run the demo."""
 
 import subprocess
 import sys

@@ -26,7 +26,7 @@ GROUPS_PER_STEP = 2
 
 @pytest.fixture(scope="module")
 def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of seconds a step; rewards are all alike, so no group may be dropped for that."""
+    """A run whose steps take seconds. All rewards are equal, so uniform groups are not dropped."""
     folder = tmp_path_factory.mktemp("launch")
     processor = build_processor()
     save(build_model(processor, seed=0), processor, folder / "model")

@@ -21,7 +21,7 @@ HELD_OUT = 3
 
 @pytest.fixture
 def folder(tmp_path: Path, redis_url: str) -> Path:
-    """What a run of one step leaves, whose trainer has said that it is done."""
+    """The files of a run of one step whose trainer is done."""
     processor = build_processor()
     for seed, name in enumerate(("model", "run/policy")):
         save(build_model(processor, seed), processor, tmp_path / name)

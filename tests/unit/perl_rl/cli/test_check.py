@@ -1,4 +1,4 @@
-"""``perl-rl check``: writes the data that the configuration knows to write, names bad input."""
+"""``perl-rl check``: writes the data with data.prepare, and names bad input."""
 
 from pathlib import Path
 

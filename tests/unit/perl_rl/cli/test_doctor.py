@@ -1,4 +1,4 @@
-"""The doctor's judgements: what stops the demo, what is only worth a note, and the mend."""
+"""The doctor's judgements: what stops the demo, what is only worth a note, and the fix."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def test_memory(total: float, available: float, state: str) -> None:
 def test_docker_default_shared_memory_is_too_small() -> None:
     finding = check_shared_memory(64 / 1024)
     assert finding.state == MISSING
-    assert "--shm-size" in finding.mend
+    assert "--shm-size" in finding.fix
     assert check_shared_memory(1.0).state == OK
     assert check_shared_memory(None).state == MISSING
 
@@ -46,7 +46,7 @@ def test_full_disk_stops_the_demo() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "gpus", "state", "mend"),
+    ("facts", "gpus", "state", "fix"),
     [
         ({"engine": "torch", "version": "2", "cuda": False}, [], OK, ""),
         ({"engine": "torch", "version": "2", "cuda": False}, GPU, NOTE, "--profile gpu"),
@@ -59,10 +59,10 @@ def test_full_disk_stops_the_demo() -> None:
         ({"engine": "flash-attn", "error": "ModuleNotFoundError: no"}, GPU, NOTE, "--flash-attn"),
     ],
 )
-def test_engines(facts: dict[str, Any], gpus: list[str], state: str, mend: str) -> None:
+def test_engines(facts: dict[str, Any], gpus: list[str], state: str, fix: str) -> None:
     finding = check_engine(facts, gpus)
     assert finding.state == state
-    assert mend in finding.mend and bool(mend) == bool(finding.mend)
+    assert fix in finding.fix and bool(fix) == bool(finding.fix)
 
 
 def test_deepspeed_without_collectives_needs_a_compiler(
@@ -86,6 +86,6 @@ def test_graders_that_keep_the_network_are_told_of() -> None:
     finding = check_graders(False)
     assert finding.state == NOTE
     assert "keep the network" in finding.text
-    assert "where it reaches Redis only" in finding.mend
+    assert "where it reaches Redis only" in finding.fix
     assert check_graders(None).state == NOTE
-    assert (check_graders(True).state, check_graders(True).mend) == (OK, "")
+    assert (check_graders(True).state, check_graders(True).fix) == (OK, "")

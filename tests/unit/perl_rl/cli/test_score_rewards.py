@@ -1,4 +1,4 @@
-"""Every reward of the configuration, asked of the route and of the command: both say the same."""
+"""The route and the command give the same rewards, for every setting of the configuration."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ Ask = Callable[..., list[Line]]
 
 
 async def post(items: list[Line], *overrides: str) -> httpx.Response:
-    """What the route of a node with these settings answers."""
+    """The answer of a node's route with these settings."""
     how = settings(overrides=list(overrides))
     async with GraderPool(how.reward) as pool:
         judge = None if how.reward.judge is None else Judge(how.reward.judge)
@@ -119,7 +119,7 @@ def test_steps_have_verdicts_of_their_own(ask: Ask) -> None:
 
 @pytest.fixture
 def kittens() -> Iterator[ScriptedEndpoint]:
-    """A judge to whom all answers about kittens are right."""
+    """A judge that says yes to every answer about kittens."""
 
     def verdict(body: Line) -> str:
         return json.dumps({"correct": "kitten" in body["messages"][0]["content"][0]["text"]})
@@ -164,7 +164,7 @@ def test_weights_and_penalties(ask: Ask) -> None:
 def own(
     response: str, gold: str, kind: str, task: PromptTask | None, context: RewardContext
 ) -> Reward:
-    """A reward function of the user's: what it was told."""
+    """A custom reward function: which arguments it got."""
     if response == "raise":
         raise ValueError("no\nsuch answer")
     if response == "number":

@@ -73,7 +73,9 @@ def test_each_engine_and_rank_gets_gpus_of_its_own() -> None:
 
 
 def test_too_few_gpus_are_refused_with_the_settings_to_lower() -> None:
-    with pytest.raises(UserError, match=r"rollout\.nodes \(1\).*need 2 GPUs and there are 1"):
+    with pytest.raises(
+        UserError, match=r"rollout\.nodes \(1\).*need 2 GPUs, but this process sees 1"
+    ):
         divide_gpus(["0"], 8, nodes=1, ranks=1, tensor_parallel=1, share=False)
 
 

@@ -1,4 +1,4 @@
-"""Bad input is refused before anything starts, in one line with the place and the mend."""
+"""Bad input is refused before anything starts, in one line that names the place and the fix."""
 
 import fcntl
 import json
@@ -118,7 +118,7 @@ def test_an_index_of_shards_that_is_none(folder: Path) -> None:
     index = folder / "model" / "model.safetensors.index.json"
     index.write_text("[]")
     text = refusal(check_model, make_config(folder).model)
-    assert text == f"{index}: is no index of weight files; copy the model again"
+    assert text == f"{index}: is not an index of weight files; copy the model again"
 
 
 def test_a_row_without_the_image_it_names(folder: Path) -> None:

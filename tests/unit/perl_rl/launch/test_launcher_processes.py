@@ -1,4 +1,4 @@
-"""The launcher's children: every process ends with it, however it or they end.
+"""Child processes: all end with the launcher, however it or they end.
 
 Real programs, real signals. A process counts as gone when its id is in no process list any more.
 """
@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 
 PATIENCE_S = 20.0
 
-# Starts a child in a session of its own (as torchrun does), which starts another; all of them
+# Starts a child in its own session (as torchrun does), which starts another; all of them
 # ignore SIGTERM. Writes the three process ids and waits.
 STUBBORN_FAMILY = """
 import os, signal, subprocess, sys, time
@@ -83,21 +83,23 @@ def test_a_killed_launcher_leaves_no_process(
     launcher: tuple["subprocess.Popen[bytes]", list[int]],
 ) -> None:
     process, pids = launcher
-    guards = [child.pid for child in psutil.Process(process.pid).children()]
+    reapers = [child.pid for child in psutil.Process(process.pid).children()]
     process.kill()
     process.wait(timeout=PATIENCE_S)
     wait_until(
-        lambda: not any(map(alive, [*pids, *guards])), "the family and its guard to end", PATIENCE_S
+        lambda: not any(map(alive, [*pids, *reapers])),
+        "the family and its reaper to end",
+        PATIENCE_S,
     )
 
 
-def test_a_killed_guard_leaves_no_process(
+def test_a_killed_reaper_leaves_no_process(
     launcher: tuple["subprocess.Popen[bytes]", list[int]],
 ) -> None:
     process, pids = launcher
-    for guard in psutil.Process(process.pid).children():
-        guard.kill()
-    wait_until(lambda: not alive(pids[0]), "the guard's own child to end with it", PATIENCE_S)
+    for reaper in psutil.Process(process.pid).children():
+        reaper.kill()
+    wait_until(lambda: not alive(pids[0]), "the reaper's own child to end with it", PATIENCE_S)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=PATIENCE_S) == 0
     assert [pid for pid in pids if alive(pid)] == []
@@ -179,9 +181,9 @@ async def test_a_program_that_is_not_there_is_reported(tmp_path: Path) -> None:
 
 
 def _eldest(pids: Path) -> int:
-    """The process that the supervisor's guard started: its parent is a guard."""
+    """The process that the supervisor's reaper started: its parent is a reaper."""
     for pid in family(pids):
         parent = psutil.Process(pid).parent()
         if parent is not None and any("reaper.py" in word for word in parent.cmdline()):
             return pid
-    raise AssertionError("no process of the family has a guard as its parent")
+    raise AssertionError("no process of the family has a reaper as its parent")

@@ -1,4 +1,4 @@
-"""The limit on restarts is one of frequency, so that a long run survives any number of deaths."""
+"""Restarts are limited in a window of time, so that a long run survives any number of deaths."""
 
 from perl_rl.launch.restarts import Restarts
 
@@ -9,7 +9,7 @@ def test_deaths_in_quick_succession_are_too_many_and_rare_ones_are_not() -> None
     assert restarts.allowed("a")
     assert restarts.allowed("a")
     assert not restarts.allowed("a")
-    assert restarts.allowed("b"), "each service has a limit of its own"
+    assert restarts.allowed("b"), "each service has its own limit"
     assert "2 restarts within 60 s" in restarts.refusal("a")
     for now[0] in (61.0, 122.0, 183.0, 244.0):
         assert restarts.allowed("a")

@@ -1,4 +1,4 @@
-"""What a launch says when a service has ended, with real processes in their place."""
+"""What a launch does when a service ends, with small real processes as services."""
 
 import asyncio
 import sys

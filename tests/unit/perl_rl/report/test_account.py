@@ -1,4 +1,4 @@
-"""A launch reports success only when the trainer's word, the ledger and the files agree."""
+"""A run counts as done only when the trainer's state, the ledger and the files agree."""
 
 from pathlib import Path
 
@@ -31,17 +31,17 @@ def test_a_run_that_did_what_was_asked_passes(tmp_path: Path) -> None:
     check_account(view, 3, tmp_path, "see the log")
 
 
-def test_missing_steps_are_told(tmp_path: Path) -> None:
+def test_missing_steps_are_named(tmp_path: Path) -> None:
     (tmp_path / "policy").mkdir()
-    told = failure(tmp_path, step=2, phase="paused", detail="told to stop")
-    assert told == "the trainer ended at step 2 of 3, paused told to stop; see the log"
+    message = failure(tmp_path, step=2, phase="paused", detail="told to stop")
+    assert message == "the trainer ended at step 2 of 3, paused told to stop; see the log"
 
 
-def test_a_ledger_that_does_not_add_up_is_told(tmp_path: Path) -> None:
+def test_a_ledger_that_does_not_add_up_is_named(tmp_path: Path) -> None:
     (tmp_path / "policy").mkdir()
     lost = Counts(issued=6, trained=3, in_flight=1, dropped={"stale": 1})
     assert failure(tmp_path, lost).startswith("the ledger does not balance: ")
 
 
-def test_a_missing_model_is_told(tmp_path: Path) -> None:
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
     assert failure(tmp_path) == f"the trainer left no model in {tmp_path / 'policy'}"

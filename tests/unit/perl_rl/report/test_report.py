@@ -17,7 +17,7 @@ STEPS = 2
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What a run of two steps leaves, as far as the report reads it."""
+    """The files of a run of two steps that the report reads."""
     (tmp_path / "policy").mkdir()
     rows = ({"step": step, "samples": 24, "generated_tokens": 100} for step in (1, 2))
     text = "".join(f"{json.dumps(row)}\n" for row in rows)
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def say(url: str, **state: int | str) -> None:
-    """What the trainer of the run last said."""
+    """Set the trainer's last state in Redis."""
 
     async def update() -> None:
         client = await connect(url, 5.0)
