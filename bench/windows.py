@@ -66,7 +66,7 @@ def ratio(first: Sequence[Window], second: Sequence[Window]) -> Estimate:
 
 
 def _bootstrap(windows: Sequence[Window], seed: int) -> Bootstrap:
-    return Bootstrap(len(windows), RESAMPLES, seed)
+    return Bootstrap(len(windows), seed, RESAMPLES)
 
 
 def _sums(windows: Sequence[Window]) -> tuple[list[float], list[float]]:

@@ -21,22 +21,22 @@ class Estimate(BaseModel):
 
 
 class Bootstrap:
-    """Draws `items` items with replacement, `RESAMPLES` times; all figures use the same draws.
+    """Draws `items` items with replacement, `resamples` times; all figures use the same draws.
 
     Whole items are drawn, because the orders of one item are not independent.
     """
 
-    def __init__(self, items: int, seed: int = 0) -> None:
+    def __init__(self, items: int, seed: int = 0, resamples: int = RESAMPLES) -> None:
         rng = np.random.default_rng(seed)
         self._items = items
-        self._times = np.empty((RESAMPLES, items), dtype=np.float32)
-        """How often each draw holds each item: (RESAMPLES, items)."""
-        for draw in range(RESAMPLES):
+        self._times = np.empty((resamples, items), dtype=np.float32)
+        """How often each draw holds each item: (resamples, items)."""
+        for draw in range(resamples):
             chosen = rng.integers(0, items, size=items)
             self._times[draw] = np.bincount(chosen, minlength=items)
 
     def means(self, values: Sequence[float]) -> NDArray[np.float64]:
-        """The mean of each draw; `values` holds one figure for each item. Returns (RESAMPLES,)."""
+        """The mean of each draw; `values` holds one figure for each item. Returns (resamples,)."""
         return (self._times @ np.asarray(values, dtype=np.float32)).astype(np.float64) / self._items
 
     def mean(self, values: Sequence[float]) -> Estimate:

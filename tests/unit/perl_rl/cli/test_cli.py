@@ -103,9 +103,9 @@ def test_a_service_needs_redis(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ),
         (
             ["dead-letters", "list", "FILE"],
-            "redis.url is missing; a run that launch started",
+            "redis.url is missing; for a run that launch started",
         ),
-        (["dead-letters", "replay", "FILE"], "in the config.yaml of its run folder"),
+        (["dead-letters", "replay", "FILE"], "use the config.yaml in its run folder"),
     ],
 )
 def test_what_asks_a_run_needs_redis_too(
