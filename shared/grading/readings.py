@@ -107,7 +107,9 @@ def _formulas(sentence: str) -> str:
     """The formula that a sentence starts with, or the whole sentence where it lists several."""
     formula = _FORMULA.match(sentence)
     several = formula is not None and _MORE_FORMULAS.match(sentence, formula.end())
-    return sentence if several else _formula(sentence) or sentence
+    if several:
+        return sentence.replace("\\(", "$").replace("\\)", "$")
+    return _formula(sentence) or sentence
 
 
 def _after_equals(text: str) -> str:
