@@ -13,12 +13,14 @@ from shared.grading.kinds.number import read_number
 from shared.permutation import ORDINALS
 from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
 
-ScoreRule = Literal["kind", "choice", "rounded", "list", "steps"]
+ScoreRule = Literal["kind", "choice", "value", "letters", "rounded", "truncated", "list", "steps"]
 """How an answer is compared with the gold answer (``scoring.py``).
 
-``kind``: as the reward service does for the sample's kind. ``choice``: a letter, else the nearest
-choice. ``rounded``: numbers, after rounding to the asked precision. ``list``: item by item, in
-order. ``steps``: every numbered part.
+``kind``: as the reward service does for the sample's kind. ``choice``: a letter, else the choice
+that the reply names. ``value``: a letter, else the value of the right choice. ``letters``: all
+letters of the gold answer and no other. ``rounded``: numbers, after rounding to the asked
+precision. ``truncated``: numbers, without their decimals. ``list``: item by item, in order.
+``steps``: every numbered part.
 """
 
 
@@ -55,6 +57,7 @@ class Benchmark:
     answer_column: str = "answer"
 
 
+_YES_OR_NO = ("yes", "no", "true", "false")
 _LABELLED = re.compile(r"\s*\(?([A-Z])\s?[).:]\s*", re.ASCII)
 
 
@@ -201,5 +204,18 @@ def image_options(choices: Sequence[str], images: int) -> tuple[OrderRule | None
 
 
 def open_kind(answer: str) -> AnswerKind:
-    """The kind of an open question's gold answer: a number where it reads as one, else text."""
-    return "number" if read_number(answer) is not None else "text"
+    """The kind of an open question's gold answer: a number or yes or no where it reads as one, else
+    text."""
+    if read_number(answer) is not None:
+        return "number"
+    return "boolean" if answer.strip(". ").casefold() in _YES_OR_NO else "text"
+
+
+_SEVERAL_LETTERS = re.compile(r"[A-H](?:\s?(?:[,;/&、]|\band\b|\s)?\s?[A-H]){1,7}")
+
+
+def several_letters(answer: str) -> str | None:
+    """The letters of an answer that names several options, as ``A, C``; None for another answer."""
+    bare = re.sub(r"[()\[\]]", "", answer).strip(" .")
+    found = sorted(set(re.findall(r"[A-H]", bare)))
+    return ", ".join(found) if _SEVERAL_LETTERS.fullmatch(bare) and len(found) > 1 else None

@@ -47,7 +47,7 @@ def _gold(row: Row, choices: list[str], answer_type: str) -> tuple[str, AnswerKi
     if answer_type in ("integer", "float"):
         if read_number(answer) is None:
             raise row.bad("answer", f"'{answer[:40]}' is no number")
-        return answer, "number", "rounded"
+        return answer, "number", "truncated" if answer_type == "integer" else "rounded"
     return (answer, "math", "list") if answer_type == "list" else (answer, "text", "kind")
 
 
@@ -85,6 +85,7 @@ BENCHMARK = Benchmark(
     split="testmini",
     published=1000,
     average="micro",
-    compares="the letter, else the nearest choice; numbers rounded to the asked precision; lists",
+    compares="the letter, else the choice that the reply names; integers without decimals, other "
+    "numbers rounded to the asked precision; lists",
     to_item=to_item,
 )
