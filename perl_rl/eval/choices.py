@@ -21,6 +21,8 @@ _FILLING = frozenset(
 )
 _LETTERS_PER_EDIT = 4
 _MOST_WORDS = 60
+_MOST_SENTENCE_CHARS = 300
+_FAR = 99
 
 
 def letters_of(choices: Sequence[str]) -> str:
@@ -48,7 +50,9 @@ def named_choice(response: str, choices: Sequence[str]) -> tuple[str | None, str
     if answer is not None:
         return answer, _by_text(answer, choices)
     last = re.split(r"(?<=[.!?。])\s|\n", response.strip())[-1]
-    letter = _by_words(read_text(last) or "", choices) if len(last) <= 300 else None
+    letter = (
+        _by_words(read_text(last) or "", choices) if len(last) <= _MOST_SENTENCE_CHARS else None
+    )
     return (None if letter is None else last), letter
 
 
@@ -80,26 +84,27 @@ def _by_text(answer: str, choices: Sequence[str]) -> str | None:
 
 def _by_words(text: str, choices: Sequence[str]) -> str | None:
     """The choice whose words are all in the text; of several, the one with the most words."""
-    words = _WORD.findall(text)[-_MOST_WORDS:]
+    said = _WORD.findall(text)[-_MOST_WORDS:]
     found: dict[frozenset[str], tuple[int, str]] = {}
     for letter, choice in zip(letters_of(choices), choices, strict=True):
-        plain = read_text(choice) or ""
-        if _NEGATED.search(text) and not _NEGATED.search(plain):
-            continue
-        wanted = frozenset(_WORD.findall(plain)) - _FILLING
-        distances = [min((_distance(word, one) for word in words), default=99) for one in wanted]
-        allowed = all(
-            edits <= len(one) // _LETTERS_PER_EDIT
-            for one, edits in zip(wanted, distances, strict=True)
-        )
-        if wanted and allowed:
-            found.setdefault(wanted, (sum(distances), letter))
-    named = [one for one in found if not any(one < other for other in found)]
-    if not named:
+        words = frozenset(_WORD.findall(read_text(choice) or "")) - _FILLING
+        edits = _edits(words, said)
+        if words and edits is not None:
+            found.setdefault(words, (edits, letter))
+    named = [words for words in found if not any(words < other for other in found)]
+    fewest = min((found[words][0] for words in named), default=0)
+    nearest = [words for words in named if found[words][0] == fewest]
+    if len(nearest) != 1:
         return None
-    best = min(found[one][0] for one in named)
-    nearest = [found[one][1] for one in named if found[one][0] == best]
-    return nearest[0] if len(nearest) == 1 else None
+    denied = _NEGATED.search(text) and not _NEGATED.search(" ".join(nearest[0]))
+    return None if denied else found[nearest[0]][1]
+
+
+def _edits(words: frozenset[str], said: Sequence[str]) -> int | None:
+    """How many edits turn words of the reply into all of `words`; None when one has no match."""
+    distances = {word: min((_distance(one, word) for one in said), default=_FAR) for word in words}
+    allowed = all(edits <= len(word) // _LETTERS_PER_EDIT for word, edits in distances.items())
+    return sum(distances.values()) if allowed else None
 
 
 def _distance(one: str, other: str) -> int:
@@ -107,9 +112,9 @@ def _distance(one: str, other: str) -> int:
     if one == other:
         return 0
     if one[0].isdigit() or other[0].isdigit() or not one.isascii() or not other.isascii():
-        return 99
+        return _FAR
     if abs(len(one) - len(other)) > len(other) // _LETTERS_PER_EDIT:
-        return 99
+        return _FAR
     row = list(range(len(other) + 1))
     for count, left in enumerate(one, start=1):
         before, row = row, [count]

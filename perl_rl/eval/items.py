@@ -68,7 +68,8 @@ def letters(row: Row, choices: Sequence[str]) -> str:
         UserError: when there are fewer than two choices, or more than letters.
     """
     if not 2 <= len(choices) <= 26:
-        raise row.bad("choices", f"{len(choices)} options; there must be 2 to 26")
+        problem = f"{len(choices)} options; there must be 2 to 26"
+        raise row.bad("choices", "there must be 2 to 26 options", problem)
     return string.ascii_uppercase[: len(choices)]
 
 
@@ -96,7 +97,8 @@ def gold_letter(row: Row, choices: Sequence[str]) -> str:
     listed = letters(row, choices)
     letter = read_letter(row.text("answer"))
     if letter is None or letter not in listed:
-        raise row.bad("answer", f"'{row.text('answer')[:40]}' is none of {', '.join(listed)}")
+        problem = f"'{row.text('answer')[:40]}' is none of {', '.join(listed)}"
+        raise row.bad("answer", "is none of the options' letters", problem)
     return letter
 
 
@@ -108,7 +110,7 @@ def any_letter(row: Row, column: str) -> str:
     """
     letter = read_letter(row.text(column))
     if letter is None:
-        raise row.bad(column, f"'{row.text(column)[:40]}' is no letter")
+        raise row.bad(column, "is no letter", f"'{row.text(column)[:40]}' is no letter")
     return letter
 
 
@@ -120,7 +122,8 @@ def padded_left(text: str, images: int, row: Row) -> str:
     """
     missing = images - text.count(IMAGE_TAG)
     if missing < 0:
-        raise row.bad("question", f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {images} images")
+        problem = f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {images} images"
+        raise row.bad("question", f"has more {IMAGE_TAG} tags than images", problem)
     return IMAGE_TAG * missing + ("\n" if missing and text else "") + text
 
 
@@ -143,7 +146,8 @@ def interleaved(row: Row, images: int) -> tuple[str, list[int]]:
     named = list(dict.fromkeys(int(number) - 1 for number in _NUMBERED.findall(text)))
     for index in named:
         if not 0 <= index < images:
-            raise row.bad("question", f"names image {index + 1} of {images}")
+            problem = f"names image {index + 1} of {images}"
+            raise row.bad("question", "names an image that does not exist", problem)
     shown = [index for index in range(images) if index not in named] + named
     seen: set[int] = set()
 

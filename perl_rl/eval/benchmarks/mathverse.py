@@ -79,7 +79,8 @@ def _gold(
     if letters is not None:
         return letters, "list", "letters"
     if choices:
-        raise row.bad("answer", f"'{answer[:40]}' is no letter and none of the choices")
+        reason = "is no letter and none of the choices"
+        raise row.bad("answer", reason, f"'{answer[:40]}' {reason}")
     return answer, "math", "kind"
 
 
