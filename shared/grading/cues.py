@@ -92,7 +92,7 @@ _MENTION = re.compile(
 )
 _TAKEN_BACK = re.compile(
     r"\b(?:wait,?\sno|no,\swait|that(?:['’]s|\sis)\s(?:wrong|incorrect|not\s(?:right|correct))"
-    r"|scratch\sthat)\b|(?:不[对對]|[错錯]了)[,，。]",
+    r"|scratch\sthat)\b|(?:^|[。，,.!？?\s])(?:不[对對]|[错錯]了)[,，。]",
     re.IGNORECASE,
 )
 

@@ -12,6 +12,7 @@ from shared.grading.cues import takes_back
 from shared.grading.grade import canonical
 from shared.grading.limits import MAX_ANSWER_CHARS, MAX_RESPONSE_CHARS
 from shared.grading.lines import conclusion, first_line, last_line
+from shared.grading.options import is_label
 from shared.grading.plain import plain
 from shared.grading.readings import PROSE, Reading
 from shared.grading.statements import stated
@@ -116,6 +117,10 @@ def _corrected(text: str, kind: AnswerKind) -> Reading | None:
     return stated(behind, kind).strong
 
 
+def _has_text(reading: Reading, kind: AnswerKind) -> bool:
+    return kind == "letter" and not is_label(reading.text)
+
+
 def _in_words(text: str, kind: AnswerKind) -> Reading | None:
     """The answer that is stated, or else stands in the last line, or in the first."""
     open_kind = kind in PROSE or kind == "steps"
@@ -124,7 +129,10 @@ def _in_words(text: str, kind: AnswerKind) -> Reading | None:
     said = stated(words, kind)
     if said.strong is not None or (open_kind and said.weak is not None):
         return said.strong or said.weak
-    found = last_line(words, kind) or said.weak
+    found = last_line(words, kind)
+    # "I choose B.\n\nC: too small" chooses B; "...\n\n(C)" answers C.
+    if said.weak is not None and (found is None or _has_text(found, kind)):
+        found = said.weak
     if found is None and _THINK not in words:
         found = first_line(words, kind)
     if found is None and kind == "letter":

@@ -8,7 +8,7 @@ import re
 from shared.grading.grade import canonical
 from shared.grading.kinds.steps import split_steps
 from shared.grading.limits import MAX_ANSWER_CHARS
-from shared.grading.options import NAMED, option_at
+from shared.grading.options import NAMED, is_label, option_at
 from shared.grading.readings import PROSE, Reading, clean, read_start
 from shared.sample import AnswerKind
 
@@ -36,7 +36,14 @@ _DENIED = re.compile(
 )
 # Behind a bare letter at the start of a text.
 _ENDS = re.compile(r"\s*(?:$|[.,;!\n—–(]|-\s|(?:because|since|as|due|given|based)\b|[，。；])")
+# Behind a label: "A: wrong", "C - incorrect".
+_WRONG = re.compile(r"\W{0,4}(?:wrong|incorrect|[错錯][误誤]?)\b|\W{0,4}[✗✘❌]", re.IGNORECASE)
+_FITS = re.compile(
+    r"\b(?:match|fit|complet|satisf|correspond|align|represent|show|best|is\b)|符合|一致|[匹]配",
+    re.IGNORECASE,
+)
 _MOST_WORDS = 4
+_MOST_CONCLUSIONS = 4
 
 
 def last_line(text: str, kind: AnswerKind) -> Reading | None:
@@ -78,22 +85,32 @@ def first_line(text: str, kind: AnswerKind) -> Reading | None:
 
 
 def conclusion(text: str) -> Reading | None:
-    """The only option that the last sentence names, if it concludes: "Thus option C completes the
+    """The only option that a concluding sentence at the end names: "Thus option C completes the
     row.", "The match is B." """
-    line = text.strip()[-_MOST_SENTENCE_CHARS:].rpartition("\n")[2]
-    sentence = _last_sentence(line)
-    letters = {found[1] or found[2] for found in _MENTIONED.finditer(sentence)}
+    end = text.strip()[-2 * _MOST_SENTENCE_CHARS :]
+    sentences = [one for line in end.splitlines() for one in _SENTENCE.split(line) if one.strip()]
+    for place, sentence in enumerate(reversed(sentences[-_MOST_CONCLUSIONS:])):
+        letters = {found[1] or found[2] for found in _MENTIONED.finditer(sentence)}
+        concludes = _LEAD.match(sentence) is not None
+        if place == 0:
+            ending = _named_last(sentence)
+            letters |= {ending} if ending else set()
+            concludes = concludes or ending is not None
+        elif not _FITS.search(sentence):
+            continue
+        if concludes and len(letters) == 1 and not _DENIED.search(sentence):
+            letter = letters.pop()
+            return Reading(letter, letter)
+    return None
+
+
+def _named_last(sentence: str) -> str | None:
+    """The option behind the last "is" or "matches" of a sentence."""
     tail = clean(_after_is(sentence)).rstrip(".")
     option = option_at(tail)
-    ends = option is not None and (option.marked or not tail[option.end :].strip(" )\"'"))
-    if option is not None and option.letter and ends:
-        letters.add(option.letter)
-    elif not _LEAD.match(sentence):
+    if option is None or not (option.marked or is_label(tail)):
         return None
-    if len(letters) != 1 or _DENIED.search(sentence):
-        return None
-    letter = letters.pop()
-    return Reading(letter, letter)
+    return option.letter
 
 
 def _ends(line: str, kind: AnswerKind) -> list[str]:
@@ -133,7 +150,7 @@ def _is_answer(part: str, kind: AnswerKind) -> bool:
         return form is not None
     # "The answer is B. Wait, no." reads as B, but what is stated was found already.
     option = option_at(part)
-    return option is not None and option.letter == form
+    return option is not None and option.letter == form and not _WRONG.match(part, option.end)
 
 
 def _ends_list(lines: list[str], part: str) -> bool:
@@ -148,6 +165,8 @@ def _begins_answer(line: str, rest: str, reading: Reading) -> bool:
     if following is not None and following.marked and following.letter != reading.form:
         return False
     option = option_at(line)
-    if option is None or option.marked:
-        return option is not None
+    if option is None or _WRONG.match(line, option.end):
+        return False
+    if option.marked:
+        return True
     return reading.form != "I" and _ENDS.match(line, option.end) is not None

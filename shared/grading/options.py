@@ -33,7 +33,8 @@ _LABEL = re.compile(
 _AFTER_BARE = re.compile(
     r"\s*(?:$|\.(?!\w)|[,;!?。，、；！？\"'”’—–/&(\n\u4e00-\u9fff]|-\s"
     r"|(?:because|since|as|which|where|so|due|given|for|from|in|with|by|based|when|while|and|or|but"
-    r"|not|rather|instead|option|choice)\b)"
+    r"|not|rather|instead|option|choice|The|This|It|In|Because|Since|Here|Option|Explanation|Reason"
+    r"|Note)\b)"
 )
 _VERB = r"(?:is|was|has|does|do|did|can|cannot|would|shows?|looks?|seems?|depicts?|contains?|only)"
 _ANOTHER = (
@@ -82,6 +83,12 @@ def option_at(text: str) -> Option | None:
     if _others(text, match.end(), letter, marked):
         return Option(None, match.end(), marked)
     return Option(letter, match.end(), marked)
+
+
+def is_label(text: str) -> bool:
+    """Whether a text is an option's label and nothing else."""
+    option = option_at(text)
+    return option is not None and not text[option.end :].strip(" .)\"'。")
 
 
 def _others(text: str, end: int, letter: str, marked: bool) -> bool:
