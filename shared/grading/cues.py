@@ -46,7 +46,8 @@ _ANSWER = re.compile(
 # What else may name the answer, where not any text is one.
 _SUBJECT = re.compile(
     rf"\b(?:{_GOOD}\s(?:images?|pictures?|photos?|figures?|points?|box|ones?|match|letters?|numbers?"
-    rf"|values?|statements?)|order|sequence|selection|selected|guess|verdict|decision|conclusion)"
+    rf"|values?|statements?)|order|sequence|selection|selected|guess|verdict|decision|conclusion|solution|statement|claim|total"
+    rf"|sum|result)"
     rf"{_SAYS}",
     re.IGNORECASE,
 )
@@ -64,17 +65,19 @@ _CHINESE = re.compile(
     r"|(?:[选選][择擇]?|答案)\]?\s?(?=[(\"“]?\s?[A-ZＡ-Ｚ](?![A-Za-z]))"
 )
 _CHOSEN = re.compile(
-    r"\b(?:choose|pick|select|chose|picked|selected|go(?:ing)?\swith|opt\sfor"
+    r"\b(?:choose|pick|select|chose|picked|selected|go(?:ing)?\swith|opt\sfor|guess"
     r"|(?:would|['’]d)\ssay)(?:\s|:)\s{0,3}",
     re.IGNORECASE,
 )
 _IT_IS = re.compile(
     r"\b(?:it|this|that|which|one)"
-    rf"(?:['’]s|\s(?:is|(?:must|should|would|has\sto|can\sonly)\sbe))\s{_ADVERB}|[∴→⇒]\s?|而是",
+    rf"(?:['’]s|\s(?:is|(?:must|should|would|has\sto|can\sonly)\sbe))\s{_ADVERB}|[∴→⇒]\s?|而是|[应應][该該]?[是为為]"
+    r"|(?<=[，,。\s])是\s?(?=[(\"“]?\s?[A-Z](?![A-Za-z]))|\bnot\s\S{1,12},?\sbut\s"
+    r"|(?:^|[.!…\n]\s?|\bwait,?\s)(?:actually|correction)\s?[,:]\s?",
     re.IGNORECASE,
 )
 _IS_CORRECT = re.compile(
-    rf",?\s(?:is|are|(?:must|should|would|has\sto|seems?\sto|appears?\sto)\sbe)\s{_ADVERB}(?P<not>not\s)?(?:the\s)?"
+    rf",?\s(?:is|(?:must|should|would|has\sto|seems?\sto|appears?\sto)\sbe)\s{_ADVERB}(?P<not>not\s)?(?:the\s)?"
     rf"(?:only\s|most\s)?(?:(?:{_GOOD}|answer)"
     r"(?:\s(?:answer|option|choice|one|match|image|picture|figure|fit|letter|response))?"
     r"|match|(?P<wrong>wrong|incorrect|false)|one\s(?:that|which))"
@@ -83,16 +86,19 @@ _IS_CORRECT = re.compile(
     re.IGNORECASE,
 )
 _CHINESE_CORRECT = re.compile(
-    r"(?<=[A-Z)])\s?(?:[选選]?[项項]|[图圖])?\s?(?:是|才是|就是|最|都|均)?\s?"
-    r"(?:(?P<not>不(?:正[确確]|[对對]|符合|是)|[错錯]|有[误誤])|正[确確]|[对對](?=的|[，。,.]|$)|符合|合适|答案)"
-    r"(?!.{0,3}[吗嗎])"
+    r"(?<=[A-Z)])\s?(?:[选選]?[项項]|[图圖])?\s?"
+    r"(?:(?:是|才是|就是|都|均)?\s?"
+    r"(?:(?P<not>不(?:正[确確]|[对對]|符合|是)|[错錯]|有[误誤])|正[确確]|[对對](?=的|[，。,.]|$)"
+    r"|最?(?:符合|合适|[佳好]|恰当|准确|接近|相似|匹配)|答案)"
+    r"|[与和跟][^，。,.\n不A-Z]{1,12}(?:相符|吻合|一致|匹配))(?!.{0,3}[吗嗎])"
 )
 _MENTION = re.compile(
     rf"(?P<named>(?i:{NAMED})\(?)?(?:(?P<sign>[(\[{{<]\s?[A-Za-z]\s?[)\]}}>])|(?(named)[A-Za-z]|(?<![A-Za-z0-9])[A-Z])(?![\w'-]))"
 )
 _TAKEN_BACK = re.compile(
     r"\b(?:wait,?\sno|no,\swait|that(?:['’]s|\sis)\s(?:wrong|incorrect|not\s(?:right|correct))"
-    r"|scratch\sthat)\b|(?:^|[。，,.!？?\s])(?:不[对對]|[错錯]了)[,，。]",
+    r"|scratch\sthat)\b|(?P<soft>(?:^|[.!…\n]\s?|\bwait,?\s)(?:actually|correction)\b)"
+    r"|(?:^|[。，,.!？?…\s])(?:不[对對]|[错錯]了)[,，。]",
     re.IGNORECASE,
 )
 
@@ -118,9 +124,9 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _PERHAPS = re.compile(r"\b(?:may|might|could|to)\s$", re.IGNORECASE)
-_NOTE = re.compile(r"\W*(?:note|remark|disclaimer|hint|tip|注意?)\b", re.IGNORECASE)
+_NOTE = re.compile(r"\W*(?:please\s)?(?:note|remark|disclaimer|hint|tip|注意?)\b", re.IGNORECASE)
 _LISTED = re.compile(
-    r"(?:[(\[]?\b[A-Za-z][)\].]?)\s*(?:,|/|&|、|\b(?:and|or|nor)\b|和|或|与)+\s*(?:option\s)?$",
+    r"(?:[(\[]?\b[A-Za-z][)\].]?)\s*(?:/|&|、|,?\s?\b(?:and|or|nor)\b|和|或|与)\s*(?:option\s)?$",
     re.IGNORECASE,
 )
 _STARTS_DENIED = re.compile(
@@ -144,6 +150,8 @@ class Cue:
     denied: bool = False
     taken_back: bool = False
     """Whether it takes back what was said before."""
+    replaced: bool = False
+    """Whether it takes that back only if another answer follows ("Actually, ...")."""
 
 
 def cues(text: str, kind: AnswerKind) -> list[Cue]:
@@ -164,7 +172,7 @@ def _statements(
     text: str, pattern: re.Pattern[str], kind: AnswerKind, weak: bool = False
 ) -> Iterator[Cue]:
     """Cues before the answer: "the answer is", "choose"."""
-    deniable = kind not in (*PROSE, "boolean", "steps")
+    deniable = kind == "math" or kind not in (*PROSE, "boolean", "steps")
     for match in _last(pattern, text):
         clause = _clause(_sentence_before(text, match.start()))
         if any(one.search(clause) for one in (_SUPPOSED, _OF_ANOTHER, _GERUND, _PERHAPS)):
@@ -172,7 +180,7 @@ def _statements(
         groups = match.groupdict()
         start = _STARTS_DENIED.match(text, match.end()) if deniable else None
         yield Cue(
-            place=match.start(),
+            place=match.end(),
             start=start.end() if start else match.end(),
             weak=weak or bool(groups.get("maybe")) or _is_aside(text, match),
             denied=bool(groups.get("denied") or start or _DENIED.search(clause)),
@@ -205,7 +213,12 @@ def takes_back(text: str) -> bool:
 
 def _taken_back(text: str) -> Iterator[Cue]:
     for match in _last(_TAKEN_BACK, text):
-        yield Cue(match.start(), match.end(), taken_back=True)
+        yield Cue(
+            match.start(),
+            match.end(),
+            taken_back=match["soft"] is None,
+            replaced=match["soft"] is not None,
+        )
 
 
 def _last(pattern: re.Pattern[str], text: str) -> deque[re.Match[str]]:

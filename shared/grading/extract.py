@@ -11,7 +11,7 @@ from shared.boxed import last_box
 from shared.grading.cues import takes_back
 from shared.grading.grade import canonical
 from shared.grading.limits import MAX_ANSWER_CHARS, MAX_RESPONSE_CHARS
-from shared.grading.lines import conclusion, first_line, last_line
+from shared.grading.lines import conclusion, first_line, last_line, without_closing
 from shared.grading.options import is_label
 from shared.grading.plain import plain
 from shared.grading.readings import PROSE, Reading
@@ -127,8 +127,9 @@ def _in_words(text: str, kind: AnswerKind) -> Reading | None:
     bare = text.replace("**", "") if kind == "number" else plain(text)
     words = text if open_kind else bare
     said = stated(words, kind)
-    if said.strong is not None or (open_kind and said.weak is not None):
+    if said.strong is not None or (open_kind and kind != "math" and said.weak is not None):
         return said.strong or said.weak
+    words = without_closing(words)
     found = last_line(words, kind)
     # "I choose B.\n\nC: too small" chooses B; "...\n\n(C)" answers C.
     if said.weak is not None and (found is None or _has_text(found, kind)):

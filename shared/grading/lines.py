@@ -15,7 +15,8 @@ from shared.sample import AnswerKind
 _MOST_LINE_CHARS = 60
 _MOST_SENTENCE_CHARS = 300
 _LEAD = re.compile(
-    r"(?:so|thus|hence|therefore|in conclusion|overall|finally)\b\s?[,:]?\s?"
+    r"(?:(?:so|thus|hence|therefore|in conclusion|overall|finally|actually|correction|probably"
+    r"|likely|definitely|perhaps|maybe|just|only)\b\s?[,:]?\s?){1,2}"
     r"|(?:所以|因此|故|[综綜]上(?:所述)?)\s?[,，:：]?\s?|[∴→⇒=]\s?",
     re.IGNORECASE,
 )
@@ -34,6 +35,10 @@ _DENIED = re.compile(
     r"|compare|try|wrong|incorrect)\b|[不没错]|\?",
     re.IGNORECASE,
 )
+# "The dog in image B.", "The second one, B."
+_AT_THE_END = re.compile(
+    rf"(?i:{NAMED})([A-Z])\.?$|[a-z0-9)]\s?,\s(?:i\.e\.,?\s|namely\s|that\sis,?\s)?([A-Z])\.?$"
+)
 # Behind a bare letter at the start of a text.
 _ENDS = re.compile(r"\s*(?:$|[.,;!\n—–(]|-\s|(?:because|since|as|due|given|based)\b|[，。；])")
 # Behind a label: "A: wrong", "C - incorrect".
@@ -44,6 +49,24 @@ _FITS = re.compile(
 )
 _MOST_WORDS = 4
 _MOST_CONCLUSIONS = 4
+_MOST_CLOSING_LINES = 4
+_CLOSING = re.compile(
+    r"\W{0,8}(?:(?:please\s)?note\b|remark\b|disclaimer\b|(?:i\s)?hope\b|let\sme\sknow\b|if\syou\b"
+    r"|feel\sfree\b|thank|注[:：意])",
+    re.IGNORECASE,
+)
+
+
+def without_closing(text: str) -> str:
+    """The text without the notes and courtesies in its last lines ("Hope this helps!"), unless
+    there is nothing else."""
+    kept = text.rstrip()
+    for _ in range(_MOST_CLOSING_LINES):
+        before, _, line = kept.rpartition("\n")
+        if not before.strip() or not _CLOSING.match(line):
+            break
+        kept = before.rstrip()
+    return kept
 
 
 def last_line(text: str, kind: AnswerKind) -> Reading | None:
@@ -62,7 +85,7 @@ def last_line(text: str, kind: AnswerKind) -> Reading | None:
             continue
         if kind == "letter" and _ends_list(lines, part):
             return None
-        return Reading(part, canonical(part, kind))
+        return read_start(part, kind) if kind == "letter" else Reading(part, canonical(part, kind))
     return None
 
 
@@ -107,6 +130,9 @@ def conclusion(text: str) -> Reading | None:
 def _named_last(sentence: str) -> str | None:
     """The option behind the last "is" or "matches" of a sentence."""
     tail = clean(_after_is(sentence)).rstrip(".")
+    ending = _AT_THE_END.search(sentence)
+    if ending is not None:
+        return ending[1] or ending[2]
     option = option_at(tail)
     if option is None or not (option.marked or is_label(tail)):
         return None
@@ -145,12 +171,13 @@ def _after_is(sentence: str) -> str:
 def _is_answer(part: str, kind: AnswerKind) -> bool:
     if kind == "math" and not _FORMULA_SIGN.search(part):
         return False
-    form = canonical(part, kind)
-    if kind != "letter" or form is None:
-        return form is not None
+    if kind != "letter":
+        return canonical(part, kind) is not None
     # "The answer is B. Wait, no." reads as B, but what is stated was found already.
     option = option_at(part)
-    return option is not None and option.letter == form and not _WRONG.match(part, option.end)
+    if option is None or option.letter is None or _WRONG.match(part, option.end):
+        return False
+    return is_label(part) or canonical(part, kind) == option.letter
 
 
 def _ends_list(lines: list[str], part: str) -> bool:
@@ -161,7 +188,7 @@ def _ends_list(lines: list[str], part: str) -> bool:
 
 def _begins_answer(line: str, rest: str, reading: Reading) -> bool:
     """Whether the first line's label is an answer's, not the first of a list, a name or an "I"."""
-    following = option_at(rest.lstrip()[:_MOST_SENTENCE_CHARS])
+    following = option_at(_BULLET.sub("", rest.lstrip()[:_MOST_SENTENCE_CHARS]))
     if following is not None and following.marked and following.letter != reading.form:
         return False
     option = option_at(line)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 _NOUNS = (
     r"(?:(?:the\s)?(?:(?:correct|right|best|final|only)\s)?\b"
     r"(?:options?|choices?|letters?|answers?|images?|pictures?|photos?|figures?|diagrams?|graphs?"
-    r"|shapes?|panels?|points?|objects?|items?|box|labell?ed|label|marked|number"
+    r"|shapes?|panels?|points?|objects?|items?|lines?|candidates?|statements?|groups?|regions?"
+    r"|positions?|rows?|paths?|curves?|blocks?|boxe?s?|labell?ed|label|marked|number"
     r"|(?:best\s|most\sclosely\s)?(?:given|shown|indicated|represented|described|depicted|denoted)"
     r"\s(?:by|in|as))(?![a-z])\s?:?\s?"
     r"|(?:[选選][项項择擇]|答案|[图圖][片像形]?|[点點]|[项項])\s?:?\s?)"
@@ -31,18 +32,18 @@ _LABEL = re.compile(
 )
 # What may stand behind a bare letter. "A cat" is a cat, and "I think" is no option.
 _AFTER_BARE = re.compile(
-    r"\s*(?:$|\.(?!\w)|[,;!?。，、；！？\"'”’—–/&(\n\u4e00-\u9fff]|-\s"
+    r"\s*(?:$|\.(?!\w)|[,;!?…+。，、；！？\"'”’—–/&(\n\u4e00-\u9fff]|-\s"
     r"|(?:because|since|as|which|where|so|due|given|for|from|in|with|by|based|when|while|and|or|but"
-    r"|not|rather|instead|option|choice|The|This|It|In|Because|Since|Here|Option|Explanation|Reason"
+    r"|not|rather|instead|only|option|choice|The|This|It|In|Because|Since|Here|Option|Explanation|Reason"
     r"|Note)\b)"
 )
 _VERB = r"(?:is|was|has|does|do|did|can|cannot|would|shows?|looks?|seems?|depicts?|contains?|only)"
 _ANOTHER = (
     rf"(?:both\s|also\s|either\s|maybe\s|possibly\s|perhaps\s)?(?i:{NOUN})(?:{_BRACKETED}(?!\s{_VERB}\b)"
-    r"|([A-Z])(?![\w'-])(?=\s*(?:$|[.,;:!?)/&。，、；\n]|(?:and|or|are|both|as\swell|together)\b"
+    r"|([A-Z])(?![\w'-])(?=\s*(?:$|[.,;:!?)/&。，、；\n]|(?:and|or|are|both|as\swell|together|The|This|It|Option|Both)\b"
     r"|[和或与及都均]|[选選]?[项項])))"
 )
-_JOINED = r"(?:[,;/&+、，；]|(?:and|or)\b|[和或与與及])"
+_JOINED = r"(?:[,;/&+、，；]|(?:and|or|as\swell\sas|along\swith|plus)\b|[和或与與及]|以及)"
 _SEVERAL = re.compile(rf"\s*(?:{_JOINED}\s*){{1,3}}{_ANOTHER}|\s?{_BRACKETED}")
 # A second label inside the text of the first: "A. a cat and B. a dog".
 _INSIDE = re.compile(
@@ -52,6 +53,10 @@ _SAID_WHY = re.compile(
     r",?\s(?:because|since|as|which|so|but|not|rather|instead|unlike|while|whereas|although|though"
     r"|given|due)\b|\s?[,，;；]?\s?(?:因为|所以|而|不是|理由)|(?<![\s(][A-Z])[.!?](?=\s)|[。！？\n]"
 )
+
+
+# Behind a label that stands alone.
+_NOTHING = re.compile(r"[\s.)\"'。!?！？]*(?:only|[选選]?[项項]|图)?[\s.。!]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def option_at(text: str) -> Option | None:
 def is_label(text: str) -> bool:
     """Whether a text is an option's label and nothing else."""
     option = option_at(text)
-    return option is not None and not text[option.end :].strip(" .)\"'。")
+    return option is not None and _NOTHING.fullmatch(text, option.end) is not None
 
 
 def _others(text: str, end: int, letter: str, marked: bool) -> bool:

@@ -29,8 +29,10 @@ def stated(text: str, kind: AnswerKind) -> Stated:
     denied: set[str | None] = set()
     weak = unread = None
     for cue in cues(text, kind):
-        if cue.taken_back:
+        if cue.taken_back or (cue.replaced and weak is not None):
             break
+        if cue.replaced:
+            continue
         reading = _reading(text, cue, kind)
         if reading is None:
             continue
