@@ -19,7 +19,17 @@ from shared.errors import UserError
 
 _PLACES = frozenset(
     getattr(errno, name)
-    for name in "ENOENT EACCES EPERM ENOTDIR EISDIR EROFS ENOSPC EDQUOT ENAMETOOLONG".split()
+    for name in [
+        "ENOENT",
+        "EACCES",
+        "EPERM",
+        "ENOTDIR",
+        "EISDIR",
+        "EROFS",
+        "ENOSPC",
+        "EDQUOT",
+        "ENAMETOOLONG",
+    ]
 )
 """What is wrong with a place in the file system, rather than with the program."""
 
