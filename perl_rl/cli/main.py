@@ -17,20 +17,10 @@ from perl_rl.data.cli import add_data_commands
 from perl_rl.eval.cli import add_eval
 from shared.errors import UserError
 
-_PLACES = frozenset(
-    getattr(errno, name)
-    for name in [
-        "ENOENT",
-        "EACCES",
-        "EPERM",
-        "ENOTDIR",
-        "EISDIR",
-        "EROFS",
-        "ENOSPC",
-        "EDQUOT",
-        "ENAMETOOLONG",
-    ]
-)
+_PLACES = {
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS),
+    *(errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG),
+}
 """What is wrong with a place in the file system, rather than with the program."""
 
 
