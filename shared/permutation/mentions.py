@@ -26,10 +26,14 @@ from shared.permutation.slots import Slots
 _NOT_A_NUMBER = rf"(?!\w|[%°]|{G}*(?:x|×|times|percent|%|cm|mm|px|pixels|points)\b)"
 
 _NUMBERED = re.compile(
-    rf"(?<!\w)(?<!each )(?<!every )(?P<noun>{CORE}|{LOOSE})"
-    rf"(?P<gap>{G}*(?:(?:number|no\.?|nr\.?){G}*)?[#(\[_\-]?{G}*)"
+    rf"(?<!\w)(?<!each )(?<!every )(?P<noun>{CORE}|{LOOSE}|tables?|maps?|plots?)"
+    rf"(?P<gap>{G}*(?:(?:number|no\.?|nr\.?){G}*)?[#(（\[_\-]?{G}*)"
     rf"(?:(?P<number>\d{{1,3}})(?:(?=[a-f]\b)|{_NOT_A_NUMBER})"
+    rf"|(?P<circled>[①-⑩])"
     rf"|(?P<letter>(?-i:[A-HJ-Z]))(?![\w&'’\-]|\.\w)"
+    # Image (b), image b; "image a" only before what cannot follow an article.
+    rf"|(?P<small>(?<=[(（\[])(?-i:[a-h])(?=[)）\]])|(?<={G})(?-i:[b-h])(?![\w'’(.])"
+    rf"|(?<={G})a(?=[,.;:?!)]|{G}+(?:is|are|and|or|to|has|shows?|than|with)\b))"
     rf"|(?<={G})(?P<cardinal>{CARDINAL})\b)",
     re.I,
 )
@@ -42,23 +46,33 @@ _CARDINAL_NAME = re.compile(
     rf"(?:image|picture|photo|photograph|figure|fig\.?){G}+one\b(?!{G}+of\b)",
     re.I,
 )
+# Nouns that name images only where labels use them, but options where letters are labels.
+_OPTION_NOUN = r"options?|choices?|candidates?|alternatives?"
+_LABEL_NOUN = r"samples?|items?|cards?|shapes?|objects?|patterns?|documents?|screens?"
 _OPTION = re.compile(
-    rf"(?<!\w)(?P<noun>options?|choices?|candidates?|alternatives?){G}+\(?"
+    rf"(?<!\w)(?P<noun>{_OPTION_NOUN}|{_LABEL_NOUN}){G}+\(?"
     r"(?P<letter>(?-i:[A-HJ-Z]))(?![\w&'’\-])",
     re.I,
 )
 _NUMBERED_OPTION = re.compile(
-    rf"(?<!\w)(?P<noun>options?|choices?|candidates?|alternatives?){G}+[#(]?"
+    rf"(?<!\w)(?P<noun>{_OPTION_NOUN}|{_LABEL_NOUN}){G}+[#(]?"
     rf"(?P<number>\d{{1,3}}){_NOT_A_NUMBER}",
     re.I,
 )
 _MORE = re.compile(
-    rf"[)\]]?(?:{JOIN})[#(\[]?(?P<token>\d{{1,3}}|(?-i:[A-HJ-Z])|{CARDINAL})(?![\w&'’%])", re.I
+    rf"[)）\]]?(?:{JOIN})[#(（\[]?"
+    rf"(?P<token>\d{{1,3}}|[①-⑩]|(?-i:[A-HJ-Z])|{CARDINAL})(?![\w&'’%])",
+    re.I,
 )
+_MORE_SMALL = re.compile(rf"[)）\]]?(?:{JOIN})[#(（\[]?(?P<token>(?-i:[a-h]))(?![\w&'’%])", re.I)
 _RANGE = re.compile(
-    rf"{G}*(?:-|–|—|~|\bto\b|\bthrough\b){G}*(?P<token>\d{{1,3}}|(?-i:[A-Z]))\b", re.I
+    rf"[)）\]]?{G}*(?P<to>-|–|—|~|～|\b(?:up{G}+)?to\b|\bthrough\b|\buntil\b|\btill\b){G}*"
+    rf"(?P<noun>(?:the{G}+)?(?:{CORE}|{LOOSE}|tables?){G}*)?[#(（\[]?"
+    rf"(?P<token>\d{{1,3}}(?!\w)|[①-⑩]|(?-i:[A-Z])(?!\w))",
+    re.I,
 )
-_THROUGH = re.compile(rf"{G}+through{G}+{NOUN}", re.I)
+# "Compare image 1 to image 3" names two images and no range.
+_COMPARED = re.compile(r"\b(?:compar\w+|prefer\w*|similar\w*|relative|match\w*)\b[^.?!\n]*$", re.I)
 
 _REFUSED: list[tuple[str, re.Pattern[str]]] = [
     (
@@ -135,14 +149,17 @@ def _numbered(text: str, slots: Slots) -> Iterator[Atom]:
         after = text[match.end() :]
         if re.match(r"[.,\-]?[.\-]\d", after) and not _RANGE.match(after):
             raise Refused("unclear_name", match.group() + after[:3])
-        if may_be_inside(match["noun"], slots):
+        if group == "small" and not slots.small and match[group] == "a" and "(" not in match["gap"]:
+            continue
+        if may_be_inside(match["noun"], slots) or (group == "small" and not slots.small):
             raise Refused("unclear_name", match.group())
         yield from _listed(text, match, group, slots)
 
 
 def _options(text: str, slots: Slots) -> Iterator[Atom]:
-    if slots.lettered:
-        for match in _OPTION.finditer(text):
+    for match in _OPTION.finditer(text) if slots.lettered else ():
+        labelled = match["noun"].lower().rstrip("s") in slots.nouns
+        if labelled or re.fullmatch(_OPTION_NOUN, match["noun"], re.I):
             yield from _listed(text, match, "letter", slots)
     for match in _NUMBERED_OPTION.finditer(text):
         if match["noun"].lower().rstrip("s") in slots.nouns:
@@ -157,22 +174,28 @@ def _listed(text: str, match: re.Match[str], group: str, slots: Slots) -> list[A
     while True:
         phrase = text[match.start() : start + len(token)]
         end = start + len(token)
-        if reach := _RANGE.match(text, end):
+        reach = _RANGE.match(text, end)
+        if reach and not _names_two(text[: match.start()], reach, slots):
             # "From image 1 to 3" has a direction.
-            both_ways = plural or not reach.group().strip().lower().startswith(("to", "through"))
+            both_ways = plural or reach["to"] in "-–—~～"
             if not atoms and both_ways and _covers_all(token, reach["token"], slots):
                 return []
             raise Refused("set_of_images", text[match.start() : reach.end()])
-        if through := _THROUGH.match(text, end):
-            raise Refused("set_of_images", text[match.start() : through.end()])
         atoms.append(slots.names.atom(start, token, phrase))
-        more = _MORE.match(text, start + len(token))
+        more = (_MORE_SMALL if group == "small" else _MORE).match(text, start + len(token))
         if more is None or _style(more["token"], slots) != atoms[0].name.style:
             return atoms
         if not (plural or re.match(rf"{PRONOUN_ENDS}|{JOIN}", text[more.end() :], re.I)):
             _refuse_unless_counted(text, match.start(), more, slots)
             return atoms
         start, token = more.start("token"), more["token"]
+
+
+def _names_two(before: str, reach: re.Match[str], slots: Slots) -> bool:
+    """Whether "image 1 to image 2" is no range: of two images, or in a comparison."""
+    if not reach["noun"] or reach["to"].lower() != "to":
+        return False
+    return slots.names.count == 2 or _COMPARED.search(before) is not None
 
 
 def _refuse_unless_counted(text: str, start: int, more: re.Match[str], slots: Slots) -> None:
