@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from shared.permutation.english import PRONOUN_ENDS, G
 from shared.permutation.names import Atom, Family, Refused, read_name
-from shared.permutation.options import Option
+from shared.permutation.options import ASKED, Option
 from shared.permutation.slots import Slots
 
 _OPEN, _CLOSE = r"[(（\[][ \t]*", r"[ \t]*[)）\]]"
@@ -33,7 +33,7 @@ _LIST = re.compile(
 # What comes before a name in a sentence.
 _LEAD = re.compile(
     r"(?:\b(?:of|in|and|or|is|are|was|were|with|than|from|by|as|like|both|only|that|between|does|do"
-    r"|did|which|compare|to|on|but|not|for|if|has|have|shows?|while|versus|vs\.?)"
+    r"|did|which|compare|among|can|will|would|should|could|may|to|on|but|not|for|if|has|have|shows?|while|versus|vs\.?)"
     r"|[,、，]|[在是和与及或比从由把将对如中为看若])[ \t]*$",
     re.I,
 )
@@ -51,6 +51,7 @@ _NUMBER_LIST = re.compile(
     rf"{_NUMBER}(?=[ \t]*(?:[.,;:?!)\n]|$|[\u4e00-\u9fff])|{PRONOUN_ENDS})",
     re.I,
 )
+_NUMBERS = re.compile(r"\d{1,2}(?:[ \t]*(?:,|、|，|and|or|&|和|与)[ \t]*\d{1,2})+[ \t]*\.?", re.I)
 _NAMED_NUMBER = re.compile(
     rf"\b(?:number|no\.|shapes?|objects?|patterns?|solids?|items?|cards?|samples?|blocks?|pieces?"
     rf"|options?|choices?){G}+#?(?P<number>{_NUMBER})"
@@ -71,7 +72,8 @@ def bare_atoms(
     Raises:
         Refused: when a bracket or a bare number may name an image, but that is not certain.
     """
-    if not (slots.bracketed or slots.bare or slots.circled):
+    if not slots.bracketed | slots.bare and not slots.circled:
+        _refuse_without_labels(text, options, slots)
         return
     taken = {atom.start for atom in atoms}
     listed = [one for one in options if _LIST.fullmatch(text, one.start, one.end)]
@@ -97,7 +99,7 @@ def bare_atoms(
         if last:
             yield slots.names.atom(start, token, match.group())
     if "number" in slots.bare:
-        _refuse_bare_numbers(text, slots)
+        _refuse_bare_numbers(text, options, slots)
 
 
 def _has_label(token: str, slots: Slots) -> bool:
@@ -147,8 +149,34 @@ def _refuse_part(first: re.Match[str], reach: re.Match[str], slots: Slots) -> No
         raise Refused("set_of_images", first.group() + reach.group())
 
 
-def _refuse_bare_numbers(text: str, slots: Slots) -> None:
+def _refuse_without_labels(text: str, options: list[Option], slots: Slots) -> None:
+    """Refuse "Which of (1) and (2)" of images without labels, unless the text numbers its parts."""
+    if not ASKED.search(text) or slots.names.slots["number"].keys() != set(
+        range(1, slots.names.count + 1)
+    ):
+        return
+    listed, parts = "", False
+    for match in _BRACKET.finditer(text):
+        name = read_name(match[match.lastgroup or ""], slots.names.count)
+        if name is None or name.family != "number" or slots.names.slot(name) is None:
+            continue
+        before = text[: match.start()].rpartition("\n")[2]
+        option = any(one.start <= match.start() < one.end for one in options)
+        if option or _LEAD.search(before) or (listed and not before.strip()):
+            listed = listed or match.group()
+        else:
+            parts = parts or not _BRACKET.search(before[-4:])
+    if listed and not parts:
+        raise Refused("unclear_name", listed)
+
+
+def _refuse_bare_numbers(text: str, options: list[Option], slots: Slots) -> None:
     labelled = slots.names.slots["number"]
+    for option in options:
+        words = text[option.start : option.end]
+        numbers = [int(one) for one in re.findall(r"\d+", words)]
+        if len(numbers) > 1 and _NUMBERS.fullmatch(words) and set(numbers) <= set(labelled):
+            raise Refused("option_may_name_an_image", words)
     for match in _NUMBER_LIST.finditer(text):
         numbers = {int(one) for one in re.findall(r"\d+", match.group())}
         if numbers <= set(labelled):

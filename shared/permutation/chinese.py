@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from shared.permutation.names import Atom, Name, Refused, can_spell, read_name
 from shared.permutation.slots import Slots
 
-_NOUN = r"(?:图片|图像|照片|图|圖片|圖像|圖)"
+_NOUN = r"(?:图片|图像|图象|照片|图|圖片|圖像|圖)"
 _OF = r"[张張幅]"
 _NUMBER = r"(?:\d{1,2}|[一二三四五六七八九十]|[①-⑩]|[A-HJ-Z])"
 _NUMBERED = re.compile(
@@ -21,16 +21,21 @@ _RANGE = re.compile(
     rf"[)）]?[ \t]*(?:[.~～至到—–-]+)[ \t]*(?P<noun>{_NOUN}[ \t]*)?[(（]?(?P<token>{_NUMBER})"
 )
 _PLACE = re.compile(
-    rf"(?:第(?P<token>[一二三四五六七八九十]|\d{{1,2}})|(?P<last>最后一))(?:{_OF}|[个個]{_NOUN}(?!形))"
+    rf"(?:第(?P<token>[一二三四五六七八九十]|\d{{1,2}})|(?P<last>最后一))(?:{_OF}|[个個]{_NOUN})"
 )
 _SIDE = re.compile(
-    rf"(?P<token>[左右])(?P<side>[边邊侧側])?(?P<of>的)?(?:那张|一张|那張|一張|那幅|一幅)?{_NOUN}"
+    rf"(?P<token>[左右])(?P<side>[边邊侧側])?(?P<of>的)?"
+    rf"(?:(?:那张|一张|那張|一張|那幅|一幅)?{_NOUN}|(?:那张|那張|那幅))"
 )
 _SHOWN = re.compile(r"[如见見看据據由观觀]$")
 _REFUSED = [
     ("unclear_name", re.compile(rf"{_NOUN}[ \t]*[(（]?[甲乙丙丁戊]")),
     ("place_relative_to_another_image", re.compile(rf"(?<!最)[前后後上下]一{_OF}")),
     ("set_of_images", re.compile(rf"[前后後][两兩二三四五六七八九十\d]+{_OF}")),
+    (
+        "unclear_place",
+        re.compile(rf"[左右][、和与及][左右][两兩]?{_OF}?{_NOUN}|从[左右上下][^，。]{{0,4}}第.{_OF}"),
+    ),
     (
         "place_of_another_layout",
         re.compile(
@@ -85,8 +90,9 @@ def _listed(text: str, match: re.Match[str], slots: Slots) -> Iterator[Atom]:
 
 
 def _counts_something(text: str, more: re.Match[str]) -> bool:
-    """Whether a comma and a bare number begin another clause: 图1，2个."""
-    return more.group()[0] in ",，" and "(" not in more.group() and "（" not in more.group()
+    """Whether a comma and a bare number begin another clause: 图1，2+3=5, but not 图1，2所示."""
+    bare = more.group()[0] in ",，" and "(" not in more.group() and "（" not in more.group()
+    return bare and re.match(r"[所中的是和与及、]", text[more.end() :]) is None
 
 
 def _refuse_beside_the_text(text: str, sides: list[re.Match[str]], slots: Slots) -> None:

@@ -45,10 +45,21 @@ _DOUBTFUL: list[tuple[str, str]] = [
         rf"(?:{G}+(?:as|with))?{G}+[\"'“‘(]?{_NAME}",
     ),
     ("unclear_name", rf"(?:\b(?:the|and|or)|,){G}+(?-i:[A-H]){G}+{_NOUN}"),
-    # Compare image 1 with 3
+    # Compare image 1 with 3; in image 1, or in 2
     (
         "unclear_name",
         rf"\b{_NOUN}{G}*[#(]?{_NAME}\)?{G}+(?:with|against){G}+#?{_NAME}(?={G}*(?:[.,;:?!)\n]|$))",
+    ),
+    (
+        "unclear_name",
+        rf"\b{_NOUN}{G}*[#(]?{_NAME}\)?[^.?!\n]{{0,40}}\b(?:or|and|than){G}+(?:in|of|from)"
+        rf"{G}+#?{_NAME}(?={G}*(?:[.,;:?!)\n]|$))",
+    ),
+    # The images are numbered 1 to 3
+    (
+        "unclear_name",
+        rf"\b{_NOUN}{G}+(?:are|is|were){G}+(?:numbered|labell?ed|lettered|denoted|indexed|named)"
+        rf"(?:{G}+(?:as|with|from|by))?{G}+[\"'“‘(]?{_NAME}",
     ),
     # 第一、二张图, 第一和第二张图; 倒数第二张图, 首张图, 第一组图, 第2页; 第三个是
     ("unclear_place", rf"第{_COUNT}[张幅]?[、和与及或,，]第?{_COUNT}[张幅]"),
@@ -59,11 +70,19 @@ _DOUBTFUL: list[tuple[str, str]] = [
     ("place_of_another_layout", rf"\b{_NOUN}{G}+(?:on|at){G}+(?:the{G}+)?(?:top|bottom)(?![\w-])"),
     ("unclear_place", rf"\b(?:left|right)-most{G}+{_NOUN}|\b{_NOUN}{G}+(?:with{G}+)?index{G}+{_NAME}"),
     ("unclear_name", rf"\bnumber{G}+{_NAME}{G}+{_NOUN}"),
+    # The image (left), the picture above and the picture below
+    ("unclear_place", rf"\b{_NOUN}{G}*[(](?:left|right|top|bottom|middle)[)]"),
+    ("unclear_place", rf"\b{_NOUN}{G}+(?:left|right)(?=[:),])"),
+    (
+        "place_of_another_layout",
+        rf"\b(?:{_NOUN}|ones?){G}+in{G}+the{G}+(?:middle|cent(?:er|re))(?![\w-]|{G}+of\b)",
+    ),
+    ("place_of_another_layout", rf"\b{_NOUN}{G}+above\b[^\n]*\b{_NOUN}{G}+below\b"),
     # ①图, 2号图, B图, 甲图, 甲乙两图; 图b, 图2a
     ("unclear_name", r"(?:[①-⑩]|\d号|(?<![A-Za-z])(?-i:[A-H])|[甲乙丙丁][两]?)图"),
     ("unclear_name", r"图[ \t]*\d{1,2}(?-i:[a-z])(?![A-Za-z])"),
     # 上图, 右下图, but not 以上图片 or 如下图所示
-    ("place_of_another_layout", r"(?:[左右][上下]|(?<![以如])[上下])图(?![片像])"),
+    ("place_of_another_layout", r"(?:[左右][上下]|(?<![以如])上)图(?![片像])"),
 ]
 # Words that give the images an order, unless names of images say which is which.
 _IMPLIED = [
@@ -73,6 +92,8 @@ _IMPLIED = [
         r"\bbefore[ \t]+and[ \t]+after\b(?![ \t]+\w+ing\b)|\bafter[ \t]+and[ \t]+before\b",
         rf"\b{_NOUN}[^.?!\n]{{0,40}}\b(?:former|latter)\b(?![ \t-]\w+[ \t]+(?:of|in)\b)",
         r"前者|后者|後者",
+        rf"\b(?:are|is|were){G}+(?:the{G}+|these{G}+|all{G}+)?{_NOUN}[^.?!\n]{{0,20}}\bin{G}+(?:\w+{G}+){{0,2}}order\b",
+        rf"\b{_NOUN}{G}+are[^.?!\n]{{0,20}}\bin{G}+(?:\w+{G}+){{0,2}}order\b",
         r"(?:[张張幅]图|图片|照片|图像|这些图|各图|[两三四五六七八九]图)[^。？！\n]{0,15}(?:分别|依次)",
         r"(?:[张張幅]图|图片|照片)[^。？！\n]{0,10}从[左右上下][到至往向][左右上下]",
     )
@@ -95,7 +116,6 @@ _SERIES = re.compile(
     re.I,
 )
 _TENTH = re.compile(rf"\bthe{G}+(?P<token>{_ORDINAL}|\d{{1,3}}th)(?={G}*[.?!,]|{G}+(?:one|have|has)\b)", re.I)
-_FIGURE_OF_SERIES = re.compile(r"第[ \t]*(?P<token>\d{1,4}|[一二三四五六七八九十])[ \t]*[个個](?:图形|图案|圖形|圖案)")
 
 _PATTERNS = [(reason, re.compile(pattern, re.I)) for reason, pattern in _DOUBTFUL]
 # Letters in Chinese text, which has no spaces around them.
@@ -127,7 +147,7 @@ def refuse_implied_order(text: str, slots: Slots, atoms: Sequence[Atom]) -> None
     Raises:
         Refused: with the words.
     """
-    if match := _SERIES.search(text) or _FIGURE_OF_SERIES.search(text):
+    if match := _SERIES.search(text):
         raise Refused("order_has_a_meaning", match.group())
     for match in _TENTH.finditer(text):
         name = read_name(match["token"], slots.names.count)

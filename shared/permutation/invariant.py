@@ -14,35 +14,26 @@ from shared.permutation.doubts import refuse_doubtful
 from shared.permutation.english import CORE, LOOSE, ORDINAL, PRONOUN_ENDS
 from shared.permutation.mentions import english_atoms
 from shared.permutation.names import Atom, Refused, read_name
-from shared.permutation.options import ORDERING, Option, refuse_bare_letters
+from shared.permutation.options import ASKED, ORDERING, Option, refuse_bare_letters
 from shared.permutation.slots import Slots
 from shared.sample import AnswerKind
 
 _NOUN = rf"(?:{CORE}|{LOOSE})"
-_ASKED = re.compile(
-    rf"\b(?:which|what)[ \t]+(?:one[ \t]+)?(?:of[ \t]+(?:the|these|those)[ \t]+(?:\w+[ \t]+){{0,2}})?"
-    rf"(?:\w+[ \t]+)?{_NOUN}\b"
-    r"|\bwhich[ \t]+(?:ones?|of[ \t]+(?:them|these|those)|is|are|has|have|shows?|does|side(?![ \t]+of))\b"
-    r"(?!(?:[ \t]+\w+){0,3}[ \t]+(?:numbers?|digits?|values?|letters?)\b)"
-    rf"|\b(?:identify|choose|select|find|pick|name|give|click|tell|point)\b[^.?!\n]{{0,30}}\b{_NOUN}[ \t]+"
-    r"(?:that|which|with|where|in|show\w*|contain\w*)\b"
-    rf"|\bodd[ \t]+(?:one|man)[ \t]+out\b|\b(?:number|index|letter|label)[ \t]+of[ \t]+the[ \t]+(?:\w+[ \t]+)?{_NOUN}\b"
-    rf"|\b{_NOUN}[ \t]+(?:number|index)\b"
-    r"|哪[一几幾些]?[张張幅个個]|哪[些几]?个?图|第几[张張幅]|图几",
-    re.I,
-)
 # Between two names of images of which one is asked for: "image 1 or the second image".
 _OR = re.compile(rf"[ \t,)）]*(?:or|还是|或)[ \t]*(?:in[ \t]+)?(?:the[ \t]+)?(?:{_NOUN}|第|图)?[ \t#(（]*", re.I)
 _TOKEN = re.compile(
     rf"(?<![\w.,$+\-*/=^])(?P<token>\d{{1,2}}|{ORDINAL}|(?-i:[A-H])|left(?:most)?|right(?:most)?|[①-⑩])"
-    rf"(?:st|nd|rd|th)?(?!\w)(?={PRONOUN_ENDS}|[ \t]+ones?\b|[)）\]*])",
+    rf"(?:st|nd|rd|th)?(?!\w)(?={PRONOUN_ENDS}|[ \t]+ones?\b|[)）\]*}}\"'。，、$])",
     re.I,
 )
+_EITHER_SIDE = re.compile(
+    r"\bthe[ \t]+(?:left|right)(?:[ \t]+one)?[ \t]+or[ \t]+(?:the[ \t]+)?(?:left|right)\b", re.I
+)
 _CHINESE = re.compile(
-    r"[ \t]*第?[ \t]*(?:[一二三四五六七八九十]|\d{1,2}|[左右])[ \t]*[边邊侧側张張幅个個]?[ \t]*[。.]?[ \t]*"
+    r"[ \t]*第?[ \t]*(?P<token>[一二三四五六七八九十]|\d{1,2}|[左右])[ \t]*[边邊侧側张張幅个個]?[ \t]*[。.]?[ \t]*"
 )
 _PLACE = re.compile(rf"[ \t]*(?:the[ \t]+)?{ORDINAL}(?:[ \t]+one)?[ \t]*\.?[ \t]*", re.I)
-_RELATIVE = re.compile(r"\bthe[ \t]+(?:former|latter)\b|前者|后者|後者", re.I)
+_RELATIVE = re.compile(r"\bin[ \t]+(?:\w+[ \t]+){0,2}order\b|\bthe[ \t]+(?:former|latter)\b|前者|后者|後者", re.I)
 _LETTERS = re.compile(
     r"[ \t]*(?:(?:option|choice|选项)[ \t]*)?[(（\[]?(?P<letters>[A-Z](?:[ \t]*[,、，/&]?[ \t]*[A-Z])*)[)）\]]?[ \t]*[.:：．]?[ \t]*"
 )
@@ -72,8 +63,12 @@ def names_an_image(
     if named or _RELATIVE.search(answer) or _reads_a_name(answer, kind, slots, atoms):
         return True
     return _asks_for_an_image(slots.text, atoms) and (
-        _CHINESE.fullmatch(answer) is not None
-        or any(_slot(token, slots) for token in _TOKEN.finditer(answer))
+        _slot(_CHINESE.fullmatch(answer), slots)
+        or any(
+            _slot(token, slots)
+            for token in _TOKEN.finditer(answer)
+            if not (options and token["token"].isupper())
+        )
     )
 
 
@@ -84,7 +79,7 @@ def _are_images(
     if options:
         return "letter" in slots.bare
     known = {chr(ord("A") + value - 1) for value in slots.names.slots["letter"]}
-    if slots.lettered or _ASKED.search(slots.text):
+    if slots.lettered or ASKED.search(slots.text):
         return bool(letters & known) or not known
     listed = all(re.search(rf"(?<![A-Za-z]){one}(?![A-Za-z])", slots.text) for one in letters)
     return kind == "letter" and not listed and letters <= known
@@ -106,7 +101,7 @@ def _reads_a_name(answer: str, kind: AnswerKind, slots: Slots, atoms: Sequence[A
 
 
 def _asks_for_an_image(text: str, atoms: Sequence[Atom]) -> bool:
-    if _ASKED.search(text):
+    if ASKED.search(text) or _EITHER_SIDE.search(text):
         return True
     pairs = zip(atoms, atoms[1:], strict=False)
     return any(_OR.fullmatch(text, one.end, other.start) for one, other in pairs)

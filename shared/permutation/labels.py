@@ -23,7 +23,7 @@ _NOUN = (
 # "Left view" is a drawing of a solid, not a place.
 _PLACED = _NOUN.replace("|views?", "")
 _WORD = r"(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last|left|right)"
-_TOKEN = rf"(?:\d{{1,2}}(?:st|nd|rd|th)|\d{{1,2}}|[A-Za-z]|{_WORD}|[一二三四五六七八九十①-⑩左右])"
+_TOKEN = rf"(?:\d{{1,2}}(?:st|nd|rd|th)|\d{{1,2}}|(?<![A-Za-z])[A-Za-z]|{_WORD}|[一二三四五六七八九十①-⑩左右])"
 _END = r"[ \t]*(?:\*\*)?[ \t]*[.:：．、)）\]>=\-–—]?(?:\*\*)?"
 _FORMS = (
     # Image 1: / Figure (2) / Option B. / 图1：
@@ -38,18 +38,24 @@ _FORMS = (
     r"(?P<f>[①-⑩])",
 )
 _BEFORE = [
-    re.compile(rf"(?:^|[\n.?!:;,>。？！；，])\s*(?P<all>(?:\*\*|<)?{form}{_END})\s*$", re.I)
+    re.compile(rf"(?:^|(?<!fig)(?<!figs)(?<!no)[\n.?!:;,>)）。？！：；，、])\s*(?P<all>(?:\*\*|[(（\[<])?{form}{_END})\s*$", re.I)
     for form in _FORMS
 ]
 _IN_SENTENCE = re.compile(rf"(?:^|\s)(?P<all>{_FORMS[0]}{_END})[ \t]*$", re.I)
-_BEHIND = [re.compile(rf"\s*(?P<all>(?:\*\*)?{form}{_END})(?=\s*$|\s*\n)", re.I) for form in _FORMS]
+_BEHIND = [
+    re.compile(rf"\s*(?P<all>(?:\*\*|[(（\[<])?{form}{_END})(?=\s*$|\s*\n)", re.I)
+    for form in _FORMS
+]
 # "<image> (1) <image> (2) Which of them": the last label of a line with all images on it.
 _BEHIND_LAST = [
     re.compile(rf"[ \t]*(?P<all>{form}{_END})(?=[ \t]+(?-i:[A-Z][a-z])|[\u4e00-\u9fff])", re.I)
     for form in (_FORMS[0], _FORMS[3], _FORMS[5])
 ]
+# "Figure 1    Figure 2" below or above images that stand side by side.
+_IN_A_ROW = re.compile(rf"(?P<all>(?:{_FORMS[0]}|{_FORMS[3]}|{_FORMS[5]}){_END})", re.I)
+_ROW_GAP = re.compile(r"[ \t\u3000]*(?:[,，、;；|]|\b(?:and|or)\b|[和与])?[ \t\u3000]*", re.I)
 BETWEEN = re.compile(
-    rf"(?:\s|[,;|/&.:、，；。：]|\band\b|\bor\b|\bvs\b|[和与及或]|(?:the\s+)?\b{_NOUN}\b\s*:)*",
+    rf"(?:\s|[,;|/&.:、，；。：()（）]|\band\b|\bor\b|\bvs\b|[和与及或]|(?:the\s+)?\b{_NOUN}\b\s*:)*",
     re.I,
 )
 
@@ -81,7 +87,34 @@ def read_labels(question: str, tags: list[int], movable: list[int]) -> Labels:
     pieces = list(zip(ends, [*tags, len(question)], strict=True))
     before = dict(_before(question, pieces[:-1], len(tags)))
     behind = dict(_behind(question, pieces[1:], len(tags)))
+    for start, end in (pieces[-1], pieces[0]):
+        if row := _row(question, start, end, len(tags), start == pieces[-1][0]):
+            return row
     return _chosen(question, before, behind, set(movable))
+
+
+def _row(question: str, start: int, end: int, count: int, below: bool) -> Labels:
+    """The labels in the line below or above the images, one for each; none without such a line.
+
+    Raises:
+        Refused: when there are several, but not one for each image.
+    """
+    lines = [one for one in re.finditer(r"[^\n]*\S[^\n]*", question[start:end])]
+    if not lines:
+        return {}
+    line = lines[0 if below else -1]
+    matches = list(_IN_A_ROW.finditer(line.group()))
+    ends = [0, *(match.end() for match in matches)]
+    starts = [*(match.start() for match in matches), len(line.group())]
+    gaps = [line.group()[begin:stop] for begin, stop in zip(ends, starts, strict=True)]
+    if len(matches) < 2 or not all(_ROW_GAP.fullmatch(gap) for gap in gaps):
+        return {}
+    if len(matches) != count and "".join(gaps[1:-1]).strip():
+        return {}  # "Figure 1 and Figure 2" begins the question.
+    if len(matches) != count:
+        raise Refused("unclear_label", line.group())
+    labels = [_label(match, start + line.start(), count, False) for match in matches]
+    return {slot: label for slot, label in enumerate(labels) if label is not None}
 
 
 def _chosen(question: str, before: Labels, behind: Labels, movable: set[int]) -> Labels:
@@ -165,8 +198,9 @@ def _on_the_line_of_the_last(piece: str, match: re.Match[str]) -> bool:
 
 
 def _on_the_line_of_the_next(piece: str, match: re.Match[str]) -> bool:
-    """Whether a label between two tags is on the line of the second one only."""
-    if match["all"].rstrip("* ").endswith((":", "：")):
+    """Whether a label between two tags is on the line of the second one only, or points to it."""
+    points = match.groupdict().get("e") is not None and "\n" not in piece
+    if points or match["all"].rstrip("* ").endswith((":", "：")):
         return True
     return "\n" in piece[: match.start("all")] and "\n" not in piece[match.end("all") :]
 

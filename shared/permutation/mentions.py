@@ -14,6 +14,7 @@ from shared.permutation.english import (
     JOIN,
     LOOSE,
     NOUN,
+    ORDINAL,
     PRONOUN_ENDS,
     G,
     may_be_inside,
@@ -30,7 +31,7 @@ _NUMBERED = re.compile(
     rf"(?P<gap>{G}*(?:(?:number|no\.?|nr\.?){G}*)?[#(（\[_\-]?{G}*)"
     rf"(?:(?P<number>\d{{1,3}})(?:(?=[a-f]\b)|{_NOT_A_NUMBER})"
     rf"|(?P<circled>[①-⑩])"
-    rf"|(?P<letter>(?-i:[A-HJ-Z]))(?![\w&'’\-]|\.\w)"
+    rf"|(?P<letter>(?-i:[A-HJ-Z]))(?![\w&'’]|-(?!(?-i:[A-Z])\b)|\.\w)"
     # Image (b), image b; "image a" only before what cannot follow an article.
     rf"|(?P<small>(?<=[(（\[])(?-i:[a-h])(?=[)）\]])|(?<={G})(?-i:[b-h])(?![\w'’(.])"
     rf"|(?<={G})a(?=[,.;:?!)]|{G}+(?:is|are|and|or|to|has|shows?|than|with)\b))"
@@ -74,6 +75,15 @@ _RANGE = re.compile(
 # "Compare image 1 to image 3" names two images and no range.
 _COMPARED = re.compile(r"\b(?:compar\w+|prefer\w*|similar\w*|relative|match\w*)\b[^.?!\n]*$", re.I)
 
+_ORDER = "order_has_a_meaning"
+# "The cup in the right image is next to the bowl" tells the place of the cup.
+_OF_A_THING = re.compile(rf"\b(?:in|of|from|on){G}+(?:the{G}+)?(?:[\w-]+{G}+){{0,2}}$", re.I)
+_PREDICATE = re.compile(r"^\w+\.?[ \t]+(?:is|are)\b", re.I)
+_RESPECTIVELY = re.compile(r"[^.?!\n]*\brespectively\b", re.I)
+# "D and E are the midpoints of AB and AC respectively" lists points and no images.
+_POINT = re.compile(r"(?<![\w])(?-i:[A-Z]{1,3})(?:'|′)?(?!\w)")
+_THEY = re.compile(rf"\b(?:they|these|{CORE})\b(?!{G}*[#(]?\d)", re.I)
+
 _REFUSED: list[tuple[str, re.Pattern[str]]] = [
     (
         "place_relative_to_another_image",
@@ -81,6 +91,9 @@ _REFUSED: list[tuple[str, re.Pattern[str]]] = [
             rf"\b(?:previous|next|preceding|subsequent|succeeding|earlier|prior|adjacent|neighbou?ring)"
             rf"{G}+(?:\w+{G}+)?{NOUN}"
             rf"|\b(?:before|after)(?:[ \t-]and[ \t-]after)?[ \t-]+{NOUN}"
+            rf"|\b(?:happen\w*|comes?|came|occur\w*|follows?|goes|next)\b[^.?!\n]{{0,20}}"
+            rf"\b(?:before|after){G}+(?:the{G}+)?(?:{ORDINAL}{G}+)?{NOUN}"
+            rf"|\b(?:follows?|followed{G}+by|preced(?:es|ed|ing)){G}+(?:the{G}+)?(?:{ORDINAL}{G}+)?{NOUN}"
             rf"|\b{NOUN}{G}+(?:(?:that|which){G}+)?(?:(?:is|are|comes?|appears?){G}+)?"
             rf"(?:immediately{G}+|directly{G}+|just{G}+)?"
             rf"(?:(?:on|to|at){G}+the{G}+(?:left|right)(?:{G}+side)?{G}+of|(?:left|right){G}+of"
@@ -106,12 +119,13 @@ _REFUSED: list[tuple[str, re.Pattern[str]]] = [
         re.compile(rf"\b{NOUN}{G}+(?-i:[IVX]{{2,}}|[IVX]{{1,4}}(?=[.,:;?!)]|$))(?!\w)", re.I),
     ),
     (
-        "order_has_a_meaning",
+        _ORDER,
         re.compile(
             rf"\bin{G}+(?:this|that|the{G}+(?:given|shown|displayed|presented|same)){G}+order\b"
             rf"|\b(?:consecutive|successive|sequential|chronological){G}+{NOUN}"
             rf"|\b{CORE}{G}+sequence\b|\bsequence{G}+of{G}+(?:the{G}+)?{NOUN}"
-            rf"|\b{CORE}[^.?!\n]{{0,20}}\bfrom{G}+left{G}+to{G}+right",
+            rf"|\b{CORE}[^.?!\n]{{0,20}}\bfrom{G}+left{G}+to{G}+right"
+            rf"|\bfrom{G}+left{G}+to{G}+right[^.?!\n]{{0,20}}\b{CORE}\b",
             re.I,
         ),
     ),
@@ -128,12 +142,14 @@ def english_atoms(text: str, slots: Slots, ordering: bool) -> list[Atom]:
         Refused: when words name an image by its place and no rewriting keeps their meaning.
     """
     for reason, pattern in _REFUSED:
-        if (match := pattern.search(text)) and not (ordering and reason == "order_has_a_meaning"):
-            raise Refused(reason, match.group())
+        for match in pattern.finditer(text) if not (ordering and reason == _ORDER) else ():
+            if not (_OF_A_THING.search(text[: match.start()]) and _PREDICATE.search(match.group())):
+                raise Refused(reason, match.group())
     numbered = [*_numbered(text, slots), *_options(text, slots)]
     atoms = [*numbered, *place_atoms(text, slots, ordering), *side_atoms(text, slots)]
-    if len(atoms) < 2 and not ordering and (match := re.search(r"\brespectively\b", text, re.I)):
-        raise Refused("order_has_a_meaning", match.group())
+    for match in _RESPECTIVELY.finditer(text) if len(atoms) < 2 and not ordering else ():
+        if len(_POINT.findall(match.group())) < 2 or _THEY.search(match.group()):
+            raise Refused(_ORDER, "respectively")
     refuse_set(text, slots)
     return atoms
 
@@ -175,9 +191,10 @@ def _listed(text: str, match: re.Match[str], group: str, slots: Slots) -> list[A
         phrase = text[match.start() : start + len(token)]
         end = start + len(token)
         reach = _RANGE.match(text, end)
-        if reach and not _names_two(text[: match.start()], reach, slots):
+        alike = reach is not None and _style(reach["token"], slots) == _style(token, slots)
+        if reach and alike and not _names_two(text[: match.start()], reach, slots):
             # "From image 1 to 3" has a direction.
-            both_ways = plural or reach["to"] in "-–—~～"
+            both_ways = (plural or reach["to"] in "-–—~～") and not reach["noun"]
             if not atoms and both_ways and _covers_all(token, reach["token"], slots):
                 return []
             raise Refused("set_of_images", text[match.start() : reach.end()])

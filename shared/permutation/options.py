@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shared.permutation.answers import answer_atoms, order_atoms
+from shared.permutation.english import CORE, LOOSE
 from shared.permutation.names import ORDINALS, Atom, Refused
 from shared.permutation.slots import Slots
 from shared.sample import OrderRule
@@ -12,11 +13,19 @@ from shared.sample import OrderRule
 _LABEL = re.compile(r"(?:(?<=\s)|^)(?:[(（](?P<a>[A-Z])[)）]|(?P<b>[A-Z])[.．:：、)])[ \t]*(?=\S)")
 # Options start a line, or follow the end of a sentence.
 _STARTS = re.compile(r"(?:^|[\n.?!:;。？！：；]|\b(?:options?|choices?))[ \t]*$", re.I)
-_WHICH = re.compile(
-    r"\b(?:which|what)\b[^.?!\n]{0,40}\b(?:images?|pictures?|photos?|photographs?|figures?|one)\b"
-    r"|\bwhich(?:[ \t]+of[ \t]+(?:them|these|those))?[ \t]+(?:is|are|has|have|shows?)\b"
-    r"(?![ \t]+the\b(?![ \t]+(?:\w+est|odd|different|most|least)\b))"
-    r"|哪[一几]?[张張幅]|哪个图|哪些图|第几[张張幅]",
+_NOUN = rf"(?:{CORE}|{LOOSE})"
+# The question asks for an image, and a bare "2", "B" or "left" may be its name.
+ASKED = re.compile(
+    rf"\b(?:which|what)[ \t]+(?:one[ \t]+)?(?:of[ \t]+(?:the|these|those)[ \t]+(?:\w+[ \t]+){{0,2}})?"
+    rf"(?:\w+[ \t]+)?{_NOUN}\b"
+    r"|\bwhich[ \t]+(?:ones?|of[ \t]+(?:them|these|those)|is|are|has|have|shows?|does"
+    r"|side(?![ \t]+of))\b(?!(?:[ \t]+\w+){0,3}[ \t]+(?:numbers?|digits?|values?|letters?)\b)"
+    rf"|\b(?:identify|choose|select|find|pick|name|give|click|tell|point)\b[^.?!\n]{{0,30}}"
+    rf"\b{_NOUN}[ \t]+(?:that|which|with|where|in|show\w*|contain\w*)\b"
+    r"|\bodd[ \t]+(?:one|man)[ \t]+out\b"
+    rf"|\b(?:number|index|letter|label)[ \t]+of[ \t]+the[ \t]+(?:\w+[ \t]+)?{_NOUN}\b"
+    rf"|\b{_NOUN}[ \t]+(?:number|index)\b"
+    r"|哪[一几幾些]?[张張幅]|哪[些几]?个?图|第几[张張幅]|图几",
     re.I,
 )
 ORDERING = re.compile(
@@ -112,10 +121,10 @@ def option_atoms(text: str, options: list[Option], slots: Slots, rule: OrderRule
         if atoms and slots.names.stable({atom.slot for atom in atoms}):
             if ORDERING.search(question):
                 yield from (_moved(atom, option.start) for atom in atoms)
-            elif _WHICH.search(question):
+            elif ASKED.search(question):
                 raise Refused("option_may_name_an_image", words)
         elif _PLACE.fullmatch(words) or (
-            _WHICH.search(question) and (_NUMBERS.fullmatch(words) or _SIDE.fullmatch(words))
+            ASKED.search(question) and (_NUMBERS.fullmatch(words) or _SIDE.fullmatch(words))
         ):
             raise Refused("option_may_name_an_image", words)
 

@@ -137,7 +137,7 @@ def _names(
     if slots["number"] is not places and rule == "invariant" and slots["letter"] is by_letter:
         # "Figure A" beside labels with numbers is a name in a picture, or of something else.
         slots["letter"] = {}
-    if slots["letter"] is not by_letter and slots["number"] is places:
+    if slots["letter"] is not by_letter and rule == "invariant" and slots["number"] is places:
         # So is "Figure 2" beside labels with letters, unless it may mean a fixed image only.
         slots["number"] = {v: s for v, s in places.items() if s in fixed}
     return Names(count, fixed, slots)
