@@ -139,9 +139,7 @@ def _names(text: str, match: re.Match[str], slots: Slots) -> bool:
 
 def _refuse_part(first: re.Match[str], reach: re.Match[str], slots: Slots) -> None:
     """Refuse "(1) to (3)", which has a direction, and "(1)-(2)" unless these are all images."""
-    names = [
-        read_name(one[one.lastgroup or ""], slots.names.count) for one in (first, reach)
-    ]
+    names = [read_name(one[one.lastgroup or ""], slots.names.count) for one in (first, reach)]
     ends = [name.value for name in names if name is not None]
     labelled = slots.names.slots[names[0].family] if names[0] else {}
     within = {labelled[value] for value in labelled if ends[0] <= value <= ends[-1]}

@@ -34,7 +34,9 @@ _REFUSED = [
     ("set_of_images", re.compile(rf"[前后後][两兩二三四五六七八九十\d]+{_OF}")),
     (
         "unclear_place",
-        re.compile(rf"[左右][、和与及][左右][两兩]?{_OF}?{_NOUN}|从[左右上下][^，。]{{0,4}}第.{_OF}"),
+        re.compile(
+            rf"[左右][、和与及][左右][两兩]?{_OF}?{_NOUN}|从[左右上下][^，。]{{0,4}}第.{_OF}"
+        ),
     ),
     (
         "place_of_another_layout",

@@ -68,7 +68,10 @@ _DOUBTFUL: list[tuple[str, str]] = [
     # The initial image, the image on top, the left-most image, image index 2
     ("unclear_place", rf"\b(?:initial|starting|opening|ending|closing){G}+{_NOUN}"),
     ("place_of_another_layout", rf"\b{_NOUN}{G}+(?:on|at){G}+(?:the{G}+)?(?:top|bottom)(?![\w-])"),
-    ("unclear_place", rf"\b(?:left|right)-most{G}+{_NOUN}|\b{_NOUN}{G}+(?:with{G}+)?index{G}+{_NAME}"),
+    (
+        "unclear_place",
+        rf"\b(?:left|right)-most{G}+{_NOUN}|\b{_NOUN}{G}+(?:with{G}+)?index{G}+{_NAME}",
+    ),
     ("unclear_name", rf"\bnumber{G}+{_NAME}{G}+{_NOUN}"),
     # The image (left), the picture above and the picture below
     ("unclear_place", rf"\b{_NOUN}{G}*[(](?:left|right|top|bottom|middle)[)]"),
@@ -115,7 +118,9 @@ _SERIES = re.compile(
     r"|(?:按|照|依|根据|观察)[^，。]{0,6}规律|[以依]此类推|规律排列",
     re.I,
 )
-_TENTH = re.compile(rf"\bthe{G}+(?P<token>{_ORDINAL}|\d{{1,3}}th)(?={G}*[.?!,]|{G}+(?:one|have|has)\b)", re.I)
+_TENTH = re.compile(
+    rf"\bthe{G}+(?P<token>{_ORDINAL}|\d{{1,3}}th)(?={G}*[.?!,]|{G}+(?:one|have|has)\b)", re.I
+)
 
 _PATTERNS = [(reason, re.compile(pattern, re.I)) for reason, pattern in _DOUBTFUL]
 # Letters in Chinese text, which has no spaces around them.

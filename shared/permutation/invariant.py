@@ -20,7 +20,9 @@ from shared.sample import AnswerKind
 
 _NOUN = rf"(?:{CORE}|{LOOSE})"
 # Between two names of images of which one is asked for: "image 1 or the second image".
-_OR = re.compile(rf"[ \t,)）]*(?:or|还是|或)[ \t]*(?:in[ \t]+)?(?:the[ \t]+)?(?:{_NOUN}|第|图)?[ \t#(（]*", re.I)
+_OR = re.compile(
+    rf"[ \t,)）]*(?:or|还是|或)[ \t]*(?:in[ \t]+)?(?:the[ \t]+)?(?:{_NOUN}|第|图)?[ \t#(（]*", re.I
+)
 _TOKEN = re.compile(
     rf"(?<![\w.,$+\-*/=^])(?P<token>\d{{1,2}}|{ORDINAL}|(?-i:[A-H])|left(?:most)?|right(?:most)?|[①-⑩])"
     rf"(?:st|nd|rd|th)?(?!\w)(?={PRONOUN_ENDS}|[ \t]+ones?\b|[)）\]*}}\"'。，、$])",
@@ -33,7 +35,9 @@ _CHINESE = re.compile(
     r"[ \t]*第?[ \t]*(?P<token>[一二三四五六七八九十]|\d{1,2}|[左右])[ \t]*[边邊侧側张張幅个個]?[ \t]*[。.]?[ \t]*"
 )
 _PLACE = re.compile(rf"[ \t]*(?:the[ \t]+)?{ORDINAL}(?:[ \t]+one)?[ \t]*\.?[ \t]*", re.I)
-_RELATIVE = re.compile(r"\bin[ \t]+(?:\w+[ \t]+){0,2}order\b|\bthe[ \t]+(?:former|latter)\b|前者|后者|後者", re.I)
+_RELATIVE = re.compile(
+    r"\bin[ \t]+(?:\w+[ \t]+){0,2}order\b|\bthe[ \t]+(?:former|latter)\b|前者|后者|後者", re.I
+)
 _LETTERS = re.compile(
     r"[ \t]*(?:(?:option|choice|选项)[ \t]*)?[(（\[]?(?P<letters>[A-Z](?:[ \t]*[,、，/&]?[ \t]*[A-Z])*)[)）\]]?[ \t]*[.:：．]?[ \t]*"
 )

@@ -38,7 +38,10 @@ _FORMS = (
     r"(?P<f>[①-⑩])",
 )
 _BEFORE = [
-    re.compile(rf"(?:^|(?<!fig)(?<!figs)(?<!no)[\n.?!:;,>)）。？！：；，、])\s*(?P<all>(?:\*\*|[(（\[<])?{form}{_END})\s*$", re.I)
+    re.compile(
+        rf"(?:^|(?<!fig)(?<!figs)(?<!no)[\n.?!:;,>)）。？！：；，、])\s*(?P<all>(?:\*\*|[(（\[<])?{form}{_END})\s*$",
+        re.I,
+    )
     for form in _FORMS
 ]
 _IN_SENTENCE = re.compile(rf"(?:^|\s)(?P<all>{_FORMS[0]}{_END})[ \t]*$", re.I)
@@ -154,7 +157,9 @@ def _words(question: str, labels: Labels) -> str:
     return question[label.start : label.end]
 
 
-def _before(question: str, pieces: list[tuple[int, int]], count: int) -> Iterator[tuple[int, Label]]:
+def _before(
+    question: str, pieces: list[tuple[int, int]], count: int
+) -> Iterator[tuple[int, Label]]:
     for slot, (start, end) in enumerate(pieces):
         piece = question[start:end]
         found = [match for form in _BEFORE if (match := form.search(piece)) is not None]
@@ -171,7 +176,9 @@ def _before(question: str, pieces: list[tuple[int, int]], count: int) -> Iterato
             yield slot, label
 
 
-def _behind(question: str, pieces: list[tuple[int, int]], count: int) -> Iterator[tuple[int, Label]]:
+def _behind(
+    question: str, pieces: list[tuple[int, int]], count: int
+) -> Iterator[tuple[int, Label]]:
     for slot, (start, end) in enumerate(pieces):
         piece, last = question[start:end], slot == len(pieces) - 1
         forms = [*_BEHIND, *(_BEHIND_LAST if last else ())]

@@ -42,9 +42,7 @@ _SHOWN_BESIDE = re.compile(
     rf"|\b(?:on|to|at){G}+the{G}+(?:left|right),?{G}+(?:is|are|you|we)\b[^.?!\n]{{0,20}}\b{NOUN}",
     re.I,
 )
-_TEXTBOOK = re.compile(
-    r"(?:figures?|figs?\.?|diagrams?|drawings?|illustrations?|sketch\w*)", re.I
-)
+_TEXTBOOK = re.compile(r"(?:figures?|figs?\.?|diagrams?|drawings?|illustrations?|sketch\w*)", re.I)
 # Two images in a row: what is on the left in one of them, or in the left one?
 _ON_LEFT, _ON_RIGHT = (
     rf"\b(?:on|at){G}+the{G}+{side}\b(?!{G}+(?:hand{G}+)?(?:side{G}+)?of\b)"
