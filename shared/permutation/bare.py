@@ -47,7 +47,8 @@ _VERB = re.compile(rf"{PRONOUN_ENDS}|[ \t]*[是比和与中有的、]", re.I)
 # Bare numbers that may name images with labels such as "(1)" or "2.".
 _NUMBER = r"\d{1,2}(?![\w%°]|[.,]\d)"
 _NUMBER_LIST = re.compile(
-    rf"(?<![\w.,$+\-*/=^(（\[]){_NUMBER}(?:,[ \t]*{_NUMBER})*(?:,?[ \t]*(?:and|or|&|vs\.?)[ \t]*|[和与或、])"
+    rf"(?<![\w.,$+\-*/=^(（\[]){_NUMBER}(?:,[ \t]*{_NUMBER})*"
+    rf"(?:,?[ \t]*(?:and|or|&|vs\.?)[ \t]*|[和与或、])"
     rf"{_NUMBER}(?=[ \t]*(?:[.,;:?!)\n]|$|[\u4e00-\u9fff])|{PRONOUN_ENDS})",
     re.I,
 )
@@ -176,8 +177,7 @@ def _refuse_bare_numbers(text: str, options: list[Option], slots: Slots) -> None
         if len(numbers) > 1 and _NUMBERS.fullmatch(words) and set(numbers) <= set(labelled):
             raise Refused("option_may_name_an_image", words)
     for match in _NUMBER_LIST.finditer(text):
-        numbers = {int(one) for one in re.findall(r"\d+", match.group())}
-        if numbers <= set(labelled):
+        if {int(one) for one in re.findall(r"\d+", match.group())} <= set(labelled):
             raise Refused("unclear_name", match.group())
     for match in _NAMED_NUMBER.finditer(text):
         if int(match["number"] or match["asked"]) in labelled:

@@ -103,18 +103,21 @@ _IMPLIED = [
 ]
 _VIEW = re.compile(
     r"\b(front|left|right|top|side|back|rear|bottom|plan|main|overhead|aerial)(?:[ \t-]+side)?"
-    r"(?=[ \t]+views?\b|(?:,|[ \t]+and)[ \t]+(?:the[ \t]+)?(?:front|left|right|top|side|back|main)\b"
-    r"[^.?!\n]{0,30}\bviews?\b)|([主正左右侧俯仰])(?=视图)",
+    r"(?=[ \t]+views?\b|(?:,|[ \t]+and)[ \t]+(?:the[ \t]+)?"
+    r"(?:front|left|right|top|side|back|main)\b[^.?!\n]{0,30}\bviews?\b)|([主正左右侧俯仰])(?=视图)",
     re.I,
 )
 # Figure n, the nth pattern, and so on: the images are the first of a series.
 _SERIES = re.compile(
     rf"\b{_NOUN}{G}*[(（]?(?-i:n)\b|\b(?:(?-i:n)-?th|(?-i:n)\^?\{{?th\}}?){G}+\w+"
     r"|\band[ \t]+so[ \t]+(?:on|forth)\b"
-    r"|\b(?:the|this|that|same)[ \t]+(?:pattern|rule|trend|sequence)[ \t]+(?:continues?|goes|holds|is[ \t]+continued)"
-    r"|\b(?:following|continu\w+|according[ \t]+to|by|in)[ \t]+(?:the|this|that)[ \t]+(?:same[ \t]+)?(?:pattern|rule|way|law)\b"
+    r"|\b(?:the|this|that|same)[ \t]+(?:pattern|rule|trend|sequence)[ \t]+"
+    r"(?:continues?|goes|holds|is[ \t]+continued)"
+    r"|\b(?:following|continu\w+|according[ \t]+to|by|in)[ \t]+(?:the|this|that)[ \t]+"
+    r"(?:same[ \t]+)?(?:pattern|rule|way|law)\b"
     r"|\b(?:end|beginning|start)[ \t]+of[ \t]+the[ \t]+(?:story|comic|video|clip|sequence|strip)\b"
-    r"|第[ \t]*(?-i:n)[ \t]*[个個张張幅]|第[ \t]*[(（]?(?-i:n)[)）]?[ \t]*[个個]?图|图[ \t]*[(（]?(?-i:n)(?![A-Za-z])"
+    r"|第[ \t]*(?-i:n)[ \t]*[个個张張幅]|第[ \t]*[(（]?(?-i:n)[)）]?[ \t]*[个個]?图"
+    r"|图[ \t]*[(（]?(?-i:n)(?![A-Za-z])"
     r"|(?:按|照|依|根据|观察)[^，。]{0,6}规律|[以依]此类推|规律排列",
     re.I,
 )

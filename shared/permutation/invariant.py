@@ -6,6 +6,7 @@ which image, a bare "2", "B", "left" or "the second" is a name too.
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from shared.permutation.answers import answer_atoms, order_atoms
 from shared.permutation.bare import bare_atoms
@@ -32,14 +33,17 @@ _EITHER_SIDE = re.compile(
     r"\bthe[ \t]+(?:left|right)(?:[ \t]+one)?[ \t]+or[ \t]+(?:the[ \t]+)?(?:left|right)\b", re.I
 )
 _CHINESE = re.compile(
-    r"[ \t]*第?[ \t]*(?P<token>[一二三四五六七八九十]|\d{1,2}|[左右])[ \t]*[边邊侧側张張幅个個]?[ \t]*[。.]?[ \t]*"
+    r"[ \t]*第?[ \t]*(?P<token>[一二三四五六七八九十]|\d{1,2}|[左右])"
+    r"[ \t]*[边邊侧側张張幅个個]?[ \t]*[。.]?[ \t]*"
 )
 _PLACE = re.compile(rf"[ \t]*(?:the[ \t]+)?{ORDINAL}(?:[ \t]+one)?[ \t]*\.?[ \t]*", re.I)
 _RELATIVE = re.compile(
     r"\bin[ \t]+(?:\w+[ \t]+){0,2}order\b|\bthe[ \t]+(?:former|latter)\b|前者|后者|後者", re.I
 )
 _LETTERS = re.compile(
-    r"[ \t]*(?:(?:option|choice|选项)[ \t]*)?[(（\[]?(?P<letters>[A-Z](?:[ \t]*[,、，/&]?[ \t]*[A-Z])*)[)）\]]?[ \t]*[.:：．]?[ \t]*"
+    r"[ \t]*(?:(?:option|choice|选项)[ \t]*)?[(（\[]?"
+    r"(?P<letters>[A-Z](?:[ \t]*[,、，/&]?[ \t]*[A-Z])*)"
+    r"[)）\]]?[ \t]*[.:：．]?[ \t]*"
 )
 _OPTION_PREFIX = re.compile(r"[ \t]*(?:[(（\[][A-Z][)）\]]|[A-Z][.:：．)])[ \t]*(?=\S)")
 
@@ -107,8 +111,7 @@ def _reads_a_name(answer: str, kind: AnswerKind, slots: Slots, atoms: Sequence[A
 def _asks_for_an_image(text: str, atoms: Sequence[Atom]) -> bool:
     if ASKED.search(text) or _EITHER_SIDE.search(text):
         return True
-    pairs = zip(atoms, atoms[1:], strict=False)
-    return any(_OR.fullmatch(text, one.end, other.start) for one, other in pairs)
+    return any(_OR.fullmatch(text, one.end, other.start) for one, other in pairwise(atoms))
 
 
 def _slot(match: re.Match[str] | None, slots: Slots) -> bool:

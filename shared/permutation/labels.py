@@ -23,7 +23,10 @@ _NOUN = (
 # "Left view" is a drawing of a solid, not a place.
 _PLACED = _NOUN.replace("|views?", "")
 _WORD = r"(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last|left|right)"
-_TOKEN = rf"(?:\d{{1,2}}(?:st|nd|rd|th)|\d{{1,2}}|(?<![A-Za-z])[A-Za-z]|{_WORD}|[一二三四五六七八九十①-⑩左右])"
+_TOKEN = (
+    rf"(?:\d{{1,2}}(?:st|nd|rd|th)|\d{{1,2}}|(?<![A-Za-z])[A-Za-z]|{_WORD}"
+    r"|[一二三四五六七八九十①-⑩左右])"
+)
 _END = r"[ \t]*(?:\*\*)?[ \t]*[.:：．、)）\]>=\-–—]?(?:\*\*)?"
 _FORMS = (
     # Image 1: / Figure (2) / Option B. / 图1：
@@ -102,7 +105,7 @@ def _row(question: str, start: int, end: int, count: int, below: bool) -> Labels
     Raises:
         Refused: when there are several, but not one for each image.
     """
-    lines = [one for one in re.finditer(r"[^\n]*\S[^\n]*", question[start:end])]
+    lines = list(re.finditer(r"[^\n]*\S[^\n]*", question[start:end]))
     if not lines:
         return {}
     line = lines[0 if below else -1]

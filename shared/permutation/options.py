@@ -16,7 +16,8 @@ _STARTS = re.compile(r"(?:^|[\n.?!:;。？！：；]|\b(?:options?|choices?))[ \
 _NOUN = rf"(?:{CORE}|{LOOSE})"
 # The question asks for an image, and a bare "2", "B" or "left" may be its name.
 ASKED = re.compile(
-    rf"\b(?:which|what)[ \t]+(?:one[ \t]+)?(?:of[ \t]+(?:the|these|those)[ \t]+(?:\w+[ \t]+){{0,2}})?"
+    rf"\b(?:which|what)[ \t]+(?:one[ \t]+)?"
+    rf"(?:of[ \t]+(?:the|these|those)[ \t]+(?:\w+[ \t]+){{0,2}})?"
     rf"(?:\w+[ \t]+)?{_NOUN}\b"
     r"|\bwhich[ \t]+(?:ones?|of[ \t]+(?:them|these|those)|is|are|has|have|shows?|does"
     r"|side(?![ \t]+of))\b(?!(?:[ \t]+\w+){0,3}[ \t]+(?:numbers?|digits?|values?|letters?)\b)"

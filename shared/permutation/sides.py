@@ -118,7 +118,8 @@ def _refuse_beside_the_text(text: str, matches: list[re.Match[str]], slots: Slot
         return
     for match in matches:
         behind_noun = "at" in match.groupdict()
-        may_be = _SHOWN.search(text[: match.start()]) or _TEXTBOOK.fullmatch(match["noun"])
+        shown = _SHOWN.search(text[: match.start()]) is not None
+        may_be = shown or _TEXTBOOK.fullmatch(match["noun"]) is not None
         if behind_noun and not may_be:
             picture = match["noun"].lower().startswith(("pic", "paint"))
             directed = match["at"].lower().startswith(("to", "at"))

@@ -12,7 +12,8 @@ from shared.sample import IMAGE_TAG, OrderRule
 _CAPTION = re.compile(
     r"\s*(?P<words>(?:the[ \t]+)?(?:(?:front|left|right|top|side|back|rear|bottom|plan|main)"
     r"[ \t]+view|before|after|original|edited|reference|query|source|target|template|input|output"
-    r"|start|goal|(?:主|正|左|右|侧|俯|仰)视图)(?:[ \t]+(?:image|picture|photo|figure))?)[ \t]*[:：]?[ \t]*",
+    r"|start|goal|(?:主|正|左|右|侧|俯|仰)视图)"
+    r"(?:[ \t]+(?:image|picture|photo|figure))?)[ \t]*[:：]?[ \t]*",
     re.I,
 )
 
