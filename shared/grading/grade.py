@@ -4,7 +4,6 @@ Each kind has a module in ``kinds/`` that reads an answer into a form for compar
 needs a module there, a name in ``shared.sample.AnswerKind`` and a line here.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from shared.grading.kinds.text import read_exact, read_text
 from shared.grading.kinds.wrapping import unwrap
 from shared.grading.limits import MAX_ANSWER_CHARS
 from shared.sample import AnswerKind
+from shared.together import together
 
 
 class UngradableGold(ValueError):
@@ -130,5 +130,6 @@ async def step_shares(answer: str | None, gold: str, expressions: ExpressionGrad
     check_gold(gold, "steps")
     wanted = split_steps(unwrap(gold))
     given = {} if answer is None else steps_of(answer[: MAX_ANSWER_CHARS + 1], len(wanted))
-    verdicts = (grade(given.get(step), wanted[step], "math", expressions) for step in wanted)
-    return list(await asyncio.gather(*verdicts))
+    return await together(
+        grade(given.get(step), wanted[step], "math", expressions) for step in wanted
+    )
