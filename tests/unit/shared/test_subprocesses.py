@@ -16,9 +16,7 @@ _TALKER = (sys.executable, "-c", "import sys\nwhile True: sys.stdout.write('x' *
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8])
 async def test_a_cancelled_start_ends_and_leaves_no_process(turns: int) -> None:
     before = set(psutil.Process().children())
-    starting = asyncio.ensure_future(
-        start_process(*_SLEEPER, stdin=PIPE, stdout=PIPE, stderr=PIPE)
-    )
+    starting = asyncio.ensure_future(start_process(*_SLEEPER, stdin=PIPE, stdout=PIPE, stderr=PIPE))
     for _ in range(turns):
         await asyncio.sleep(0)
     if not starting.done():
