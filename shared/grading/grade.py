@@ -13,6 +13,7 @@ from shared.grading.kinds.letter import read_letter
 from shared.grading.kinds.maths import pairs_to_compare
 from shared.grading.kinds.number import DEFAULT_TOLERANCE, read_quantity, same_quantity
 from shared.grading.kinds.order import read_order
+from shared.grading.kinds.parts import alternatives
 from shared.grading.kinds.position import read_position
 from shared.grading.kinds.steps import read_steps, split_steps, steps_of
 from shared.grading.kinds.text import read_exact, read_text
@@ -98,11 +99,33 @@ async def grade(
     if answer is None or len(answer) > MAX_ANSWER_CHARS:
         return False
     if kind == "math":
-        pairs = pairs_to_compare(gold, answer)
-        return pairs if isinstance(pairs, bool) else await expressions.equal(pairs)
+        return await same_expression(answer, gold, expressions)
     if kind == "steps":
         return all(await step_shares(answer, gold, expressions))
     return same_answer(answer, gold, kind, tolerance)
+
+
+async def same_expression(
+    answer: str, gold: str, expressions: ExpressionGrader, by_text: bool = True
+) -> bool:
+    r"""Whether an expression equals one of the gold answer's alternatives (joined by ``\#\#``).
+
+    An answer with alternatives is right when all of them are.
+
+    Args:
+        by_text: whether equal texts are equal, although the maths library may not read them.
+    """
+    wanted, given = alternatives(gold), alternatives(answer)
+    if len(given) > len(wanted):
+        return False
+    for part in given:
+        for one in wanted:
+            pairs = pairs_to_compare(one, part, by_text)
+            if pairs if isinstance(pairs, bool) else await expressions.equal(pairs):
+                break
+        else:
+            return False
+    return True
 
 
 def same_answer(answer: str, gold: str, kind: AnswerKind, tolerance: float | None = None) -> bool:

@@ -6,6 +6,7 @@ forbids itself to write files. The pool that starts it (``pool.py``) kills it wh
 
 import argparse
 import contextlib
+import functools
 import json
 import logging
 import math
@@ -48,6 +49,8 @@ def equal(gold: str, given: str) -> bool:
         return False
 
 
+# All responses to a question are compared with one gold answer.
+@functools.lru_cache(maxsize=64)
 def _read(text: str) -> Any:
     """The expression, or what a chain of equations ends in; None when it cannot be read."""
     spelled = normalize_latex(text, _SPELLING)

@@ -23,7 +23,7 @@ _ROUNDED = Fraction(5, 10**5)
 _POINTS = (Rational(137, 101), Rational(229, 83), Rational(61, 97))
 
 
-_FORMS = (MatrixBase, Interval, (FiniteSet, Tuple), And)
+_FORMS = (MatrixBase, Interval, FiniteSet, Tuple, And)
 
 
 def same_constant(gold: Basic, given: Basic) -> bool | None:

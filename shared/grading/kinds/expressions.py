@@ -60,12 +60,15 @@ _MATRIX = re.compile(r"\\begin\s?\{")
 _COMMAND = re.compile(r"\\(?:begin|end)\s?\{[^{}]*\}|\\[a-zA-Z]+")
 _WORD = re.compile(r"[A-Za-z]+")
 _VOWEL = re.compile(r"[aeiou]", re.IGNORECASE)
-_FUNCTIONS = """
-    sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp lim max min mod gcd
-    lcm det deg rad sqrt and or pi cis inf infinity floor ceil rank trace percent dim ker
-""".split()
+_FUNCTIONS = re.compile(
+    r"sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|exp|"
+    r"lim|max|min|mod|gcd|lcm|det|deg|rad|sqrt|and|or|pi|cis|inf|infinity|"
+    r"floor|ceil|rank|trace|percent|dim|ker"
+)
 _SHORT_WORDS = frozenset(("yes", "one", "two", "six", "ten", "odd", "all", "any", "not"))
 _WHOLE_WORDS = frozenset(["no", "on", "up"])
+# Statements about figures, which the library does not read.
+_FIGURES = re.compile(r"\\(?:parallel|perp|sim|simeq|cong|overparen|overarc|wideparen)(?![a-z])")
 _PHRASE = re.compile(r"[A-Za-z]{3,}(?:[\s-]+[A-Za-z]+)*")
 _LEAST_WORD = 4
 
@@ -96,12 +99,14 @@ def says_words(text: str, gold: bool = False) -> bool:
     """
     if text.lower() in _WHOLE_WORDS or (gold and _PHRASE.fullmatch(text)):
         return True
+    if _FIGURES.search(text):
+        return True
     return any(map(_is_word, _WORD.findall(_COMMAND.sub(" ", text))))
 
 
 def _is_word(word: str) -> bool:
     plain = word.lower()
-    if word.isupper() or plain in _FUNCTIONS:
+    if word.isupper() or _FUNCTIONS.fullmatch(plain):
         return False
     return plain in _SHORT_WORDS or (len(word) >= _LEAST_WORD and bool(_VOWEL.search(word)))
 

@@ -53,11 +53,17 @@ def pairs_to_compare(gold: str, given: str, by_text: bool = True) -> Pairs | boo
     gold, given = (spelled(unwrap(side)) for side in sides)
     if not gold or not given:
         return False
-    if by_text and "".join(gold.split()) == "".join(given.split()) and is_readable(given):
+    if by_text and _same_text(gold, given):
         return True
     if _says_words(gold, gold=True) or _says_words(given):
         return _same_words(gold, given)
     return _compared(gold, given)
+
+
+def _same_text(gold: str, given: str) -> bool:
+    return gold.split() == given.split() or (
+        is_readable(gold) and is_readable(given) and "".join(gold.split()) == "".join(given.split())
+    )
 
 
 def _prepared(side: str) -> str:
@@ -75,8 +81,8 @@ def _says_words(side: str, gold: bool = False) -> bool:
 
 
 def _same_words(gold: str, given: str) -> bool:
-    right = read_text(gold)
-    return right is not None and right == read_text(given)
+    right, said = read_text(gold), read_text(given)
+    return right is not None and said is not None and right.split() == said.split()
 
 
 def _compared(gold: str, given: str) -> Pairs | bool:

@@ -27,11 +27,12 @@ _CONTENT = re.compile(_IN_COMMAND)
 _ENDS_IN_COMMAND = re.compile(r"\\[a-zA-Z]+$")
 _COUNTED = re.compile(r"[a-zA-Z]+(?:[ -][a-zA-Z]+){0,2}")
 # Words after a number that change it or deny it; others name what is counted.
-_NOT_COUNTED = """
-    million thousand hundred billion trillion dozen score pi squared cubed half halves third
-    thirds quarter quarters fourth fourths fifth fifths tenth tenths times over plus minus or
-    and not is to of by per than less more least most infinity factorial mod modulo
-""".split()
+_NOT_COUNTED = re.compile(
+    r"million|thousand|hundred|billion|trillion|dozen|score|pi|squared|cubed|half|"
+    r"halves|third|thirds|quarter|quarters|fourth|fourths|fifth|fifths|tenth|"
+    r"tenths|times|over|plus|minus|or|and|not|is|to|of|by|per|than|less|more|"
+    r"least|most|infinity|factorial|mod|modulo"
+)
 # "3 cats" and "3\\text{cats}", but not "3abc", a product of letters.
 _APART = re.compile(r"\d\s*(?:\s[a-zA-Z]|\\[a-z]+\s?\{|[\u4e00-\u9fff])")
 _DECIMALS = 10**6
@@ -132,7 +133,7 @@ def _same(gold: Quantity, given: Quantity, units: list[tuple[str, Fraction] | No
 
 def _counts(unit: str) -> bool:
     words = unit.lower().split()
-    return bool(_COUNTED.fullmatch(unit)) and not any(word in _NOT_COUNTED for word in words)
+    return bool(_COUNTED.fullmatch(unit)) and not any(map(_NOT_COUNTED.fullmatch, words))
 
 
 def _name(unit: str) -> str:

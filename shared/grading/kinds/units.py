@@ -140,8 +140,8 @@ def _product(unit: str) -> tuple[_Powers, Fraction] | None:
     if before is not None:
         area = _factor(before[2], _POWERS[before[1]])
         return area if area and set(area[0]) <= {"m", "units"} else None
-    for word, sign in _WORD_AFTER.items():
-        unit = unit.replace(f" {word}", sign)
+    for word, raised in _WORD_AFTER.items():
+        unit = unit.replace(f" {word}", raised)
     powers, size, sign = dict[str, int](), Fraction(1), 1
     place = 0
     while place < len(unit):
