@@ -23,7 +23,7 @@ from math_verify.grader import should_treat_as_complex
 
 from shared.grading.frames import LENGTH, frame
 from shared.grading.isolation import cut_network
-from shared.grading.values import may_be_equal, same_constant
+from shared.grading.values import may_be_equal, same_constant, says_nothing
 from shared.reaper import PR_SET_PDEATHSIG, prctl
 
 # Units are read before (``kinds/quantities.py``); the library would take any of 150 words and
@@ -31,6 +31,7 @@ from shared.reaper import PR_SET_PDEATHSIG, prctl
 _SPELLING = NormalizationConfig(
     basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none"
 )
+_HAS_VALUES = re.compile(r"\d|[<>=]")
 _EQUALS = re.compile(r"(?<![<>!\\])=")
 
 
@@ -57,11 +58,12 @@ def _read(text: str) -> Any:
     last = _EQUALS.split(spelled)[-1]
     for candidate in (spelled, last) if "," not in spelled else (spelled,):
         with contextlib.suppress(Exception):  # the parser raises errors of all kinds
-            return latex2sympy(
+            expression = latex2sympy(
                 candidate,
                 is_real=not should_treat_as_complex(candidate),
                 normalization_config=None,
             )
+            return None if says_nothing(expression) and _HAS_VALUES.search(text) else expression
     return None
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-from sympy import Basic, Expr, Float, MatrixBase, Rational, Set, Symbol, Tuple
+from sympy import Basic, Eq, Expr, Float, MatrixBase, Rational, S, Set, Symbol, Tuple, oo, solve
 from sympy.core.relational import Relational
-from sympy.logic.boolalg import And
+from sympy.logic.boolalg import And, BooleanAtom
 from sympy.sets import FiniteSet, Interval
 
 from shared.grading.kinds.quantities import close
@@ -33,7 +33,7 @@ def same_constant(gold: Basic, given: Basic) -> bool | None:
     rounded = gold.has(Float) + given.has(Float)
     right, said = _exact(gold), _exact(given)
     if right == said:
-        return bool(right.is_finite) or right.is_infinite is True
+        return bool(right.is_finite) or right in (oo, -oo)
     if right.is_Rational and said.is_Rational:
         return close(Fraction(right.p, right.q), Fraction(said.p, said.q), rounded)
     numbers, others = _parts(right), _parts(said)
@@ -42,6 +42,11 @@ def same_constant(gold: Basic, given: Basic) -> bool | None:
     pairs = list(zip(numbers, others, strict=True))
     size = max(abs(number) for pair in pairs for number in pair)
     return all(_near(one, other, size, rounded) for one, other in pairs)
+
+
+def says_nothing(side: Any) -> bool:
+    """Whether reading has already decided the expression: ``1>2`` is false, ``(7,4]`` is empty."""
+    return isinstance(side, BooleanAtom) or side is S.EmptySet
 
 
 def may_be_equal(gold: Any, given: Any) -> bool:
@@ -53,7 +58,7 @@ def may_be_equal(gold: Any, given: Any) -> bool:
             right, said = _elements(gold), _elements(given)
             pairs = zip(right, said, strict=True) if len(right) == len(said) else ()
             return all(may_be_equal(*pair) for pair in pairs)
-    gold, given = _value(gold), _value(given)
+    gold, given = _value(_single(gold)), _value(_single(given))
     if not (isinstance(gold, Expr) and isinstance(given, Expr)):
         return True
     same = same_constant(gold, given)
@@ -61,8 +66,26 @@ def may_be_equal(gold: Any, given: Any) -> bool:
 
 
 def _same_relation(gold: Relational, given: Relational) -> bool:
-    """Relations with the same left side must have the same right side."""
-    return gold.lhs != given.lhs or may_be_equal(gold.rhs, given.rhs)
+    """Whether relations with one left side have one right side, and equations have solutions.
+
+    The library finds two equations equal when neither has a real solution.
+    """
+    if gold.lhs == given.lhs:
+        return may_be_equal(gold.rhs, given.rhs)
+    sides = (gold.lhs, gold.rhs, given.lhs, given.rhs)
+    if not isinstance(gold, Eq) or not all(isinstance(side, Expr) for side in sides):
+        return True
+    if gold.free_symbols != given.free_symbols:
+        return False
+    one, other = gold.lhs - gold.rhs, given.lhs - given.rhs
+    if _same_at_points(one, other) or _same_at_points(one, -other):
+        return True
+    return bool(solve(gold, *gold.free_symbols))
+
+
+def _single(side: Any) -> Any:
+    """The element of a set of one."""
+    return side.args[0] if isinstance(side, FiniteSet) and len(side.args) == 1 else side
 
 
 def _value(side: Any) -> Any:

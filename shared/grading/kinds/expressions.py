@@ -41,13 +41,14 @@ _SPELLINGS = tuple(
         (r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([+-]?\d{1,3})(?!\w)", r"\1*10^{\2}"),
     )
 )
-_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])", re.ASCII)
 _MIXED = re.compile(r"(?<![\w.^}])(\d{1,9})\s(\d{1,9})\s?/\s?(\d{1,9})(?!\w)", re.ASCII)
 _IMPROPER = re.compile(r"(?<![\w.^])(\d+)\s?(?=\\frac\s?\{(\d+)\}\s?\{(\d+)\})", re.ASCII)
 # A number before a bracket, and a bracket or a fraction before a number, is a factor. A power or an
 # index of a name is none: x_2(3), log_2(8).
 _FACTORS = re.compile(
-    r"(?<![\w.^\\])(\d+(?:\.\d+)?)\s?(?=\()|(?<=[)])\s?(?=[\d(]|\\frac|\\sqrt)"
+    r"(?<![\w.^\\])(\d+(?:\.\d+)?)\s?"
+    r"(?=[(\[]|\\\{|e\s?\^|\\(?:[dt]?binom|det|lfloor|lceil|lvert)(?![a-z]))"
+    r"|(?<=[)])\s?(?=[\d(]|\\frac|\\sqrt)"
     r"|(\\frac\s?\{[^{}]*\}\s?\{[^{}]*\})\s?(?=\d|\\frac)",
     re.ASCII,
 )

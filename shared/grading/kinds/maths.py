@@ -92,7 +92,8 @@ def _compared(gold: str, given: str) -> Pairs | bool:
         return _readable([(_as_set(gold), _as_set(given))])
     terms, said = ratio_terms(gold), ratio_terms(given)
     if len(terms) > 2 or len(said) > 2 or (terms and said):
-        return ratio_name(gold) in ("", ratio_name(given)) and _ratios(terms, said)
+        names = {ratio_name(side) for side in (gold, given)} - {""}
+        return len(names) < 2 and _ratios(terms, said)
     if _is_set_and_tuple(gold, given) or _is_set_and_tuple(given, gold):
         return False
     golds, givens = items(_AND.sub(",", gold)), items(_AND.sub(",", given))

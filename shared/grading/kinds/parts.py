@@ -4,7 +4,7 @@ import re
 
 _ALTERNATIVES = re.compile(r"\s*\\?#\s*\\?#\s*")
 _THOUSANDS = re.compile(r"\s*-?\d{1,3}(?:,\s?\d{3})+(?:\.\d+)?\s*", re.ASCII)
-_GROUPED = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,])", re.ASCII)
+_GROUPED = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)", re.ASCII)
 _OPENING, _CLOSING = "([{", ")]}"
 _CIRCLED = {ord("①") + place: f"({place + 1})" for place in range(20)}
 _LABEL = r"\(\s?(?:\d{1,2}|[A-Z]|[ivx]{1,4})\s?\)"
@@ -61,6 +61,9 @@ def ratio_terms(text: str) -> list[str]:
     before, _, value = text.rpartition("=")
     if before and not re.fullmatch(r"[\w\s:\\{}^∠△()]+", before):
         return []
+    value = value.strip()
+    if value.startswith("(") and value.endswith(")") and _balanced(value[1:-1]):
+        value = value[1:-1]
     terms = _RATIO_WORD.split(value.strip())
     plain = all(
         term and _balanced(term) and not re.search(r"[,;<>|]|[A-Za-z]{4,}", _bare(term))
@@ -81,7 +84,13 @@ def _bare(term: str) -> str:
 
 
 def _balanced(term: str) -> bool:
-    return all(term.count(left) == term.count(right) for left, right in ("()", "[]", "{}"))
+    """Whether brackets open and close in the term itself: not so in "1) : (2"."""
+    depth = 0
+    for character in term:
+        depth += (character in _OPENING) - (character in _CLOSING)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _ungrouped(text: str) -> str:
