@@ -79,4 +79,4 @@ class Golds:
         except UngradableGold as error:
             why = str(error)
         more = self._samples[gold] - 1
-        return f"{self._places[gold]}: {why}" + (f" ({more} more samples have it)" if more else "")
+        return f"{self._places[gold]}: {why}" + (f" (and {more} more with it)" if more else "")
