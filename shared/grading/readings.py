@@ -66,8 +66,8 @@ def read_start(text: str, kind: AnswerKind) -> Reading | None:
         return Reading(part, canonical(part, kind)) if part else None
     parts = [line, sentence, reasonless]
     if kind == "number":
-        # In this order: the words of a reason would read as those of a unit.
-        parts = [reasonless, sentence, line, _formula(sentence), _after_equals(reasonless)]
+        # In this order: words behind the number would read as those of a unit.
+        parts = [_formula(sentence), reasonless, sentence, line, _after_equals(reasonless)]
     if kind == "boolean":
         head = _HEAD.match(line)
         parts.append(head[0] if head and not _OR_NO.match(line, head.end()) else "")
