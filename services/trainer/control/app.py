@@ -48,6 +48,7 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
             ("logprob_mismatch", "Mean absolute difference to the sampler's log-probabilities"),
             ("canary_change", "Mean absolute change of log-probabilities with other pictures"),
             ("guard_alarms", "Alarms of the guards since the ranks started"),
+            ("refused_updates", "Updates that changed nothing: no finite gradient norm"),
         )
     }
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)

@@ -14,9 +14,8 @@ import numpy as np
 
 from services.trainer.compute.canary import has_pictures, is_alarm
 from services.trainer.compute.checks import GuardStop
-from services.trainer.compute.loss import LossSums
 from services.trainer.compute.packing import PreparedGroup
-from services.trainer.compute.step import Stepper
+from services.trainer.compute.step import Stepper, Updates
 from shared.config.guard import GuardConfig
 from shared.wire.messages import MalformedMessage, ScoredGroup
 
@@ -52,6 +51,7 @@ class StepGuards:
         self._config = config
         self._stepper = stepper
         self._mismatch = MismatchGuard(config)
+        self._gradients = GradientGuard(config)
         self._canary_change: float | None = None
         self._alarms = 0
 
@@ -62,12 +62,14 @@ class StepGuards:
         shown = next(filter(has_pictures, groups), groups[0])
         self._canary_change = self._stepper.canary(shown) if due else None
 
-    def after(self, step: int, sums: LossSums) -> dict[str, float | None]:
+    def after(self, step: int, updates: Updates) -> dict[str, float | None]:
         """Check the step's figures, equal on every rank; returns those to be shown.
 
         Raises:
             GuardStop: on every rank.
         """
+        self._alarms += int(self._gradients.watch(step, len(updates.refused)))
+        sums = updates.sums
         mismatch = sums.mismatch_abs / sums.mismatch_tokens if sums.mismatch_tokens else None
         self._alarms += int(self._mismatch.watch(step, mismatch))
         if self._canary_change is not None:
@@ -76,7 +78,34 @@ class StepGuards:
             "logprob_mismatch": mismatch,
             "canary_change": self._canary_change,
             "guard_alarms": self._alarms,
+            "refused_updates": self._gradients.refused,
         }
+
+
+class GradientGuard:
+    """Counts updates that changed nothing because their gradient norm was not finite."""
+
+    def __init__(self, config: GuardConfig) -> None:
+        self._limit = config.max_nonfinite_steps
+        self._in_a_row = 0
+        self.refused = 0
+        """Such updates since the ranks started."""
+
+    def watch(self, step: int, refused: int) -> bool:
+        """Take in how many updates of one step were refused; True when any was.
+
+        Raises:
+            GuardStop: after ``trainer.guard.max_nonfinite_steps`` such steps in a row.
+        """
+        self.refused += refused
+        self._in_a_row = self._in_a_row + 1 if refused else 0
+        if self._in_a_row >= self._limit:
+            raise GuardStop(
+                f"step {step}: the gradient norm was not finite in {self._in_a_row} steps in a row "
+                "(trainer.guard.max_nonfinite_steps); the log names the groups; check the rewards' "
+                "size, lower trainer.optimizer.learning_rate, or go on from an earlier checkpoint"
+            )
+        return refused > 0
 
 
 class MismatchGuard:

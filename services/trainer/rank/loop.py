@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from services.trainer.compute import collective
-from services.trainer.compute.loss import LossSums
 from services.trainer.compute.policy import Policy
-from services.trainer.compute.step import Stepper
+from services.trainer.compute.step import Stepper, Updates
 from services.trainer.rank.checkpoints import Checkpoints
 from services.trainer.rank.fetch import GroupFetcher
 from services.trainer.rank.guards import StepGuards
@@ -24,6 +23,7 @@ from shared.config import Config
 from shared.wire.messages import PolicyVersion
 
 _PAUSE_POLL_S = 1.0
+_GUARD_FIGURES = ("canary_change", "guard_alarms", "refused_updates")
 
 
 class TrainingLoop:
@@ -76,16 +76,20 @@ class TrainingLoop:
         self._operator.report("training", trained)
         minibatches = self._groups.minibatches(batch, trained)
         self._guards.before(trained.step + 1, [one for groups in minibatches for one in groups])
-        sums, grad_norm = self._stepper.train(minibatches)
+        updates = self._stepper.train(minibatches)
         times.trained()
-        figures = self._guards.after(trained.step + 1, sums)
+        batch = self._drop_refused(batch, updates, len(minibatches))
+        figures = self._guards.after(trained.step + 1, updates)
         self._operator.report_figures(**{k: v for k, v in figures.items() if v is not None})
+        if len(updates.refused) == len(minibatches):
+            # The policy is what it was: other groups take the place of the dropped ones.
+            return
         self.version = PolicyVersion(incarnation=trained.incarnation, step=trained.step + 1)
         self._publish()
         times.published()
         if collective.is_first():
             self._settle(batch)
-            self._write_metrics(batch, sums, grad_norm, times, trained, figures)
+            self._write_metrics(batch, updates, times, trained, figures)
         if self._checkpoint_is_due():
             self._checkpoint()
 
@@ -95,6 +99,24 @@ class TrainingLoop:
         if not collective.is_first():
             return []
         return self._link.do(lambda: self._intake.batch(self.version))
+
+    def _drop_refused(
+        self, batch: list[HeldGroup], updates: Updates, count: int
+    ) -> list[HeldGroup]:
+        """Drop the groups of refused updates, on rank 0; returns the groups that were trained.
+
+        Args:
+            count: the step's updates; each had as many groups, in the order of `batch`.
+        """
+        size = len(batch) // count
+        dropped: list[HeldGroup] = []
+        trained: list[HeldGroup] = []
+        for number in range(count):
+            side = dropped if number in updates.refused else trained
+            side += batch[number * size : (number + 1) * size]
+        if dropped:
+            self._link.do(lambda: self._intake.refused(dropped, self.version.step + 1))
+        return trained
 
     def _publish(self) -> None:
         self._operator.report("publishing", self.version)
@@ -106,8 +128,7 @@ class TrainingLoop:
     def _write_metrics(
         self,
         batch: list[HeldGroup],
-        sums: LossSums,
-        grad_norm: float | None,
+        updates: Updates,
         times: StepTimes,
         trained: PolicyVersion,
         figures: dict[str, float | None],
@@ -115,13 +136,13 @@ class TrainingLoop:
         row: dict[str, Any] = step_metrics(
             self.version.step,
             [held.group for held in batch],
-            sums,
-            grad_norm,
+            updates.sums,
+            updates.grad_norm,
             times,
             trained,
             self._config.trainer.objective,
         )
-        row |= {name: figures[name] for name in ("canary_change", "guard_alarms")}
+        row |= {name: figures[name] for name in _GUARD_FIGURES}
         # The reward and accuracy so far are those of the kept groups; these are of all groups.
         row |= self._link.do(lambda: self._intake.tally.close(len(batch)))
         write_metrics(self._run_dir / "metrics.jsonl", row)

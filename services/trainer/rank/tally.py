@@ -23,6 +23,8 @@ _FIXES = {
     "too_few_distinct": "raise sampling.temperature or lower reward.filter.min_distinct",
     "ungradable_gold": "fix the samples that the reward service's log names",
     "dead_letter": "see the dead-letter stream and the services' logs",
+    "bad_reward": "fix the reward function that the reward service's log names",
+    "nonfinite_gradient": "see which groups the trainer's log names, and check their rewards' size",
     "stale": "raise trainer.max_staleness",
 }
 
