@@ -10,8 +10,6 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-import numpy as np
-
 from services.trainer.compute.canary import has_pictures, is_alarm
 from services.trainer.compute.checks import GuardStop
 from services.trainer.compute.packing import PreparedGroup
@@ -26,7 +24,8 @@ def admitted(group: ScoredGroup) -> ScoredGroup:
     """The group itself, when it can be trained on.
 
     Raises:
-        MalformedMessage: when it is empty, or a log-probability or reward is no finite number.
+        MalformedMessage: when it, an order or a response is empty. Numbers that cannot be are
+            refused when the message is decoded.
     """
     if not group.orders:
         raise MalformedMessage("ScoredGroup, field 'orders': there is none")
@@ -34,13 +33,10 @@ def admitted(group: ScoredGroup) -> ScoredGroup:
         if not order.batch.responses:
             raise MalformedMessage(f"ScoredGroup, order {index}: it has no responses")
         for number, response in enumerate(order.batch.responses):
-            where = f"ScoredGroup, order {index}, response {number}"
             if len(response.token_ids) == 0:
-                raise MalformedMessage(f"{where}: it has no tokens")
-            if not np.isfinite(response.logprobs).all() or (response.logprobs > 1e-3).any():
-                raise MalformedMessage(f"{where}: a log-probability is not finite and at most 0")
-            if not math.isfinite(order.rewards[number].total):
-                raise MalformedMessage(f"{where}: its reward is not finite")
+                raise MalformedMessage(
+                    f"ScoredGroup, order {index}, response {number}: it has no tokens"
+                )
     return group
 
 
