@@ -132,14 +132,8 @@ class Intake:
                 )
         self._held = fresh
 
-    async def refused(self, batch: list[HeldGroup], step: int) -> None:
+    async def refused(self, batch: list[HeldGroup]) -> None:
         """Drop groups whose update changed nothing, because its gradient norm was not finite."""
-        logger.error(
-            "step %d: an update's gradient norm is not finite; it changes nothing, and its groups "
-            "are dropped: %s",
-            step,
-            ", ".join(held.group.group_id for held in batch),
-        )
         for held in batch:
             await self._ledger.drop(
                 *(held.group.group_id, held.issued_at, NONFINITE_GRADIENT),

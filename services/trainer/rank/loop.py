@@ -5,6 +5,7 @@ know. Each step publishes its version before it settles its groups in the ledger
 for the feeder: so the next groups are issued at the new version.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from services.trainer.rank.operator import Operator
 from services.trainer.rank.publish import Publisher
 from shared.config import Config
 from shared.wire.messages import PolicyVersion
+
+logger = logging.getLogger(__name__)
 
 _PAUSE_POLL_S = 1.0
 _GUARD_FIGURES = ("canary_change", "guard_alarms", "refused_updates")
@@ -80,17 +83,19 @@ class TrainingLoop:
         self._guards.before(trained.step + 1, [one for groups in minibatches for one in groups])
         updates = self._stepper.train(minibatches)
         times.trained()
-        batch = self._drop_refused(batch, updates, len(minibatches))
+        batch, refused = self._shared_out(batch, updates, len(minibatches))
         figures = self._guards.after(trained.step + 1, updates)
         self._operator.report_figures(**{k: v for k, v in figures.items() if v is not None})
         if len(updates.refused) == len(minibatches):
             # The policy is what it was: other groups take the place of the dropped ones.
+            self._drop(refused)
             return
         self.version = PolicyVersion(incarnation=trained.incarnation, step=trained.step + 1)
         self._publish()
         times.published()
         if collective.is_first():
             self._settle(batch)
+            self._drop(refused)
             self._write_metrics(batch, updates, times, trained, figures)
         if self._checkpoint_is_due():
             self._checkpoint()
@@ -105,23 +110,32 @@ class TrainingLoop:
             return []
         return self._link.do(lambda: self._intake.batch(self.version))
 
-    def _drop_refused(
+    def _shared_out(
         self, batch: list[HeldGroup], updates: Updates, count: int
-    ) -> list[HeldGroup]:
-        """Drop the groups of refused updates, on rank 0; returns the groups that were trained.
+    ) -> tuple[list[HeldGroup], list[HeldGroup]]:
+        """The groups of the updates that were made, and those of refused ones; none but on rank 0.
 
         Args:
             count: the step's updates; each had as many groups, in the order of `batch`.
         """
         size = len(batch) // count
-        dropped: list[HeldGroup] = []
         trained: list[HeldGroup] = []
+        refused: list[HeldGroup] = []
         for number in range(count):
-            side = dropped if number in updates.refused else trained
+            side = refused if number in updates.refused else trained
             side += batch[number * size : (number + 1) * size]
-        if dropped:
-            self._link.do(lambda: self._intake.refused(dropped, self.version.step + 1))
-        return trained
+        if refused:
+            logger.error(
+                "step %d: an update's gradient norm is not finite; it changes nothing, and its "
+                "groups are dropped: %s",
+                self.version.step + 1,
+                ", ".join(held.group.group_id for held in refused),
+            )
+        return trained, refused
+
+    def _drop(self, refused: list[HeldGroup]) -> None:
+        if refused:
+            self._link.do(lambda: self._intake.refused(refused))
 
     def _publish(self) -> None:
         self._operator.report("publishing", self.version)
