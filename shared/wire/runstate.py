@@ -39,6 +39,9 @@ class TrainerState(BaseModel):
     """Mean absolute change of log-probabilities with other pictures, when last measured."""
     guard_alarms: int = 0
     """Alarms of the guards since the ranks started."""
+    refused_updates: int = 0
+    """Updates since the ranks started that changed nothing, because their gradient norm was not
+    finite."""
     beats: int = 0
     """A counter that rises while the trainer's main host is alive; worker hosts watch it."""
 
