@@ -108,7 +108,8 @@ class RunWatch:
             shown,
             outcome,
         )
-        write_json(self._folder / "summary.json", summary)
+        computed = {"dtype": self.view.trainer.dtype, "device": self.view.trainer.device}
+        write_json(self._folder / "summary.json", summary | computed)
 
     def _check_patience(self, error: RedisError) -> None:
         now, patience = time.monotonic(), self._config.redis.timeout_s
