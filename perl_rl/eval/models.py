@@ -157,10 +157,8 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
         parameters.seed = prompt.seed
         text = render(self._processor, prompt.question, self._decoding.instruction)
         pictures = [_opened(file) for file in prompt.images]
-        # The files are named by their content.
-        names = [Path(file).stem for file in prompt.images]
         try:
-            prepared = await request.prepare(self._engine, text, pictures, names)
+            prepared = await request.prepare(self._engine, text, pictures, prompt.images)
             output = await request.generate(self._engine, prepared, parameters)
         except VLLMClientError as error:
             raise UserError(f"question {prompt.key}: the engine refuses it ({error})") from None
