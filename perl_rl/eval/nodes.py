@@ -47,7 +47,7 @@ class _Node:
 
 
 class RolloutNodes(AbstractAsyncContextManager["RolloutNodes"]):
-    """The nodes of a run whose policy version `wanted` accepts.
+    """The nodes of a run whose policy version `wanted` accepts. Opening it waits for the first one.
 
     Args:
         decoding: how they answer.
@@ -70,8 +70,9 @@ class RolloutNodes(AbstractAsyncContextManager["RolloutNodes"]):
         self._wanted = wanted
         self._patience_s = patience_s
         self._absent_s = absent_s
-        # An engine batches by itself; a queue as long as its batch keeps it busy.
-        self._most = 2 * config.rollout.engine.max_num_seqs
+        # A full batch of the engine, and a short queue that fills the places that become free.
+        batch = config.rollout.engine.max_num_seqs
+        self._most = batch + batch // 4 + 1
         self.concurrency = self._most * config.rollout.nodes
         self._nodes: dict[str, _Node] = {}
         """By their addresses."""
@@ -82,6 +83,11 @@ class RolloutNodes(AbstractAsyncContextManager["RolloutNodes"]):
     async def __aenter__(self) -> "RolloutNodes":
         self._usable_at = self._alive_at = time.monotonic()
         self._looking = asyncio.create_task(self._look_again())
+        try:
+            await self._free_node()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -99,7 +105,8 @@ class RolloutNodes(AbstractAsyncContextManager["RolloutNodes"]):
         """
         tries = self._config.rollout.max_attempts
         for number in range(1, tries + 1):
-            node = await self._take()
+            node = await self._free_node()
+            node.asked += 1
             try:
                 return await self._ask(node, prompt)
             except RequestRefused as error:
@@ -128,16 +135,15 @@ class RolloutNodes(AbstractAsyncContextManager["RolloutNodes"]):
             seed=prompt.seed,
         )
 
-    async def _take(self) -> _Node:
+    async def _free_node(self) -> _Node:
+        """The node that has least to do, once one has a place free."""
         async with self._changed:
             while True:
                 if self._failure is not None:
                     raise self._failure from None
                 free = [node for node in self._nodes.values() if node.free(self._most)]
                 if free:
-                    node = min(free, key=lambda one: one.asked)
-                    node.asked += 1
-                    return node
+                    return min(free, key=lambda one: one.asked)
                 await self._changed.wait()
 
     async def _look_again(self) -> None:
@@ -184,6 +190,7 @@ class RolloutNodes(AbstractAsyncContextManager["RolloutNodes"]):
             model=self._config.run,
             api_key=self._config.security.token,
             timeout_s=self._config.rollout.task_timeout_s,
-            retries=0,
+            # A connection that was idle may have been closed on the other side.
+            retries=2,
             concurrency=self._most,
         )

@@ -185,7 +185,7 @@ class Evaluation:
         )
         pace = Pace(when, self._progress, self._note)
         try:
-            async with asyncio.timeout(timeout_s), nodes:
+            async with nodes, asyncio.timeout(timeout_s):
                 found = await questions.ask(nodes, pace)
         except NoNode as error:
             self._note(f"evaluation {when} training: {error}; an engine of its own does it later")

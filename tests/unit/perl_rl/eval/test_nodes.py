@@ -97,7 +97,7 @@ def test_all_ready_nodes_are_asked_and_none_more_than_keeps_it_busy(
     assert asyncio.run(ask(config(redis_url), nodes, prompts)) == [str(i) for i in range(20)]
     requests = [one for node in asked for one in node.requests]
     assert len(requests) == 20 and all(node.requests for node in asked)
-    assert all(node.most_in_work <= 4 for node in asked)
+    assert all(node.most_in_work <= 3 for node in asked)
     assert {key for node in asked for key in node.keys} == {"Bearer secret"}
     assert {(one["model"], one["temperature"], one["max_tokens"]) for one in requests} == {
         ("r", 0.0, 5)
@@ -125,7 +125,7 @@ def test_what_a_lost_node_did_not_answer_another_one_does(redis_url, nodes, prom
     nodes.add(echo)
     lost = nodes.add(lambda body: 503)
     assert asyncio.run(ask(config(redis_url), nodes, prompts)) == [str(i) for i in range(20)]
-    assert 1 <= len(lost.requests) <= 4, "it is left alone once it has failed"
+    assert 1 <= len(lost.requests) <= 3 * 3, "it is left alone once it has failed"
 
 
 def test_a_question_that_the_engine_refuses_is_named(redis_url, nodes, prompts):
