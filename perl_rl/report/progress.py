@@ -98,6 +98,7 @@ class Lines:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._started = self._last = time.monotonic()
+        self._part: str | None = None
 
     def note(self, text: str) -> None:
         """Print it."""
@@ -108,13 +109,15 @@ class Lines:
         self._print(step_line(row, steps))
 
     def state(self, doing: str, view: RunView | None) -> None:
-        """Print a line when there was none for `QUIET_S`."""
+        """Print a line when there was none for `QUIET_S`; a part goes first."""
         if time.monotonic() - self._last >= QUIET_S:
-            self._print(doing)
+            self._print(self._part or doing)
 
     def part(self, what: str, done: int, total: int, left_s: float | None) -> None:
         """Print a line when there was none for `QUIET_S`."""
-        self.state(part_line(what, done, total, left_s), None)
+        line = part_line(what, done, total, left_s)
+        self._part = line if done < total else None
+        self.state(line, None)
 
     def close(self) -> None:
         """Do nothing: nothing is open."""

@@ -44,6 +44,7 @@ def main() -> int:
         return _refused(error, options.run_dir, options.incarnation)
     device = _join_the_other_ranks(config)
     try:
+        _check_agreement(config, device)
         link = Link(config)
         if collective.is_first():
             link.do(
@@ -77,6 +78,17 @@ def _settled(config: Config) -> Config:
     model, line = settled(config.model, facts)
     logger.info(line)
     return config.model_copy(update={"model": model})
+
+
+def _check_agreement(config: Config, device: torch.device) -> None:
+    """Every rank calls it: machines of different kinds may have chosen different number types."""
+    mine = int(config.model.dtype == "bfloat16")
+    most, least = collective.largest([mine, -mine], device)
+    if most != -least:
+        raise UserError(
+            "model.dtype auto: some of the ranks' machines compute in bfloat16, others in float32; "
+            "set model.dtype"
+        )
 
 
 def _join_the_other_ranks(config: Config) -> torch.device:
