@@ -24,7 +24,7 @@ from services.reward.schemas import Score, ScoreRequest
 from services.reward.scoring import FunctionFailed, Scorer
 from shared.config import RewardConfig, load_config
 from shared.config.endpoint import EndpointConfig
-from shared.config.load import apply_override, first_problem
+from shared.config.load import apply_override
 from shared.config.questions import SamplingConfig
 from shared.config.reward import JudgeConfig
 from shared.config.section import Section
@@ -32,7 +32,9 @@ from shared.errors import UserError
 from shared.grading.grade import UngradableGold
 from shared.grading.pool import GraderPool
 from shared.jsonlines import read_json_lines
+from shared.problems import first_problem, in_words
 from shared.sample import AnswerKind
+from shared.together import together
 
 Line = dict[str, Any]
 
@@ -84,7 +86,7 @@ def settings(
         try:
             endpoint = EndpointConfig(url=judge, model=str(judge_model), api_key=judge_key)
         except ValidationError as error:
-            raise UserError(f"score: {first_problem(error)}") from None
+            raise UserError(f"score: {first_problem(error, EndpointConfig)}") from None
         kinds = tuple(kind for kind in get_args(AnswerKind) if kind != "letter")
         named = JudgeConfig(endpoint=endpoint, kinds=kinds)
         reward = reward.model_copy(update={"judge": named})
@@ -99,8 +101,8 @@ def _without_file(overrides: list[str]) -> _Part:
         return _Part.model_validate(raw)
     except ValidationError as error:
         raise UserError(
-            f"score: {first_problem(error)}; without --config, --set takes keys of reward and "
-            "sampling"
+            f"score: {first_problem(error, _Part)}; without --config, --set takes keys of reward "
+            "and sampling"
         ) from None
 
 
@@ -137,7 +139,7 @@ def _request(row: Line, where: str) -> ScoreRequest:
             raise UserError(
                 f"{where}, field 'kind': '{first['input']}' is none of {kinds}"
             ) from None
-        raise UserError(f"{where}, field '{field}': {first['msg']}") from None
+        raise UserError(f"{where}, field '{field}': {in_words(first)}") from None
 
 
 async def _score(lines: list[tuple[int, Line]], file: Path, out: TextIO, how: Settings) -> None:
@@ -155,8 +157,8 @@ async def _score(lines: list[tuple[int, Line]], file: Path, out: TextIO, how: Se
             disable=not sys.stderr.isatty(),
         )
         for batch in shown:
-            scored = await asyncio.gather(
-                *(_score_line(scorer, row, f"{file}, line {number}") for number, row in batch)
+            scored = await together(
+                _score_line(scorer, row, f"{file}, line {number}") for number, row in batch
             )
             out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in scored)
             out.flush()

@@ -89,7 +89,8 @@ def engine_config(model: Path, overrides: list[str], run: Path | None = None) ->
     Raises:
         UserError: when the folder holds no model, or a setting is wrong.
     """
-    from shared.config.load import apply_override, first_problem, read_settings
+    from shared.config.load import apply_override, read_settings
+    from shared.problems import first_problem
 
     if not (model / "config.json").is_file():
         raise UserError(f"--model {model}: holds no config.json; name a model folder")
@@ -112,7 +113,7 @@ def engine_config(model: Path, overrides: list[str], run: Path | None = None) ->
         return Config.model_validate(raw)
     except ValidationError as error:
         where = "--set" if run is None else f"--config {run}, --set"
-        raise UserError(f"{where}: {first_problem(error)}") from None
+        raise UserError(f"{where}: {first_problem(error, Config)}") from None
 
 
 class VllmModel(AbstractAsyncContextManager["VllmModel"]):

@@ -107,9 +107,9 @@ class RunWatch:
             wall_s,
             shown,
             outcome,
+            self.view.trainer,
         )
-        computed = {"dtype": self.view.trainer.dtype, "device": self.view.trainer.device}
-        write_json(self._folder / "summary.json", summary | computed)
+        write_json(self._folder / "summary.json", summary)
 
     def _check_patience(self, error: RedisError) -> None:
         now, patience = time.monotonic(), self._config.redis.timeout_s

@@ -7,6 +7,7 @@ from services.trainer.hosts.app import create_host_app
 from services.trainer.hosts.follower import Follower
 from shared.config import Config, save_config
 from shared.errors import UserError
+from shared.files import make_folder
 from shared.machine import hide_gpus
 from shared.service.serve import Listening, redis_url, serve_service
 
@@ -35,7 +36,7 @@ def join(config: Config, run_dir: Path | None, host: int, port: int | None = Non
         )
     hide_gpus(config.model)
     file = run_dir / f"trainer-config-{host}.yaml"
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(run_dir, "--run-dir")
     save_config(config, file)
     ranks = HostRanks(config.trainer, file, run_dir, host=host)
 
