@@ -183,8 +183,10 @@ class TrainingLoop:
                 self._checkpoint()
             if "stop" in requests:
                 return False
-            if "pause" not in requests:
+            if not requests & {"pause", "hold"}:
                 return True
-            self._operator.report("paused", self.version, "POST /control/resume to go on")
+            asked = "pause" in requests
+            why = "POST /control/resume to go on" if asked else "until the evaluation is done"
+            self._operator.report("paused", self.version, why)
             if collective.is_first():
                 self._link.sleep(_PAUSE_POLL_S)
