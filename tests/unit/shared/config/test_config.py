@@ -96,6 +96,7 @@ def test_an_override_opens_an_empty_section(file: Path) -> None:
         ("model.dtype=float8", "model.dtype: Input should be 'bfloat16' or 'float32'"),
         ("run=a b", "run: String should match pattern"),
         ("reward.filter.min_accuracy=2", "reward.filter.min_accuracy: Input should be less"),
+        ("sampling.top_p=0.95", "sampling.top_p: must be 1: the sampler would report"),
         ("trainer=3", "trainer: Input should be a valid dictionary"),
         (
             "trainer.minibatch_groups=100",
