@@ -20,6 +20,10 @@ from perl_rl.cli.doctor import (
 GPU = ["NVIDIA H100 80GB HBM3, 81559 MiB"]
 
 
+def torch(built_for: str | None, cuda: bool) -> dict[str, Any]:
+    return {"engine": "torch", "version": "2", "built_for": built_for, "cuda": cuda}
+
+
 def test_too_old_python_stops_the_demo() -> None:
     assert check_python((3, 10)).state == MISSING
     assert check_python((3, 11)).state == OK
@@ -48,15 +52,19 @@ def test_full_disk_stops_the_demo() -> None:
 @pytest.mark.parametrize(
     ("facts", "gpus", "state", "fix"),
     [
-        ({"engine": "torch", "version": "2", "cuda": False}, [], OK, ""),
-        ({"engine": "torch", "version": "2", "cuda": False}, GPU, NOTE, "--profile gpu"),
+        (torch(None, False), [], OK, ""),
+        (torch(None, False), GPU, NOTE, "--profile gpu"),
+        (torch("13.0", True), GPU, OK, ""),
+        (torch("13.0", False), GPU, MISSING, "it needs NVIDIA driver 580 or newer (this is "),
+        (torch("12.8", False), GPU, MISSING, "it needs NVIDIA driver 525 or newer (this is "),
+        (torch("13.0", False), [], MISSING, "--profile cpu"),
         ({"engine": "vLLM", "version": "0", "plugin": True}, [], OK, ""),
         ({"engine": "vLLM", "version": "0", "plugin": False}, [], MISSING, "make setup"),
         ({"engine": "vLLM", "error": "ImportError: no"}, [], MISSING, "make setup"),
         ({"engine": "torchvision", "version": "0", "operators": False}, [], OK, ""),
         ({"engine": "DeepSpeed", "version": "0", "collectives": True}, [], OK, ""),
         ({"engine": "flash-attn", "error": "ModuleNotFoundError: no"}, [], NOTE, ""),
-        ({"engine": "flash-attn", "error": "ModuleNotFoundError: no"}, GPU, NOTE, "--flash-attn"),
+        ({"engine": "flash-attn", "error": "ModuleNotFoundError: no"}, GPU, NOTE, "FLASH_ATTN=1"),
     ],
 )
 def test_engines(facts: dict[str, Any], gpus: list[str], state: str, fix: str) -> None:
