@@ -63,7 +63,7 @@ def needed_driver() -> str:
     version = driver_version() or "unknown"
     return (
         f"NVIDIA driver {NEEDED_DRIVER} or newer (this is {version}): the GPU set is "
-        f" built for CUDA {NEEDED_CUDA}; update the driver, or use --profile cpu"
+        f"built for CUDA {NEEDED_CUDA}; update the driver, or use --profile cpu"
     )
 
 
