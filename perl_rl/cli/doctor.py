@@ -32,9 +32,6 @@ DISK_GIB = 2.0
 SHARED_MEMORY_GIB = 0.25
 """DeepSpeed's ranks exchange gradients there; a container gets 64 MiB by default."""
 
-NEEDED_DRIVERS = {"12": 525, "13": 580}
-"""CUDA's major version to the oldest NVIDIA driver that runs it."""
-
 SET_UP = "run: make setup"
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -175,19 +172,9 @@ def check_shared_memory(gib: float | None) -> Finding:
 
 def nvidia_gpus() -> list[str]:
     """The GPUs that the NVIDIA driver lists."""
-    return ask_driver("name,memory.total")
-
-
-def driver_version() -> str | None:
-    """The NVIDIA driver's version; None when none answers."""
-    return next(iter(ask_driver("driver_version")), None)
-
-
-def ask_driver(query: str) -> list[str]:
-    """What nvidia-smi answers, one line for each GPU; empty when it does not."""
     try:
         answer = subprocess.run(
-            ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"],
+            ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"],
             capture_output=True,
             text=True,
             timeout=DRIVER_TIMEOUT_S,
@@ -237,8 +224,9 @@ def check_engine(facts: dict[str, Any], gpus: list[str]) -> Finding:
         return check_flash_attention(facts, gpus)
     if "error" in facts:
         return Finding(name, MISSING, facts["error"], SET_UP)
-    if name == "torch" and not facts["cuda"] and (gpus or facts["built_for"]):
-        return check_torch_without_gpus(facts)
+    if name == "torch" and gpus and not facts["cuda"]:
+        fix = "run: make setup SETUP_FLAGS='--profile gpu'"
+        return Finding(name, NOTE, f"{facts['version']}, without the GPUs", fix)
     if name == "vLLM" and not facts["plugin"]:
         text = f"{facts['version']}, without this project's weight-transfer plugin"
         return Finding(name, MISSING, text, SET_UP)
@@ -249,25 +237,6 @@ def check_engine(facts: dict[str, Any], gpus: list[str]) -> Finding:
         text = f"{facts['version']}, without compiled operators (image processors need none)"
         return Finding(name, OK, text)
     return Finding(name, OK, facts["version"])
-
-
-def check_torch_without_gpus(facts: dict[str, Any]) -> Finding:
-    """The finding for a torch that sees no GPU, on a machine or in a set that has them.
-
-    Builds for CUDA do not train on the CPU instead: vLLM's needs a GPU.
-    """
-    if facts["built_for"] is None:
-        fix = "run: make setup SETUP_FLAGS='--profile gpu'"
-        return Finding("torch", NOTE, f"{facts['version']}, a CPU build: no GPU is used", fix)
-    cuda = str(facts["built_for"])
-    needed = NEEDED_DRIVERS.get(cuda.split(".")[0])
-    version = f" {needed} or newer" if needed else ""
-    text = f"{facts['version']}, built for CUDA {cuda}, sees no GPU"
-    fix = (
-        f"it needs NVIDIA driver{version} (this is {driver_version() or 'unknown'}): update it, "
-        "or run: make setup SETUP_FLAGS='--profile cpu'"
-    )
-    return Finding("torch", MISSING, text, fix)
 
 
 def check_flash_attention(facts: dict[str, Any], gpus: list[str]) -> Finding:

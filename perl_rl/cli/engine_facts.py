@@ -16,11 +16,7 @@ Facts = dict[str, Any]
 def torch_facts() -> Facts:
     import torch
 
-    return {
-        "version": torch.__version__,
-        "built_for": torch.version.cuda,
-        "cuda": torch.cuda.is_available(),
-    }
+    return {"version": torch.__version__, "cuda": torch.cuda.is_available()}
 
 
 def torchvision_facts() -> Facts:
