@@ -90,9 +90,12 @@ def planned(name: str) -> tuple[Config, Plan, ModelShape]:
         return config, *plan_of(config, GPU, shares_gpus(config, None))
 
 
-def tables() -> str:
+Plans = dict[str, tuple[Config, Plan, ModelShape]]
+"""A recipe's name to what `planned` gives."""
+
+
+def tables(plans: Plans) -> str:
     """The tables as Markdown."""
-    plans = {name: planned(name) for name in RECIPES}
     return "\n".join(
         [
             *_overview(plans),
@@ -106,9 +109,6 @@ def tables() -> str:
             *_engines(plans),
         ]
     )
-
-
-Plans = dict[str, tuple[Config, Plan, ModelShape]]
 
 
 def _overview(plans: Plans) -> list[str]:
@@ -179,10 +179,11 @@ def main() -> int:
     """Print or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help="write them into docs/recipes.md")
-    if parser.parse_args().write:
-        PAGE.write_text(page_with(tables()), encoding="utf-8")
+    given, plans = parser.parse_args(), {name: planned(name) for name in RECIPES}
+    if given.write:
+        PAGE.write_text(page_with(tables(plans)), encoding="utf-8")
     else:
-        print(tables())
+        print(tables(plans))
     return 0
 
 
