@@ -114,7 +114,7 @@ def install_deepspeed(plan: Plan) -> None:
 def install_flash_attention(plan: Plan) -> None:
     """Compile it, or install the wheel that was given."""
     if plan.flash_attn == COMPILE:
-        given = ["-r", plan.requirements("flash-attn.txt")]
+        given: list[str | Path] = ["-r", plan.requirements("flash-attn.txt")]
     else:
         given = ["--no-deps", str(plan.flash_attn)]
     require_success(pip_install(plan, "--no-build-isolation", *given))
