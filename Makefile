@@ -1,6 +1,9 @@
 # Every target is a complete first command on a fresh machine: each one sets the environment up first.
 PYTHON ?= python3
 SETUP_FLAGS ?=
+# 1: compile flash-attn too (needs nvcc); or the path or address of a wheel of it.
+FLASH_ATTN ?=
+FLASH_ATTN_FLAG := $(if $(FLASH_ATTN),--flash-attn $(filter-out 1,$(FLASH_ATTN)))
 # Test processes: their tests mostly wait for other processes and for one core at a time.
 TEST_PROCESSES ?= 2
 # What test-fast tests: a folder or file, e.g. make test-fast TESTS=tests/unit/shared
@@ -9,12 +12,12 @@ BIN := .venv/bin
 # Libraries are installed without byte code: a process that may not write it compiles torch each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-fast unit integration k8s-test compose-test faults lint format docs lock audit clean
+.PHONY: setup demo test test-fast unit integration k8s-test compose-test faults lint format docs lock lock-gpu audit clean
 .NOTPARALLEL:
 
 setup:
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "set-up: missing: Python 3.11 or newer (no $(PYTHON) on the PATH): install it, or name one: make setup PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@$(PYTHON) scripts/setup_env.py $(SETUP_FLAGS)
+	@$(PYTHON) scripts/setup_env.py $(SETUP_FLAGS) $(FLASH_ATTN_FLAG)
 
 demo: setup
 	@$(BIN)/perl-rl demo $(DEMO_FLAGS)
@@ -56,6 +59,7 @@ format: setup
 docs: setup
 	$(BIN)/python scripts/config_reference.py
 	$(BIN)/python scripts/metrics_reference.py
+	$(BIN)/python scripts/recipes.py --write
 
 # The CPU set's constraints, from the environment as it is: run it after changing a requirement.
 lock: setup
@@ -63,10 +67,22 @@ lock: setup
 	$(BIN)/python -m pip list --format=freeze | grep -v -E '^(pip|perl-rl|perl_rl|torch|torchvision)=='; } > requirements/cpu.lock.new
 	@mv requirements/cpu.lock.new requirements/cpu.lock
 
+# The GPU set's constraints, resolved on any machine; versions stay where they still fit. torch is no part of it, as
+# in cpu.lock, nor what the set-up leaves out of vLLM's requirements.
+lock-gpu:
+	@command -v uv >/dev/null 2>&1 || { echo "lock-gpu: missing: uv: install it, e.g. pipx install uv" >&2; exit 2; }
+	@cp requirements/gpu.lock requirements/gpu.lock.new
+	@uv pip compile $(addprefix requirements/,gpu.txt common.txt dev.txt build.txt deepspeed.txt) \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header --quiet \
+	  $(addprefix --no-emit-package ,torch torchvision torchaudio torchcodec) -o requirements/gpu.lock.new >/dev/null
+	@{ grep '^#' requirements/gpu.lock; cat requirements/gpu.lock.new; } > requirements/gpu.lock.both
+	@mv requirements/gpu.lock.both requirements/gpu.lock && rm requirements/gpu.lock.new
+
 # Known vulnerabilities of the locked versions; needs the network, so it is no part of make test.
 audit: setup
 	@command -v pip-audit >/dev/null 2>&1 || { echo "audit: missing: pip-audit: install it, e.g. pipx install pip-audit" >&2; exit 2; }
 	pip-audit --disable-pip --no-deps -r requirements/cpu.lock
+	pip-audit --disable-pip --no-deps -r requirements/gpu.lock
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -20,13 +20,13 @@ from typing import NoReturn
 
 from set_up.environment import usable
 from set_up.machine import driver_answers, missing, use_newer_python
-from set_up.plan import Plan, SetupError, read_stamp, write_stamp
+from set_up.plan import COMPILE, Plan, SetupError, read_stamp, write_stamp
 from set_up.steps import steps
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def set_up(root: Path, profile: str | None, flash_attn: bool | None) -> None:
+def set_up(root: Path, profile: str | None, flash_attn: str | None) -> None:
     plan = make_plan(root, profile, flash_attn)
     if read_stamp(root).get("key") == plan.key() and usable(plan):
         print("set-up: up to date")
@@ -38,14 +38,19 @@ def set_up(root: Path, profile: str | None, flash_attn: bool | None) -> None:
         run_steps(plan)
 
 
-def make_plan(root: Path, profile: str | None, flash_attn: bool | None) -> Plan:
-    """The set that was asked for; by default that of the last set-up, or what the machine has."""
+def make_plan(root: Path, profile: str | None, flash_attn: str | None) -> Plan:
+    """The set that was asked for; by default that of the last set-up, or what the machine has.
+
+    Args:
+        flash_attn: as in `Plan`; an empty text asks for a set-up without it.
+    """
     stamp = read_stamp(root)
     chosen = profile or stamp.get("profile") or ("gpu" if driver_answers() else "cpu")
-    with_flash = bool(stamp.get("flash_attn")) if flash_attn is None else flash_attn
-    if with_flash and chosen != "gpu":
+    last = stamp.get("flash_attn")
+    flash = (str(last) if last else None) if flash_attn is None else flash_attn or None
+    if flash and chosen != "gpu":
         raise SetupError("flash-attn needs the GPU set: add --profile gpu or --no-flash-attn")
-    return Plan(root, str(chosen), with_flash)
+    return Plan(root, str(chosen), flash)
 
 
 @contextlib.contextmanager
@@ -90,10 +95,12 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--flash-attn",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="compile flash-attn too (GPU set; needs nvcc)",
+        nargs="?",
+        const=COMPILE,
+        metavar="WHEEL",
+        help="install flash-attn too (GPU set): this wheel, or compile it, which needs nvcc",
     )
+    parser.add_argument("--no-flash-attn", dest="flash_attn", action="store_const", const="")
     return parser.parse_args()
 
 

@@ -245,7 +245,7 @@ def check_flash_attention(facts: dict[str, Any], gpus: list[str]) -> Finding:
     """Optional: without it, attention runs through PyTorch's SDPA."""
     if "error" not in facts:
         return Finding("flash-attn", OK, facts["version"])
-    fix = "optional, needs nvcc: make setup SETUP_FLAGS=--flash-attn" if gpus else ""
+    fix = "optional, needs nvcc: make setup FLASH_ATTN=1" if gpus else ""
     return Finding("flash-attn", NOTE, "not installed: attention runs through SDPA", fix)
 
 

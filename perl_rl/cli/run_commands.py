@@ -1,4 +1,4 @@
-"""Commands about a whole run: launch, check, report, demo, status, dead-letters."""
+"""Commands about a whole run: launch, check, plan, report, demo, status, dead-letters."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ _RUN_DIR = "folder for the run's files (default: runs/<run>)"
 
 
 def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add ``launch``, ``check`` and ``report``."""
+    """Add ``launch``, ``check``, ``plan`` and ``report``."""
     text = "train: start every service on this machine, and stop them at the end"
     launch = add_command(commands, "launch", _launch, text)
     add_config(launch)
@@ -20,6 +20,13 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     check = add_command(commands, "check", _check, text)
     add_config(check)
     check.add_argument("--run-dir", type=Path, help=_RUN_DIR)
+
+    text = "the memory of each process on its GPU, part by part, and whether it fits"
+    plan = add_command(commands, "plan", _plan, text)
+    add_config(plan)
+    plan.add_argument("--gpu-gb", type=float, default=80.0, metavar="GB", help="default: 80")
+    text = "GPUs of this machine (default: as many as the run needs)"
+    plan.add_argument("--gpus", type=int, metavar="N", help=text)
 
     text = "after you started services one by one: wait for the end, evaluate, summarise"
     report = add_command(commands, "report", _report, text)
@@ -75,6 +82,12 @@ def _check(options: argparse.Namespace) -> int:
     from perl_rl.launch.check import main as check
 
     return check(options.config, options.run_dir, options.overrides)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from perl_rl.plan.main import main as plan
+
+    return plan(options.config, options.overrides, options.gpu_gb, options.gpus)
 
 
 def _report(options: argparse.Namespace) -> int:

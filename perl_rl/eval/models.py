@@ -1,7 +1,6 @@
 """The model that answers: a folder run by vLLM in this process, or an endpoint."""
 
 import asyncio
-import os
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -126,9 +125,9 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
         self.concurrency = 2 * config.rollout.engine.max_num_seqs
 
     async def __aenter__(self) -> "VllmModel":
-        # As a rollout node does, before it imports vLLM.
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+        from services.rollout.engine.environment import prepare_environment
+
+        prepare_environment()
         from transformers import AutoProcessor
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 

@@ -61,6 +61,12 @@ class Division:
     light: Resources
     """For each reward node; it needs little."""
 
+    @property
+    def shares_gpus(self) -> bool:
+        """Whether two processes, of engines or ranks, use the same GPU."""
+        used = [gpu for one in (*self.rollout, self.trainer) for gpu in one.gpus or ()]
+        return len(set(used)) < len(used)
+
     def lines(self) -> list[str]:
         """The division as lines for the log."""
         nodes = [f"rollout-{index}: {resources}" for index, resources in enumerate(self.rollout)]

@@ -21,6 +21,7 @@ from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import Session
+from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.account import RunFailed
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
@@ -86,6 +87,7 @@ def launch(
         progress.note(f"resuming after step {_saved_step(folder)} of {config.trainer.steps}")
     try:
         progress.note(computing)
+        warn_unless_it_fits(config, division, progress.note)
         prepare_data(config, progress.note)
         check_data_shown(config, folder, progress)
         with (

@@ -15,6 +15,7 @@ from perl_rl.launch.embedded_redis import EmbeddedRedis
 from perl_rl.launch.preflight import node_port
 from perl_rl.launch.processes import USER_ERROR_STATUS, Child, Program, Supervisor
 from perl_rl.launch.restarts import Restarts
+from perl_rl.launch.turns import start_in_turn
 from perl_rl.report.account import RunFailed, check_account
 from perl_rl.report.evaluation import Evaluation, EvaluationFailed
 from perl_rl.report.observe import RunView
@@ -100,8 +101,7 @@ class Session:
             self._note(line)
         self._started = time.monotonic()
         await self._evaluation.hold(client)
-        for program in self._programs():
-            await supervisor.start(program)
+        await self._start(supervisor, client)
         self._note(f"watch it from another terminal: perl-rl status --run-dir {self._folder}")
         await together([self._until_trained(supervisor, client), self._evaluation.before(client)])
         self._wall_s = time.monotonic() - self._started
@@ -116,6 +116,22 @@ class Session:
         self.progress.state("stopping the services", None)
         await supervisor.stop(supervisor.running())
         logger.info("all services have ended")
+
+    async def _start(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
+        if not self._division.shares_gpus:
+            for program in self._programs():
+                await supervisor.start(program)
+            return
+        self._note("processes share GPUs: the engines start first, one after the other")
+
+        async def up(name: str) -> bool:
+            view = await self._run_watch.look(client)
+            return view is not None and any(
+                one.name == name and one.engine_up for one in view.nodes
+            )
+
+        patience_s = self._config.rollout.start_timeout_s
+        await start_in_turn(self._programs(), supervisor, up, self._after_death, patience_s)
 
     async def _let_nodes_catch_up(
         self, supervisor: Supervisor, client: redis.asyncio.Redis

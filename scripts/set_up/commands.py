@@ -50,9 +50,9 @@ def logged(plan: Plan, command: Sequence[str | Path], env: dict[str, str] | None
 
 
 def pip_install(plan: Plan, *arguments: str | Path, env: dict[str, str] | None = None) -> str:
-    held = [f"-c{plan.requirements('cpu.lock')}"] if plan.profile == "cpu" else []
+    held = f"-c{plan.requirements(f'{plan.profile}.lock')}"
     # Byte code is written when a module is first imported: writing all of it takes a minute more.
-    command = [plan.python, "-m", "pip", "install", "--no-compile", *arguments, *held]
+    command = [plan.python, "-m", "pip", "install", "--no-compile", *arguments, held]
     return logged(plan, command, env)
 
 

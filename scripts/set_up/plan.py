@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+COMPILE = "compile"
+"""Instead of the name of a flash-attn wheel."""
 SHIM_SOURCE = Path("scripts/torchvision_shim.py")
 
 
@@ -22,7 +24,8 @@ class Plan:
 
     root: Path
     profile: str  # "cpu" or "gpu"
-    flash_attn: bool
+    flash_attn: str | None = None
+    """`COMPILE`, a wheel's path or address, or None for a set-up without it."""
 
     @property
     def venv(self) -> Path:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from .commands import logged, pip_install, require_success
 from .environment import make_environment
-from .plan import SHIM_SOURCE, Plan
+from .machine import driver_answers, needed_driver
+from .plan import COMPILE, SHIM_SOURCE, Plan, SetupError
 
 # The PyTorch project's own wheels, asked only when the configured index has no CPU build of torch.
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -24,7 +25,8 @@ SHIM = "perl_rl_torchvision_shim"
 def steps(plan: Plan) -> list[tuple[str, Callable[[Plan], None]]]:
     """Title and function of each step, in order."""
     kind = "CPU build" if plan.profile == "cpu" else "CUDA build"
-    flash = [("flash-attn (compiles for long)", install_flash_attention)] if plan.flash_attn else []
+    title = "flash-attn (compiles for long)" if plan.flash_attn == COMPILE else "flash-attn"
+    flash = [(title, install_flash_attention)] if plan.flash_attn else []
     return [
         ("virtual environment", make_environment),
         ("build tools", install_build_tools),
@@ -49,11 +51,29 @@ def install_torch(plan: Plan) -> None:
     """
     engines = _pins(plan.requirements(f"{plan.profile}.txt"))
     wanted = [pin for pin in engines if pin.startswith("torch")]
+    if plan.profile == "gpu":
+        # Exactly this text: with ==, a CPU build (2.13.0+cpu) on the same index would win.
+        output = pip_install(plan, *(pin.replace("==", "===") for pin in wanted))
+        if "No matching distribution found for torch" in output:  # an index of +cu130 builds
+            output = pip_install(plan, *wanted)
+        require_success(output)
+        require_cuda_build(plan)
+        return
     output = pip_install(plan, *wanted)
-    if plan.profile == "cpu" and "No matching distribution found for torch" in output:
+    if "No matching distribution found for torch" in output:
         print("      not on the configured index: asking the PyTorch project's CPU wheel index")
         output = pip_install(plan, *wanted, "--extra-index-url", PYTORCH_CPU_INDEX)
     require_success(output)
+
+
+def require_cuda_build(plan: Plan) -> None:
+    """Raise when the index gave a build of torch that knows no CUDA."""
+    program = "import sys, torch; sys.exit(torch.version.cuda is None)"
+    if logged(plan, [plan.python, "-c", program]):
+        raise SetupError(
+            "the package index gave a CPU build of torch: name one with CUDA builds in "
+            "PIP_INDEX_URL, remove .venv, and run this again"
+        )
 
 
 def install_libraries(plan: Plan) -> None:
@@ -79,7 +99,10 @@ def install_deepspeed(plan: Plan) -> None:
     would leave that lock for ever. Pip's cache may hold a wheel made without them: it is not used.
     """
     env = {"DS_BUILD_OPS": "0"}
-    if plan.profile == "cpu":
+    if plan.profile == "gpu":
+        # Its set-up looks for nvcc wherever torch sees a GPU, also when it is to compile nothing.
+        env["DS_IGNORE_CUDA_DETECTION"] = "1"
+    else:
         env |= {"DS_ACCELERATOR": "cpu", "DS_BUILD_SHM_COMM": "1"}
         # Without debugging information the compiler needs half the time.
         env |= {name: f"{os.environ.get(name, '')} -g0" for name in ("CFLAGS", "CXXFLAGS")}
@@ -89,8 +112,14 @@ def install_deepspeed(plan: Plan) -> None:
 
 
 def install_flash_attention(plan: Plan) -> None:
-    requirement = plan.requirements("flash-attn.txt")
-    require_success(pip_install(plan, "--no-build-isolation", "-r", requirement))
+    """Compile it, or install the wheel that was given."""
+    if plan.flash_attn == COMPILE:
+        given: list[str | Path] = ["-r", plan.requirements("flash-attn.txt")]
+    else:
+        given = ["--no-deps", str(plan.flash_attn)]
+    require_success(pip_install(plan, "--no-build-isolation", *given))
+    # A wheel that was built for another torch installs, and fails when it is imported.
+    require_success(logged(plan, [plan.python, "-c", "import flash_attn"]))
 
 
 def install_project(plan: Plan) -> None:
@@ -129,6 +158,21 @@ def check(plan: Plan) -> None:
         "from vllm.v1.engine.async_llm import AsyncLLM"
     )
     require_success(logged(plan, [plan.python, "-c", program], env={"PYTHONDONTWRITEBYTECODE": ""}))
+    if plan.profile == "gpu":
+        check_cuda(plan)
+
+
+def check_cuda(plan: Plan) -> None:
+    """Require that torch itself sees the GPUs, where a driver answers.
+
+    An image is often built on a machine without a driver: there `perl-rl doctor` checks it later.
+    """
+    if not driver_answers():
+        print("      no NVIDIA driver answers here: where it is to run, check with perl-rl doctor")
+        return
+    program = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    if logged(plan, [plan.python, "-c", program]):
+        raise SetupError(f"torch sees no GPU; it needs {needed_driver()}")
 
 
 def _pins(path: Path) -> list[str]:

@@ -23,6 +23,7 @@ class Node:
         self.url = url
         self.state: NodeState = "starting"
         self.version: PolicyVersion | None = None
+        self.engine_up = False
         self.done = 0
         self.tokens = 0
         self.versions_loaded = 0
@@ -75,6 +76,7 @@ class Node:
             kind="rollout",
             url=self.url,
             state=self.state,
+            engine_up=self.engine_up,
             version=None if self.version is None else str(self.version),
             working_on=len(self.in_work),
             done=self.done,

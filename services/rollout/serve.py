@@ -1,8 +1,8 @@
 """Starts one rollout node."""
 
-import os
 from pathlib import Path
 
+from services.rollout.engine.environment import prepare_environment
 from services.rollout.node import Node
 from shared.config import Config
 from shared.errors import UserError
@@ -25,10 +25,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) 
         raise UserError(
             f"model.path: {config.model.path} holds no config.json; name a model folder"
         )
-    # Before vLLM is imported: by default it logs a lot, and warns at each load of weights.
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    # The engine starts in a thread beside the event loop, so its processes must not be forks.
-    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    prepare_environment()
 
     async def run(listening: Listening) -> None:
         # vLLM takes seconds to import: check the port and Redis first.

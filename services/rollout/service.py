@@ -68,6 +68,7 @@ class RolloutService:
             sampler = Sampler(engine, self._config, self._image_store(), self._node.name)
             open_api(self._app, engine, self._config)
             await sampler.warm_up()
+            self._node.engine_up = True
             logger.info("the engine is warm; waiting for the current weights")
             board = VersionBoard(self._client, self._keys)
             change = partial(change_weights, engine)

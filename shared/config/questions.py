@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from shared.config.section import Count, Fraction, Positive, Section
 from shared.config.source import SourceConfig
@@ -122,9 +122,21 @@ class SamplingConfig(Section):
     temperature: Positive = 1.0
     """Divides the logits, in the sampler and in the loss alike."""
     top_p: float = Field(default=1.0, gt=0, le=1)
-    """Sample from the smallest set of tokens with this total probability; 1: from all tokens."""
+    """Must be 1: the loss compares probabilities over all tokens, so it cannot train on responses
+    that were drawn from a part of them."""
     max_tokens: Count = 2048
     """Longest response, in tokens; longer ones are cut off."""
+
+    @field_validator("top_p")
+    @classmethod
+    def _from_all_tokens(cls, top_p: float) -> float:
+        if top_p < 1:
+            raise ValueError(
+                "must be 1: the sampler would report probabilities among the tokens it draws from, "
+                "the trainer computes them among all tokens, and every ratio would be wrong; use "
+                "sampling.temperature to make sampling less random"
+            )
+        return top_p
 
 
 class EvalConfig(Section):

@@ -18,10 +18,13 @@ class EngineConfig(Section):
     """Share of each GPU's memory that the engine uses."""
     max_num_seqs: Count = 256
     """Most responses sampled at the same time."""
+    max_num_batched_tokens: Count | None = None
+    """Most tokens, of prompts and responses, that the engine computes in one step; default: 8192 on
+    a GPU, the engine's own choice on a CPU."""
     enforce_eager: bool = False
     """Skip the compilation of graphs: a faster start, but slower sampling."""
     kv_cache_gib: Positive | None = None
-    """Size of the KV cache on a CPU, in GiB; on GPUs ``gpu_memory_utilization`` sets it."""
+    """Size of the KV cache, in GiB; default: what ``gpu_memory_utilization`` leaves for it."""
 
 
 class RolloutConfig(Section):

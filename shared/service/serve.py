@@ -11,7 +11,9 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Literal
+from urllib.parse import urlsplit
 
 import redis.asyncio
 import uvicorn
@@ -90,7 +92,7 @@ async def _serve(
     redis_at = redis_url(config, f"the {service} service")
     warn_if_open(service, settings.host, config.security.token)
     listener = bind(service, settings.host, settings.port if port is None else port)
-    url = announced_url(settings.host, listener.getsockname()[1])
+    url = announced_url(settings.host, listener.getsockname()[1], redis_at)
     client = await connect(
         redis_at, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file
     )
@@ -121,14 +123,30 @@ def bind(service: str, host: str, port: int) -> socket.socket:
     return listener
 
 
-def announced_url(host: str, port: int) -> str:
+def announced_url(host: str, port: int, redis_at: str) -> str:
     """The address at which others reach a service that listens on `host` and `port`.
 
-    A service that listens on all addresses announces the machine's name.
+    A service that listens on all addresses announces the one that it reaches Redis from: the others
+    use Redis too, so they are on that network. Where Redis is on the same machine, it announces the
+    machine's name.
     """
     if host in ("0.0.0.0", "::"):
-        host = socket.gethostname()
+        host = _address_towards(redis_at) or socket.gethostname()
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _address_towards(redis_at: str) -> str | None:
+    """This machine's address on the way to Redis; None when that way does not leave the machine."""
+    there = urlsplit(redis_at)
+    try:
+        found = socket.getaddrinfo(there.hostname, there.port or 6379, type=socket.SOCK_DGRAM)
+        family, kind, _, _, address = found[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(address)  # sends nothing: it only chooses the route
+            own = str(probe.getsockname()[0])
+    except OSError:
+        return None
+    return None if ip_address(own).is_loopback else own
 
 
 def warn_if_open(service: str, host: str, token: str | None) -> None:

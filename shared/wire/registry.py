@@ -20,6 +20,8 @@ class NodeInfo(BaseModel):
     kind: Literal["rollout", "reward"]
     url: str
     state: NodeState
+    engine_up: bool = False
+    """Whether a rollout node's engine has all the memory that it will use."""
     version: str | None = None
     """Policy version a rollout node samples with."""
     working_on: int = 0

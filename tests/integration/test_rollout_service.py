@@ -2,13 +2,19 @@
 
 import asyncio
 import base64
+import io
 import json
 import zlib
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
+from transformers import AutoProcessor
 
+from services.rollout.engine import request
+from services.rollout.engine.sampler import sampling_parameters
+from shared.prompting import render
 from shared.service.auth import bearer
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, SamplingSettings
@@ -24,6 +30,7 @@ def test_a_node_without_weights_is_alive_and_not_ready(live_node: LiveNode) -> N
     answer = live_node.ready_without_weights
     assert answer.status_code == 503
     assert answer.json() == {"state": "starting", "version": None}
+    assert live_node.node.info().engine_up
 
 
 def test_a_task_becomes_a_trajectory(live_node: LiveNode) -> None:
@@ -46,6 +53,31 @@ def test_a_task_becomes_a_trajectory(live_node: LiveNode) -> None:
 
 async def _left(live: LiveNode) -> int:
     return await WorkStream(live.client, live.keys.prompts, "test").length()
+
+
+def test_a_response_is_decoded_as_the_engine_decodes_it(live_node: LiveNode) -> None:
+    asked = ask(live_node, 8, n=2)
+    batches = answers(live_node, asked)
+    theirs = [live_node.do(_decoded_by_the_engine(live_node, one)) for one in asked]
+    ours = [[one.text for one in batch.responses] for batch in batches]
+    # A response that is cut off may end within a character, which the engine leaves out.
+    whole = [[text.rstrip("\ufffd") for text in texts] for texts in (*ours, *theirs)]
+    assert whole[: len(ours)] == whole[len(ours) :]
+    ended = {one.finish_reason for batch in batches for one in batch.responses}
+    assert "length" in ended and any(map(any, theirs))
+
+
+async def _decoded_by_the_engine(live: LiveNode, one: Asked) -> list[str]:
+    engine, task = live.service.engine, one.task
+    assert engine is not None
+    parameters = sampling_parameters(task.sampling, task.n, task.seed)
+    parameters.detokenize = True
+    processor = AutoProcessor.from_pretrained(live.config.model.path)
+    text = render(processor, task.question, live.config.data.instruction)
+    pictures = [Image.open(io.BytesIO(one.images[image])).convert("RGB") for image in task.images]
+    prepared = await request.prepare(engine, text, pictures, list(task.images))
+    output = await request.generate(engine, prepared, parameters)
+    return [answer.text for answer in output.outputs]
 
 
 def test_a_malformed_message_is_buried_and_the_next_is_answered(live_node: LiveNode) -> None:

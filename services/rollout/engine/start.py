@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 # fetches nothing from addresses that a request names.
 _NO_MEDIA_HOST = "media-by-data-uri-only.invalid"
 
-
+_GPU_STEP_TOKENS = 8192
 _TOKEN_METRICS = ("vllm:prompt_tokens", "vllm:generation_tokens")
 
 
@@ -54,6 +54,7 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         gpu_memory_utilization=engine.gpu_memory_utilization,
         kv_cache_memory_bytes=cache,
         max_num_seqs=engine.max_num_seqs,
+        max_num_batched_tokens=_step_tokens(config),
         enforce_eager=engine.enforce_eager,
         # On a CPU a seeded request must be prefilled at once: vLLM rewinds its generator after a
         # partial prefill, which PyTorch's CPU generator cannot do, and the engine dies of it.
@@ -83,6 +84,14 @@ def model_here(config: Config) -> ModelConfig:
         )
     logger.info(line)
     return model
+
+
+def _step_tokens(config: Config) -> int | None:
+    given = config.rollout.engine.max_num_batched_tokens
+    if given is not None or current_platform.is_cpu():
+        return given
+    # As vLLM's own server on an H100: started from Python, it takes 2048.
+    return _GPU_STEP_TOKENS
 
 
 def request_bounds(config: Config) -> dict[str, str]:

@@ -77,7 +77,7 @@ def test_an_affected_version_is_named_with_its_advisory() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["cpu.lock", "cpu.txt", "gpu.txt", "common.txt", "deepspeed.txt", "dev.txt"]
+    "file", ["cpu.lock", "gpu.lock", "cpu.txt", "gpu.txt", "common.txt", "deepspeed.txt", "dev.txt"]
 )
 def test_nothing_that_is_locked_is_affected(file: str) -> None:
     versions = pins(FOLDER / file)

@@ -59,7 +59,7 @@ def test_full_disk_stops_the_demo() -> None:
         ({"engine": "torchvision", "version": "0", "operators": False}, [], OK, ""),
         ({"engine": "DeepSpeed", "version": "0", "collectives": True}, [], OK, ""),
         ({"engine": "flash-attn", "error": "ModuleNotFoundError: no"}, [], NOTE, ""),
-        ({"engine": "flash-attn", "error": "ModuleNotFoundError: no"}, GPU, NOTE, "--flash-attn"),
+        ({"engine": "flash-attn", "error": "ModuleNotFoundError: no"}, GPU, NOTE, "FLASH_ATTN=1"),
     ],
 )
 def test_engines(facts: dict[str, Any], gpus: list[str], state: str, fix: str) -> None:

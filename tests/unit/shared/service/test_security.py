@@ -6,8 +6,10 @@ import socket
 import stat
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -27,7 +29,7 @@ from shared.grading.pool import GraderPool
 from shared.logs import HidingFormatter
 from shared.service.connection import connect
 from shared.service.limits import RateLimit
-from shared.service.serve import announced_url, warn_if_open
+from shared.service.serve import Listening, announced_url, serve_service, warn_if_open
 from tests.scripted_endpoint import ScriptedEndpoint
 from tests.scripted_sampler import demo_config
 
@@ -165,8 +167,37 @@ def test_an_open_address_without_a_token_is_warned_about(caplog):
     assert "reward listens on 0.0.0.0 without a token" in caplog.text
 
 
-def test_a_service_on_all_addresses_announces_the_machine_s_name():
-    assert announced_url("0.0.0.0", 8100) == announced_url("::", 8100)
-    assert announced_url("0.0.0.0", 8100) == f"http://{socket.gethostname()}:8100"
-    assert announced_url("127.0.0.1", 8100) == "http://127.0.0.1:8100"
-    assert announced_url("::1", 8100) == "http://[::1]:8100"
+LOCAL_REDIS = "redis://127.0.0.1:6379/0"
+
+
+def test_a_service_announces_the_address_it_listens_on():
+    assert announced_url("127.0.0.1", 8100, LOCAL_REDIS) == "http://127.0.0.1:8100"
+    assert announced_url("::1", 8100, LOCAL_REDIS) == "http://[::1]:8100"
+
+
+@pytest.mark.parametrize("everywhere", ["0.0.0.0", "::"])
+@pytest.mark.parametrize("redis_at", [LOCAL_REDIS, "unix:///run/redis.sock", "redis://no.invalid"])
+def test_without_a_redis_elsewhere_the_machine_s_name_is_announced(everywhere: str, redis_at: str):
+    assert announced_url(everywhere, 8100, redis_at) == f"http://{socket.gethostname()}:8100"
+
+
+@pytest.mark.parametrize("service", ["rollout", "reward", "trainer"])
+def test_every_service_on_all_addresses_announces_one_that_others_reach(service: str, redis_url):
+    """Through this machine's own address, as from another one."""
+    addresses = [
+        one.address
+        for several in psutil.net_if_addrs().values()
+        for one in several
+        if one.family == socket.AF_INET and not one.address.startswith("127.")
+    ]
+    port = urlsplit(redis_url).port
+    content = demo_config(Path("/"), redis_url) | {service: {"host": "0.0.0.0", "port": 0}}
+    announced = []
+
+    async def body(listening: Listening) -> None:
+        announced.append(listening.url)
+
+    serve_service(service, Config.model_validate(content), 0, body)
+    assert "0.0.0.0" not in announced[0] and announced[0].startswith("http://")
+    for own in addresses[:1]:
+        assert announced_url("0.0.0.0", 8100, f"redis://{own}:{port}") == f"http://{own}:8100"

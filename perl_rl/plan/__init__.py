@@ -1,0 +1,1 @@
+"""How much memory each process of a run needs, from the model's ``config.json`` alone."""

@@ -1,0 +1,157 @@
+"""``perl-rl plan``: the memory of each process of a run, part by part, and whether it fits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perl_rl.launch.division import divide_gpus
+from perl_rl.plan.parts import Need
+from perl_rl.plan.sampler import cache_bytes, engine_need
+from perl_rl.plan.shape import ModelShape, read_shape
+from perl_rl.plan.trainer import largest_chunk, rank_need
+from shared.config import Config, load_config
+
+GB = 1e9
+CONTEXT = 1.5 * GB
+"""What CUDA, NCCL and their libraries take of a GPU for each process: an estimate."""
+FRAGMENTS = 0.05
+"""Share of a rank's memory that its allocator holds and cannot use: an estimate."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The memory of a run, in bytes."""
+
+    gpu: float
+    engine: Need
+    rank: Need
+    shared: bool
+    """Whether an engine and a rank share a GPU."""
+    answers: float
+    """Longest answers that the KV cache of a node holds at a time."""
+
+    @property
+    def rank_total(self) -> float:
+        """A rank with what CUDA takes."""
+        return self.rank.peak * (1 + FRAGMENTS) + CONTEXT
+
+    @property
+    def engine_total(self) -> float:
+        """An engine on one GPU with what CUDA takes."""
+        return self.engine.peak + CONTEXT
+
+    def problems(self) -> list[str]:
+        """Why it does not fit, each with what to change; empty when it fits."""
+        found, size = [], f"of {self.gpu / GB:.0f} GB"
+        if self.answers < 1:
+            found.append(
+                "a rollout node has no room for one answer of rollout.engine.max_model_len: raise "
+                "rollout.engine.gpu_memory_utilization or tensor_parallel_size"
+            )
+        used = self.rank_total + (self.engine_total if self.shared else 0.0)
+        if used > self.gpu:
+            who = "a trainer rank and a rollout node need" if self.shared else "a rank needs"
+            lower = "rollout.engine.gpu_memory_utilization or " if self.shared else ""
+            found.append(
+                f"{who} {used / GB:.1f} {size}: lower {lower}trainer.micro_batch_tokens, raise "
+                "trainer.ranks under trainer.zero_stage 3, or set trainer.optimizer.offload or "
+                "trainer.gradient_checkpointing"
+            )
+        if self.engine_total > self.gpu:
+            need = f"{self.engine_total / GB:.1f}"
+            found.append(f"a rollout node needs {need} {size}: raise its tensor_parallel_size")
+        return found
+
+
+def make_plan(
+    config: Config, shape: ModelShape, deepspeed: dict[str, Any], gpu: float, shared: bool
+) -> Plan:
+    """The plan of a run.
+
+    Args:
+        deepspeed: DeepSpeed's configuration.
+        gpu: bytes of each GPU.
+        shared: whether an engine and a rank share a GPU.
+    """
+    engine = engine_need(config, shape, gpu, CONTEXT)
+    dense = config.trainer.attention in ("sdpa", "eager")
+    answer = cache_bytes(config, shape) * config.rollout.engine.max_model_len
+    return Plan(
+        gpu=gpu,
+        engine=engine,
+        rank=rank_need(config, shape, deepspeed, dense_mask=dense),
+        shared=shared,
+        answers=engine.held["KV cache"] / answer,
+    )
+
+
+def plan_of(config: Config, gpu: float, shared: bool) -> tuple[Plan, ModelShape]:
+    """The plan of a run, and the shape of its model; the arguments are those of `make_plan`.
+
+    Raises:
+        UserError: as `read_shape`.
+    """
+    # DeepSpeed is imported with it, which takes seconds.
+    from services.trainer.compute.deepspeed_engine import deepspeed_config
+
+    shape = read_shape(config.model.path, config.model.trust_remote_code)
+    return make_plan(config, shape, deepspeed_config(config), gpu, shared), shape
+
+
+def shares_gpus(config: Config, gpus: int | None) -> bool:
+    """Whether an engine and a rank share a GPU on a machine with this many.
+
+    Args:
+        gpus: None: as many as the run needs.
+
+    Raises:
+        UserError: when there are fewer than it needs.
+    """
+    trainer, rollout, share = config.trainer, config.rollout, config.launcher.share_gpus
+    if trainer.hosts > 1:
+        return False
+    parallel = rollout.engine.tensor_parallel_size
+    least = max(parallel, trainer.ranks) if share else rollout.nodes * parallel + trainer.ranks
+    names = [str(number) for number in range(gpus or least)]
+    return divide_gpus(names, 1, rollout.nodes, trainer.ranks, parallel, share).shares_gpus
+
+
+def main(config_path: Path, overrides: list[str], gpu_gb: float, gpus: int | None) -> int:
+    """Print the plan; 0 when it fits, else 1.
+
+    Raises:
+        UserError: as `plan_of` and `shares_gpus`.
+    """
+    config = load_config(config_path, overrides)
+    plan, shape = plan_of(config, gpu_gb * GB, shares_gpus(config, gpus))
+    print("\n".join(lines(config, shape, plan)))
+    return 1 if plan.problems() else 0
+
+
+def lines(config: Config, shape: ModelShape, plan: Plan) -> list[str]:
+    """The plan as a table in GB."""
+    chunk, trainer = largest_chunk(config, shape), config.trainer
+    found = [
+        f"{config.run}: {shape.parameters / 1e9:.2f} billion parameters, {config.model.dtype}; "
+        f"GB (10^9 bytes) on a GPU of {plan.gpu / GB:.0f}",
+        "",
+        f"{plan.rank.name}, ZeRO {trainer.zero_stage}, at most {chunk.tokens} tokens and "
+        f"{chunk.patches} patches of images at a time",
+    ]
+    found += _rows(plan.rank.shown(), plan.rank_total)
+    for what, size in plan.rank.host.items():
+        found.append(f"  {'in host memory: ' + what:<36}{size / GB:8.1f}")
+    found += ["", plan.engine.name, *_rows(plan.engine.shown(), plan.engine_total)]
+    found.append(
+        f"  room for {plan.answers:.0f} answers of {config.rollout.engine.max_model_len} tokens"
+    )
+    if plan.shared:
+        both = (plan.rank_total + plan.engine_total) / GB
+        found += ["", f"one GPU with a rank and a rollout node: {both:.1f}"]
+    found += ["", *(f"does not fit: {problem}" for problem in plan.problems())]
+    return found if plan.problems() else [*found, "fits"]
+
+
+def _rows(parts: dict[str, float], total: float) -> list[str]:
+    rest = {"CUDA, libraries, fragments": total - sum(parts.values()), "together": total}
+    return [f"  {what:<36}{size / GB:8.1f}" for what, size in {**parts, **rest}.items()]

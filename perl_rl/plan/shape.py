@@ -1,0 +1,85 @@
+"""The sizes of a model that decide how much memory it needs."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shared.errors import UserError
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Counts of parameters, and widths."""
+
+    parameters: int
+    vision_parameters: int
+    largest_layer: int
+    """Parameters of the largest block that is computed again under gradient checkpointing."""
+    tensors: tuple[int, ...]
+    """Numbers in each parameter."""
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    vision_layers: int
+    vision_hidden: int
+    vision_intermediate: int
+    patch_values: int
+    """Numbers in one patch of an image."""
+    patch_pixels: int
+    """Pixels in one patch."""
+    merge: int
+    """Patches that become one image token."""
+
+
+def read_shape(folder: Path, trust_remote_code: bool = False) -> ModelShape:
+    """The shape of the model in a folder, without its weights.
+
+    Raises:
+        UserError: when the folder has no ``config.json`` of a vision-language model.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText, GradientCheckpointingLayer
+
+    file = folder / "config.json"
+    if not file.is_file():
+        raise UserError(f"model.path: {folder} holds no config.json; name a model folder")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(
+                config, trust_remote_code=trust_remote_code
+            )
+        text, vision = config.get_text_config(), config.vision_config
+    except (OSError, ValueError, AttributeError, json.JSONDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: is not a vision-language model's ({reason})") from None
+    layers = [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)]
+    return ModelShape(
+        parameters=_count(model),
+        vision_parameters=_count(model.model.visual),
+        largest_layer=max(map(_count, layers)),
+        tensors=tuple(one.numel() for one in model.parameters()),
+        layers=text.num_hidden_layers,
+        hidden=text.hidden_size,
+        intermediate=text.intermediate_size,
+        heads=text.num_attention_heads,
+        kv_heads=text.num_key_value_heads,
+        head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
+        vocabulary=text.vocab_size,
+        vision_layers=vision.depth,
+        vision_hidden=vision.hidden_size,
+        vision_intermediate=vision.intermediate_size,
+        patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
+        patch_pixels=vision.patch_size**2,
+        merge=vision.spatial_merge_size**2,
+    )
+
+
+def _count(model: Any) -> int:
+    """Parameters of a module; those that two layers share count once."""
+    return sum(parameter.numel() for parameter in model.parameters())

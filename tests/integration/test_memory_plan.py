@@ -1,0 +1,112 @@
+"""The plan of a rank's memory agrees with what the ranks of a small run really hold."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from perl_rl.plan.parts import Need
+from perl_rl.plan.shape import read_shape
+from perl_rl.plan.trainer import Chunk, rank_need
+from services.trainer.compute.deepspeed_engine import deepspeed_config
+from shared.config import Config, load_config
+from tests.paths import ROOT, START_MODEL
+
+BOUND = 0.10
+SIZE = {"images": 2, "patches": 16, "text": 100, "responses": [150, 150, 150]}
+ROW = 2 * 64 + 100 + 3 * 150
+CHUNK = Chunk(tokens=2 * ROW, row=ROW, responses=2 * 3 * 150, patches=2 * 16 * 16)
+
+CONFIG = """
+run: r
+model: {path: model, dtype: bfloat16}
+data: {train: t}
+sampling: {max_tokens: 512}
+trainer: {groups_per_step: 2, micro_batch_tokens: 4096, attention: sdpa}
+"""
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration with a model that is large beside DeepSpeed's small change."""
+    folder = tmp_path_factory.mktemp("plan")
+    shutil.copytree(START_MODEL, folder / "model")
+    sizes = AutoConfig.from_pretrained(START_MODEL)
+    text, vision = sizes.text_config, sizes.vision_config
+    text.hidden_size, text.intermediate_size, text.vocab_size = 512, 1408, 2048
+    text.num_attention_heads, text.num_hidden_layers = 8, 3
+    text.layer_types = ["full_attention"] * 3
+    text.rope_parameters["mrope_section"] = [8, 12, 12]
+    vision.hidden_size, vision.intermediate_size, vision.out_hidden_size = 256, 512, 512
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_config(sizes, dtype=torch.bfloat16)
+    model.save_pretrained(folder / "model")
+    (folder / "config.yaml").write_text(CONFIG)
+    return folder / "config.yaml"
+
+
+def measured(file: Path, ranks: int, overrides: list[str]) -> dict[str, float]:
+    """What rank 0 holds at each moment of a step."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={ranks}", "-m", "tests.integration.memory_probe"]
+    command += [str(file), json.dumps(SIZE), *overrides]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads(done.stdout[done.stdout.index('{"') :].splitlines()[0]))
+
+
+def compared(config: Config, need: Need, found: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """Planned and measured bytes of each part."""
+    sharded = config.trainer.zero_stage == 3
+    bucket = need.held.get("gradient bucket", 0.0) + need.kept.get("gradient bucket", 0.0)
+    gradients, gathered = need.held["gradients"], need.held.get("gathered parameters", 0.0)
+    held, pixels = sum(need.held.values()), found["pixels"]
+    kept = sum(need.kept.values()) - (0 if sharded else bucket)
+    # Between steps: ZeRO 3 keeps the gradients' memory, the others free it.
+    between = held - gathered - (bucket if sharded else gradients)
+    parts = {
+        "between steps": (between, found["after step"] - pixels - (bucket if sharded else 0)),
+        "activations": (kept, found["after forward"] - found["before forward"] + pixels),
+        "backward pass": (
+            held + sum(need.computing.values()),
+            found["peak until after backward"],
+        ),
+        "optimizer's step": (
+            held + need.step,
+            found["peak until after step"] - 2 * pixels,
+        ),
+    }
+    if not sharded and config.trainer.ranks == 1:
+        parts["gradients"] = (gradients, found["after backward"] - found["before forward"])
+    # Far larger than all else at this size, and known exactly: without it.
+    whole, seen = parts["backward pass"]
+    parts["backward pass"] = (whole - bucket, seen - bucket)
+    if sharded:
+        whole, seen = parts["optimizer's step"]
+        parts["optimizer's step"] = (whole - bucket, seen - bucket)
+    return parts
+
+
+@pytest.mark.parametrize(
+    ("ranks", "overrides"),
+    [
+        (1, ["trainer.zero_stage=1", "trainer.gradient_checkpointing=true"]),
+        (2, ["trainer.zero_stage=2", "trainer.gradient_checkpointing=false"]),
+        (2, ["trainer.zero_stage=3", "trainer.gradient_checkpointing=true"]),
+        (2, ["trainer.zero_stage=3", "model.dtype=float32", "trainer.objective.kl_coef=0"]),
+    ],
+    ids=["zero-1-checkpointing", "zero-2", "zero-3-checkpointing", "zero-3-float32"],
+)
+def test_each_part_of_a_rank_is_planned(file: Path, ranks: int, overrides: list[str]) -> None:
+    overrides = [*overrides, f"trainer.ranks={ranks}"]
+    found = measured(file, ranks, overrides)
+    config = load_config(file, overrides)
+    need = rank_need(config, read_shape(config.model.path), deepspeed_config(config), CHUNK)
+    parts = compared(config, need, found)
+    shares = {name: planned / seen - 1 for name, (planned, seen) in parts.items()}
+    assert {name: share for name, share in shares.items() if abs(share) > BOUND} == {}, shares

@@ -1,0 +1,192 @@
+"""`perl-rl plan`: what it counts, what it refuses, and when `launch` warns."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perl_rl.cli.main import main as perl_rl
+from perl_rl.launch.division import Division, divide_cores, divide_gpus
+from perl_rl.plan import warning
+from perl_rl.plan.main import GB, make_plan, shares_gpus
+from perl_rl.plan.sampler import cache_bytes, engine_need
+from perl_rl.plan.shape import ModelShape
+from perl_rl.plan.trainer import largest_chunk, rank_need
+from shared.config import Config
+from tests.paths import START_MODEL
+
+pytestmark = pytest.mark.slow  # it imports DeepSpeed
+
+SEVEN = ModelShape(
+    parameters=8_292_166_656,
+    vision_parameters=676_550_144,
+    largest_layer=233_057_792,
+    tensors=(544_997_376, 3584),
+    layers=28,
+    hidden=3584,
+    intermediate=18_944,
+    heads=28,
+    kv_heads=4,
+    head_dim=128,
+    vocabulary=152_064,
+    vision_layers=32,
+    vision_hidden=1280,
+    vision_intermediate=3420,
+    patch_values=1176,
+    patch_pixels=196,
+    merge=4,
+)
+"""Qwen2.5-VL-7B."""
+SMALL_BUCKETS = {"reduce_bucket_size": 1000, "max_live_parameters": 1000}
+
+
+def config(trainer: dict[str, object] | None = None, **sections: object) -> Config:
+    defaults = {"gradient_checkpointing": True, "attention": "sdpa"}
+    return Config.model_validate(
+        {
+            "run": "r",
+            "model": {"path": str(START_MODEL), "max_pixels": 262_144},
+            "data": {"train": "t"},
+            "trainer": defaults | (trainer or {}),
+            **sections,
+        }
+    )
+
+
+def deepspeed(stage: int, **more: object) -> dict[str, object]:
+    return {"zero_optimization": {"stage": stage, **SMALL_BUCKETS}, **more}
+
+
+def test_zero_shards_what_it_says() -> None:
+    held = {}
+    for stage in (0, 1, 2, 3):
+        wanted = config({"zero_stage": stage, "ranks": 4})
+        held[stage] = rank_need(wanted, SEVEN, deepspeed(stage)).held
+    size = SEVEN.parameters
+    assert [held[stage]["weights"] for stage in held] == [2 * size] * 3 + [size / 2]
+    assert [held[stage]["AdamW: mean and variance"] for stage in held] == [8 * size] + [
+        2 * size
+    ] * 3
+    assert [held[stage]["gradients"] for stage in held] == [2 * size] + [size / 2] * 3
+
+
+def test_gradients_in_fp32_take_twice_as_much() -> None:
+    wanted = config({"zero_stage": 3, "ranks": 4})
+    fp32 = rank_need(wanted, SEVEN, deepspeed(3, data_types={"grad_accum_dtype": "fp32"})).held
+    assert fp32["gradients"] == 2 * rank_need(wanted, SEVEN, deepspeed(3)).held["gradients"]
+
+
+def test_offload_moves_the_optimizer_to_the_host() -> None:
+    need = rank_need(config({"optimizer": {"offload": True}}), SEVEN, deepspeed(1))
+    assert not any(part.startswith(("AdamW", "gradients")) for part in need.held)
+    assert sum(need.host.values()) == 14 * SEVEN.parameters
+
+
+def test_what_is_frozen_or_left_out_takes_nothing() -> None:
+    less = config({"freeze_vision": True, "objective": {"kl_coef": 0.0}})
+    need, whole = (rank_need(one, SEVEN, deepspeed(1)) for one in (less, config()))
+    assert "reference" in whole.held and "reference" not in need.held
+    assert "vision tower" in whole.kept and "vision tower" not in need.kept
+    trained = SEVEN.parameters - SEVEN.vision_parameters
+    assert need.held["AdamW: fp32 weights"] == 4 * trained
+
+
+def test_without_checkpointing_7b_keeps_about_7_mb_a_token() -> None:
+    without = config({"gradient_checkpointing": False, "freeze_vision": True})
+    kept = rank_need(without, SEVEN, deepspeed(1), dense_mask=False).kept["language model"]
+    assert 6e6 < kept / largest_chunk(without, SEVEN).tokens < 8e6
+
+
+def test_a_block_mask_takes_no_matrix() -> None:
+    dense, block = (
+        sum(rank_need(config(), SEVEN, deepspeed(1), dense_mask=mask).computing.values())
+        for mask in (True, False)
+    )
+    chunk = largest_chunk(config(), SEVEN)
+    assert dense - block == 3 * chunk.tokens * chunk.row
+
+
+def test_the_cache_takes_what_the_settings_leave() -> None:
+    need = engine_need(config(), SEVEN, 80 * GB, 1.5 * GB)
+    assert need.peak + 1.5 * GB == pytest.approx(0.9 * 80 * GB)
+    assert cache_bytes(config(), SEVEN) == 57_344
+    fixed = config(rollout={"engine": {"kv_cache_gib": 2.0}})
+    assert engine_need(fixed, SEVEN, 80 * GB, 1.5 * GB).held["KV cache"] == 2 * 2**30
+    split = config(rollout={"engine": {"tensor_parallel_size": 8}})
+    assert cache_bytes(split, SEVEN) == 57_344 / 4, "a KV head is never split"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "trainer", "gpus", "shared"),
+    [
+        ({"share_gpus": True}, {}, None, True),
+        ({"share_gpus": True}, {}, 2, False),
+        ({}, {}, None, False),
+        ({"share_gpus": True}, {"hosts": 2, "groups_per_step": 2}, None, False),
+    ],
+)
+def test_who_shares_a_gpu(
+    launcher: dict[str, object], trainer: dict[str, object], gpus: int | None, shared: bool
+) -> None:
+    assert shares_gpus(config(trainer, launcher=launcher), gpus) == shared
+
+
+def test_what_does_not_fit_is_named_with_what_to_change() -> None:
+    alone = make_plan(config(), SEVEN, deepspeed(1), 80 * GB, shared=False)
+    [line] = alone.problems()
+    assert (
+        line.startswith("a rank needs 210.5 of 80 GB: lower trainer.micro_batch")
+        and "set trainer.optimizer.offload" in line
+    )
+    shared = make_plan(config(), SEVEN, deepspeed(1), 300 * GB, shared=True)
+    assert "a trainer rank and a rollout node need" in shared.problems()[0]
+    assert "rollout.engine.gpu_memory_utilization or" in shared.problems()[0]
+    small = make_plan(config(), SEVEN, deepspeed(1), 16 * GB, shared=False).problems()
+    assert any("no room for one answer" in line for line in small)
+
+
+def test_the_command_needs_no_weights_and_says_whether_it_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_bytes((START_MODEL / "config.json").read_bytes())
+    file = tmp_path / "run.yaml"
+    file.write_text("run: r\nmodel: {path: .}\ndata: {train: t}\ntrainer: {}\n")
+    assert perl_rl(["plan", str(file)]) == 0
+    shown = capsys.readouterr().out
+    for part in ("weights", "reference", "gradients", "AdamW", "KV cache", "vision tower"):
+        assert part in shown
+    assert shown.rstrip().endswith("fits")
+    assert perl_rl(["plan", str(file), "--gpu-gb", "1"]) == 1
+    assert "does not fit: a rank needs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [None, "{}", "[", json.dumps({"model_type": "qwen2"})])
+def test_a_folder_without_such_a_model_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    file = tmp_path / "run.yaml"
+    file.write_text("run: r\nmodel: {path: .}\ndata: {train: t}\ntrainer: {}\n")
+    assert perl_rl(["plan", str(file)]) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert "config.json" in line and line.startswith("perl-rl: error: ")
+
+
+@pytest.fixture
+def on_gpus() -> Division:
+    return divide_gpus(["0", "1"], 8, 1, 1, 1, share=False)
+
+
+def test_a_launch_on_gpus_warns_of_what_does_not_fit(
+    on_gpus: Division, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(warning, "smallest_gpu", lambda: 1e9)
+    warning.warn_unless_it_fits(config(), on_gpus, notes.append)
+    assert any("may run out of GPU memory: a rank needs" in note for note in notes)
+    notes.clear()
+    monkeypatch.setattr(warning, "smallest_gpu", lambda: 80e9)
+    warning.warn_unless_it_fits(config(), on_gpus, notes.append)
+    warning.warn_unless_it_fits(config(), divide_cores([0, 1], 1, 1), notes.append)
+    assert notes == []
