@@ -29,6 +29,7 @@ _EMPTY = re.compile(r"(?<![\\}\w])\{\s*\}|(?<=\d)\{\s*\}")
 _STYLE = re.compile(
     r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|rm|bf|it|normalsize)(?![a-zA-Z])"
 )
+_ROMAN = re.compile(r"\{\s?\\rm(?![a-z])((?:\\\s|[^{}\\])*)\}")
 _FRACTION = re.compile(r"\\[dtc]frac(?![a-z])")
 # \frac12, \frac1{2} and \frac{1}2.
 _BARE_FRACTIONS = (
@@ -74,7 +75,7 @@ def tidy(text: str) -> str:
 
     Powers, fractions and signs of Unicode become LaTeX, degrees become ``°``.
     """
-    text = without_siunitx(text)
+    text = _ROMAN.sub(r"\\text{\1}", without_siunitx(text))
     text = _SPACED_GROUP.sub(",", _GROUP.sub("", text.translate(_SIGNS)))
     text = _DASH.sub("-", text)
     if not _MATRIX.search(text):

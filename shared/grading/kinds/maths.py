@@ -32,6 +32,7 @@ _INTERVAL = re.compile(r"[(\[].*[)\]]", re.DOTALL)
 _HALF_LINE = re.compile(r"[a-zA-Z]\s?(<=?|>=?|\\[lg](?:eq?|t)(?![a-z]))\s?([^<>\\]+|\\.+)")
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _CLOCK = re.compile(r"\d{1,2}:\d\d(?::\d\d)?\s?[ap]\.?\s?m\b", re.IGNORECASE)
+_BASE = re.compile(r"(?<![\w.}])\d+_\{?(\d+)", re.ASCII)
 _FULL_STOP = re.compile(r"(?<![.\s])\s?[.,;]$")
 
 
@@ -53,11 +54,19 @@ def pairs_to_compare(gold: str, given: str, by_text: bool = True) -> Pairs | boo
     gold, given = (spelled(unwrap(side)) for side in sides)
     if not gold or not given:
         return False
+    if _other_base(gold, given):
+        return False
     if by_text and _same_text(gold, given):
         return True
     if _says_words(gold, gold=True) or _says_words(given):
         return _same_words(gold, given)
     return _compared(gold, given)
+
+
+def _other_base(gold: str, given: str) -> bool:
+    """Whether numbers are in other bases (101_2, 101_3), which the library does not read."""
+    bases = [_BASE.findall(side) for side in (gold, given)]
+    return all(bases) and bases[0] != bases[1]
 
 
 def _same_text(gold: str, given: str) -> bool:

@@ -24,7 +24,7 @@ _NUMBER = rf"([+-]?)\s?(?:({_DECIMAL}){_EXPONENT}|(?:(\d+)\s)?({_DIGITS})\s?/\s?
 # "7 or 8" and "1 2" are not quantities.
 _UNIT = (
     r"(?:[^\W\d_]|[%°$€£¥₹℃℉])"
-    r"(?:[^\W\d_]|[/. %°·*]|\\cdot|\s?\^\s?(?:-?\d|\{\s?-?\s?\d\s?\}))*"
+    r"(?:[^\W\d_]|[/. %°·*]|\\cdot|\^(?:-?\d|\{\s?-?\s?\d\s?\}))*"
 )
 _QUANTITY = re.compile(rf"(?a:{_NUMBER})\s?({_UNIT})?")
 # Units outside the table are words ("7 apples"), never symbols like x or π.

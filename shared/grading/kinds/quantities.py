@@ -16,7 +16,7 @@ _NAMED = re.compile(r"\s*([A-Za-z](?:_\{?\w\}?)?)\s*(?:=|≈|\\approx)")
 _IN_COMMAND = r"\\(?:text|mathrm|mbox|hbox|textrm|textnormal)\s?\{\s*([^{}\\]{1,24})\}"
 _POWER = r"(?:\s?\^\s?(?:\{\s?-?\d\s?\}|\d)|[²³])?"
 _COMMANDS = re.compile(
-    rf"(?<=[\w)}}\]°])\s*({_IN_COMMAND}{_POWER}(?:\s?(?:/|·|\\cdot)?\s?{_IN_COMMAND}{_POWER})*)$"
+    rf"(?<=[\w)}}\]°])\s*({_IN_COMMAND}{_POWER}(?:\s?(?:(?:/|·|\\cdot)\s?)?{_IN_COMMAND}{_POWER})*)$"
 )
 _BARE = re.compile(
     r"(?<=[\w)}\]°])(?:\s((?:square\s|cubic\s|sq\.?\s)?[a-zA-ZμΩ]{1,16}(?:/[a-zA-Z]{1,8})?"

@@ -432,6 +432,24 @@ MARKED: list[Row] = [
     (r"$\mathrm{A}$", "A", "letter", True),
 ]
 
+BASES: list[Row] = [
+    ("101_2", "101_{2}", "math", True),
+    ("101", "101_2", "math", True),
+    ("101_3", "101_2", "math", False),
+    ("11_2", "3", "math", False),
+    ("204_{5}", "204_5", "math", True),
+    (r"12{\rm\ cm}", "12 cm", "math", True),
+    (r"{\rm 12 cm}", "12 cm", "math", True),
+]
+
+STEPPED: list[Row] = [
+    (r"(1) $25 \mathrm{~m}$; (2) 30°", r"(1) 25 m; (2) 30^\circ", "steps", True),
+    ("①25m；②4", "(1) 25 m; (2) 4", "steps", True),
+    ("(1) 1:3:2; (2) 4", "(1) 1:2:3; (2) 4", "steps", False),
+    (r"(1) 2\ 3; (2) 4", "(1) 5; (2) 4", "steps", False),
+    (r"(1) 9.1\times10^{-31}; (2) 4", r"(1) 1.6\times10^{-19}; (2) 4", "steps", False),
+]
+
 COMPARISONS: list[Row] = [
     *RATIOS,
     *SMALL_NUMBERS,
@@ -451,4 +469,6 @@ COMPARISONS: list[Row] = [
     *ARTICLES,
     *LISTED,
     *MARKED,
+    *BASES,
+    *STEPPED,
 ]
