@@ -78,13 +78,21 @@ class TrainerConfig(Section):
     """What the ranks shard; 0: nothing, 1: optimizer state, 2: also gradients, 3: also
     parameters."""
     micro_batch_tokens: Count = 16_384
-    """Tokens, including padding, in one pass of the language model."""
+    """Tokens, including padding, in one pass of the language model; it bounds the memory of
+    activations, however many orders and responses a group has. Only a prompt with a single response
+    may be longer."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, slower steps."""
     freeze_vision: bool = False
     """Do not train the vision tower."""
-    attention: Literal["sdpa", "eager"] = "sdpa"
-    """Attention of the trainer; group packing needs one that accepts a mask."""
+    attention: Literal["auto", "sdpa", "eager", "flex"] = "auto"
+    """Attention of the language model in the trainer: ``flex`` (PyTorch's FlexAttention, GPU only)
+    skips what a row's mask hides, ``sdpa`` and ``eager`` compute with the whole mask; ``auto``:
+    ``flex`` on a GPU, else ``sdpa``."""
+    vision_attention: Literal["auto", "flash", "batched", "sdpa"] = "auto"
+    """Attention of the vision tower in the trainer: ``flash`` (the flash-attn package, GPU and
+    bfloat16 only), ``batched`` (windows of equal size together) or ``sdpa`` (one window after
+    another); ``auto``: ``flash`` where it can be used, else ``batched``."""
     groups_timeout_s: Positive = 1800.0
     """Longest wait for a full batch of scored groups."""
     start_timeout_s: Positive = 1800.0

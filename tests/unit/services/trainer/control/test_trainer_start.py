@@ -59,7 +59,7 @@ def test_a_model_that_cannot_be_loaded_is_named(config: Config, tmp_path: Path) 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=rf"^model\.path {re.escape(str(tmp_path))}/model: \S"):
-        load_model(config.model.path, config)
+        load_model(config.model.path, config, torch.device("cpu"))
 
 
 def test_pickled_weights_are_not_loaded(config: Config, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_pickled_weights_are_not_loaded(config: Config, tmp_path: Path) -> None:
     (tmp_path / "model" / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "model" / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"^model\.path .*/model: .*safetensors"):
-        load_model(config.model.path, config)
+        load_model(config.model.path, config, torch.device("cpu"))
 
 
 @pytest.mark.slow
