@@ -125,7 +125,7 @@ def _rule(segments: torch.Tensor) -> Callable[..., torch.Tensor]:
 
 
 @cache
-def compiled_flex(backend: Any = "inductor") -> Callable[..., torch.Tensor]:
+def compiled_flex(backend: Any = "inductor") -> Any:
     """FlexAttention as one program for all numbers and lengths of rows.
 
     Compiled for each shape on its own it would take a minute for each. (Where the first call has
@@ -145,7 +145,7 @@ def _packed_flex(
 ) -> tuple[torch.Tensor, None]:
     """transformers' interface: (R, H, L, D) queries, (R, G, L, D) keys and values."""
     # On the CPU there is only a forward pass, which cannot be compiled for lengths that vary.
-    attend = compiled_flex() if query.is_cuda else flex_attention
+    attend: Any = compiled_flex() if query.is_cuda else flex_attention
     found = attend(query, key, value, block_mask=attention_mask, scale=scaling, enable_gqa=True)
     return found.transpose(1, 2).contiguous(), None
 

@@ -66,6 +66,7 @@ class TrainingLoop:
             self._train_one_step()
         self._checkpoint(needed=True)
         self._policy.save(self._run_dir / "policy")
+        self._checkpoints.finish()
         # A run that was stopped early can be resumed from here.
         self._operator.report("done" if self.version.step >= steps else "paused", self.version)
 

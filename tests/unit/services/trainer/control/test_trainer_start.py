@@ -15,6 +15,7 @@ from services.trainer.control.ranks import HostRanks
 from services.trainer.control.serve import serve
 from services.trainer.hosts.join import join
 from shared.config import Config
+from shared.config.trainer import TrainerConfig
 from shared.errors import UserError
 from shared.service.connection import connect
 from shared.wire.keys import Keys
@@ -91,3 +92,39 @@ async def test_ranks_that_fail_again_and_again_end_the_run(
     assert (state.phase, state.detail) == ("failed", "the trainer's ranks ended with status 3")
     assert state.incarnation == 2
     await client.aclose()
+
+
+async def test_ranks_end_within_seconds_when_those_of_a_worker_host_fail(
+    config: Config, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ranks that wait in a collective notice nothing of what happened elsewhere.
+    waiting = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(HostRanks, "command", lambda host, incarnation: waiting)
+    trainer = config.trainer.model_copy(update={"max_restarts": 0})
+    config = config.model_copy(update={"trainer": trainer})
+    client = await connect(redis_url, 10.0)
+    plane = ControlPlane(client, config, tmp_path / "config.yaml", tmp_path, "http://here")
+    running = asyncio.create_task(plane.run(asyncio.Event()))
+    state = RunState(client, Keys("test"))
+    async with asyncio.timeout(PATIENCE_S):
+        while (await state.get()).incarnation != 1:
+            await asyncio.sleep(0.05)
+    await state.update(failed_elsewhere=1)
+
+    with pytest.raises(UserError, match="the ranks failed 1 times"):
+        await asyncio.wait_for(running, PATIENCE_S)
+
+    assert (await state.get()).detail == "the ranks of a worker host failed; its log says why"
+    await client.aclose()
+
+
+def test_the_groups_are_missed_before_the_ranks_are(config: Config) -> None:
+    settings = config.trainer.model_dump()
+    assert config.trainer.rank_patience_s() > config.trainer.groups_timeout_s
+    message = (
+        r"collective_timeout_s \(1800\) must be more than groups_timeout_s \(1800\): the ranks wait"
+    )
+    with pytest.raises(ValueError, match=message):
+        TrainerConfig.model_validate(
+            {**settings, "groups_timeout_s": 1800, "collective_timeout_s": 1800}
+        )
