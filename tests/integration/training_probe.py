@@ -64,7 +64,7 @@ def probe(config: Config) -> dict[str, Any]:
     calls: Counter[str] = Counter()
     for layer in policy.engine.module.modules():
         if isinstance(layer, GradientCheckpointingLayer):
-            layer.register_forward_hook(lambda one, *_: calls.update([type(one).__name__]))
+            layer.register_forward_pre_hook(lambda one, *_: calls.update([type(one).__name__]))
     recorder = Recorder(policy.engine)
     stepper = Stepper(recorder, policy.reference, config, CPU)
     sums, _ = stepper.train(minibatches(policy.engine.module.model, distributed.get_rank()))

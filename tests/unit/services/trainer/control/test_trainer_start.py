@@ -63,6 +63,19 @@ def test_a_model_that_cannot_be_loaded_is_named(config: Config, tmp_path: Path) 
         load_model(config.model.path, config, torch.device("cpu"))
 
 
+def test_a_model_is_trained_without_dropout_because_the_sampler_has_none(
+    config: Config, tmp_path: Path
+) -> None:
+    processor = build_processor()
+    model = build_model(processor, seed=0)
+    model.config.text_config.attention_dropout = 0.5
+    save(model, processor, tmp_path / "model")
+    loaded = load_model(config.model.path, config, torch.device("cpu")).train()
+    ids = torch.arange(20, 40)[None]
+    first, second = (loaded(input_ids=ids).logits for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_pickled_weights_are_not_loaded(config: Config, tmp_path: Path) -> None:
     processor = build_processor()
     model = build_model(processor, seed=0)
