@@ -12,6 +12,7 @@ from shared.errors import UserError
 if TYPE_CHECKING:
     from perl_rl.eval.items import Benchmark, Item
     from perl_rl.eval.models import Decoding, Model
+    from perl_rl.eval.rows import BadRow
     from services.reward.judge import Judge
     from shared.config.endpoint import EndpointConfig
 
@@ -57,6 +58,8 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     add("--images", type=Path, metavar="DIR", help="folder of the images that the data names")
     add("--split", help="default: the split of the published numbers")
     add("--limit", type=_count, metavar="N", help="read only N rows, for a trial")
+    text = "leave out rows that do not fit, and name them in the result"
+    add("--skip-bad-rows", action="store_true", help=text)
 
 
 def _add_orders(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +142,8 @@ def _eval(options: argparse.Namespace) -> int:
     decoding = Decoding(instruction, options.max_tokens, options.temperature)
     name, model, model_settings = _model(options, decoding)
     work = options.out.with_suffix(".work")
-    items = _items(options, benchmark, work / "images")
+    skipped: list[BadRow] = []
+    items = _items(options, benchmark, work / "images", skipped)
     if options.order_rules is not None:
         from perl_rl.eval.order_rules import with_order_rules
 
@@ -155,6 +159,7 @@ def _eval(options: argparse.Namespace) -> int:
         work / "journal.jsonl",
         model_settings,
         _judge(options, work / "judge"),
+        skipped,
     )
     write_result(result, options.out)
     print(table(benchmark, result))
@@ -163,21 +168,33 @@ def _eval(options: argparse.Namespace) -> int:
 
 def _samples(options: argparse.Namespace) -> int:
     from perl_rl.eval.order_rules import write_samples
+    from perl_rl.eval.rows import by_reason, skipped_lines
 
     _check_named(options)
-    items = _items(options, _benchmark(options.benchmark), options.out.parent / "images")
+    skipped: list[BadRow] = []
+    kept = options.out.parent / "images"
+    items = _items(options, _benchmark(options.benchmark), kept, skipped)
     write_samples(items, options.out)
-    print(f"{options.out}: {len(items)} samples")
+    print("\n".join([f"{options.out}: {len(items)} samples", *skipped_lines(by_reason(skipped))]))
     return 0
 
 
-def _items(options: argparse.Namespace, benchmark: "Benchmark", kept: Path) -> "list[Item]":
-    """The questions. Their images go into the folder `kept`."""
+def _items(
+    options: argparse.Namespace, benchmark: "Benchmark", kept: Path, skipped: "list[BadRow]"
+) -> "list[Item]":
+    """The questions. Their images go into the folder `kept`, rows left out into `skipped`."""
     from perl_rl.eval.loading import load_items
     from perl_rl.eval.pictures import Pictures
 
     pictures = Pictures(kept, [options.images] if options.images else [])
-    return load_items(benchmark, options.data, pictures, options.split, options.limit)
+    return load_items(
+        benchmark,
+        options.data,
+        pictures,
+        options.split,
+        options.limit,
+        skipped if options.skip_bad_rows else None,
+    )
 
 
 def _check_named(options: argparse.Namespace) -> None:

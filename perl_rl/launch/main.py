@@ -27,6 +27,7 @@ from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config, load_config, save_config
 from shared.config.secrets import secret_words
 from shared.errors import UserError
+from shared.files import make_folder
 from shared.logs import HidingFormatter
 from shared.service.connection import connect
 from shared.service.ports import free_port
@@ -62,6 +63,7 @@ def launch(
     config = load_config(config_path, list(overrides))
     folder = (run_dir or Path("runs") / config.run).absolute()
     check_run_dir(folder, resume)
+    make_folder(folder, "--run-dir")
     if resume and _has_ended(folder, config.trainer.steps):
         print(f"nothing to do: {folder} has trained its {config.trainer.steps} steps")
         return 0

@@ -41,6 +41,9 @@ class TrainerState(BaseModel):
     """Alarms of the guards since the ranks started."""
     failed_elsewhere: int = 0
     """The incarnation whose ranks failed last on a worker host; its other hosts end theirs."""
+    refused_updates: int = 0
+    """Updates since the ranks started that changed nothing, because their gradient norm was not
+    finite."""
     beats: int = 0
     """A counter that rises while the trainer's main host is alive; worker hosts watch it."""
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from perl_rl.cli.main import main
 from shared.images import digest
-from tests.benchmark_files import write_benchmark
+from tests.benchmark_files import parquet, write_benchmark
 from tests.scripted_endpoint import ScriptedEndpoint
 from tests.scripted_model import answering, at_random, by_content, by_position
 
@@ -183,6 +184,34 @@ def test_a_mistake_is_one_line(
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_rows_that_do_not_fit_are_left_out_and_named(
+    tmp_path: Path, oracle: ScriptedEndpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_benchmark("mathverse", tmp_path / "data", 8) / "testmini.parquet"
+    rows = pyarrow.parquet.read_table(data).to_pylist()
+    rows[1]["problem_version"] = "Long"
+    parquet(rows, data)
+    out = tmp_path / "out.json"
+    command = words(oracle.url, data, out, benchmark="mathverse")
+    assert main(command) == 2
+    assert "row 2, column 'problem_version': 'Long'" in capsys.readouterr().err
+    assert main([*command, "--skip-bad-rows"]) == 0
+    result = json.loads(out.read_text())
+    assert result["summary"]["items"] == result["summary"]["right"] == 7
+    ((reason, named),) = result["skipped"].items()
+    assert reason.startswith("problem_version: is not one of")
+    assert named[0].startswith(f"{data}, row 2, column 'problem_version': ")
+    shown = capsys.readouterr().out
+    assert f"rows left out: 1\n       1  {reason}   e.g. {data}, row 2, column" in shown
+
+    samples = ["eval", "samples", "--benchmark", "mathverse", "--data", str(data)]
+    samples += ["--out", str(tmp_path / "questions.jsonl")]
+    assert main(samples) == 2
+    capsys.readouterr()
+    assert main([*samples, "--skip-bad-rows"]) == 0
+    assert "7 samples\nrows left out: 1\n" in capsys.readouterr().out
 
 
 @pytest.mark.slow
