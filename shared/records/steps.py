@@ -75,7 +75,8 @@ class StepRecord(BaseModel):
     train_s: float
     """Seconds from the groups to the optimizer's step."""
     sync_s: float
-    """Seconds to write and announce the new weights."""
+    """Seconds that training stands still for the new weights: until the version before is written
+    and announced, and these are copied."""
     logprob_mismatch_abs: float | None
     """Mean absolute difference between the sampler's and the trainer's log-probabilities, in nats
     per token, over tokens of the current policy version; null without such tokens."""

@@ -43,6 +43,8 @@ class TrainerState(BaseModel):
     """Mean absolute change of log-probabilities with other pictures, when last measured."""
     guard_alarms: int = 0
     """Alarms of the guards since the ranks started."""
+    failed_elsewhere: int = 0
+    """The incarnation whose ranks failed last on a worker host; its other hosts end theirs."""
     refused_updates: int = 0
     """Updates since the ranks started that changed nothing, because their gradient norm was not
     finite."""

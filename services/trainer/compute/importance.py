@@ -8,7 +8,7 @@ names the methods that the switches make.
 
 import torch
 
-from services.trainer.compute.packing import PackedBatch
+from services.trainer.compute.packing import ResponseTokens
 from shared.config import ObjectiveConfig
 
 LOG_BOUND = 20.0
@@ -18,7 +18,7 @@ the exponential of 89 is infinite, and its gradient NaN even where the value is 
 
 @torch.no_grad()
 def importance_weights(
-    proximal: torch.Tensor, batch: PackedBatch, objective: ObjectiveConfig
+    proximal: torch.Tensor, batch: ResponseTokens, objective: ObjectiveConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Each token's importance weight within the bounds, before ``importance_normalise``.
 
@@ -40,7 +40,7 @@ def importance_weights(
 
 
 def mean_terms(
-    weights: torch.Tensor, batch: PackedBatch, objective: ObjectiveConfig
+    weights: torch.Tensor, batch: ResponseTokens, objective: ObjectiveConfig
 ) -> tuple[float, float]:
     """The sum and the number of a batch's weights: one a token, or one a response.
 
@@ -53,7 +53,7 @@ def mean_terms(
     return float(weights.sum()), float(len(weights))
 
 
-def per_response(values: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+def per_response(values: torch.Tensor, batch: ResponseTokens) -> torch.Tensor:
     """(S,) sums of the tokens' `values`, (T,), over each response."""
     totals = torch.zeros_like(batch.lengths, dtype=values.dtype)
     return totals.index_add(0, batch.response, values)

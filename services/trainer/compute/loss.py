@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from services.trainer.compute.importance import LOG_BOUND, importance_weights, per_response
-from services.trainer.compute.packing import PackedBatch
+from services.trainer.compute.packing import ResponseTokens
 from shared.config import ObjectiveConfig
 
 SEQUENCE_LOG_BOUND = 10.0
@@ -42,7 +42,7 @@ class LossSums:
 def policy_loss(
     logprobs: torch.Tensor,
     reference: torch.Tensor | None,
-    batch: PackedBatch,
+    batch: ResponseTokens,
     objective: ObjectiveConfig,
     max_tokens: int,
     proximal: torch.Tensor | None = None,
@@ -99,7 +99,9 @@ def normaliser(responses: float, tokens: float, objective: ObjectiveConfig) -> f
     return tokens if objective.aggregate == "token_mean" else responses
 
 
-def _ratio(log_ratio: torch.Tensor, batch: PackedBatch, objective: ObjectiveConfig) -> torch.Tensor:
+def _ratio(
+    log_ratio: torch.Tensor, batch: ResponseTokens, objective: ObjectiveConfig
+) -> torch.Tensor:
     """(T,) importance ratio of each token, or of its whole response (GSPO, equation 7)."""
     if objective.ratio == "token":
         return log_ratio.clamp(-LOG_BOUND, LOG_BOUND).exp()
@@ -145,7 +147,7 @@ def _k3(difference: torch.Tensor) -> torch.Tensor:
     return bounded.exp() - bounded - 1
 
 
-def _shares(batch: PackedBatch, objective: ObjectiveConfig, max_tokens: int) -> torch.Tensor:
+def _shares(batch: ResponseTokens, objective: ObjectiveConfig, max_tokens: int) -> torch.Tensor:
     """(T,) weight of each token in the sum, 0 for tokens of masked responses."""
     if objective.aggregate == "response_mean":
         shares = 1.0 / batch.lengths
@@ -157,7 +159,7 @@ def _shares(batch: PackedBatch, objective: ObjectiveConfig, max_tokens: int) -> 
     return shares[batch.response]
 
 
-def _describe(figures: LossSums, log_ratio: torch.Tensor, batch: PackedBatch) -> None:
+def _describe(figures: LossSums, log_ratio: torch.Tensor, batch: ResponseTokens) -> None:
     """Add what the objective does not change: counts, entropy, mismatch with the sampler.
 
     Args:

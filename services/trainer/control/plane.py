@@ -135,20 +135,31 @@ class ControlPlane:
         )
         feeding = asyncio.create_task(self._feeder.run(incarnation, stop_feeding))
         stopping = asyncio.create_task(stop.wait())
+        elsewhere = asyncio.create_task(self._failure_elsewhere(incarnation))
+        tasks = {ranks, feeding, stopping, elsewhere}
         try:
-            await asyncio.wait({ranks, feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if ranks.done():
-                ranks.result()
-            elif feeding.done():
-                feeding.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            ended = [task for task in (ranks, feeding, elsewhere) if task.done()]
+            if ended:
+                ended[0].result()
             else:
                 stop_feeding.set()
                 await self._end_with_a_checkpoint(ranks)
         finally:
             stop_feeding.set()
-            stopping.cancel()
-            ranks.cancel()
-            await asyncio.gather(ranks, feeding, stopping, return_exceptions=True)
+            for unneeded in (stopping, ranks, elsewhere):
+                unneeded.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _failure_elsewhere(self, incarnation: int) -> None:
+        """Wait until the ranks of a worker host fail.
+
+        Raises:
+            RanksFailed: then.
+        """
+        while (await self._patient(self.state.get)).failed_elsewhere != incarnation:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        raise RanksFailed("the ranks of a worker host failed; its log says why")
 
     async def _end_with_a_checkpoint(self, ranks: asyncio.Task[None]) -> None:
         """Let the ranks finish their step and write a checkpoint, as far as there is time."""
@@ -184,6 +195,7 @@ class ControlPlane:
         await self.state.update(
             phase="starting",
             stalled="",
+            failed_elsewhere=0,
             incarnation=before + 1,
             step=step,
             steps=self._config.trainer.steps,

@@ -1,8 +1,8 @@
-"""The training loop: each step waits for groups, trains them, publishes the weights, settles.
+"""The training loop: each step waits for groups, trains them, publishes the weights.
 
 Every rank runs it. Rank 0 talks to Redis for all of them, and broadcasts what the others have to
-know. Each step publishes its version before it settles its groups in the ledger, which makes room
-for the feeder: so the next groups are issued at the new version.
+know. A step's version is written and announced, and its groups are settled in the ledger, while the
+next step trains (``publish.py``).
 """
 
 import logging
@@ -51,9 +51,7 @@ class TrainingLoop:
         self._groups = GroupFetcher(link, config, policy.preparer, device)
         self._stepper = Stepper(policy.engine, policy.reference, config, device)
         self._guards = StepGuards(trainer.guard, self._stepper)
-        self._publisher = Publisher(
-            link, config.weights, policy.engine, run_dir / "weights", weights_url
-        )
+        self._publisher = Publisher(config, policy.engine, run_dir / "weights", weights_url)
         self._checkpoints = Checkpoints(
             link, policy.engine, run_dir / "checkpoints", trainer.checkpoint.keep, device
         )
@@ -64,11 +62,13 @@ class TrainingLoop:
         steps = self._config.trainer.steps
         if collective.is_first():
             self._link.do(self._intake.tally.begin)
-        self._publish()
+        self._publish([])
         while self.version.step < steps and self._may_continue():
             self._train_one_step()
         self._checkpoint(needed=True)
         self._policy.save(self._run_dir / "policy")
+        self._publisher.close()
+        self._checkpoints.finish()
         # A run that was stopped early can be resumed from here.
         self._operator.report("done" if self.version.step >= steps else "paused", self.version)
 
@@ -91,10 +91,9 @@ class TrainingLoop:
             self._drop(refused)
             return
         self.version = PolicyVersion(incarnation=trained.incarnation, step=trained.step + 1)
-        self._publish()
+        self._publish(batch)
         times.published()
         if collective.is_first():
-            self._settle(batch)
             self._drop(refused)
             self._write_metrics(batch, updates, times, trained, figures)
         if self._checkpoint_is_due():
@@ -108,7 +107,7 @@ class TrainingLoop:
         self._operator.report("waiting for groups", self.version)
         if not collective.is_first():
             return []
-        return self._link.do(lambda: self._intake.batch(self.version))
+        return self._link.do(lambda: self._intake.batch(self.version, self._publisher.check))
 
     def _shared_out(
         self, batch: list[HeldGroup], updates: Updates, count: int
@@ -137,12 +136,9 @@ class TrainingLoop:
         if refused:
             self._link.do(lambda: self._intake.refused(refused))
 
-    def _publish(self) -> None:
+    def _publish(self, trained: list[HeldGroup]) -> None:
         self._operator.report("publishing", self.version)
-        self._publisher.publish(self.version)
-
-    def _settle(self, batch: list[HeldGroup]) -> None:
-        self._link.do(lambda: self._intake.trained(batch, self.version.step))
+        self._publisher.publish(self.version, trained)
 
     def _write_metrics(
         self,
@@ -173,6 +169,8 @@ class TrainingLoop:
 
     def _checkpoint(self, needed: bool = False) -> None:
         self._operator.report("checkpointing", self.version)
+        # A checkpoint holds which groups are settled.
+        self._publisher.finish()
         self._checkpoints.write(self.version, needed)
 
     def _may_continue(self) -> bool:

@@ -6,6 +6,7 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import deepspeed
 import numpy as np
@@ -41,35 +42,54 @@ def main() -> int:
     try:
         config = _settled(config)
     except UserError as error:
-        return _refused(error, options.run_dir, options.incarnation)
+        _leave_message(error, options.run_dir, options.incarnation)
+        return 2
     device = _join_the_other_ranks(config)
     try:
-        _check_agreement(config, device)
-        link = Link(config)
-        if collective.is_first():
-            link.do(
-                lambda: RunState(link.client, link.keys).update(
-                    dtype=config.model.dtype, device=config.model.device
-                )
-            )
-        policy = Policy(config, device)
-        loop = TrainingLoop(
-            config, options.run_dir, options.incarnation, options.weights_url, link, policy
-        )
-        loop.run()
-        link.close()
+        _train(config, options, device)
     except UserError as error:
-        return _refused(error, options.run_dir, options.incarnation)
-    finally:
-        torch.distributed.destroy_process_group()
+        _leave_message(error, options.run_dir, options.incarnation)
+        leave_at_once(2)
+    except Exception:
+        logger.exception("the rank failed")
+        leave_at_once(1)
+    torch.distributed.destroy_process_group()
     return 0
 
 
-def _refused(error: UserError, run_dir: Path, incarnation: int) -> int:
-    """Leave the message for the control plane: torchrun passes on no more than "a rank failed"."""
+def leave_at_once(status: int) -> NoReturn:
+    """End this process without a word to the other ranks, which may wait for it in a collective.
+
+    NCCL's orderly end would wait for them, up to ``trainer.collective_timeout_s``; torchrun ends
+    them as soon as it sees this rank gone.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _train(config: Config, options: argparse.Namespace, device: torch.device) -> None:
+    _check_agreement(config, device)
+    link = Link(config)
+    if collective.is_first():
+        link.do(
+            lambda: RunState(link.client, link.keys).update(
+                dtype=config.model.dtype, device=config.model.device
+            )
+        )
+    policy = Policy(config, device)
+    loop = TrainingLoop(
+        config, options.run_dir, options.incarnation, options.weights_url, link, policy
+    )
+    loop.run()
+    link.close()
+
+
+def _leave_message(error: UserError, run_dir: Path, incarnation: int) -> None:
+    """For the control plane: torchrun passes on no more than "a rank failed"."""
     error_file(run_dir, incarnation).write_text(str(error))
     logger.error("%s", error)
-    return 2
 
 
 def _settled(config: Config) -> Config:
@@ -96,7 +116,7 @@ def _join_the_other_ranks(config: Config) -> torch.device:
     cuda = config.model.device == "cuda"
     deepspeed.init_distributed(
         dist_backend="nccl" if cuda else "gloo",
-        timeout=timedelta(seconds=config.trainer.collective_timeout_s),
+        timeout=timedelta(seconds=config.trainer.rank_patience_s()),
         verbose=False,
     )
     if not cuda:

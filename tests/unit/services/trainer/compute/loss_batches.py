@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from services.trainer.compute.packing import PackedBatch
+from services.trainer.compute.packing import ResponseTokens
 
 
 def loss_batch(
@@ -14,7 +14,7 @@ def loss_batch(
     current: Sequence[bool] | None = None,
     truncated: Sequence[bool] | None = None,
     dtype: torch.dtype = torch.float64,
-) -> PackedBatch:
+) -> ResponseTokens:
     """Responses with these log-probabilities of the sampler.
 
     Args:
@@ -25,10 +25,7 @@ def loss_batch(
         truncated: of each response; default: none is.
     """
     owner = torch.tensor(response)
-    return PackedBatch(
-        pixel_values=torch.empty(0),
-        grid=torch.empty(0),
-        chunks=[],
+    return ResponseTokens(
         old_logprobs=torch.tensor(old, dtype=dtype),
         current=torch.tensor(current or [False] * len(old)),
         response=owner,

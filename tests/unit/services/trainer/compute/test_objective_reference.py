@@ -105,16 +105,20 @@ def packed_outcome(update: Update, config: ObjectiveConfig, budget: int) -> tupl
     responses, tokens = float(len(update.answers)), float(len(policy))
     mean_weight = _mean_weight(batches, proximal, config)
     sums, loss = LossSums(), torch.zeros((), dtype=torch.float64)
-    for batch in batches:
+    for chunk in (chunk for batch in batches for chunk in batch.chunks):
         # Token ids number all tokens of the update: they tell where each one went.
-        places = torch.cat([chunk.targets for chunk in batch.chunks])
-        batch = replace(batch, old_logprobs=batch.old_logprobs.double())
-        batch = replace(batch, advantages=batch.advantages.double(), lengths=batch.lengths.double())
+        places, answers = chunk.targets, chunk.responses
+        answers = replace(
+            answers,
+            old_logprobs=answers.old_logprobs.double(),
+            advantages=answers.advantages.double(),
+            lengths=answers.lengths.double(),
+        )
         own = config.old_logprobs == "trainer"
         one, figures = policy_loss(
             policy[places],
             reference[places] if config.kl_coef > 0 else None,
-            batch,
+            answers,
             config,
             MAX_TOKENS,
             proximal[places] if own else None,
@@ -126,7 +130,8 @@ def packed_outcome(update: Update, config: ObjectiveConfig, budget: int) -> tupl
     assert (sums.responses, sums.tokens) == (responses, tokens)
     gradient = iter(policy.grad.tolist())
     ragged = [list(itertools.islice(gradient, len(one.policy))) for one in update.answers]
-    return Outcome(loss.item(), ragged, sums.kl, int(sums.clipped), 0), len(batches)
+    chunks = sum(len(batch.chunks) for batch in batches)
+    return Outcome(loss.item(), ragged, sums.kl, int(sums.clipped), 0), chunks
 
 
 def _mean_weight(
