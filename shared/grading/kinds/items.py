@@ -16,7 +16,8 @@ def read_list(answer: str) -> str | None:
 
     A comma always separates items: "1,234" is a list of two.
     """
-    parts = _SEPARATOR.split(_without_brackets(unwrap(answer).rstrip(".")))
+    lines = (" ".join(line.split()) for line in unwrap(answer).rstrip(".").splitlines())
+    parts = _SEPARATOR.split(_without_brackets("\n".join(lines)))
     items = (_read_item(_without_brackets(_BULLET.sub("", part.strip()))) for part in parts)
     found = sorted(item for item in items if item)
     return ", ".join(found) or None

@@ -35,6 +35,7 @@ _NOT_COUNTED = re.compile(
 )
 # "3 cats" and "3\\text{cats}", but not "3abc", a product of letters.
 _APART = re.compile(r"\d\s*(?:\s[a-zA-Z]|\\[a-z]+\s?\{|[\u4e00-\u9fff])")
+_MOST_UNIT_CHARS = 120
 _DECIMALS = 10**6
 _ROUNDED = Fraction(5, 10**5)
 _BOTH_ROUNDED = Fraction(1, 10**6)
@@ -93,18 +94,22 @@ def in_one_unit(gold: str, given: str) -> tuple[str, str] | None:
 
 
 def _without_unit(side: str) -> tuple[str, tuple[str, Fraction] | None]:
-    match = _COMMANDS.search(side)
+    # Patterns of untrusted text are searched in a short end only: a unit is short.
+    start = max(0, len(side) - _MOST_UNIT_CHARS)
+    match = _COMMANDS.search(side[start:])
     if match is not None:
         name = _CONTENT.sub(r" \1", match[1])
         unit = read_unit(" ".join(name.replace("~", " ").split()))
     else:
-        match = _BARE.search(side)
-        unit = _bare_unit(side, match) if match else None
-    return (side, None) if match is None or unit is None else (side[: match.start()].strip(), unit)
+        match = _BARE.search(side[start:])
+        unit = _bare_unit(side[: start + match.start()], match) if match else None
+    if match is None or unit is None:
+        return side, None
+    return side[: start + match.start()].strip(), unit
 
 
-def _bare_unit(side: str, match: re.Match[str]) -> tuple[str, Fraction] | None:
-    name, before = str(match[1] or match[2]), side[: match.start()]
+def _bare_unit(before: str, match: re.Match[str]) -> tuple[str, Fraction] | None:
+    name = str(match[1] or match[2])
     variables = re.search(r"[a-zA-Z]", _COMMAND.sub("", unwrap(before)))
     if len(name) == 1 and name.isascii() and (name not in _UNIT_LETTERS or variables):
         return None

@@ -11,8 +11,8 @@ _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|boldsymbol|bm|mbox"
     r"|hbox|boxed)\s?\{([^{}]*)\}"
 )
-# Ends of sentences and clauses after an answer; a full stop after words is left to the kinds.
-_AFTER = re.compile(r"(?:\s*[,;]|(?<=[$`*])\.|(?<=\\[)\]])\.)+$")
+# A full stop after one of these ends a sentence; after words it is left to the kinds.
+_CLOSING = ("$", "`", "*", "\\)", "\\]")
 _PAIRS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
 # Full-width letters, digits and signs, as Chinese and Japanese keyboards type them. NFKC would also
 # turn the square in "3 cm²" into a digit.
@@ -41,9 +41,17 @@ def without_pairs(answer: str) -> str:
 
 
 def _without_pair(text: str) -> str:
-    text = _AFTER.sub("", text)
+    text = _without_end(text)
     for left, right in _PAIRS:
         long_enough = len(text) > len(left) + len(right)
         if long_enough and text.startswith(left) and text.endswith(right):
             return text[len(left) : -len(right)].strip()
+    return text
+
+
+def _without_end(text: str) -> str:
+    """The text without the comma, semicolon or full stop that goes on with the sentence."""
+    text = text.rstrip()
+    while text.endswith((",", ";")) or (text.endswith(".") and text[:-1].endswith(_CLOSING)):
+        text = text[:-1].rstrip()
     return text

@@ -1,6 +1,7 @@
 r"""Kinds of mistakes in comparisons, each with cases, and laws that hold for all answers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from fractions import Fraction
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.config import RewardConfig
 from shared.grading.golds import gold_matches_itself
-from shared.grading.grade import UngradableGold, grade
+from shared.grading.grade import UngradableGold, canonical, grade
 from shared.grading.kinds.latex import tidy
 from shared.grading.kinds.maths import pairs_to_compare
 from shared.grading.kinds.number import read_number, read_quantity
@@ -246,3 +247,15 @@ def test_a_hundred_parts_are_not_compared_with_two_alternatives() -> None:
     many = " ## ".join(f"x+{number}" for number in range(100))
     assert not asyncio.run(grade(many, "x ## y", "math", counting))
     assert counting.asked == 0
+
+
+@pytest.mark.parametrize(
+    "part", [r"\text{ m} \cdot ", r"{\rm a}", "; ", "  ", "a ^2 ", "1:", "(1) ", "²", "1 1/2 "]
+)
+def test_long_answers_of_repeated_parts_are_read_in_time(part: str) -> None:
+    text = ("1" + part * 2000)[:1990] + "!"
+    start = time.perf_counter()
+    pairs_to_compare("3 cm", text)
+    canonical(text, "number")
+    canonical(text, "list")
+    assert time.perf_counter() - start < 5.0
