@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from perl_rl.eval.models import Decoding, Model
     from perl_rl.eval.rows import BadRow
     from services.reward.judge import Judge
+    from shared.config import Config
     from shared.config.endpoint import EndpointConfig
 
 
@@ -105,8 +106,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     add("--max-tokens", type=_count, default=2048, metavar="N", help="the longest response")
     add("--temperature", type=float, default=0.0, help="default: 0, which is greedy")
-    text = "text after every question (default: that of training)"
+    text = "text after every question (default: that of --config, else that of training)"
     add("--instruction", metavar="TEXT", help=text)
+    text = "a run's YAML file: --model is asked with its model.*, rollout.* and instruction"
+    add("--config", type=Path, metavar="CONFIG", help=text)
     add_set(parser, "settings of --model's engine, e.g. rollout.engine.max_model_len=16384")
 
 
@@ -135,12 +138,11 @@ def _eval(options: argparse.Namespace) -> int:
     from perl_rl.eval.results import write_result
     from perl_rl.eval.run import Asking, evaluate
     from perl_rl.eval.table import table
-    from shared.prompting import DEFAULT_INSTRUCTION
 
     benchmark = _benchmark(options.benchmark)
-    instruction = DEFAULT_INSTRUCTION if options.instruction is None else options.instruction
-    decoding = Decoding(instruction, options.max_tokens, options.temperature)
-    name, model, model_settings = _model(options, decoding)
+    engine = _engine(options)
+    decoding = Decoding(_instruction(options, engine), options.max_tokens, options.temperature)
+    name, model, model_settings = _model(options, engine, decoding)
     work = options.out.with_suffix(".work")
     skipped: list[BadRow] = []
     items = _items(options, benchmark, work / "images", skipped)
@@ -209,6 +211,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("eval: name either --model PATH or --endpoint URL")
     if options.endpoint is not None and options.model_name is None:
         raise UserError("eval: --endpoint needs --model-name, the model's name there")
+    if options.endpoint is not None and options.config is not None:
+        raise UserError("eval: --config is for --model; an endpoint has its own settings")
     if options.endpoint is not None and options.overrides:
         raise UserError("eval: --set is for --model; an endpoint has its own settings")
     if (options.judge is None) != (options.judge_model is None):
@@ -237,17 +241,36 @@ def _benchmark(name: str) -> "Benchmark":
     return BENCHMARKS[name]
 
 
+def _engine(options: argparse.Namespace) -> "Config | None":
+    """The configuration of the engine for --model."""
+    from perl_rl.eval.models import engine_config
+
+    if options.model is None:
+        return None
+    return engine_config(options.model, options.overrides, options.config)
+
+
+def _instruction(options: argparse.Namespace, engine: "Config | None") -> str:
+    from shared.prompting import DEFAULT_INSTRUCTION
+
+    if options.instruction is not None:
+        return str(options.instruction)
+    return DEFAULT_INSTRUCTION if engine is None else engine.data.instruction
+
+
 def _model(
-    options: argparse.Namespace, decoding: "Decoding"
+    options: argparse.Namespace, engine: "Config | None", decoding: "Decoding"
 ) -> "tuple[str, AbstractAsyncContextManager[Model], dict[str, Any]]":
     """Name and model, and the settings that must stay the same to continue a journal."""
-    from perl_rl.eval.models import EndpointModel, VllmModel, engine_config
+    from perl_rl.eval.models import EndpointModel, VllmModel
 
-    if options.model is not None:
-        model = VllmModel(engine_config(options.model, options.overrides), decoding)
+    if engine is not None:
         # To continue a journal, the engine may batch otherwise, but must see images alike.
         kept = sorted(one for one in options.overrides if one.startswith("model."))
-        return str(options.model), model, {"weights": _weights(options.model), "set": kept}
+        settings: dict[str, Any] = {"weights": _weights(options.model), "set": kept}
+        if options.config is not None:
+            settings["run"] = engine.model.model_dump(mode="json", exclude={"path"})
+        return str(options.model), VllmModel(engine, decoding), settings
     config = _endpoint(
         url=options.endpoint,
         model=options.model_name,
