@@ -117,7 +117,8 @@ async def test_strange_numbers_are_refused_and_the_others_trained(
     ledger = await run.ledger()
     counts = await ledger.counts()
     assert counts.dropped == {"dead_letter": 1, "bad_reward": 1, "nonfinite_gradient": 6}
-    assert counts.balanced() and (counts.trained, counts.in_flight) == (10, 0)
+    assert counts.balanced() and counts.trained == 10
+    assert counts.in_flight <= 2, "the feeder replaced 6 and 7, and no step was left for them"
     states = {
         int(group.removeprefix("g")): state for group, state in (await ledger.settled()).items()
     }

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import redis.asyncio
@@ -144,8 +144,13 @@ class Intake:
 
     async def refused(self, batch: list[HeldGroup]) -> None:
         """Drop groups whose update changed nothing, because its gradient norm was not finite."""
-        for held in batch:
-            await self._ledger.drop(
-                *(held.group.group_id, held.issued_at, NONFINITE_GRADIENT),
-                *(self._keys.groups, held.entry),
-            )
+        await drop_refused(self._ledger, self._keys, batch)
+
+
+async def drop_refused(ledger: Ledger, keys: Keys, batch: Sequence[HeldGroup]) -> None:
+    """Drop groups whose update changed nothing, because its gradient norm was not finite."""
+    for held in batch:
+        await ledger.drop(
+            *(held.group.group_id, held.issued_at, NONFINITE_GRADIENT),
+            *(keys.groups, held.entry),
+        )

@@ -62,7 +62,7 @@ class TrainingLoop:
         steps = self._config.trainer.steps
         if collective.is_first():
             self._link.do(self._intake.tally.begin)
-        self._publish([])
+        self._publish([], [])
         while self.version.step < steps and self._may_continue():
             self._train_one_step()
         self._checkpoint(needed=True)
@@ -88,13 +88,13 @@ class TrainingLoop:
         self._operator.report_figures(**{k: v for k, v in figures.items() if v is not None})
         if len(updates.refused) == len(minibatches):
             # The policy is what it was: other groups take the place of the dropped ones.
-            self._drop(refused)
+            if collective.is_first():
+                self._link.do(lambda: self._intake.refused(refused))
             return
         self.version = PolicyVersion(incarnation=trained.incarnation, step=trained.step + 1)
-        self._publish(batch)
+        self._publish(batch, refused)
         times.published()
         if collective.is_first():
-            self._drop(refused)
             self._write_metrics(batch, updates, times, trained, figures)
         if self._checkpoint_is_due():
             self._checkpoint()
@@ -132,13 +132,9 @@ class TrainingLoop:
             )
         return trained, refused
 
-    def _drop(self, refused: list[HeldGroup]) -> None:
-        if refused:
-            self._link.do(lambda: self._intake.refused(refused))
-
-    def _publish(self, trained: list[HeldGroup]) -> None:
+    def _publish(self, trained: list[HeldGroup], refused: list[HeldGroup]) -> None:
         self._operator.report("publishing", self.version)
-        self._publisher.publish(self.version, trained)
+        self._publisher.publish(self.version, trained, refused)
 
     def _write_metrics(
         self,

@@ -5,7 +5,7 @@ that others rely on: a version is announced once it can be fetched, and its grou
 it is announced, which lets the feeder issue new ones: at the new version.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 
 from services.trainer.compute import collective
 from services.trainer.compute.deepspeed_engine import full_parameters
-from services.trainer.rank.intake import HeldGroup
+from services.trainer.rank.intake import HeldGroup, drop_refused
 from services.trainer.rank.link import Link
 from services.trainer.rank.spool import WeightSpool
 from shared.config import Config
@@ -36,11 +36,17 @@ class Publisher:
         self._link: Link | None = None
         self._last: Future[None] | None = None
 
-    def publish(self, version: PolicyVersion, trained: list[HeldGroup]) -> None:
+    def publish(
+        self,
+        version: PolicyVersion,
+        trained: list[HeldGroup],
+        refused: Sequence[HeldGroup] = (),
+    ) -> None:
         """Publish the parameters as they are now, as `version`.
 
         Args:
             trained: the groups that this version was trained on, on rank 0.
+            refused: the step's other groups, whose updates changed nothing.
 
         Raises:
             WaitTimeout, OSError: of the version before.
@@ -49,7 +55,7 @@ class Publisher:
         # Under ZeRO 3 each parameter is gathered from all ranks, so all go through them.
         parameters = list(full_parameters(self._engine, keep=collective.is_first()))
         if collective.is_first():
-            self._last = self._thread.submit(self._deliver, version, parameters, trained)
+            self._last = self._thread.submit(self._deliver, version, parameters, trained, refused)
 
     def finish(self) -> None:
         """Wait until the last version is announced and its groups are settled.
@@ -78,6 +84,7 @@ class Publisher:
         version: PolicyVersion,
         parameters: Iterable[tuple[str, torch.Tensor]],
         trained: list[HeldGroup],
+        refused: Sequence[HeldGroup],
     ) -> None:
         self._spool.write(version, parameters)
         # A connection belongs to the thread that opens it.
@@ -85,6 +92,7 @@ class Publisher:
         board, ledger = VersionBoard(link.client, link.keys), Ledger(link.client, link.keys)
         link.do(lambda: board.announce(version, f"{self._url}/{version}"))
         link.do(lambda: _settle(ledger, trained, version.step))
+        link.do(lambda: drop_refused(ledger, link.keys, refused))
 
 
 async def _settle(ledger: Ledger, trained: list[HeldGroup], step: int) -> None:

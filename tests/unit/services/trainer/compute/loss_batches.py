@@ -1,4 +1,4 @@
-"""Batches for tests of the loss alone: no rows, no pictures, double precision."""
+"""Responses for tests of the loss alone: no rows, no pictures, double precision."""
 
 from collections.abc import Sequence
 
