@@ -140,11 +140,10 @@ def _mean_weight(
     if not config.importance_normalise:
         return 1.0
     total = count = 0.0
-    for batch in batches:
-        places = torch.cat([chunk.targets for chunk in batch.chunks])
-        batch = replace(batch, lengths=batch.lengths.double())
-        weights, _ = importance_weights(proximal[places].double(), batch, config)
-        one, several = mean_terms(weights, batch, config)
+    for chunk in (chunk for batch in batches for chunk in batch.chunks):
+        answers = replace(chunk.responses, lengths=chunk.responses.lengths.double())
+        weights, _ = importance_weights(proximal[chunk.targets].double(), answers, config)
+        one, several = mean_terms(weights, answers, config)
         total, count = total + one, count + several
     return total / count if total else 1.0
 
