@@ -142,7 +142,7 @@ def _mean_weight(
     total = count = 0.0
     for chunk in (chunk for batch in batches for chunk in batch.chunks):
         answers = replace(chunk.responses, lengths=chunk.responses.lengths.double())
-        weights, _ = importance_weights(proximal[chunk.targets], answers, config)
+        weights, _ = importance_weights(proximal[chunk.targets].double(), answers, config)
         one, several = mean_terms(weights, answers, config)
         total, count = total + one, count + several
     return total / count if total else 1.0
