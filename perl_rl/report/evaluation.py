@@ -141,12 +141,22 @@ class Evaluation:
     async def rest(self, supervisor: Supervisor) -> None:
         """Do what is missing with an engine of its own; `supervisor` runs nothing else meanwhile.
 
+        A result before training that was kept and is of other questions is done again.
+
         Raises:
             EvaluationFailed: when the child failed.
             WaitTimeout: when it takes longer than ``eval.timeout_s``.
         """
         for when in self.missing():
             await self._own_engine(supervisor, when)
+        if not self.alike():
+            self._note("the evaluation before training was of other questions: doing it again")
+            await self._own_engine(supervisor, "before")
+
+    def alike(self) -> bool:
+        """Whether both results are of as many questions in as many orders."""
+        counts = {(one.get("items"), one.get("answers")) for one in self.results.values()}
+        return len(counts) <= 1
 
     async def _first_version(
         self, client: redis.asyncio.Redis, board: VersionBoard

@@ -95,10 +95,11 @@ def test_a_run_survives_dead_services_and_an_interruption(start: Callable[..., L
     summary = json.loads((first.folder / "summary.json").read_text())
     assert summary["outcome"] == "interrupted"
 
-    assert said_of("before", first.said()) == ["evaluated on the nodes"]
+    until_then = first.said()
+    assert said_of("before", until_then) == ["evaluated on the nodes"]
     second = start("--set", "rollout.nodes=2", "--resume")
     assert second.end() == 0, second.said()
-    said = second.said().removeprefix(first.said())
+    said = second.said().removeprefix(until_then)
     assert said_of("before", said) == [], "the result is kept"
     assert said_of("after", said) == ["evaluated on the nodes"]
     assert second.processes() == []

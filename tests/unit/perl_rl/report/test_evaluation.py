@@ -136,6 +136,15 @@ def test_the_last_version_is_asked_after_training_and_no_other(config, tmp_path,
     assert len(node.endpoint.requests) == 12
 
 
+def test_a_kept_result_of_other_questions_is_not_compared(config, tmp_path, node) -> None:
+    assert evaluate(config, tmp_path, node, "1.0", "before").alike()
+    assert evaluate(config, tmp_path, node, f"1.{STEPS}", "after").alike()
+    fewer = config.model_copy(
+        update={"data": config.data.model_copy(update={"heldout_samples": 2})}
+    )
+    assert not evaluate(fewer, tmp_path, node, f"1.{STEPS}", "after").alike()
+
+
 def test_without_held_out_questions_nothing_is_asked(config, tmp_path, node) -> None:
     without = config.model_copy(update={"data": config.data.model_copy(update={"heldout": None})})
     assert evaluate(without, tmp_path, node, "1.0", "before").missing() == []
