@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed, 2 bad input or environment (one line says what, a
 
 import argparse
 import sys
+from importlib.metadata import version
 
 from perl_rl.cli.options import Command
 from perl_rl.cli.run_commands import add_dead_letters, add_demo, add_run_commands, add_status
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         description="PeRL: GRPO over several orders of the same images, as services.",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks and debug logs")
+    parser.add_argument("--version", action="version", version=f"perl-rl {version('perl-rl')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     add_run_commands(commands)
     add_services(commands)

@@ -24,6 +24,7 @@ from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.account import RunFailed
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
+from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config, load_config, save_config
 from shared.config.secrets import secret_words
 from shared.errors import UserError
@@ -75,6 +76,8 @@ def launch(
         config.launcher.share_gpus,
     )
     progress = open_progress()
+    if resume:
+        progress.note(f"resuming after step {_saved_step(folder)} of {config.trainer.steps}")
     try:
         warn_unless_it_fits(config, division, progress.note)
         prepare_data(config, progress.note)
@@ -124,8 +127,13 @@ async def _until_signal(session: Session, config: Config, folder: Path) -> int:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
-    session.progress.note(f"stopped; continue with --resume --run-dir {folder}")
+    step = _saved_step(folder)
+    session.progress.note(f"stopped; to continue after step {step}: --resume --run-dir {folder}")
     return 128 + stopped.result()
+
+
+def _saved_step(folder: Path) -> int:
+    return CheckpointFolder(folder / "checkpoints", keep=1).newest_step()
 
 
 def _has_ended(folder: Path, steps: int) -> bool:

@@ -39,6 +39,8 @@ class TrainerState(BaseModel):
     """Mean absolute change of log-probabilities with other pictures, when last measured."""
     guard_alarms: int = 0
     """Alarms of the guards since the ranks started."""
+    failed_elsewhere: int = 0
+    """The incarnation whose ranks failed last on a worker host; its other hosts end theirs."""
     beats: int = 0
     """A counter that rises while the trainer's main host is alive; worker hosts watch it."""
 

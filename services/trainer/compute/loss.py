@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from services.trainer.compute.packing import PackedBatch
+from services.trainer.compute.packing import ResponseTokens
 from shared.config import ObjectiveConfig
 
 
@@ -33,7 +33,7 @@ class LossSums:
 def policy_loss(
     logprobs: torch.Tensor,
     reference: torch.Tensor | None,
-    batch: PackedBatch,
+    batch: ResponseTokens,
     objective: ObjectiveConfig,
     max_tokens: int,
     proximal: torch.Tensor | None = None,
@@ -77,7 +77,9 @@ def normaliser(responses: float, tokens: float, objective: ObjectiveConfig) -> f
     return tokens if objective.aggregate == "token_mean" else responses
 
 
-def _ratio(log_ratio: torch.Tensor, batch: PackedBatch, objective: ObjectiveConfig) -> torch.Tensor:
+def _ratio(
+    log_ratio: torch.Tensor, batch: ResponseTokens, objective: ObjectiveConfig
+) -> torch.Tensor:
     """(T,) importance ratio of each token, or of its whole response (GSPO, equation 7)."""
     if objective.ratio == "token":
         return log_ratio.exp()
@@ -112,7 +114,9 @@ def _kl(difference: torch.Tensor, objective: ObjectiveConfig) -> torch.Tensor:
     return difference.exp() - difference - 1
 
 
-def _token_weights(batch: PackedBatch, objective: ObjectiveConfig, max_tokens: int) -> torch.Tensor:
+def _token_weights(
+    batch: ResponseTokens, objective: ObjectiveConfig, max_tokens: int
+) -> torch.Tensor:
     """(T,) or scalar weight of each token in the sum."""
     if objective.aggregate == "response_mean":
         return 1.0 / batch.lengths[batch.response]
@@ -126,7 +130,7 @@ def _sums(
     log_ratio: torch.Tensor,
     clipped: torch.Tensor,
     kl: torch.Tensor,
-    batch: PackedBatch,
+    batch: ResponseTokens,
 ) -> LossSums:
     same = log_ratio[batch.current]
     return LossSums(

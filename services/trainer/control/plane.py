@@ -22,6 +22,8 @@ from shared.wire.runstate import RunState
 
 logger = logging.getLogger(__name__)
 
+_LOOK_EVERY_S = 1.0
+
 
 class ControlPlane:
     """The trainer's side of one run; the routes read its `state` and `ledger`."""
@@ -109,17 +111,50 @@ class ControlPlane:
         )
         feeding = asyncio.create_task(self._feeder.run(incarnation, stop_feeding))
         stopping = asyncio.create_task(stop.wait())
+        elsewhere = asyncio.create_task(self._failure_elsewhere(incarnation))
+        tasks = {ranks, feeding, stopping, elsewhere}
         try:
-            await asyncio.wait({ranks, feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if ranks.done():
-                ranks.result()
-            elif feeding.done():
-                feeding.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            ended = [task for task in (ranks, feeding, elsewhere) if task.done()]
+            if ended:
+                ended[0].result()
+            else:
+                stop_feeding.set()
+                await self._end_with_a_checkpoint(ranks)
         finally:
             stop_feeding.set()
-            stopping.cancel()
-            ranks.cancel()
-            await asyncio.gather(ranks, feeding, stopping, return_exceptions=True)
+            for unneeded in (stopping, ranks, elsewhere):
+                unneeded.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _failure_elsewhere(self, incarnation: int) -> None:
+        """Wait until the ranks of a worker host fail.
+
+        Raises:
+            RanksFailed: then.
+        """
+        while (await self._patient(self.state.get)).failed_elsewhere != incarnation:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        raise RanksFailed("the ranks of a worker host failed; its log says why")
+
+    async def _end_with_a_checkpoint(self, ranks: asyncio.Task[None]) -> None:
+        """Let the ranks finish their step and write a checkpoint, as far as there is time."""
+        if (await self._patient(self.state.get)).phase == "starting":
+            return
+        await self._patient(partial(self.state.ask, "stop", True))
+        patience = self._config.trainer.drain_timeout_s / 2
+        await asyncio.wait({ranks}, timeout=patience)
+        step = self._checkpoints.newest_step()
+        if not ranks.done():
+            logger.error(
+                "the ranks wrote no checkpoint within %.0f s (half of trainer.drain_timeout_s); a "
+                "resumed run continues after step %d",
+                patience,
+                step,
+            )
+            return
+        ranks.result()
+        logger.info("stopped; a resumed run continues after step %d", step)
 
     async def _begin(self) -> int:
         """Restore the ledger from the last checkpoint and start a new incarnation."""
@@ -136,6 +171,7 @@ class ControlPlane:
         await self.state.update(
             phase="starting",
             stalled="",
+            failed_elsewhere=0,
             incarnation=before + 1,
             step=step,
             steps=self._config.trainer.steps,

@@ -1,8 +1,8 @@
-"""The training loop: each step waits for groups, trains them, publishes the weights, settles.
+"""The training loop: each step waits for groups, trains them, publishes the weights.
 
 Every rank runs it. Rank 0 talks to Redis for all of them, and broadcasts what the others have to
-know. Each step publishes its version before it settles its groups in the ledger, which makes room
-for the feeder: so the next groups are issued at the new version.
+know. A step's version is written and announced, and its groups are settled in the ledger, while the
+next step trains (``publish.py``).
 """
 
 from pathlib import Path
@@ -48,9 +48,7 @@ class TrainingLoop:
         self._groups = GroupFetcher(link, config, policy.preparer, device)
         self._stepper = Stepper(policy.engine, policy.reference, config, device)
         self._guards = StepGuards(trainer.guard, self._stepper)
-        self._publisher = Publisher(
-            link, config.weights, policy.engine, run_dir / "weights", weights_url
-        )
+        self._publisher = Publisher(config, policy.engine, run_dir / "weights", weights_url)
         self._checkpoints = Checkpoints(
             link, policy.engine, run_dir / "checkpoints", trainer.checkpoint.keep, device
         )
@@ -61,11 +59,13 @@ class TrainingLoop:
         steps = self._config.trainer.steps
         if collective.is_first():
             self._link.do(self._intake.tally.begin)
-        self._publish()
+        self._publish([])
         while self.version.step < steps and self._may_continue():
             self._train_one_step()
         self._checkpoint(needed=True)
         self._policy.save(self._run_dir / "policy")
+        self._publisher.close()
+        self._checkpoints.finish()
         # A run that was stopped early can be resumed from here.
         self._operator.report("done" if self.version.step >= steps else "paused", self.version)
 
@@ -75,33 +75,34 @@ class TrainingLoop:
         times.waited()
         self._operator.report("training", trained)
         minibatches = self._groups.minibatches(batch, trained)
+        if not minibatches:
+            return
         self._guards.before(trained.step + 1, [one for groups in minibatches for one in groups])
         sums, grad_norm = self._stepper.train(minibatches)
         times.trained()
         figures = self._guards.after(trained.step + 1, sums)
         self._operator.report_figures(**{k: v for k, v in figures.items() if v is not None})
         self.version = PolicyVersion(incarnation=trained.incarnation, step=trained.step + 1)
-        self._publish()
+        self._publish(batch)
         times.published()
         if collective.is_first():
-            self._settle(batch)
             self._write_metrics(batch, sums, grad_norm, times, trained, figures)
         if self._checkpoint_is_due():
             self._checkpoint()
 
     def _wait_for_groups(self) -> list[HeldGroup]:
-        """The next step's groups, on rank 0; the others get theirs from `GroupFetcher`."""
+        """The next step's groups, on rank 0; the others get theirs from `GroupFetcher`.
+
+        There are none when the operator asks for a stop meanwhile.
+        """
         self._operator.report("waiting for groups", self.version)
         if not collective.is_first():
             return []
-        return self._link.do(lambda: self._intake.batch(self.version))
+        return self._link.do(lambda: self._intake.batch(self.version, self._publisher.check))
 
-    def _publish(self) -> None:
+    def _publish(self, trained: list[HeldGroup]) -> None:
         self._operator.report("publishing", self.version)
-        self._publisher.publish(self.version)
-
-    def _settle(self, batch: list[HeldGroup]) -> None:
-        self._link.do(lambda: self._intake.trained(batch, self.version.step))
+        self._publisher.publish(self.version, trained)
 
     def _write_metrics(
         self,
@@ -133,6 +134,8 @@ class TrainingLoop:
 
     def _checkpoint(self, needed: bool = False) -> None:
         self._operator.report("checkpointing", self.version)
+        # A checkpoint holds which groups are settled.
+        self._publisher.finish()
         self._checkpoints.write(self.version, needed)
 
     def _may_continue(self) -> bool:

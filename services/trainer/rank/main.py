@@ -6,6 +6,7 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import deepspeed
 import numpy as np
@@ -37,21 +38,39 @@ def main() -> int:
     np.random.seed(config.seed % 2**32)
     device = _join_the_other_ranks(config)
     try:
-        link = Link(config)
-        policy = Policy(config, device)
-        loop = TrainingLoop(
-            config, options.run_dir, options.incarnation, options.weights_url, link, policy
-        )
-        loop.run()
-        link.close()
+        _train(config, options, device)
     except UserError as error:
         # The control plane reads this file: torchrun passes on no more than "a rank failed".
         error_file(options.run_dir, options.incarnation).write_text(str(error))
         logger.error("%s", error)
-        return 2
-    finally:
-        torch.distributed.destroy_process_group()
+        leave_at_once(2)
+    except Exception:
+        logger.exception("the rank failed")
+        leave_at_once(1)
+    torch.distributed.destroy_process_group()
     return 0
+
+
+def leave_at_once(status: int) -> NoReturn:
+    """End this process without a word to the other ranks, which may wait for it in a collective.
+
+    NCCL's orderly end would wait for them, up to ``trainer.collective_timeout_s``; torchrun ends
+    them as soon as it sees this rank gone.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _train(config: Config, options: argparse.Namespace, device: torch.device) -> None:
+    link = Link(config)
+    policy = Policy(config, device)
+    loop = TrainingLoop(
+        config, options.run_dir, options.incarnation, options.weights_url, link, policy
+    )
+    loop.run()
+    link.close()
 
 
 def _join_the_other_ranks(config: Config) -> torch.device:
@@ -59,7 +78,7 @@ def _join_the_other_ranks(config: Config) -> torch.device:
     cuda = torch.cuda.is_available()
     deepspeed.init_distributed(
         dist_backend="nccl" if cuda else "gloo",
-        timeout=timedelta(seconds=config.trainer.collective_timeout_s),
+        timeout=timedelta(seconds=config.trainer.rank_patience_s()),
         verbose=False,
     )
     if not cuda:

@@ -11,7 +11,7 @@ import torch
 
 from services.trainer.compute.advantages import group_advantages
 from services.trainer.compute.loss import LossSums, policy_loss
-from services.trainer.compute.packing import PackedBatch
+from services.trainer.compute.packing import ResponseTokens
 from shared.config import ObjectiveConfig
 
 MAX_TOKENS = 50
@@ -71,10 +71,7 @@ def test_a_correction_of_the_sampler_by_itself_is_refused():
 
 def _batch(old, response, advantages, current=None):
     response = torch.tensor(response)
-    return PackedBatch(
-        pixel_values=torch.empty(0),
-        grid=torch.empty(0),
-        chunks=[],
+    return ResponseTokens(
         old_logprobs=torch.tensor(old, dtype=torch.float64),
         current=torch.tensor(current or [False] * len(old)),
         response=response,

@@ -93,16 +93,20 @@ def packed_outcome(update: Update, config: ObjectiveConfig, budget: int) -> tupl
     policy = policy.double().requires_grad_()
     responses, tokens = float(len(update.answers)), float(len(policy))
     sums, loss = LossSums(), torch.zeros((), dtype=torch.float64)
-    for batch in batches:
+    for chunk in (chunk for batch in batches for chunk in batch.chunks):
         # Token ids number all tokens of the update: they tell where each one went.
-        places = torch.cat([chunk.targets for chunk in batch.chunks])
-        batch = replace(batch, old_logprobs=batch.old_logprobs.double())
-        batch = replace(batch, advantages=batch.advantages.double(), lengths=batch.lengths.double())
+        places, answers = chunk.targets, chunk.responses
+        answers = replace(
+            answers,
+            old_logprobs=answers.old_logprobs.double(),
+            advantages=answers.advantages.double(),
+            lengths=answers.lengths.double(),
+        )
         own = config.old_logprobs == "trainer"
         one, figures = policy_loss(
             policy[places],
             reference[places] if config.kl_coef > 0 else None,
-            batch,
+            answers,
             config,
             MAX_TOKENS,
             proximal[places] if own else None,
@@ -113,7 +117,8 @@ def packed_outcome(update: Update, config: ObjectiveConfig, budget: int) -> tupl
     assert (sums.responses, sums.tokens) == (responses, tokens)
     gradient = iter(policy.grad.tolist())
     ragged = [list(itertools.islice(gradient, len(one.policy))) for one in update.answers]
-    return Outcome(loss.item(), ragged, sums.kl, int(sums.clipped), 0), len(batches)
+    chunks = sum(len(batch.chunks) for batch in batches)
+    return Outcome(loss.item(), ragged, sums.kl, int(sums.clipped), 0), chunks
 
 
 def _prepared(update: Update, config: ObjectiveConfig) -> Iterator[PreparedGroup]:

@@ -11,7 +11,7 @@ from perl_rl.demo.digits import digits, picture
 from perl_rl.demo.model import build_model, build_processor, save
 from services.trainer.compute.canary import exchanged, has_pictures, is_alarm, reaction
 from services.trainer.compute.checks import GuardStop, check_features
-from services.trainer.compute.model import GroupModel
+from services.trainer.compute.model import GroupModel, chunk_logprobs
 from services.trainer.compute.packing import pack
 from services.trainer.compute.prepare import GroupPreparer, TokenMismatch
 from services.trainer.rank.guards import MismatchGuard, admitted
@@ -126,11 +126,11 @@ def test_a_vision_tower_with_too_few_features_is_found(policy, pictures, scored)
     prepared = GroupPreparer(config, model).prepare(scored, pictures, VERSION)
     (batch,) = pack([prepared], 1000)
     blind = GroupModel(model, config.sampling.temperature)
-    features = blind._encode(batch)
-    blind._encode = lambda batch: tuple(one[:1] for one in features)
+    features = blind._encode(batch.pixel_values, batch.grid)
+    blind._encode = lambda *pictures: tuple(one[:1] for one in features)
 
     with pytest.raises(GuardStop, match=r"gave 4 features for 16 image tokens; the model"):
-        blind(batch)
+        chunk_logprobs(blind, batch)
 
 
 def test_a_sampler_with_another_vocabulary_is_found(policy, pictures, scored):
