@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import UserError
+from shared.files import make_folder
 
 
 @contextmanager
@@ -20,10 +21,23 @@ def hold_folder(
     Raises:
         UserError: when another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "the folder")
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{folder}: {busy}") from None
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether another process holds `folder` now."""
+    file = folder / ".lock"
+    if not file.exists():
+        return False
+    with file.open("r") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

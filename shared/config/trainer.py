@@ -2,11 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.config.guard import GuardConfig
 from shared.config.objective import ObjectiveConfig
 from shared.config.section import Count, Fraction, Positive, Section
+
+_BEYOND_GROUPS_S = 1800.0
 
 
 class SelectionConfig(Section):
@@ -34,7 +36,8 @@ class OptimizerConfig(Section):
     grad_clip: Positive = 1.0
     """Largest gradient norm of one update; a larger gradient is scaled down to it."""
     offload: bool = False
-    """Keep the optimizer's state in host memory instead of on the GPU."""
+    """Keep the optimizer's state in host memory instead of on the GPU (ZeRO 1 to 3): 12 bytes a
+    parameter, shared out over the ranks, and an update on the CPU."""
 
 
 class CheckpointConfig(Section):
@@ -76,15 +79,23 @@ class TrainerConfig(Section):
     ``groups_per_step``."""
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What the ranks shard; 0: nothing, 1: optimizer state, 2: also gradients, 3: also
-    parameters."""
+    parameters. From 1 on gradients are accumulated in fp32; with 0, in ``model.dtype``."""
     micro_batch_tokens: Count = 16_384
-    """Tokens, including padding, in one pass of the language model."""
+    """Tokens, including padding, in one pass of the language model; it bounds the memory of
+    activations, however many orders and responses a group has. Only a prompt with a single response
+    may be longer."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, slower steps."""
     freeze_vision: bool = False
     """Do not train the vision tower."""
-    attention: Literal["sdpa", "eager"] = "sdpa"
-    """Attention of the trainer; group packing needs one that accepts a mask."""
+    attention: Literal["auto", "sdpa", "eager", "flex"] = "auto"
+    """Attention of the language model in the trainer: ``flex`` (PyTorch's FlexAttention, GPU only)
+    skips what a row's mask hides, ``sdpa`` and ``eager`` compute with the whole mask; ``auto``:
+    ``flex`` on a GPU, else ``sdpa``."""
+    vision_attention: Literal["auto", "flash", "batched", "sdpa"] = "auto"
+    """Attention of the vision tower in the trainer: ``flash`` (the flash-attn package, GPU and
+    bfloat16 only), ``batched`` (windows of equal size together) or ``sdpa`` (one window after
+    another); ``auto``: ``flash`` where it can be used, else ``batched``."""
     groups_timeout_s: Positive = 1800.0
     """Longest wait for a full batch of scored groups."""
     start_timeout_s: Positive = 1800.0
@@ -97,16 +108,32 @@ class TrainerConfig(Section):
     """A stage that has work but makes no progress for this long is reported as stalled in the log,
     in ``status`` and in the metrics."""
     drain_timeout_s: Positive = 60.0
-    """How long stopping ranks may take to end."""
+    """How long the trainer may take to end when it is told to stop: half for the step in hand and a
+    checkpoint, half for the ranks to end. Raise it when a checkpoint takes longer to write."""
     serve_after_end: bool = False
     """Keep serving status and the final weights after the last step until told to stop: for an
     orchestrator that restarts every process that ends."""
     max_restarts: int = Field(default=3, ge=0)
     """How often failed ranks are restarted from the same checkpoint; 0: never."""
-    collective_timeout_s: Positive = 1800.0
-    """Longest time that one rank waits for the others."""
+    collective_timeout_s: Positive | None = None
+    """Longest time that one rank waits for the others; more than ``groups_timeout_s``, because all
+    ranks wait while the first one waits for groups; default: half an hour more than that."""
     objective: ObjectiveConfig = ObjectiveConfig()
     selection: SelectionConfig = SelectionConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     guard: GuardConfig = GuardConfig()
+
+    @model_validator(mode="after")
+    def _groups_are_missed_before_ranks_are(self) -> "TrainerConfig":
+        collective, groups = self.collective_timeout_s, self.groups_timeout_s
+        if collective is not None and collective <= groups:
+            raise ValueError(
+                f"collective_timeout_s ({collective:g}) must be more than groups_timeout_s "
+                f"({groups:g}): the ranks wait for each other while the first one waits for groups"
+            )
+        return self
+
+    def rank_patience_s(self) -> float:
+        """How long one rank waits for the others, in seconds."""
+        return self.collective_timeout_s or self.groups_timeout_s + _BEYOND_GROUPS_S

@@ -78,7 +78,7 @@ def without_responses(name: str) -> bytes:
     ("broken", "why"),
     [
         (of_another_schema, "schema version 99"),
-        (without_finite_rewards, "order 1, response 0: its reward is not finite"),
+        (without_finite_rewards, "field 'orders.1.rewards.0.total': must be a finite number"),
         (without_responses, "order 0: it has no responses"),
     ],
 )
@@ -119,13 +119,30 @@ async def test_a_group_that_comes_twice_is_trained_once(client, intake):
     await put(client, good("first"))
 
     batch = await intake.batch(VERSION)
-    await intake.trained(batch, 6)
+    # Its version is not announced yet, so that it is still in flight.
     await put(client, good("first"))
     await put(client, good("second"))
     batch += await intake.batch(VERSION)
 
     assert [held.group.group_id for held in batch] == ["first", "second"]
-    assert await client.xlen(KEYS.groups) == 1
+    assert await client.xlen(KEYS.groups) == 2
+
+
+async def test_a_group_being_published_is_not_taken_for_abandoned(client, intake, monkeypatch):
+    monkeypatch.setattr("services.trainer.rank.intake._ABANDONED_S", 0.0)
+    await issue(client, "first")
+    await put(client, good("first"))
+    batch = await intake.batch(VERSION)
+    looks = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) > 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await intake.batch(VERSION, look)
+    assert [held.group.group_id for held in batch] == ["first"]
 
 
 async def test_a_trainer_that_another_has_replaced_ends(client, intake):

@@ -17,14 +17,14 @@ rank, meeting, owned = int(sys.argv[1]), sys.argv[2], [[1], [1, 3]]
 distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
 empty = torch.empty(0)
 batches = [
-    PackedBatch(empty, empty, [None] * chunks, empty, empty, empty, empty, empty)
+    PackedBatch(empty, empty, [None] * chunks)
     for chunks in owned[rank]
 ]
 trainer = SimpleNamespace(objective=None)
 config = SimpleNamespace(trainer=trainer, sampling=SimpleNamespace(max_tokens=1))
 stepper = Stepper(None, None, config, torch.device("cpu"))
 same = stepper._same_everywhere(batches)
-print([[len(batch.chunks) + batch.idle_chunks, real] for batch, real in same])
+print([[len(batch.chunks) + batch.idle_passes, real] for batch, real in same])
 distributed.destroy_process_group()
 """
 

@@ -6,12 +6,13 @@ tower whose features are lost, misplaced or ignored gives the same numbers twice
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from services.trainer.compute.checks import GuardStop
+from services.trainer.compute.model import chunk_logprobs
 from services.trainer.compute.packing import PackedBatch, PreparedGroup
 from shared.config.guard import GuardConfig
 
@@ -37,22 +38,19 @@ def has_pictures(group: PreparedGroup) -> bool:
     return any(order.images for order in group.orders)
 
 
-@torch.no_grad()
 def reaction(
-    policy: Callable[[PackedBatch], torch.Tensor],
-    batches: list[PackedBatch],
-    others: list[PackedBatch],
+    policy: nn.Module, batches: list[PackedBatch], others: list[PackedBatch]
 ) -> tuple[float, int]:
     """Sum of the absolute changes of response tokens' log-probabilities, and the number of tokens.
 
     Args:
-        policy: gives a batch's log-probabilities.
+        policy: a `GroupModel`, or an engine around one.
         batches: a group packed; `others` the same group with its pictures exchanged.
     """
     total, tokens = 0.0, 0
     for batch, other in zip(batches, others, strict=True):
-        change = (policy(batch) - policy(other)).abs()
-        total, tokens = total + float(change.sum()), tokens + len(change)
+        seen, instead = (torch.cat(chunk_logprobs(policy, one)) for one in (batch, other))
+        total, tokens = total + float((seen - instead).abs().sum()), tokens + len(seen)
     return total, tokens
 
 

@@ -7,8 +7,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 
+from services.trainer.compute.attention import chosen_attention, with_mask
 from services.trainer.compute.checks import check_features_fit
-from services.trainer.compute.packing import PackedBatch, RowChunk, additive, attention_mask
+from services.trainer.compute.features import BatchFeatures
+from services.trainer.compute.packing import PackedBatch, RowChunk
+from services.trainer.compute.vision import chosen_vision_attention, vision_inputs
 from shared.config import Config
 from shared.errors import UserError
 
@@ -16,28 +19,42 @@ from shared.errors import UserError
 _LOGIT_TOKENS = 2048
 
 
-def load_model(path: Path, config: Config) -> PreTrainedModel:
-    """Load a vision-language model from a folder.
+def load_model(path: Path, config: Config, device: torch.device) -> PreTrainedModel:
+    """Load a vision-language model from a folder, with the attention kernels for `device`.
 
     Raises:
         UserError: when the folder holds no model that transformers can load.
     """
+    kernels = {
+        "text_config": chosen_attention(config.trainer.attention, device),
+        "vision_config": chosen_vision_attention(config, device),
+    }
     try:
         model = AutoModelForImageTextToText.from_pretrained(
             path,
             dtype=getattr(torch, config.model.dtype),
-            attn_implementation=config.trainer.attention,
+            attn_implementation=kernels,
             trust_remote_code=config.model.trust_remote_code,
             use_safetensors=True,
         )
     except (OSError, ValueError) as error:
         raise UserError(f"model.path {path}: {' '.join(str(error).split())}") from None
     model.config.use_cache = False
+    return _without_dropout(model)
+
+
+def _without_dropout(model: PreTrainedModel) -> PreTrainedModel:
+    """The sampler has none: with it, log-probabilities of the same weights would differ."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif getattr(module, "attention_dropout", 0.0):
+            module.attention_dropout = 0.0
     return model
 
 
 class GroupModel(nn.Module):
-    """Computes the log-probability of every response token of a packed batch.
+    """Computes the log-probability of every response token of a batch, chunk by chunk.
 
     The vision tower encodes each distinct image of the batch once, however many orders and
     responses show it.
@@ -49,45 +66,54 @@ class GroupModel(nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
-        self.freeze_vision = freeze_vision
-        # transformers' eager attention adds the mask to the scores, whatever its dtype: with a
-        # boolean mask every token would see all others, and no error would say so.
-        self._adds_mask = model.config.get_text_config()._attn_implementation == "eager"
+        self.trains_vision = not freeze_vision
+        self._attention = model.config.get_text_config()._attn_implementation
         if freeze_vision:
             model.model.visual.requires_grad_(False)
+        self._merge = model.config.vision_config.spatial_merge_size
 
-    def forward(self, batch: PackedBatch) -> torch.Tensor:
-        """(T,) float32 log-probabilities, in the order of ``batch.old_logprobs``.
+    def forward(self, chunk: RowChunk, features: BatchFeatures, last: bool = True) -> torch.Tensor:
+        """(T,) float32 log-probabilities of a chunk's response tokens.
 
         The sampler draws from the same distribution: logits divided by the temperature.
+
+        Args:
+            features: of the chunk's batch; its images are encoded here, for its first chunk.
+            last: whether this is the batch's last chunk.
         """
-        features = self._encode(batch)
-        logprobs = torch.cat([self._logprobs(chunk, features) for chunk in batch.chunks])
-        if not any(chunk.images for chunk in batch.chunks):
-            # The vision tower must take part in the backward pass on every rank, pictures or not.
-            logprobs = logprobs + 0.0 * sum(feature.sum() for feature in features)
-        for _ in range(batch.idle_chunks):
-            logprobs = logprobs + 0.0 * self._logprobs(batch.chunks[-1], features).sum()
+        first = not features.encoded
+        if first:
+            features.hold(self._encode(features.pixel_values, features.grid))
+        logprobs = self._logprobs(chunk, features, last)
+        if first and not last and self.trains_vision and torch.is_grad_enabled():
+            # Under ZeRO 3, and with an offloaded optimizer, DeepSpeed takes a parameter's gradient
+            # for a new one only in the first backward pass after an update, and adds it to what is
+            # left of the old one in later passes. So the first pass has to reach all parameters,
+            # and this picture of one token stands for those whose pass comes last.
+            logprobs = logprobs + 0.0 * self._encode_one_token(features).sum()
         return logprobs
 
-    def _encode(self, batch: PackedBatch) -> tuple[torch.Tensor, ...]:
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_vision):
+    def _encode(self, pixel_values: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_vision):
             output = self.model.model.get_image_features(
-                batch.pixel_values, batch.grid, return_dict=True
+                pixel_values, grid, return_dict=True, **vision_inputs(self.model.model.visual, grid)
             )
         return output.pooler_output
 
-    def _logprobs(self, chunk: RowChunk, features: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def _encode_one_token(self, features: BatchFeatures) -> torch.Tensor:
+        """(1, D) feature of the smallest picture there is, cut from the first image."""
+        grid = features.grid.new_tensor([[1, self._merge, self._merge]])
+        return self._encode(features.pixel_values[: self._merge**2], grid)[0]
+
+    def _logprobs(self, chunk: RowChunk, features: BatchFeatures, last: bool) -> torch.Tensor:
+        chunk, mask = with_mask(chunk, self._attention, self.model.dtype)
         embeddings = self.model.get_input_embeddings()(chunk.input_ids)
         if chunk.images:
             # Placed by column rather than by token id: a response may contain the image token.
-            shown = torch.cat([features[image] for image in chunk.images]).to(embeddings.dtype)
+            shown = features.of(chunk.images, last).to(embeddings.dtype)
             check_features_fit(len(shown), len(chunk.feature_columns))
             where = (chunk.feature_rows, chunk.feature_columns)
             embeddings = embeddings.index_put(where, shown)
-        mask = attention_mask(chunk.segments)
-        if self._adds_mask:
-            mask = additive(mask, embeddings.dtype)
         hidden = self.model.model(
             inputs_embeds=embeddings,
             position_ids=chunk.positions,
@@ -105,3 +131,14 @@ class GroupModel(nn.Module):
     def _gather(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = self.model.lm_head(hidden).float() / self.temperature
         return torch.log_softmax(logits, dim=-1).gather(-1, targets[:, None]).squeeze(-1)
+
+
+@torch.no_grad()
+def chunk_logprobs(policy: nn.Module, batch: PackedBatch) -> list[torch.Tensor]:
+    """For each chunk of a batch, (T,) log-probabilities, without gradients.
+
+    Ranks that share parameters make as many passes as in training.
+    """
+    features, passes = BatchFeatures(batch), batch.passes()
+    found = [(policy(chunk, features), counts) for chunk, counts in passes]
+    return [logprobs for logprobs, counts in found if counts]

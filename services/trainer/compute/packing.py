@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 PADDING = -1
 PROMPT = 0
@@ -26,6 +27,8 @@ class PackedResponse:
     current: np.ndarray
     """(T,) bool: sampled by the policy version that is about to be trained."""
     advantage: float
+    truncated: bool = False
+    """Cut off at ``sampling.max_tokens``."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,26 @@ class PreparedGroup:
 
 
 @dataclass
+class ResponseTokens:
+    """What the loss needs of S whole responses with T tokens in all."""
+
+    old_logprobs: torch.Tensor
+    """(T,) float32, the sampler's."""
+    current: torch.Tensor
+    """(T,) bool: sampled by the policy version that is about to be trained."""
+    response: torch.Tensor
+    """(T,) int64: which response each token belongs to, 0..S-1."""
+    lengths: torch.Tensor
+    """(S,) float32 tokens of each response."""
+    advantages: torch.Tensor
+    """(S,) float32."""
+    truncated: torch.Tensor
+    """(S,) bool."""
+
+
+@dataclass
 class RowChunk:
-    """Rows that go through the language model together: R rows of L tokens, K response tokens."""
+    """Rows that go forward and backward together: R rows of L tokens, T response tokens."""
 
     input_ids: torch.Tensor
     """(R, L) int64."""
@@ -71,34 +92,35 @@ class RowChunk:
     feature_columns: torch.Tensor
     """(F,) int64 column of each image feature."""
     predict_rows: torch.Tensor
-    """(K,) int64 row of the token that predicts each response token."""
+    """(T,) int64 row of the token that predicts each response token."""
     predict_columns: torch.Tensor
-    """(K,) int64 its column: the token before, or the end of the prompt."""
+    """(T,) int64 its column: the token before, or the end of the prompt."""
     targets: torch.Tensor
-    """(K,) int64 the response tokens."""
+    """(T,) int64 the response tokens."""
+    responses: ResponseTokens
+    """The same tokens, in the same order."""
 
 
 @dataclass
 class PackedBatch:
-    """Whole groups that go forward and backward together: S responses with T tokens in all."""
+    """Whole groups, whose images are encoded once, in chunks that are computed one by one."""
 
     pixel_values: torch.Tensor
-    """(patches, features) float32."""
+    """(patches, features) float32 of the distinct images, one after another."""
     grid: torch.Tensor
     """(images, 3) int64."""
     chunks: list[RowChunk]
-    old_logprobs: torch.Tensor
-    """(T,) float32, the sampler's, in the order of the chunks' targets."""
-    current: torch.Tensor
-    """(T,) bool."""
-    response: torch.Tensor
-    """(T,) int64: which response each token belongs to, 0..S-1."""
-    lengths: torch.Tensor
-    """(S,) float32 tokens of each response."""
-    advantages: torch.Tensor
-    """(S,) float32."""
-    idle_chunks: int = 0
-    """How often the last chunk is computed again, without effect, to match other ranks' passes."""
+    idle_passes: int = 0
+    """How often a chunk is computed without effect, to match other ranks' passes."""
+
+    def passes(self) -> list[tuple[RowChunk, bool]]:
+        """The chunks in the order in which they are computed, and whether each counts.
+
+        Idle passes come first, on the smallest chunk.
+        """
+        smallest = min(self.chunks, key=lambda chunk: chunk.input_ids.numel())
+        idle = [(smallest, False)] * self.idle_passes
+        return idle + [(chunk, True) for chunk in self.chunks]
 
     def to(self, device: torch.device) -> "PackedBatch":
         """A copy on `device`."""
@@ -108,7 +130,8 @@ class PackedBatch:
 
 
 def _moved(chunk: RowChunk, device: torch.device) -> RowChunk:
-    return replace(chunk, **_tensors(chunk, device))
+    responses = replace(chunk.responses, **_tensors(chunk.responses, device))
+    return replace(chunk, responses=responses, **_tensors(chunk, device))
 
 
 def _tensors(holder: object, device: torch.device) -> dict[str, Any]:
@@ -129,10 +152,11 @@ class _Row:
 
 
 def pack(groups: list[PreparedGroup], token_budget: int) -> list[PackedBatch]:
-    """Pack groups into batches of at most `token_budget` tokens, padding included.
+    """Pack groups into batches of chunks of at most `token_budget` tokens, padding included.
 
-    A group is never split over batches, so that its images are encoded once; one that alone exceeds
-    the budget becomes a batch of several chunks.
+    A group is never split over batches, so that its images are encoded once. Groups that fit into
+    one chunk together share a batch; one that alone exceeds the budget becomes several chunks. Only
+    a prompt with a single response may exceed the budget: it is never cut.
     """
     batches: list[PackedBatch] = []
     held: list[PreparedGroup] = []
@@ -149,25 +173,6 @@ def pack(groups: list[PreparedGroup], token_budget: int) -> list[PackedBatch]:
     if held:
         batches.append(_batch(held, rows, token_budget))
     return batches
-
-
-def attention_mask(segments: torch.Tensor) -> torch.Tensor:
-    """(R, 1, L, L) bool: which keys each query sees.
-
-    A token sees the prompt and what precedes it in its own segment. Padding sees itself, so that no
-    softmax is empty.
-    """
-    length = segments.shape[1]
-    query, key = segments[:, :, None], segments[:, None, :]
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    seen = ((key == query) | (key == PROMPT)) & (key != PADDING) & causal
-    return (seen | torch.eye(length, dtype=torch.bool, device=segments.device))[:, None]
-
-
-def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The mask as numbers to add to attention scores: 0 where a key is seen, else the minimum."""
-    scores = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
-    return scores.masked_fill(~mask, torch.finfo(dtype).min)
 
 
 def _rows(group: PreparedGroup, token_budget: int, first_image: int) -> list[_Row]:
@@ -195,17 +200,22 @@ def _batch(groups: list[PreparedGroup], rows: list[_Row], token_budget: int) -> 
         if chunks[-1] and _padded([*chunks[-1], row]) > token_budget:
             chunks.append([])
         chunks[-1].append(row)
-    responses = [response for row in rows for response in row.responses]
-    lengths = [len(response.token_ids) for response in responses]
     return PackedBatch(
         pixel_values=torch.cat([group.pixel_values for group in groups]),
         grid=torch.cat([group.grid for group in groups]),
         chunks=[_chunk(chunk) for chunk in chunks],
+    )
+
+
+def _response_tokens(responses: list[PackedResponse]) -> ResponseTokens:
+    lengths = [len(response.token_ids) for response in responses]
+    return ResponseTokens(
         old_logprobs=torch.from_numpy(np.concatenate([one.logprobs for one in responses])),
         current=torch.from_numpy(np.concatenate([one.current for one in responses])),
         response=torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)),
         lengths=torch.tensor(lengths, dtype=torch.float32),
         advantages=torch.tensor([one.advantage for one in responses], dtype=torch.float32),
+        truncated=torch.tensor([one.truncated for one in responses]),
     )
 
 
@@ -235,6 +245,7 @@ def _chunk(rows: list[_Row]) -> RowChunk:
             before[:1] = len(order.prompt_ids) - 1
             columns.append(before)
         predict_columns.append(np.concatenate(columns))
+    responses = [response for row in rows for response in row.responses]
     return RowChunk(
         input_ids=torch.from_numpy(input_ids),
         positions=positions,
@@ -245,13 +256,25 @@ def _chunk(rows: list[_Row]) -> RowChunk:
         predict_rows=_row_numbers(predict_columns),
         predict_columns=torch.from_numpy(np.concatenate(predict_columns)),
         targets=torch.from_numpy(
-            np.concatenate(
-                [response.token_ids for row in rows for response in row.responses]
-            ).astype(np.int64)
+            np.concatenate([one.token_ids for one in responses]).astype(np.int64)
         ),
+        responses=_response_tokens(responses),
     )
 
 
 def _row_numbers(columns: list[np.ndarray]) -> torch.Tensor:
     counts = torch.tensor([len(one) for one in columns])
     return torch.repeat_interleave(torch.arange(len(columns)), counts)
+
+
+def lengthened(chunk: RowChunk, multiple: int) -> RowChunk:
+    """The chunk with rows padded to a multiple of so many tokens."""
+    missing = -chunk.input_ids.shape[1] % multiple
+    if not missing:
+        return chunk
+    return replace(
+        chunk,
+        input_ids=pad(chunk.input_ids, (0, missing)),
+        positions=pad(chunk.positions, (0, missing)),
+        segments=pad(chunk.segments, (0, missing), value=PADDING),
+    )

@@ -23,9 +23,12 @@ class Policy:
         self.device = device
         trainer, temperature = config.trainer, config.sampling.temperature
         with shard_while_loading(config):
-            policy = load_model(config.model.path, config)
+            policy = load_model(config.model.path, config, device)
             wants_reference = trainer.objective.kl_coef > 0
-            reference = load_model(config.model.path, config) if wants_reference else None
+            reference = load_model(config.model.path, config, device) if wants_reference else None
+        # `from_pretrained` gives models for inference, in which transformers' layers ignore
+        # gradient checkpointing.
+        policy.train()
         if trainer.gradient_checkpointing:
             policy.gradient_checkpointing_enable({"use_reentrant": False})
         self._model = policy

@@ -1,7 +1,9 @@
 """Runs the feeder beside the ranks; failed ranks start again from the last checkpoint."""
 
 import asyncio
+import contextlib
 import logging
+import time
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +18,15 @@ from shared.config import Config
 from shared.errors import UserError
 from shared.formats import load
 from shared.service.connection import Patience
+from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
+from shared.wire.registry import Registry
 from shared.wire.runstate import RunState
 
 logger = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.5
 
 
 class ControlPlane:
@@ -42,6 +48,8 @@ class ControlPlane:
         keys = Keys(config.run)
         self.state = RunState(client, keys)
         self.ledger = Ledger(client, keys)
+        self._board = VersionBoard(client, keys)
+        self._registry = Registry(client, keys)
         self.watchdog = Watchdog(client, keys, config.trainer.stall_after_s)
         data = load(config.data, config.data.train_sources(), run_dir / "images")
         self._feeder = Feeder(client, keys, config, data.samples, data.sizes)
@@ -62,6 +70,7 @@ class ControlPlane:
         beside = [asyncio.create_task(one) for one in (self.watchdog.run(), beat(self.state))]
         try:
             await self._run(stop)
+            await self._patient(partial(self._let_nodes_catch_up, stop))
             if self._config.trainer.serve_after_end:
                 logger.info("the run has ended; serving its last weights until stopped")
                 await stop.wait()
@@ -69,6 +78,23 @@ class ControlPlane:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _let_nodes_catch_up(self, stop: asyncio.Event) -> None:
+        """Serve the last weights until every live rollout node has them.
+
+        For ``weights.fetch_timeout_s`` at most: a node that fails to fetch them ends nothing.
+        """
+        deadline = time.monotonic() + self._config.weights.fetch_timeout_s
+        while not stop.is_set() and time.monotonic() < deadline:
+            current = await self._board.current()
+            nodes, _ = await self._registry.nodes()
+            last = None if current is None else str(current.version)
+            # Those that have no version or are draining have nothing to catch up with.
+            samplers = [one for one in nodes if one.version and one.state != "draining"]
+            if all(one.version == last for one in samplers):
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _LOOK_EVERY_S)
 
     async def _run(self, stop: asyncio.Event) -> None:
         restarts, failures = self._config.trainer.max_restarts, 0
@@ -109,17 +135,50 @@ class ControlPlane:
         )
         feeding = asyncio.create_task(self._feeder.run(incarnation, stop_feeding))
         stopping = asyncio.create_task(stop.wait())
+        elsewhere = asyncio.create_task(self._failure_elsewhere(incarnation))
+        tasks = {ranks, feeding, stopping, elsewhere}
         try:
-            await asyncio.wait({ranks, feeding, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if ranks.done():
-                ranks.result()
-            elif feeding.done():
-                feeding.result()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            ended = [task for task in (ranks, feeding, elsewhere) if task.done()]
+            if ended:
+                ended[0].result()
+            else:
+                stop_feeding.set()
+                await self._end_with_a_checkpoint(ranks)
         finally:
             stop_feeding.set()
-            stopping.cancel()
-            ranks.cancel()
-            await asyncio.gather(ranks, feeding, stopping, return_exceptions=True)
+            for unneeded in (stopping, ranks, elsewhere):
+                unneeded.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _failure_elsewhere(self, incarnation: int) -> None:
+        """Wait until the ranks of a worker host fail.
+
+        Raises:
+            RanksFailed: then.
+        """
+        while (await self._patient(self.state.get)).failed_elsewhere != incarnation:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        raise RanksFailed("the ranks of a worker host failed; its log says why")
+
+    async def _end_with_a_checkpoint(self, ranks: asyncio.Task[None]) -> None:
+        """Let the ranks finish their step and write a checkpoint, as far as there is time."""
+        if (await self._patient(self.state.get)).phase == "starting":
+            return
+        await self._patient(partial(self.state.ask, "stop", True))
+        patience = self._config.trainer.drain_timeout_s / 2
+        await asyncio.wait({ranks}, timeout=patience)
+        step = self._checkpoints.newest_step()
+        if not ranks.done():
+            logger.error(
+                "the ranks wrote no checkpoint within %.0f s (half of trainer.drain_timeout_s); a "
+                "resumed run continues after step %d",
+                patience,
+                step,
+            )
+            return
+        ranks.result()
+        logger.info("stopped; a resumed run continues after step %d", step)
 
     async def _begin(self) -> int:
         """Restore the ledger from the last checkpoint and start a new incarnation."""
@@ -136,6 +195,7 @@ class ControlPlane:
         await self.state.update(
             phase="starting",
             stalled="",
+            failed_elsewhere=0,
             incarnation=before + 1,
             step=step,
             steps=self._config.trainer.steps,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 
 import redis.asyncio
 
@@ -77,7 +78,8 @@ class Follower:
         running = asyncio.create_task(run_ranks(self._ranks, incarnation))
 
         def over(now: TrainerState) -> bool:
-            return now.incarnation != incarnation or now.phase == "failed"
+            failed = now.phase == "failed" or now.failed_elsewhere == incarnation
+            return failed or now.incarnation != incarnation
 
         try:
             while not (running.done() or stop.is_set() or over(await self._look())):
@@ -87,6 +89,8 @@ class Follower:
         except RanksFailed as error:
             self.failures += 1
             logger.error("%s; waiting for the trainer's next incarnation", error)
+            # The other hosts' ranks may wait for these in a collective, and notice nothing.
+            await self._patient(partial(self._state.update, failed_elsewhere=incarnation))
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

@@ -1,6 +1,7 @@
 """Checkpoints as all ranks write and read them together; ``checkpoint_folder.py`` is their disk."""
 
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class Checkpoints:
         self._device = device
         self._folder = CheckpointFolder(folder, keep)
         self._ledger = Ledger(link.client, link.keys)
+        self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
+        self._sealing: Future[Path] | None = None
 
     def restore(self) -> int:
         """Load the newest checkpoint; its step, 0 when there is none.
@@ -56,6 +59,9 @@ class Checkpoints:
     def write(self, version: PolicyVersion, needed: bool = False) -> None:
         """Write a checkpoint of this step; it counts once every rank has written its part.
 
+        Rank 0 seals it while training goes on: reading, hashing and syncing hundreds of gigabytes
+        takes longer than ranks should wait for each other. Until then the one before counts.
+
         Args:
             needed: fail when the disk is too full. Otherwise training continues without this
                 checkpoint, and the next one is tried when it is due.
@@ -63,6 +69,7 @@ class Checkpoints:
         Raises:
             UserError: when the checkpoint is needed and the disk is too full.
         """
+        self.finish()
         if not self._has_room(version, needed):
             return
         if collective.is_first():
@@ -72,8 +79,18 @@ class Checkpoints:
         torch.distributed.barrier()
         if collective.is_first():
             settled = self._link.do(self._ledger.settled)
-            self._folder.commit(CheckpointState(version.incarnation, version.step, settled))
-        torch.distributed.barrier()
+            state = CheckpointState(version.incarnation, version.step, settled)
+            self._sealing = self._sealer.submit(self._folder.commit, state)
+
+    def finish(self) -> None:
+        """Wait until the last checkpoint is sealed; ranks other than 0 have nothing to wait for.
+
+        Raises:
+            OSError: when it could not be sealed.
+        """
+        if self._sealing is not None:
+            sealing, self._sealing = self._sealing, None
+            sealing.result()
 
     def _has_room(self, version: PolicyVersion, needed: bool) -> bool:
         """Whether the disk has room for a checkpoint, as rank 0 finds it."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis.asyncio
@@ -17,6 +18,9 @@ from shared.wire.queues import Entry, WorkStream
 from shared.wire.runstate import RunState
 
 logger = logging.getLogger(__name__)
+
+NONFINITE_GRADIENT = "nonfinite_gradient"
+"""Reason of a group whose update changed nothing, because its gradient norm was not finite."""
 
 _BLOCK_S = 1.0
 # After this long, groups are taken over that an earlier, killed trainer had read but not settled.
@@ -46,15 +50,23 @@ class Intake:
         self._incarnation = incarnation
         self._state = RunState(client, keys)
         self._ledger = Ledger(client, keys)
-        self.tally = StepTally(self._ledger, config.trainer)
+        self.tally = StepTally(client, keys, config.trainer)
         self._keys = keys
         self._config = config.trainer
         self._held: list[HeldGroup] = []
+        self._handed_out: list[HeldGroup] = []
+        """The last batch: still in flight until its version is announced."""
 
-    async def batch(self, current: PolicyVersion) -> list[HeldGroup]:
+    async def batch(
+        self, current: PolicyVersion, check: Callable[[], None] = lambda: None
+    ) -> list[HeldGroup]:
         """Wait for ``groups_per_step`` groups within the staleness limit, the oldest first.
 
-        Groups that have become too stale are dropped with the reason ``stale``.
+        Groups that have become too stale are dropped with the reason ``stale``. Returns no groups
+        when the operator asks for a stop meanwhile.
+
+        Args:
+            check: called again and again; what it raises ends the wait.
 
         Raises:
             UserError: when ``trainer.max_dropped_per_step`` groups were dropped on the way.
@@ -64,12 +76,15 @@ class Intake:
         deadline = time.monotonic() + self._config.groups_timeout_s
         wanted = self._config.groups_per_step
         while True:
+            check()
             await self._check_not_superseded()
             await self._drop_stale(current)
             if len(self._held) >= wanted:
                 self._held.sort(key=lambda held: held.group.group_id)
-                batch, self._held = self._held[:wanted], self._held[wanted:]
-                return batch
+                self._handed_out, self._held = self._held[:wanted], self._held[wanted:]
+                return self._handed_out
+            if "stop" in await self._state.wishes():
+                return []
             await self.tally.check(current.step + 1)
             if time.monotonic() > deadline:
                 raise WaitTimeout(
@@ -85,7 +100,7 @@ class Intake:
             )
 
     async def _hold(self, entries: list[Entry]) -> None:
-        known = {held.entry.id for held in self._held}
+        known = {held.entry.id for held in (*self._held, *self._handed_out)}
         for entry in entries:
             if entry.id in known:
                 continue
@@ -98,9 +113,10 @@ class Intake:
             await self._hold_once(held)
 
     async def _hold_once(self, held: HeldGroup) -> None:
-        """Hold the group unless it is settled or held already: nothing is trained twice."""
+        """Hold the group unless it is settled, held or trained: nothing is trained twice."""
         group_id = held.group.group_id
-        twice = any(other.group.group_id == group_id for other in self._held)
+        seen = (*self._held, *self._handed_out)
+        twice = any(other.group.group_id == group_id for other in seen)
         if twice or not await self._ledger.is_in_flight(group_id, held.issued_at):
             logger.warning("group %s came twice or too late; discarded", group_id)
             await self._stream.finish(held.entry)
@@ -126,7 +142,10 @@ class Intake:
                 )
         self._held = fresh
 
-    async def trained(self, batch: list[HeldGroup], step: int) -> None:
-        """Record in the ledger that `step` trained the batch."""
+    async def refused(self, batch: list[HeldGroup]) -> None:
+        """Drop groups whose update changed nothing, because its gradient norm was not finite."""
         for held in batch:
-            await self._ledger.train(held.group.group_id, held.issued_at, step, held.entry.id)
+            await self._ledger.drop(
+                *(held.group.group_id, held.issued_at, NONFINITE_GRADIENT),
+                *(self._keys.groups, held.entry),
+            )

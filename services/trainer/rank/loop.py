@@ -1,17 +1,17 @@
-"""The training loop: each step waits for groups, trains them, publishes the weights, settles.
+"""The training loop: each step waits for groups, trains them, publishes the weights.
 
 Every rank runs it. Rank 0 talks to Redis for all of them, and broadcasts what the others have to
-know. Each step publishes its version before it settles its groups in the ledger, which makes room
-for the feeder: so the next groups are issued at the new version.
+know. A step's version is written and announced, and its groups are settled in the ledger, while the
+next step trains (``publish.py``).
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from services.trainer.compute import collective
-from services.trainer.compute.loss import LossSums
 from services.trainer.compute.policy import Policy
-from services.trainer.compute.step import Stepper
+from services.trainer.compute.step import Stepper, Updates
 from services.trainer.rank.checkpoints import Checkpoints
 from services.trainer.rank.fetch import GroupFetcher
 from services.trainer.rank.guards import StepGuards
@@ -23,7 +23,10 @@ from services.trainer.rank.publish import Publisher
 from shared.config import Config
 from shared.wire.messages import PolicyVersion
 
+logger = logging.getLogger(__name__)
+
 _PAUSE_POLL_S = 1.0
+_GUARD_FIGURES = ("canary_change", "guard_alarms", "refused_updates")
 
 
 class TrainingLoop:
@@ -48,9 +51,7 @@ class TrainingLoop:
         self._groups = GroupFetcher(link, config, policy.preparer, device)
         self._stepper = Stepper(policy.engine, policy.reference, config, device)
         self._guards = StepGuards(trainer.guard, self._stepper)
-        self._publisher = Publisher(
-            link, config.weights, policy.engine, run_dir / "weights", weights_url
-        )
+        self._publisher = Publisher(config, policy.engine, run_dir / "weights", weights_url)
         self._checkpoints = Checkpoints(
             link, policy.engine, run_dir / "checkpoints", trainer.checkpoint.keep, device
         )
@@ -61,11 +62,13 @@ class TrainingLoop:
         steps = self._config.trainer.steps
         if collective.is_first():
             self._link.do(self._intake.tally.begin)
-        self._publish()
+        self._publish([])
         while self.version.step < steps and self._may_continue():
             self._train_one_step()
         self._checkpoint(needed=True)
         self._policy.save(self._run_dir / "policy")
+        self._publisher.close()
+        self._checkpoints.finish()
         # A run that was stopped early can be resumed from here.
         self._operator.report("done" if self.version.step >= steps else "paused", self.version)
 
@@ -75,39 +78,72 @@ class TrainingLoop:
         times.waited()
         self._operator.report("training", trained)
         minibatches = self._groups.minibatches(batch, trained)
+        if not minibatches:
+            return
         self._guards.before(trained.step + 1, [one for groups in minibatches for one in groups])
-        sums, grad_norm = self._stepper.train(minibatches)
+        updates = self._stepper.train(minibatches)
         times.trained()
-        figures = self._guards.after(trained.step + 1, sums)
+        batch, refused = self._shared_out(batch, updates, len(minibatches))
+        figures = self._guards.after(trained.step + 1, updates)
         self._operator.report_figures(**{k: v for k, v in figures.items() if v is not None})
+        if len(updates.refused) == len(minibatches):
+            # The policy is what it was: other groups take the place of the dropped ones.
+            self._drop(refused)
+            return
         self.version = PolicyVersion(incarnation=trained.incarnation, step=trained.step + 1)
-        self._publish()
+        self._publish(batch)
         times.published()
         if collective.is_first():
-            self._settle(batch)
-            self._write_metrics(batch, sums, grad_norm, times, trained, figures)
+            self._drop(refused)
+            self._write_metrics(batch, updates, times, trained, figures)
         if self._checkpoint_is_due():
             self._checkpoint()
 
     def _wait_for_groups(self) -> list[HeldGroup]:
-        """The next step's groups, on rank 0; the others get theirs from `GroupFetcher`."""
+        """The next step's groups, on rank 0; the others get theirs from `GroupFetcher`.
+
+        There are none when the operator asks for a stop meanwhile.
+        """
         self._operator.report("waiting for groups", self.version)
         if not collective.is_first():
             return []
-        return self._link.do(lambda: self._intake.batch(self.version))
+        return self._link.do(lambda: self._intake.batch(self.version, self._publisher.check))
 
-    def _publish(self) -> None:
+    def _shared_out(
+        self, batch: list[HeldGroup], updates: Updates, count: int
+    ) -> tuple[list[HeldGroup], list[HeldGroup]]:
+        """The groups of the updates that were made, and those of refused ones; none but on rank 0.
+
+        Args:
+            count: the step's updates; each had as many groups, in the order of `batch`.
+        """
+        size = len(batch) // count
+        trained: list[HeldGroup] = []
+        refused: list[HeldGroup] = []
+        for number in range(count):
+            side = refused if number in updates.refused else trained
+            side += batch[number * size : (number + 1) * size]
+        if refused:
+            logger.error(
+                "step %d: an update's gradient norm is not finite; it changes nothing, and its "
+                "groups are dropped: %s",
+                self.version.step + 1,
+                ", ".join(held.group.group_id for held in refused),
+            )
+        return trained, refused
+
+    def _drop(self, refused: list[HeldGroup]) -> None:
+        if refused:
+            self._link.do(lambda: self._intake.refused(refused))
+
+    def _publish(self, trained: list[HeldGroup]) -> None:
         self._operator.report("publishing", self.version)
-        self._publisher.publish(self.version)
-
-    def _settle(self, batch: list[HeldGroup]) -> None:
-        self._link.do(lambda: self._intake.trained(batch, self.version.step))
+        self._publisher.publish(self.version, trained)
 
     def _write_metrics(
         self,
         batch: list[HeldGroup],
-        sums: LossSums,
-        grad_norm: float | None,
+        updates: Updates,
         times: StepTimes,
         trained: PolicyVersion,
         figures: dict[str, float | None],
@@ -115,13 +151,13 @@ class TrainingLoop:
         row: dict[str, Any] = step_metrics(
             self.version.step,
             [held.group for held in batch],
-            sums,
-            grad_norm,
+            updates.sums,
+            updates.grad_norm,
             times,
             trained,
             self._config.trainer.objective,
         )
-        row |= {name: figures[name] for name in ("canary_change", "guard_alarms")}
+        row |= {name: figures[name] for name in _GUARD_FIGURES}
         # The reward and accuracy so far are those of the kept groups; these are of all groups.
         row |= self._link.do(lambda: self._intake.tally.close(len(batch)))
         write_metrics(self._run_dir / "metrics.jsonl", row)
@@ -133,6 +169,8 @@ class TrainingLoop:
 
     def _checkpoint(self, needed: bool = False) -> None:
         self._operator.report("checkpointing", self.version)
+        # A checkpoint holds which groups are settled.
+        self._publisher.finish()
         self._checkpoints.write(self.version, needed)
 
     def _may_continue(self) -> bool:
@@ -143,8 +181,10 @@ class TrainingLoop:
                 self._checkpoint()
             if "stop" in requests:
                 return False
-            if "pause" not in requests:
+            if not requests & {"pause", "hold"}:
                 return True
-            self._operator.report("paused", self.version, "POST /control/resume to go on")
+            asked = "pause" in requests
+            why = "POST /control/resume to go on" if asked else "until the evaluation is done"
+            self._operator.report("paused", self.version, why)
             if collective.is_first():
                 self._link.sleep(_PAUSE_POLL_S)

@@ -1,36 +1,92 @@
-"""Publishing a policy version: its weights are written for the nodes to fetch, then announced."""
+"""Publishing a policy version beside the next step: written, announced, then its groups settled.
 
+Training only waits while the parameters are copied. One thread of rank 0 does the rest, in an order
+that others rely on: a version is announced once it can be fetched, and its groups are settled once
+it is announced, which lets the feeder issue new ones: at the new version.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from services.trainer.compute import collective
 from services.trainer.compute.deepspeed_engine import full_parameters
+from services.trainer.rank.intake import HeldGroup
 from services.trainer.rank.link import Link
 from services.trainer.rank.spool import WeightSpool
-from shared.config.connections import WeightsConfig
+from shared.config import Config
 from shared.wire.board import VersionBoard
+from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion
 
 
 class Publisher:
-    """Publishes the engine's parameters; every rank calls it, rank 0 writes."""
+    """Publishes the engine's parameters; every rank calls it alike, rank 0 writes."""
 
-    def __init__(
-        self, link: Link, config: WeightsConfig, engine: Any, folder: Path, url: str
-    ) -> None:
-        self._link = link
+    def __init__(self, config: Config, engine: Any, folder: Path, url: str) -> None:
+        self._config = config
         self._engine = engine
         self._url = url
-        self._spool = WeightSpool(folder, config.bucket_mib << 20, config.keep_versions)
-        self._board = VersionBoard(link.client, link.keys)
+        weights = config.weights
+        self._spool = WeightSpool(folder, weights.bucket_mib << 20, weights.keep_versions)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
+        self._link: Link | None = None
+        self._last: Future[None] | None = None
 
-    def publish(self, version: PolicyVersion) -> None:
-        """Write the parameters as they are now, as `version`, and announce it."""
+    def publish(self, version: PolicyVersion, trained: list[HeldGroup]) -> None:
+        """Publish the parameters as they are now, as `version`.
+
+        Args:
+            trained: the groups that this version was trained on, on rank 0.
+
+        Raises:
+            WaitTimeout, OSError: of the version before.
+        """
+        self.finish()
         # Under ZeRO 3 each parameter is gathered from all ranks, so all go through them.
-        parameters = full_parameters(self._engine, keep=collective.is_first())
+        parameters = list(full_parameters(self._engine, keep=collective.is_first()))
         if collective.is_first():
-            self._spool.write(version, parameters)
-            self._link.do(lambda: self._board.announce(version, f"{self._url}/{version}"))
-        else:
-            for _ in parameters:
-                pass
+            self._last = self._thread.submit(self._deliver, version, parameters, trained)
+
+    def finish(self) -> None:
+        """Wait until the last version is announced and its groups are settled.
+
+        Raises:
+            WaitTimeout, OSError: when it could not be.
+        """
+        if self._last is not None:
+            last, self._last = self._last, None
+            last.result()
+
+    def check(self) -> None:
+        """Raise what `finish` would raise now, without waiting."""
+        if self._last is not None and self._last.done():
+            self._last.result()
+
+    def close(self) -> None:
+        """Finish, and close the thread's connection."""
+        self.finish()
+        if self._link is not None:
+            self._thread.submit(self._link.close).result()
+        self._thread.shutdown()
+
+    def _deliver(
+        self,
+        version: PolicyVersion,
+        parameters: Iterable[tuple[str, torch.Tensor]],
+        trained: list[HeldGroup],
+    ) -> None:
+        self._spool.write(version, parameters)
+        # A connection belongs to the thread that opens it.
+        link = self._link = self._link or Link(self._config)
+        board, ledger = VersionBoard(link.client, link.keys), Ledger(link.client, link.keys)
+        link.do(lambda: board.announce(version, f"{self._url}/{version}"))
+        link.do(lambda: _settle(ledger, trained, version.step))
+
+
+async def _settle(ledger: Ledger, trained: list[HeldGroup], step: int) -> None:
+    for held in trained:
+        await ledger.train(held.group.group_id, held.issued_at, step, held.entry.id)

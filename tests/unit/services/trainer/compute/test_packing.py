@@ -1,18 +1,18 @@
 """Packed computation of whole groups equals one plain sequence at a time."""
 
+import weakref
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
 from perl_rl.demo.model import build_model, build_processor
-from services.trainer.compute.model import GroupModel
-from services.trainer.compute.packing import (
-    PackedResponse,
-    PreparedGroup,
-    PreparedOrder,
-    attention_mask,
-    pack,
-)
+from services.trainer.compute.attention import attention_mask
+from services.trainer.compute.features import BatchFeatures
+from services.trainer.compute.model import GroupModel, chunk_logprobs
+from services.trainer.compute.packing import pack
+from tests.prepared_groups import prepared_group
 
 TEMPERATURE = 0.8
 
@@ -23,57 +23,12 @@ def model():
     return build_model(build_processor(), seed=0).float().eval()
 
 
-def _group(model, rng, image_counts_and_orders, responses):
-    """A group with random pixels, prompts around the images, and ragged random responses."""
-    images, orders = image_counts_and_orders
-    vision = model.config.vision_config
-    sides = [4 if index % 2 else 6 for index in range(images)]
-    grid = torch.tensor([[1, side, side] for side in sides])
-    features = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-    pixels = torch.randn(int(grid.prod(-1).sum()), features, generator=rng)
-    numbers = np.random.default_rng(images)
-    tokens = (grid.prod(-1) // vision.spatial_merge_size**2).tolist()
-    image_token = model.config.image_token_id
-    prepared = []
-    for order in orders:
-        prompt = [3, 5]
-        for image in order:
-            prompt += [image_token] * tokens[image] + list(numbers.integers(20, 90, size=2))
-        ids = torch.tensor([prompt])
-        positions, _ = model.model.get_rope_index(
-            ids,
-            mm_token_type_ids=(ids == image_token).int(),
-            image_grid_thw=grid[list(order)] if order else None,
-        )
-        answers = [numbers.integers(20, 90, size=length).astype(np.int32) for length in responses]
-        # A response may contain the image token itself: no image belongs there.
-        answers[0][-1] = image_token
-        prepared.append(
-            PreparedOrder(
-                prompt_ids=np.array(prompt, dtype=np.int32),
-                positions=positions[:, 0],
-                images=tuple(order),
-                image_columns=np.flatnonzero(np.array(prompt) == image_token),
-                responses=tuple(
-                    PackedResponse(
-                        token_ids=answer,
-                        logprobs=np.zeros(len(answer), dtype=np.float32),
-                        current=np.ones(len(answer), dtype=bool),
-                        advantage=float(index),
-                    )
-                    for index, answer in enumerate(answers)
-                ),
-            )
-        )
-    return PreparedGroup(pixel_values=pixels, grid=grid, orders=tuple(prepared))
-
-
 @pytest.fixture(scope="module")
 def groups(model):
     rng = torch.Generator().manual_seed(1)
     return [
-        _group(model, rng, (3, [(0, 1, 2), (2, 0, 1)]), responses=[1, 7, 4]),
-        _group(model, rng, (2, [(0, 1), (1, 0), (0, 1)]), responses=[5, 2]),
+        prepared_group(model, rng, (3, [(0, 1, 2), (2, 0, 1)]), responses=[1, 7, 4]),
+        prepared_group(model, rng, (2, [(0, 1), (1, 0), (0, 1)]), responses=[5, 2]),
     ]
 
 
@@ -82,9 +37,17 @@ def small_groups(model):
     """A group of text alone, which carries an image that no prompt shows, and one of one image."""
     rng = torch.Generator().manual_seed(2)
     return [
-        _group(model, rng, (1, [(), ()]), responses=[3, 6]),
-        _group(model, rng, (1, [(0,), (0,)]), responses=[4, 1]),
+        prepared_group(model, rng, (1, [(), ()]), responses=[3, 6]),
+        prepared_group(model, rng, (1, [(0,), (0,)]), responses=[4, 1]),
     ]
+
+
+@pytest.fixture(scope="module")
+def long_group(model):
+    """Five orders of three images; the last order shows one image only."""
+    rng = torch.Generator().manual_seed(3)
+    orders = [(0, 1, 2), (2, 1, 0), (1, 2, 0), (0, 2, 1), (1,)]
+    return prepared_group(model, rng, (3, orders), responses=[6, 2, 5])
 
 
 def _plain(model, group):
@@ -119,14 +82,49 @@ def _weights(count):
     return torch.randn(count, generator=torch.Generator().manual_seed(7))
 
 
-def _gradients(model, logprobs):
-    model.zero_grad()
-    (logprobs * _weights(len(logprobs))).sum().backward()
+def _gradients(model):
     return {
         name: parameter.grad.clone()
         for name, parameter in model.named_parameters()
         if parameter.grad is not None
     }
+
+
+def _plain_pass(model, groups):
+    """Log-probabilities and gradients, computed one sequence at a time."""
+    plain = torch.cat([_plain(model, group) for group in groups])
+    model.zero_grad()
+    (plain * _weights(len(plain))).sum().backward()
+    return plain.detach(), _gradients(model)
+
+
+def _packed_pass(model, batches):
+    """The same, a forward and a backward pass for each chunk."""
+    policy = GroupModel(model, TEMPERATURE)
+    tokens = sum(len(chunk.targets) for batch in batches for chunk in batch.chunks)
+    weights, found = _weights(tokens), []
+    model.zero_grad()
+    for batch in batches:
+        features = BatchFeatures(batch)
+        for chunk in batch.chunks:
+            last = chunk is batch.chunks[-1]
+            logprobs = policy(chunk, features, last)
+            weight, weights = weights.split([len(logprobs), len(weights) - len(logprobs)])
+            loss = (logprobs * weight).sum()
+            (loss + features.carried() if last else loss).backward()
+            found.append(logprobs.detach())
+    return torch.cat(found), _gradients(model)
+
+
+def _assert_equal(packed, plain):
+    (logprobs, gradients), (expected, expected_gradients) = packed, plain
+    torch.testing.assert_close(logprobs, expected, atol=1e-4, rtol=0)
+    assert gradients.keys() == expected_gradients.keys()
+    for name, gradient in expected_gradients.items():
+        scale = gradient.abs().max().item()
+        torch.testing.assert_close(
+            gradients[name], gradient, atol=1e-4 * max(scale, 1.0), rtol=0, msg=name
+        )
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -137,21 +135,37 @@ def test_packed_logprobs_and_gradients_equal_the_plain_computation(
 ):
     groups = request.getfixturevalue(which)
     model.set_attn_implementation(attention)
-    plain = torch.cat([_plain(model, group) for group in groups])
-    plain_gradients = _gradients(model, plain)
-
-    policy = GroupModel(model, TEMPERATURE)
     batches = pack(groups, token_budget)
-    packed = torch.cat([policy(batch) for batch in batches])
-    packed_gradients = _gradients(model, packed)
 
-    torch.testing.assert_close(packed, plain, atol=1e-4, rtol=0)
-    assert packed_gradients.keys() == plain_gradients.keys()
-    for name, gradient in plain_gradients.items():
-        scale = gradient.abs().max().item()
-        torch.testing.assert_close(
-            packed_gradients[name], gradient, atol=1e-4 * max(scale, 1.0), rtol=0, msg=name
-        )
+    packed = _packed_pass(model, batches)
+
+    _assert_equal(packed, _plain_pass(model, groups))
+    policy = GroupModel(model, TEMPERATURE)
+    alone = torch.cat([one for batch in batches for one in chunk_logprobs(policy, batch)])
+    torch.testing.assert_close(alone, packed[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("token_budget", "chunks"), [(10_000, 1), (150, 2), (60, 5)])
+def test_a_group_of_any_number_of_chunks_equals_the_plain_computation(
+    model, long_group, token_budget, chunks
+):
+    batches = pack([long_group], token_budget)
+    assert [len(batch.chunks) for batch in batches] == [chunks]
+
+    _assert_equal(_packed_pass(model, batches), _plain_pass(model, [long_group]))
+
+
+def test_a_frozen_vision_tower_gets_no_gradient(model, long_group):
+    (batch,) = pack([long_group], 60)
+    policy = GroupModel(model, TEMPERATURE, freeze_vision=True)
+    try:
+        model.zero_grad()
+        features = BatchFeatures(batch)
+        for chunk in batch.chunks:
+            policy(chunk, features, chunk is batch.chunks[-1]).sum().backward()
+        assert not any(name.startswith("model.visual") for name in _gradients(model))
+    finally:
+        model.model.visual.requires_grad_(True)
 
 
 def test_a_small_budget_splits_into_more_chunks_but_never_splits_a_group(groups):
@@ -164,6 +178,8 @@ def test_a_small_budget_splits_into_more_chunks_but_never_splits_a_group(groups)
 
 def test_tokens_keep_their_response_and_length(groups):
     (batch,) = pack(groups, 10_000)
+    (chunk,) = batch.chunks
+    batch = chunk.responses
 
     assert batch.lengths.tolist() == [1, 7, 4, 1, 7, 4, 5, 2, 5, 2, 5, 2]
     assert torch.bincount(batch.response).tolist() == batch.lengths.int().tolist()
@@ -185,3 +201,46 @@ def test_a_response_sees_the_prompt_and_itself_only():
     )
 
     assert torch.equal(attention_mask(segments)[0, 0], expected)
+
+
+@dataclass(eq=False)
+class Kept:
+    tensor: torch.Tensor
+
+
+class LiveActivations(torch.autograd.graph.saved_tensors_hooks):
+    """Counts the bytes that autograd keeps for backward passes to come."""
+
+    def __init__(self):
+        self.live = self.peak = 0
+        super().__init__(self._keep, lambda kept: kept.tensor)
+
+    def _keep(self, tensor):
+        kept, size = Kept(tensor), tensor.nbytes
+        if isinstance(tensor, torch.nn.Parameter):
+            return kept
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(kept, self._free, size)
+        return kept
+
+    def _free(self, size):
+        self.live -= size
+
+
+def test_the_peak_of_activations_does_not_grow_with_the_number_of_chunks(model):
+    rng = torch.Generator().manual_seed(4)
+    peaks = []
+    for orders in (2, 5):
+        group = prepared_group(
+            model, rng, (2, [(0, 1), (1, 0), (0, 1), (1, 0), (0, 1)][:orders]), responses=[6, 5]
+        )
+        (batch,) = pack([group], 40)
+        assert len(batch.chunks) == orders
+        activations = LiveActivations()
+        with activations:
+            _packed_pass(model, [batch])
+        peaks.append(activations.peak)
+        assert activations.live == 0
+
+    assert peaks[1] == peaks[0]

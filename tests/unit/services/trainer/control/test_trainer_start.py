@@ -15,6 +15,7 @@ from services.trainer.control.ranks import HostRanks
 from services.trainer.control.serve import serve
 from services.trainer.hosts.join import join
 from shared.config import Config
+from shared.config.trainer import TrainerConfig
 from shared.errors import UserError
 from shared.service.connection import connect
 from shared.wire.keys import Keys
@@ -59,7 +60,20 @@ def test_a_model_that_cannot_be_loaded_is_named(config: Config, tmp_path: Path) 
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=rf"^model\.path {re.escape(str(tmp_path))}/model: \S"):
-        load_model(config.model.path, config)
+        load_model(config.model.path, config, torch.device("cpu"))
+
+
+def test_a_model_is_trained_without_dropout_because_the_sampler_has_none(
+    config: Config, tmp_path: Path
+) -> None:
+    processor = build_processor()
+    model = build_model(processor, seed=0)
+    model.config.text_config.attention_dropout = 0.5
+    save(model, processor, tmp_path / "model")
+    loaded = load_model(config.model.path, config, torch.device("cpu")).train()
+    ids = torch.arange(20, 40)[None]
+    first, second = (loaded(input_ids=ids).logits for _ in range(2))
+    assert torch.equal(first, second)
 
 
 def test_pickled_weights_are_not_loaded(config: Config, tmp_path: Path) -> None:
@@ -69,7 +83,7 @@ def test_pickled_weights_are_not_loaded(config: Config, tmp_path: Path) -> None:
     (tmp_path / "model" / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "model" / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"^model\.path .*/model: .*safetensors"):
-        load_model(config.model.path, config)
+        load_model(config.model.path, config, torch.device("cpu"))
 
 
 @pytest.mark.slow
@@ -91,3 +105,39 @@ async def test_ranks_that_fail_again_and_again_end_the_run(
     assert (state.phase, state.detail) == ("failed", "the trainer's ranks ended with status 3")
     assert state.incarnation == 2
     await client.aclose()
+
+
+async def test_ranks_end_within_seconds_when_those_of_a_worker_host_fail(
+    config: Config, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ranks that wait in a collective notice nothing of what happened elsewhere.
+    waiting = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(HostRanks, "command", lambda host, incarnation: waiting)
+    trainer = config.trainer.model_copy(update={"max_restarts": 0})
+    config = config.model_copy(update={"trainer": trainer})
+    client = await connect(redis_url, 10.0)
+    plane = ControlPlane(client, config, tmp_path / "config.yaml", tmp_path, "http://here")
+    running = asyncio.create_task(plane.run(asyncio.Event()))
+    state = RunState(client, Keys("test"))
+    async with asyncio.timeout(PATIENCE_S):
+        while (await state.get()).incarnation != 1:
+            await asyncio.sleep(0.05)
+    await state.update(failed_elsewhere=1)
+
+    with pytest.raises(UserError, match="the ranks failed 1 times"):
+        await asyncio.wait_for(running, PATIENCE_S)
+
+    assert (await state.get()).detail == "the ranks of a worker host failed; its log says why"
+    await client.aclose()
+
+
+def test_the_groups_are_missed_before_the_ranks_are(config: Config) -> None:
+    settings = config.trainer.model_dump()
+    assert config.trainer.rank_patience_s() > config.trainer.groups_timeout_s
+    message = (
+        r"collective_timeout_s \(1800\) must be more than groups_timeout_s \(1800\): the ranks wait"
+    )
+    with pytest.raises(ValueError, match=message):
+        TrainerConfig.model_validate(
+            {**settings, "groups_timeout_s": 1800, "collective_timeout_s": 1800}
+        )
