@@ -58,8 +58,8 @@ format: setup
 
 docs: setup
 	$(BIN)/python scripts/config_reference.py
-	$(BIN)/python scripts/recipes.py --write
 	$(BIN)/python scripts/metrics_reference.py
+	$(BIN)/python scripts/recipes.py --write
 
 # The CPU set's constraints, from the environment as it is: run it after changing a requirement.
 lock: setup

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed, 2 bad input or environment (one line says what, a
 """
 
 import argparse
+import errno
 import sys
 from importlib.metadata import version
 
@@ -15,6 +16,12 @@ from perl_rl.cli.tool_commands import add_tools
 from perl_rl.data.cli import add_data_commands
 from perl_rl.eval.cli import add_eval
 from shared.errors import UserError
+
+_PLACES = {
+    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS),
+    *(errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG),
+}
+"""What is wrong with a place in the file system, rather than with the program."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,14 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"perl-rl: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        if options.debug:
-            raise
-        return 130
     except BrokenPipeError:
         # The reader of our output has left (``perl-rl permute ... | head``).
         sys.stderr.close()
         return 1
+    except OSError as error:
+        # A file or folder that a person has named; anything else has no name.
+        if options.debug or error.filename is None or error.errno not in _PLACES:
+            raise
+        print(f"perl-rl: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if options.debug:
+            raise
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

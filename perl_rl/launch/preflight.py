@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from perl_rl.golds import Golds
 from shared.config import Config, DataConfig, ModelConfig
 from shared.errors import UserError
 from shared.formats import Located, load
@@ -17,6 +18,9 @@ from shared.service.serve import bind
 
 PICTURES_CHECKED = 2000
 """Pictures decoded before the start; the trainer's feeder checks the others before use."""
+
+GOLDS_COMPARED = 5000
+"""Different gold answers that are compared with themselves before the start."""
 
 TRACES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "policy", "weights")
 """Any of these in a folder is a sign of an earlier run."""
@@ -89,19 +93,23 @@ def check_data(
 
     Args:
         progress: called with what is being done now.
-        note: called with a line about the rows of each source.
+        note: called with a line about the rows of each source, and about each gold answer that no
+            answer can match.
 
     Returns how many different pictures were decoded, and how many the data has.
     """
-    data, named = config.data, dict[str, str]()
+    data, named, golds = config.data, dict[str, str](), Golds()
     for sources in (data.train_sources(), data.heldout_sources()):
         loaded = load(data, sources, run_dir / "images", progress)
         for line in loaded.notes:
             note(line)
         for one in loaded.located:
             _check_sample(one, config.rollout.engine.max_images)
+            golds.add(one)
             for image in one.sample.images:
                 named.setdefault(image, one.place())
+    for line in golds.unmatched(config.reward, GOLDS_COMPARED, progress):
+        note(line)
     chosen = dict(list(named.items())[:PICTURES_CHECKED])
     with ThreadPoolExecutor(max_workers=4) as pool:
         checks = pool.map(lambda image: _check_picture(image, chosen[image], config.data), chosen)

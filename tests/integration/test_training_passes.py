@@ -129,6 +129,11 @@ def test_gradients_of_bf16_weights_are_accumulated_and_reduced_in_fp32(
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_a_checkpoint_can_be_resumed(case: str, trained: Path) -> None:
+    assert torch.load(trained / f"{case}.pt")["resumed"]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_every_layer_is_checkpointed_from_the_first_pass(case: str, trained: Path) -> None:
     calls = torch.load(trained / f"{case}.pt")["calls"]
 

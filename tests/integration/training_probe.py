@@ -3,7 +3,7 @@
 Started by torchrun with a folder that holds ``config.yaml`` and ``cases.json``, which has a list of
 overrides by the name of each case. For each case rank 0 leaves ``NAME.pt``: the sums of the loss,
 each parameter's gradient in both updates, the number types, and how often the layers of each
-kind were called.
+kind were called, and whether a checkpoint was resumed from.
 """
 
 import json
@@ -58,8 +58,8 @@ class Recorder:
         self._engine.step()
 
 
-def probe(config: Config) -> dict[str, Any]:
-    """Train; what this rank saw."""
+def probe(config: Config, folder: Path) -> dict[str, Any]:
+    """Train, write a checkpoint to `folder` and resume from it; what this rank saw."""
     policy = Policy(config, CPU)
     calls: Counter[str] = Counter()
     for layer in policy.engine.module.modules():
@@ -67,13 +67,16 @@ def probe(config: Config) -> dict[str, Any]:
             layer.register_forward_pre_hook(lambda one, *_: calls.update([type(one).__name__]))
     recorder = Recorder(policy.engine)
     stepper = Stepper(recorder, policy.reference, config, CPU)
-    sums, _ = stepper.train(minibatches(policy.engine.module.model, distributed.get_rank()))
+    updates = stepper.train(minibatches(policy.engine.module.model, distributed.get_rank()))
+    policy.engine.save_checkpoint(str(folder), tag="engine", save_latest=False)
+    resumed, _ = Policy(config, CPU).engine.load_checkpoint(str(folder), tag="engine")
     types = [*policy.engine.get_data_types(), policy.engine.communication_data_type]
     return {
-        "sums": vars(sums),
+        "sums": vars(updates.sums),
         "gradients": recorder.gradients,
         "calls": dict(calls),
         "types": types,
+        "resumed": resumed is not None,
     }
 
 
@@ -83,7 +86,7 @@ def main() -> None:
     cases = json.loads((folder / "cases.json").read_text())
     deepspeed.init_distributed("gloo", verbose=False)
     for name, overrides in cases.items():
-        found = probe(load_config(folder / "config.yaml", overrides))
+        found = probe(load_config(folder / "config.yaml", overrides), folder / name)
         if distributed.get_rank() == 0:
             torch.save(found, folder / f"{name}.pt")
     distributed.destroy_process_group()

@@ -27,6 +27,8 @@ class PackedResponse:
     current: np.ndarray
     """(T,) bool: sampled by the policy version that is about to be trained."""
     advantage: float
+    truncated: bool = False
+    """Cut off at ``sampling.max_tokens``."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class ResponseTokens:
     """(S,) float32 tokens of each response."""
     advantages: torch.Tensor
     """(S,) float32."""
+    truncated: torch.Tensor
+    """(S,) bool."""
 
 
 @dataclass
@@ -211,6 +215,7 @@ def _response_tokens(responses: list[PackedResponse]) -> ResponseTokens:
         response=torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)),
         lengths=torch.tensor(lengths, dtype=torch.float32),
         advantages=torch.tensor([one.advantage for one in responses], dtype=torch.float32),
+        truncated=torch.tensor([one.truncated for one in responses]),
     )
 
 

@@ -225,3 +225,39 @@ def test_status_says_when_there_is_nothing(
     assert "holds no run" in err
     password = redis_url.partition("://:")[2].partition("@")[0]
     assert password not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["launch", "CONFIG", "--run-dir", "/proc/run"], "--run-dir /proc/run: cannot write there"),
+        (["check", "CONFIG", "--run-dir", "/proc/run"], "--run-dir /proc/run: cannot write there"),
+        (
+            ["data", "convert", "--format", "samples", "x", "--out", "/proc/a/b"],
+            "--out /proc/a: ca",
+        ),
+        (["data", "filter", "ROWS", "--out", "/proc/a"], "/proc/a: cannot write there"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str], said: str
+) -> None:
+    config, rows = tmp_path / "run.yaml", tmp_path / "rows.jsonl"
+    config.write_text("run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n")
+    rows.write_text('{"id": "1", "question": "q", "answer": "3", "kind": "number"}\n')
+    places = {"CONFIG": str(config), "ROWS": str(rows)}
+    assert main([places.get(word, word) for word in command]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("file", ["/proc/none/result.jsonl", "/etc/passwd/result.jsonl"])
+def test_a_file_that_cannot_be_made_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    data = tmp_path / "rows.json"
+    data.write_text("[]")
+    arguments = ["eval", "samples", "--benchmark", "mathverse", "--data", str(data), "--out", file]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("perl-rl: error: ") and error.count("\n") == 1
