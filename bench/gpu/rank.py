@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, GradientCheckp
 
 from bench.gpu.setting import Setting
 from perl_rl.plan.shape import ModelShape, read_shape
+from services.trainer.compute.attention import chosen_attention
 from services.trainer.compute.deepspeed_engine import (
     shard_while_loading,
     start_policy,
@@ -25,6 +26,7 @@ from services.trainer.compute.deepspeed_engine import (
 from services.trainer.compute.model import GroupModel
 from services.trainer.compute.packing import PreparedGroup
 from services.trainer.compute.step import Stepper
+from services.trainer.compute.vision import chosen_vision_attention
 from shared.config import Config
 
 
@@ -99,12 +101,14 @@ def model_sizes(setting: Setting, layers: int) -> tuple[Any, ModelShape]:
 def random_model(setting: Setting, sizes: Any, config: Config) -> Any:
     """A model with random weights on the device, in training mode."""
     torch.manual_seed(0)
-    attention = config.trainer.attention
-    with setting.torch_device:
+    device = setting.torch_device
+    kernels = {
+        "text_config": chosen_attention(config.trainer.attention, device),
+        "vision_config": chosen_vision_attention(config, device),
+    }
+    with device:
         model = AutoModelForImageTextToText.from_config(
-            sizes,
-            dtype=getattr(torch, config.model.dtype),
-            attn_implementation="eager" if attention == "eager" else "sdpa",
+            sizes, dtype=getattr(torch, config.model.dtype), attn_implementation=kernels
         )
     model.config.use_cache = False
     model.train()

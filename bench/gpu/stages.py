@@ -24,6 +24,7 @@ from bench.gpu.rank import (
 from bench.gpu.setting import Setting
 from perl_rl.plan.trainer import Chunk, rank_need
 from services.trainer.compute.deepspeed_engine import deepspeed_config, full_parameters
+from services.trainer.compute.vision import vision_inputs
 from services.trainer.rank.spool import WeightSpool
 from shared.config.trainer import TrainerConfig
 from shared.weights.manifest import DATA_FILE, make_buckets
@@ -136,20 +137,30 @@ def attention(setting: Setting) -> Figures:
 
 
 def vision(setting: Setting) -> Figures:
-    """Seconds to encode a group's pictures and go back through the tower, few and many."""
-    config = settings(setting)
-    model = random_model(setting, model_sizes(setting, 1)[0], config)
+    """Seconds to encode pictures and go back through the tower, for each of its attentions."""
+    kinds = [one for one in _choices("vision_attention") if one != "auto"]
+    if setting.device == "cpu" or not importlib.util.find_spec("flash_attn"):
+        kinds.remove("flash")
     found: Figures = {}
-    for size in setting.pictures:
-        group = made_up_group(model, size)
-        pixels = group.pixel_values.to(setting.torch_device, getattr(torch, setting.dtype))
-        grid = group.grid.to(setting.torch_device)
-        for _ in range(2):  # the first time warms up
-            began = clock(setting.torch_device)
-            output = model.model.get_image_features(pixels, grid, return_dict=True)
-            torch.cat(output.pooler_output).float().sum().backward()
-            found[f"{size.images}_pictures_s"] = clock(setting.torch_device) - began
+    for kind in kinds:
+        config = settings(setting, vision_attention=kind)
+        model = random_model(setting, model_sizes(setting, 1)[0], config)
+        for size in setting.pictures:
+            found[f"{kind}_{size.images}_pictures_s"] = _encode(setting, model, size)
     return found
+
+
+def _encode(setting: Setting, model: Any, size: GroupSize) -> float:
+    group = made_up_group(model, size)
+    pixels = group.pixel_values.to(setting.torch_device, getattr(torch, setting.dtype))
+    grid = group.grid.to(setting.torch_device)
+    for _ in range(2):  # the first time warms up
+        began = clock(setting.torch_device)
+        inputs = vision_inputs(model.model.visual, grid)
+        output = model.model.get_image_features(pixels, grid, return_dict=True, **inputs)
+        torch.cat(output.pooler_output).float().sum().backward()
+        seconds = clock(setting.torch_device) - began
+    return seconds
 
 
 def head(setting: Setting) -> Figures:

@@ -71,11 +71,8 @@ def rank_need(
     else:
         held |= optimizer
     kept, passing = _activations(config, shape, chunk, dense_mask)
-    buffers = _buffers(config, shape, deepspeed)
-    if trainer.zero_stage == 3:
-        held |= buffers
-    else:
-        kept |= buffers
+    always, meanwhile = _buffers(config, shape, deepspeed)
+    held, kept = held | always, kept | meanwhile
     ranks = trainer.ranks * trainer.hosts
     name = f"trainer, each of {ranks} ranks" if ranks > 1 else "trainer"
     step = 0.0 if host else _step(config, shape, deepspeed)
@@ -126,24 +123,30 @@ def _gradient_bytes(config: Config, deepspeed: dict[str, Any]) -> int:
     return {"fp32": 4, "bf16": 2, None: _bytes(config)}[wanted]
 
 
-def _buffers(config: Config, shape: ModelShape, deepspeed: dict[str, Any]) -> Parts:
-    """DeepSpeed's buckets, and under ZeRO 3 the parameters that are gathered at a time."""
+def _buffers(config: Config, shape: ModelShape, deepspeed: dict[str, Any]) -> tuple[Parts, Parts]:
+    """DeepSpeed's buffers: those that are there all the time, and those of the backward pass."""
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 
     zero = DeepSpeedZeroConfig(**deepspeed["zero_optimization"])
     stage, ranks = config.trainer.zero_stage, config.trainer.ranks * config.trainer.hosts
-    if stage == 0:
-        return {}
-    number = _gradient_bytes(config, deepspeed) if stage == 3 else _bytes(config)
-    buckets = 2 if stage < 3 and zero.overlap_comm else 1
-    parts: Parts = {"gradient bucket": buckets * number * zero.reduce_bucket_size}
-    if stage == 3 and ranks > 1:
+    number, weight = _gradient_bytes(config, deepspeed), _bytes(config)
+    if stage == 0 or (stage == 1 and number != weight):
+        return {}, {}
+    if stage < 3:
+        buckets = 2 if zero.overlap_comm else 1
+        return {}, {"gradient bucket": weight * zero.reduce_bucket_size * buckets}
+    always: Parts = {"gradient bucket": number * zero.reduce_bucket_size}
+    reduced = min(zero.reduce_bucket_size, _trained(config, shape))
+    meanwhile: Parts = {
+        "gradients on their way": weight * shape.largest_layer + number * reduced / ranks
+    }
+    if ranks > 1:
         small = sum(one for one in shape.tensors if one <= zero.param_persistence_threshold)
         models = 2 if config.trainer.objective.kl_coef > 0 else 1
-        parts["small parameters, whole"] = models * _bytes(config) * small * (1 - 1 / ranks)
+        always["small parameters, whole"] = models * weight * small * (1 - 1 / ranks)
         live = min(shape.parameters, max(zero.max_live_parameters, shape.largest_layer))
-        parts["gathered parameters"] = _bytes(config) * live * (1 - 1 / ranks)
-    return parts
+        meanwhile["gathered parameters"] = weight * live * (1 - 1 / ranks)
+    return always, meanwhile
 
 
 def _step(config: Config, shape: ModelShape, deepspeed: dict[str, Any]) -> float:

@@ -59,7 +59,7 @@ class Meter(TorchDispatchMode):
 
 
 def measure(file: Path, overrides: list[str], size: GroupSize) -> dict[str, int]:
-    """Bytes at each moment of the second of two steps."""
+    """Bytes at each moment of the second batch of the second of two steps."""
     config, meter, found = load_config(file, overrides), Meter(), dict[str, int]()
 
     def mark(moment: str) -> None:
@@ -84,7 +84,7 @@ def measure(file: Path, overrides: list[str], size: GroupSize) -> dict[str, int]
 
         engine.backward = marked
         for _ in range(2):
-            stepper.train([[group]])
+            stepper.train([[group, group]])
             mark("after step")
     found["pixels"] = group.pixel_values.untyped_storage().nbytes()
     assert pixels >= found["pixels"]
