@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete."""
+"""Files that appear under their name only when they are complete, and looking for files."""
 
 import uuid
 from collections.abc import Iterator
@@ -27,3 +27,11 @@ def scratch_for(file: Path) -> Iterator[Path]:
         scratch.replace(file)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; any text may be asked about, also one too long for a path."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -7,7 +7,7 @@ from typing import Any
 from perl_rl.eval.rows import Row
 from shared.errors import UserError
 from shared.files import write_atomically
-from shared.formats.cells import picture_in
+from shared.formats.cells import is_empty, picture_in
 from shared.images import (
     PILLOW_MAX_PIXELS,
     UnknownFormat,
@@ -61,6 +61,8 @@ class Pictures:
         return self.keep(row.cell(column), row, column)
 
     def _bytes(self, cell: Any, row: Row, column: str) -> bytes:
+        if is_empty(cell):
+            raise row.bad(column, "must be an image (bytes or a path), not nothing")
         beside = row.file.parent
         bases = [*self._bases, beside, beside / "images"]
         found = picture_in(cell, row, column, bases, "name its folder by --images")

@@ -11,14 +11,15 @@ from urllib.parse import unquote_to_bytes
 from PIL import Image
 
 from shared.errors import UserError
+from shared.files import is_file
 from shared.formats.rows import Row
 from shared.images import PILLOW_MAX_PIXELS, UnknownFormat, image_format, png_bytes, to_rgb
+from shared.sample import LONGEST_QUOTED
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 # The base64 of PNG, JPEG, GIF and WebP begins so; other text must be long to be taken for base64.
 _BASE64 = re.compile(r"(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|[\w+/-]{64})[\w+/-]*={0,2}", re.ASCII)
 _URL_SAFE = str.maketrans("-_", "+/")
-_LONGEST_QUOTED = 255
 
 
 def is_empty(cell: Any) -> bool:
@@ -26,7 +27,7 @@ def is_empty(cell: Any) -> bool:
     if isinstance(cell, dict):
         return all(value is None for value in cell.values())
     # Pandas writes a missing value as NaN, the one value that differs from itself.
-    return cell is None or cell != cell or (isinstance(cell, str | list) and not cell)
+    return cell is None or cell != cell or (isinstance(cell, str | list | tuple) and not cell)
 
 
 def picture_in(cell: Any, row: Row, column: str, bases: Sequence[Path], hint: str) -> bytes | Path:
@@ -72,7 +73,7 @@ def _from_text(text: str, row: Row, column: str, bases: Sequence[Path], hint: st
         return _from_address(text, row, column)
     path = text.removeprefix("file://")
     for base in bases:
-        if _is_file(base / path):
+        if is_file(base / path):
             return base / path
     if address := _ADDRESS.match(path):
         problem = f"is a {address[1]} address; nothing is fetched: download it and name its file"
@@ -80,7 +81,7 @@ def _from_text(text: str, row: Row, column: str, bases: Sequence[Path], hint: st
     packed = "".join(path.split())
     if _BASE64.fullmatch(packed):
         return _from_base64(packed, row, column)
-    if len(path) > _LONGEST_QUOTED:
+    if len(path) > LONGEST_QUOTED:
         raise _no_picture(text, row, column)
     where = "" if Path(path).is_absolute() else f" in {bases[0]}"
     raise row.bad(column, "has no image file", f"no image file '{path}'{where}; {hint}")
@@ -112,13 +113,5 @@ def _no_picture(text: str, row: Row, column: str) -> UserError:
     return row.bad(column, "is neither a path nor base64", problem)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        # Longer than a path can be, or in a folder that may not be read.
-        return False
-
-
 def _kind(cell: Any) -> str:
-    return "nothing" if is_empty(cell) or cell == "" else type(cell).__name__
+    return "nothing" if is_empty(cell) else type(cell).__name__

@@ -54,11 +54,11 @@ class ImageFolder:
         return str(found)
 
     def _keep(self, data: bytes, row: Row, column: str) -> str:
-        suffix = self._look(data, "the image", row, column)
+        suffix = self._look(data, "in the row", row, column)
         file = self._folder / f"{digest(data)}.{suffix}"
         if not file.exists():
             try:
-                decode_image(data, "here", self._max_pixels)
+                decode_image(data, "in the row", self._max_pixels)
             except UserError as error:
                 raise row.bad(column, "cannot be decoded", str(error)) from None
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -70,9 +70,8 @@ class ImageFolder:
         try:
             return image_format(source, name, self._max_pixels).lower()
         except UnknownFormat:
-            raise row.bad(
-                column, "has an unknown image format", f"{name} has an unknown image format"
-            ) from None
+            problem = f"image {name} has an unknown image format"
+            raise row.bad(column, "has an unknown image format", problem) from None
         except ImageTooLarge as error:
             raise row.bad(column, "is too large", str(error)) from None
         except ImageTooThin as error:
