@@ -55,6 +55,7 @@ format: setup
 
 docs: setup
 	$(BIN)/python scripts/config_reference.py
+	$(BIN)/python scripts/metrics_reference.py
 
 # The CPU set's constraints, from the environment as it is: run it after changing a requirement.
 lock: setup

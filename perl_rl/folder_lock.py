@@ -27,3 +27,16 @@ def hold_folder(
         except BlockingIOError:
             raise UserError(f"{folder}: {busy}") from None
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether another process holds `folder` now."""
+    file = folder / ".lock"
+    if not file.exists():
+        return False
+    with file.open("r") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

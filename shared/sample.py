@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.errors import UserError
 from shared.files import is_file
 from shared.jsonlines import read_json_lines
+from shared.problems import in_words
 
 IMAGE_TAG = "<image>"
 
@@ -104,8 +105,7 @@ def _sample(row: Any, path: Path, number: int) -> Sample:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "row"
-        message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}, line {number}, field '{field}': {message}") from None
+        raise UserError(f"{path}, line {number}, field '{field}': {in_words(first)}") from None
 
 
 def _with_files(sample: Sample, path: Path, number: int) -> Sample:

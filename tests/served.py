@@ -81,7 +81,7 @@ def trainer(security: SecurityConfig, folder: Path, redis_url: str) -> Opened:
         config = Config.model_validate(demo_config(folder, redis_url))
         client = redis.asyncio.Redis.from_url(redis_url, protocol=2, socket_timeout=5.0)
         plane = ControlPlane(client, config, folder / "config.yaml", folder, "http://here")
-        yield create_app(plane, folder / "weights", security)
+        yield create_app(plane, folder, security)
         await client.aclose()
 
     return opened

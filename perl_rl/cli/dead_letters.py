@@ -7,8 +7,6 @@ dropped; the ledger gets one more issued group.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,30 +19,13 @@ from shared.formats import load
 from shared.images import digest, read_image_file
 from shared.service.connection import connect
 from shared.wire.board import VersionBoard
+from shared.wire.dead_letters import letters
 from shared.wire.keys import Keys
 from shared.wire.ledger import DEAD_LETTER, DROPPED, Ledger
-from shared.wire.messages import PolicyVersion, PromptTask, group_identity
+from shared.wire.messages import PolicyVersion, PromptTask
 from shared.wire.runstate import RunState
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Letter:
-    """One entry of the dead-letter stream."""
-
-    id: str
-    stream: str
-    reason: str
-    group_id: str | None
-    """None when it cannot be read from the entry."""
-
-    def line(self) -> str:
-        """The letter in one line of text."""
-        at = datetime.fromtimestamp(int(self.id.partition("-")[0]) / 1000, UTC)
-        group = self.group_id or "no group"
-        where = self.stream.rpartition(":")[2]
-        return f"{self.id}  {at:%Y-%m-%d %H:%M:%S}  {where}  {group}  {self.reason}"
 
 
 def list_letters(config_file: Path) -> list[str]:
@@ -81,23 +62,6 @@ async def _with_redis(
         return await work(client)
     finally:
         await client.aclose()
-
-
-async def letters(client: redis.asyncio.Redis, keys: Keys) -> list[Letter]:
-    """All dead letters, the oldest first."""
-    found = []
-    for entry_id, fields in await client.xrange(keys.dead_letters):
-        identity = group_identity(fields[b"m"])
-        told = fields.get(b"g", b"").decode() or (identity[0] if identity else None)
-        found.append(
-            Letter(
-                id=entry_id.decode(),
-                stream=fields.get(b"stream", b"?").decode(),
-                reason=" ".join(fields.get(b"reason", b"?").decode().split()),
-                group_id=told,
-            )
-        )
-    return found
 
 
 async def replay(

@@ -24,7 +24,7 @@ from services.reward.schemas import Score, ScoreRequest
 from services.reward.scoring import FunctionFailed, Scorer
 from shared.config import RewardConfig, load_config
 from shared.config.endpoint import EndpointConfig
-from shared.config.load import apply_override, first_problem
+from shared.config.load import apply_override
 from shared.config.questions import SamplingConfig
 from shared.config.reward import JudgeConfig
 from shared.config.section import Section
@@ -32,6 +32,7 @@ from shared.errors import UserError
 from shared.grading.grade import UngradableGold
 from shared.grading.pool import GraderPool
 from shared.jsonlines import read_json_lines
+from shared.problems import first_problem, in_words
 from shared.sample import AnswerKind
 
 Line = dict[str, Any]
@@ -84,7 +85,7 @@ def settings(
         try:
             endpoint = EndpointConfig(url=judge, model=str(judge_model), api_key=judge_key)
         except ValidationError as error:
-            raise UserError(f"score: {first_problem(error)}") from None
+            raise UserError(f"score: {first_problem(error, EndpointConfig)}") from None
         kinds = tuple(kind for kind in get_args(AnswerKind) if kind != "letter")
         named = JudgeConfig(endpoint=endpoint, kinds=kinds)
         reward = reward.model_copy(update={"judge": named})
@@ -99,8 +100,8 @@ def _without_file(overrides: list[str]) -> _Part:
         return _Part.model_validate(raw)
     except ValidationError as error:
         raise UserError(
-            f"score: {first_problem(error)}; without --config, --set takes keys of reward and "
-            "sampling"
+            f"score: {first_problem(error, _Part)}; without --config, --set takes keys of reward "
+            "and sampling"
         ) from None
 
 
@@ -137,7 +138,7 @@ def _request(row: Line, where: str) -> ScoreRequest:
             raise UserError(
                 f"{where}, field 'kind': '{first['input']}' is none of {kinds}"
             ) from None
-        raise UserError(f"{where}, field '{field}': {first['msg']}") from None
+        raise UserError(f"{where}, field '{field}': {in_words(first)}") from None
 
 
 async def _score(lines: list[tuple[int, Line]], file: Path, out: TextIO, how: Settings) -> None:

@@ -1,4 +1,4 @@
-"""``perl-rl status``: shows a run once: its state now, or what it left in Redis."""
+"""``perl-rl status``: shows a run once, from its Redis, or from its folder after its end."""
 
 import asyncio
 import os
@@ -6,15 +6,20 @@ from pathlib import Path
 
 import redis.asyncio
 
+from perl_rl.report.left import describe_left
 from perl_rl.report.observe import RunView, find_runs, look
 from shared.config import load_config
 from shared.errors import UserError
-from shared.service.connection import connect, without_password
+from shared.service.connection import RedisUnreachable, connect, without_password
 from shared.wire.keys import Keys
 from shared.wire.registry import NodeInfo
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 URL_VARIABLE = "PERL_REDIS_URL"
+
+
+class RunNotFound(UserError):
+    """Redis answers, but does not hold the run."""
 
 
 def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: float = 10.0) -> str:
@@ -24,17 +29,32 @@ def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: fl
         url: where Redis is; default: the address in `run_dir`'s configuration, else the
             environment variable PERL_REDIS_URL, else this machine's port 6379.
         run: its name; needed when Redis holds several.
-        run_dir: folder of a run that ``perl-rl launch`` started.
+        run_dir: folder of a run that ``perl-rl launch`` started. When its Redis has ended, the
+            folder says what became of the run.
     """
-    ca_file = None
-    if run_dir is not None:
-        config = load_config(run_dir / "config.yaml")
-        url, run, ca_file = url or config.redis.url, run or config.run, config.redis.ca_file
-    url = url or os.environ.get(URL_VARIABLE, DEFAULT_URL)
-    return asyncio.run(_status(url, run, timeout_s, ca_file))
+    if run_dir is None or url is not None:
+        url = url or os.environ.get(URL_VARIABLE, DEFAULT_URL)
+        return asyncio.run(_status(url, run, timeout_s))
+    config = load_config(_config_of(run_dir))
+    try:
+        return asyncio.run(
+            _status(config.redis.url or DEFAULT_URL, config.run, timeout_s, config.redis.ca_file)
+        )
+    except (RedisUnreachable, RunNotFound):
+        return describe_left(run_dir, config)
 
 
-async def _status(url: str, run: str | None, timeout_s: float, ca_file: str | None) -> str:
+def _config_of(run_dir: Path) -> Path:
+    file = run_dir / "config.yaml"
+    if not file.is_file():
+        raise UserError(
+            f"--run-dir {run_dir}: holds no config.yaml, so no run has started there; check the "
+            "folder"
+        )
+    return file
+
+
+async def _status(url: str, run: str | None, timeout_s: float, ca_file: str | None = None) -> str:
     client = await connect(url, timeout_s, ca_file=ca_file)
     try:
         name = await _choose(client, without_password(url), run)
@@ -46,12 +66,12 @@ async def _status(url: str, run: str | None, timeout_s: float, ca_file: str | No
 async def _choose(client: redis.asyncio.Redis, where: str, run: str | None) -> str:
     found = await find_runs(client)
     if not found:
-        raise UserError(f"{where}: holds no run; check --redis, or start one with perl-rl launch")
+        raise RunNotFound(f"{where}: holds no run; check --redis, or start one with perl-rl launch")
     if run is None and len(found) > 1:
         raise UserError(f"{where}: holds {len(found)} runs; choose with --run: {', '.join(found)}")
     name = run or found[0]
     if name not in found:
-        raise UserError(f"{where}: holds no run '{name}'; it holds: {', '.join(found)}")
+        raise RunNotFound(f"{where}: holds no run '{name}'; it holds: {', '.join(found)}")
     return name
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from perl_rl.cli.options import add_debug, add_set
+from perl_rl.cli.options import Commands, add_command, add_set
 from perl_rl.data.convert import add_convert
 
 _STAGES = {
@@ -15,7 +15,7 @@ _STAGES = {
 }
 
 
-def add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_data_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add ``data`` with its actions."""
     text = "prepare training data"
     data = commands.add_parser("data", help=text, description=text)
@@ -26,18 +26,15 @@ def add_data_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         _add_stage(actions, name, help_)
 
 
-def _add_prepare(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_prepare(actions: "Commands[argparse.ArgumentParser]") -> None:
     text = "run all stages of a configuration file; continues where it stopped"
-    parser = actions.add_parser("prepare", help=text, description=text)
+    parser = add_command(actions, "prepare", _prepare, text)
     parser.add_argument("config", type=Path, metavar="FILE.yaml")
-    _add_common(parser)
-    parser.set_defaults(command=_prepare)
+    _add_settings(parser)
 
 
-def _add_stage(
-    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
-) -> None:
-    parser = actions.add_parser(name, help=text, description=f"{text}; continues where it stopped")
+def _add_stage(actions: "Commands[argparse.ArgumentParser]", name: str, text: str) -> None:
+    parser = add_command(actions, name, _stage, f"{text}; continues where it stopped")
     parser.add_argument("file", type=Path, metavar="FILE.jsonl", help="samples")
     parser.add_argument(
         "--out",
@@ -47,13 +44,12 @@ def _add_stage(
         help="folder for samples.jsonl and report.json",
     )
     parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings, as for prepare")
-    _add_common(parser)
-    parser.set_defaults(command=_stage, stage=name)
+    _add_settings(parser)
+    parser.set_defaults(stage=name)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_settings(parser: argparse.ArgumentParser) -> None:
     add_set(parser, "override settings, e.g. difficulty.rollouts=4")
-    add_debug(parser)
 
 
 def _prepare(options: argparse.Namespace) -> int:

@@ -52,6 +52,7 @@ def _convert(options: argparse.Namespace) -> int:
     from perl_rl.data.conversion import convert
     from shared.config.source import SourceConfig
     from shared.errors import UserError
+    from shared.problems import in_words
 
     settings = {
         "format": options.format,
@@ -74,7 +75,7 @@ def _convert(options: argparse.Namespace) -> int:
     except ValidationError as error:
         first = error.errors()[0]
         where = f"--{first['loc'][0]}: " if first["loc"] else ""
-        raise UserError(where + first["msg"].removeprefix("Value error, ")) from None
+        raise UserError(where + in_words(first)) from None
     counts = convert(sources, options.out, options.images, options.max_image_pixels)
     print(f"{options.out}: {counts.samples} samples, {counts.skipped.total()} rows skipped")
     for reason, count in counts.skipped.most_common():

@@ -22,9 +22,10 @@ from perl_rl.data.files import load, save, save_with_images
 from perl_rl.data.report import StageReport, print_report
 from perl_rl.data.stage import Stage, run_stage
 from perl_rl.folder_lock import hold_folder
-from shared.config.load import apply_override, first_problem, read_settings
+from shared.config.load import apply_override, read_settings
 from shared.errors import UserError
 from shared.files import write_atomically
+from shared.problems import first_problem
 
 RESULT_FILE, REPORT_FILE = "train.jsonl", "report.json"
 
@@ -96,4 +97,6 @@ def _checked(raw: dict[str, Any], file: Path) -> PrepareConfig:
     try:
         return PrepareConfig.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{file}: {first_problem(error, 'docs/prepare.md')}") from None
+        raise UserError(
+            f"{file}: {first_problem(error, PrepareConfig, 'docs/prepare.md')}"
+        ) from None

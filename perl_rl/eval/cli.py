@@ -258,12 +258,12 @@ def _endpoint(**fields: Any) -> "EndpointConfig":
     from pydantic import ValidationError
 
     from shared.config.endpoint import EndpointConfig
-    from shared.config.load import first_problem
+    from shared.problems import first_problem
 
     try:
         return EndpointConfig(**fields)
     except ValidationError as error:
-        raise UserError(f"eval: {first_problem(error)}") from None
+        raise UserError(f"eval: {first_problem(error, EndpointConfig)}") from None
 
 
 def _key(variable: str | None) -> str | None:

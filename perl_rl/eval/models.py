@@ -86,7 +86,8 @@ def engine_config(model: Path, overrides: list[str]) -> Config:
     Raises:
         UserError: when the folder holds no model, or a setting is wrong.
     """
-    from shared.config.load import apply_override, first_problem
+    from shared.config.load import apply_override
+    from shared.problems import first_problem
 
     if not (model / "config.json").is_file():
         raise UserError(f"--model {model}: holds no config.json; name a model folder")
@@ -104,7 +105,7 @@ def engine_config(model: Path, overrides: list[str]) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"--set: {first_problem(error)}") from None
+        raise UserError(f"--set: {first_problem(error, Config)}") from None
 
 
 class VllmModel(AbstractAsyncContextManager["VllmModel"]):

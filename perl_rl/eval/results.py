@@ -10,6 +10,7 @@ from perl_rl.eval.bootstrap import Estimate
 from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.report.summary import write_json
 from shared.errors import UserError
+from shared.problems import in_words
 
 
 class _Part(BaseModel):
@@ -137,7 +138,7 @@ def read_result(file: Path) -> Result:
         problem = "not JSON"
         if isinstance(error, ValidationError):
             first = error.errors()[0]
-            problem = f"field '{'.'.join(map(str, first['loc']))}': {first['msg']}"
+            problem = f"field '{'.'.join(map(str, first['loc']))}': {in_words(first)}"
         raise UserError(
             f"{file}: not a result of perl-rl eval ({problem}); name the file of its --out"
         ) from None

@@ -1,6 +1,6 @@
 """Which scored groups are worth training on: a filter keeps a group, or drops it for a reason.
 
-The reason is recorded in the ledger and counted in the metrics. A filter of one's own is
+The reason is recorded in the ledger and counted in the metrics. A custom filter is
 ``def f(group: ScoredGroup) -> str | None``, named in ``reward.filter.functions``.
 """
 
@@ -99,7 +99,7 @@ def build_filters(config: FilterConfig, per_order: bool = False) -> list[Filter]
             (``trainer.objective.advantage: per_order``).
 
     Raises:
-        UserError: when a filter of one's own is not found.
+        UserError: when a custom filter is not found.
     """
     filters: list[Filter] = []
     if config.drop_uniform:

@@ -1,6 +1,6 @@
 """Rewards that depend on a whole group: added to its responses' totals before it is filtered.
 
-A function of one's own is ``def f(group: ScoredGroup, config: RewardConfig) -> Sequence[float]``,
+A custom function is ``def f(group: ScoredGroup, config: RewardConfig) -> Sequence[float]``,
 named in ``reward.group_function``: the new totals, order by order, as `ScoredGroup.rewards`. It
 runs in a thread. Accuracy, form and the extracted answer stay what they were.
 """
@@ -22,7 +22,7 @@ GroupReward = Callable[[ScoredGroup, RewardConfig], Sequence[float]]
 
 
 class GroupRewards:
-    """What a configuration asks for: consistency first, then the function of one's own.
+    """What a configuration asks for: consistency first, then the custom function.
 
     Raises:
         UserError: when ``reward.group_function`` is not found.

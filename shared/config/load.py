@@ -2,7 +2,6 @@
 
 import os
 import re
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from shared.config.run import Config
 from shared.config.secrets import without_secrets
 from shared.config.source import SourceConfig
 from shared.errors import UserError
+from shared.problems import first_problem
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
@@ -28,7 +28,7 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{path}: {first_problem(error)}") from None
+        raise UserError(f"{path}: {first_problem(error, Config)}") from None
     return _resolve_paths(config, path.parent.resolve())
 
 
@@ -133,26 +133,6 @@ def _expand(value: Any, path: Path, variables: Mapping[str, str]) -> Any:
 
     # An empty variable means "not set": an optional secret is left out that way.
     return _VARIABLE.sub(variable, value) or None
-
-
-def first_problem(error: ValidationError, keys: str = "docs/configuration.md") -> str:
-    """The first mistake in a configuration, in one line that names the key.
-
-    Args:
-        keys: the page that lists all keys, named for an unknown one.
-    """
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}'; {keys} lists all keys"
-    if first["type"] == "missing":
-        return f"the key '{key}' is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    secret = key.startswith(("security.", "redis.")) or key.endswith("api_key")
-    # A whole section is not shown either: it may hold a secret.
-    if not key or secret or isinstance(first["input"], dict):
-        return f"{key}: {message}" if key else message
-    return f"{key}: {message} (got {textwrap.shorten(repr(first['input']), 80)})"
 
 
 def _resolve_paths(config: Config, folder: Path) -> Config:

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from shared.formats.building import Reading
 from shared.formats.rows import Row
+from shared.problems import in_words
 from shared.sample import Sample
 
 
@@ -16,6 +17,5 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
     except ValidationError as error:
         first = error.errors()[0]
         column = ".".join(str(part) for part in first["loc"]) or "row"
-        message = first["msg"].removeprefix("Value error, ")
-        raise row.bad(column, "does not fit", message) from None
+        raise row.bad(column, "does not fit", in_words(first)) from None
     yield sample.model_copy(update={"images": reading.images(row, "images")})

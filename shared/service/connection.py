@@ -25,6 +25,10 @@ OUTAGE = (RedisConnectionError, RedisTimeoutError)
 _PAUSE_S = 0.2
 
 
+class RedisUnreachable(UserError):
+    """No Redis answers at the address."""
+
+
 async def connect(
     url: str, timeout_s: float, *, wait: bool = False, ca_file: str | None = None
 ) -> redis.asyncio.Redis:
@@ -36,8 +40,9 @@ async def connect(
         ca_file: ``redis.ca_file``, for ``rediss://``; the server's name is checked in any case.
 
     Raises:
-        UserError: when the server cannot be reached, refuses the password or shows a certificate
-            that another authority has signed.
+        RedisUnreachable: when no server answers.
+        UserError: when it refuses the password or shows a certificate that another authority has
+            signed.
     """
     tls: dict[str, object] = {}
     if url.startswith("rediss://"):
@@ -69,7 +74,7 @@ async def connect(
                 f"redis.url '{without_password(url)}': the server's certificate is refused "
                 f"({error}); name its authority in redis.ca_file"
             ) from None
-        raise UserError(
+        raise RedisUnreachable(
             f"redis.url '{without_password(url)}': cannot reach Redis ({error}); start it, fix "
             "the address, or leave redis.url empty to let the launcher start one"
         ) from None

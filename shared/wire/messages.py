@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from shared.problems import in_words
 from shared.sample import AnswerKind, OrderRule
 
 SCHEMA_VERSION = 5
@@ -285,7 +286,7 @@ def decode(kind: type[M], data: bytes) -> M:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "message"
-        raise MalformedMessage(f"{name}, field '{field}': {first['msg']}") from None
+        raise MalformedMessage(f"{name}, field '{field}': {in_words(first)}") from None
 
 
 def group_identity(data: bytes) -> tuple[str, PolicyVersion] | None:

@@ -80,7 +80,7 @@ async def test_scores_of_kept_and_dropped_groups_count_once(run: Run) -> None:
 
 
 async def test_a_step_tells_its_own_share(run: Run) -> None:
-    tally = StepTally(run.ledger, config().trainer)
+    tally = StepTally(run.client, run.keys, config().trainer)
     await run.drop("before", 1.0, 1.0)
     await tally.begin()
     await run.keep("g1", 1.0, 0.0)
@@ -114,3 +114,20 @@ async def test_a_run_that_drops_every_group_ends(run: Run) -> None:
         " train on questions that are neither solved nor hopeless (docs/signals.md)"
     )
     assert (await run.ledger.counts()).balanced()
+
+
+async def test_the_commonest_cause_of_dead_letters_ends_the_line(run: Run) -> None:
+    prompts = WorkStream(run.client, run.keys.prompts, "one")
+    await prompts.create()
+    tally = StepTally(run.client, run.keys, config(max_dropped_per_step=2).trainer)
+    await tally.begin()
+    for number, why in enumerate(("612 tokens", "640 tokens", "no picture", "633 tokens")):
+        await run.ledger.issue([task(group_id=f"g{number}", orders=1)], {})
+        [entry] = await prompts.read(1, 1.0)
+        await run.ledger.drop_dead_letter(prompts, entry, f"the prompt has {why}")
+    with pytest.raises(UserError) as caught:
+        await tally.check(1)
+    assert str(caught.value).endswith(
+        "fix what the services could not process (perl-rl dead-letters list); 3 of the last 4 dead "
+        "letters: group g3: the prompt has 633 tokens"
+    )

@@ -22,6 +22,7 @@ from perl_rl.demo.model import build_model, build_processor, save
 from perl_rl.report.observe import look
 from shared.config import load_config
 from shared.reaper import descendants, running
+from shared.records.steps import StepRecord
 from shared.service.connection import connect
 from shared.weights.manifest import Manifest
 from shared.wire.board import VersionBoard
@@ -112,7 +113,10 @@ class Run:
 
     def metrics(self) -> list[dict]:
         file = self.folder / "run" / "metrics.jsonl"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        for row in rows:
+            assert set(row) == set(StepRecord.model_fields), "the page about the fields is wrong"
+        return rows
 
     async def ledger(self) -> Ledger:
         return Ledger(await connect(self.redis_url, 10.0), Keys("test"))

@@ -19,6 +19,7 @@ from shared.service.connection import connect
 from shared.weights.manifest import Manifest, verify
 from shared.wire.messages import PolicyVersion
 from tests.scripted_sampler import demo_config
+from tests.unit.shared.records.rows import line
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +42,7 @@ async def plane(tmp_path, redis_url):
 @pytest.fixture
 async def http(plane, tmp_path):
     """A client of the routes that shows the token."""
-    app = create_app(plane, tmp_path / "weights", SecurityConfig(token=TOKEN))
+    app = create_app(plane, tmp_path, SecurityConfig(token=TOKEN))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(
         transport=transport, base_url="http://trainer", headers=bearer(TOKEN)
@@ -77,6 +78,20 @@ async def test_it_is_ready_once_the_ranks_have_published(http, plane):
     assert (status["trainer"]["step"], status["trainer"]["steps"]) == (3, 9)
     assert status["groups"]["issued"] == 0
     assert "perl_trainer_step 3.0" in (await http.get("/metrics")).text
+
+
+async def test_the_last_steps_figures_are_gauges(http, tmp_path):
+    before = (await http.get("/metrics")).text
+    assert "perl_step_reward NaN" in before
+
+    file = tmp_path / "metrics.jsonl"
+    file.write_text(line(step=1, reward=0.25) + line(step=2, reward=0.75, kl=0.5, samples=12))
+
+    text = (await http.get("/metrics")).text
+    for figure in ("reward 0.75", "kl 0.5", "samples 12.0", "grad_norm NaN"):
+        assert f"perl_step_{figure}\n" in text
+    assert "# HELP perl_step_wait_s Seconds that the trainer waited for groups" in text
+    assert "perl_step_groups" not in text
 
 
 async def test_wishes_reach_the_ranks_and_can_be_taken_back(http, plane):

@@ -60,7 +60,7 @@ async def test_metrics_name_the_stage_that_stands_still(redis_url, tmp_path):
     client, keys = await connect(redis_url, 10.0), Keys("test")
     await client.xadd(keys.trajectories, {"m": b"a trajectory"})
     plane = ControlPlane(client, config, tmp_path / "config.yaml", tmp_path, "http://here")
-    app = create_app(plane, tmp_path / "weights", SecurityConfig())
+    app = create_app(plane, tmp_path, SecurityConfig())
     watching = asyncio.create_task(plane.watchdog.run())
     try:
         async with httpx.AsyncClient(

@@ -119,7 +119,7 @@ async def change_weights(
     *,
     reset_caches: bool = True,
 ) -> float:
-    """Load a fetched version while requests in flight wait; seconds the engine stood still.
+    """Load a fetched version while requests in flight wait; seconds that the engine was paused.
 
     The engine labels each sampled token with the version that its step ran with, and the label
     changes only while no step runs; so no token can get the wrong one. Requests in flight go on

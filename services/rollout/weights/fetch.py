@@ -1,4 +1,4 @@
-"""Fetches a policy version over HTTP into a local file, while the engine goes on sampling.
+"""Fetches a policy version over HTTP into a local file, while the engine keeps sampling.
 
 Bucket by bucket, each checked against its digest before anything is used.
 """

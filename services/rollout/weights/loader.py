@@ -73,7 +73,7 @@ class MappedFileEngine(WeightTransferEngine[NoInit, FileUpdate]):
 
         Raises:
             ValueError: when the version lacks a parameter of the model. The model then holds no
-                usable weights; the next complete update mends it.
+                usable weights; the next complete update repairs it.
         """
         manifest = Manifest.model_validate_json(Path(update_info.manifest).read_text("utf-8"))
         try:

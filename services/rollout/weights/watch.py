@@ -21,7 +21,7 @@ from shared.wire.messages import PolicyVersion
 logger = logging.getLogger(__name__)
 
 ChangeWeights = Callable[[Path, Path, PolicyVersion], Awaitable[float]]
-"""Loads the version of a manifest and a data file into the engine; the seconds it stood still."""
+"""Loads the version of a manifest and a data file into the engine; the seconds it was paused."""
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
@@ -111,4 +111,4 @@ class WeightWatcher:
         paused_s = await self._change_weights(files.manifest, files.data, files.version)
         self._node.loaded(files.version, paused_s)
         self._node.set_state("ready")
-        logger.info("weights %s loaded, the engine stood still %.3f s", files.version, paused_s)
+        logger.info("weights %s loaded, the engine was paused %.3f s", files.version, paused_s)

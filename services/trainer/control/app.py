@@ -1,5 +1,6 @@
 """The trainer's HTTP routes: status, control, and the weights that rollout nodes fetch."""
 
+import asyncio
 import math
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from pydantic import BaseModel
 from starlette.responses import FileResponse
 
+from services.trainer.control.figures import StepFigures
 from services.trainer.control.plane import ControlPlane
 from shared.config.connections import SecurityConfig
 from shared.service.app import Health, answer_outages, metrics_route, service_app
@@ -30,8 +32,9 @@ class Status(BaseModel):
     groups: Counts
 
 
-def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConfig) -> FastAPI:
+def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> FastAPI:
     """The control plane's routes; all but health want the token when one is configured."""
+    weights_folder = run_dir / "weights"
     app, token_required = service_app(
         "PeRL trainer",
         security,
@@ -50,6 +53,7 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
             ("guard_alarms", "Alarms of the guards since the ranks started"),
         )
     }
+    figures = StepFigures(registry, run_dir / "metrics.jsonl")
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
 
     stalled = Gauge(
@@ -89,6 +93,7 @@ def create_app(plane: ControlPlane, weights_folder: Path, security: SecurityConf
         return _file(weights_folder / version / DATA_FILE, version)
 
     async def refresh() -> None:
+        await asyncio.to_thread(figures.refresh)
         for stage, seconds in plane.watchdog.seconds().items():
             stalled.labels(stage).set(seconds)
         state = await plane.state.get()

@@ -29,7 +29,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
     async def run(listening: Listening) -> None:
         url = config.trainer.public_url or listening.url
         plane = ControlPlane(listening.client, config, run_dir / CONFIG_FILE, run_dir, url)
-        app = create_app(plane, run_dir / "weights", config.security)
+        app = create_app(plane, run_dir, config.security)
         await listening.run(app, plane.run, config.trainer.drain_timeout_s)
 
     return serve_service("trainer", config, port, run)

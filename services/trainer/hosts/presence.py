@@ -1,6 +1,6 @@
-"""How further hosts know that the trainer's own host is there: it counts on in Redis.
+"""How worker hosts know that host 0 of the trainer is running: it keeps adding to a count in Redis.
 
-They compare the count with what they saw before, by a clock of their own: hosts' clocks differ.
+They compare the count with what they saw before, by their own clock: the clocks of hosts differ.
 """
 
 import asyncio
@@ -17,22 +17,22 @@ logger = logging.getLogger(__name__)
 BEAT_EVERY_S = 2.0
 
 _QUIET_AFTER_S = 15.0
-"""So long without a beat is more than a busy moment."""
+"""A host that is only busy misses beats for less time."""
 
 
 async def beat(state: RunState) -> None:
-    """Count on until cancelled."""
+    """Add to the count every `BEAT_EVERY_S` until cancelled."""
     while True:
-        # While Redis is away, those who need it wait for it, and say so.
+        # While Redis is away, those who need it wait for it, and log that.
         try:
             await heeding_cancel(state.beat)
         except OUTAGE as error:
-            logger.warning("further hosts cannot be told that this one is there: %s", error)
+            logger.warning("worker hosts cannot see that host 0 is running: %s", error)
         await asyncio.sleep(BEAT_EVERY_S)
 
 
 class Presence:
-    """The trainer's own host, as a further one sees it."""
+    """Host 0 of the trainer, as a worker host sees it."""
 
     def __init__(
         self, who: str, timeout_s: float, clock: Callable[[], float] = time.monotonic
@@ -45,13 +45,13 @@ class Presence:
         self._heard = False
 
     def see(self, beats: int) -> None:
-        """Take note of the count.
+        """Note the count.
 
         Raises:
             WaitTimeout: when it has not changed for ``trainer.start_timeout_s``.
         """
         now = self._clock()
-        # What stood there at first may be of a trainer that is long gone.
+        # The first count may be left from a trainer that ended long ago.
         if self._beats is not None and beats != self._beats:
             self._since, self._heard = now, True
         self._beats = beats
@@ -65,5 +65,5 @@ class Presence:
 
     @property
     def answers(self) -> bool:
-        """Whether it was heard from just now."""
+        """Whether the count has changed within the last `_QUIET_AFTER_S`."""
         return self._heard and self._clock() - self._since < _QUIET_AFTER_S

@@ -90,5 +90,5 @@ class Checkpoints:
         if needed:
             raise UserError(problem)
         if collective.is_first():
-            logger.error("%s; training goes on without it", problem)
+            logger.error("%s; training continues without it", problem)
         return False

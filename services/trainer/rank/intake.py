@@ -46,7 +46,7 @@ class Intake:
         self._incarnation = incarnation
         self._state = RunState(client, keys)
         self._ledger = Ledger(client, keys)
-        self.tally = StepTally(self._ledger, config.trainer)
+        self.tally = StepTally(client, keys, config.trainer)
         self._keys = keys
         self._config = config.trainer
         self._held: list[HeldGroup] = []

@@ -2,9 +2,10 @@
 
 import json
 import logging
+import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -96,10 +97,27 @@ def step_metrics(
 
 
 def write_metrics(file: Path, row: dict[str, Any]) -> None:
-    """Append a step's figures to ``metrics.jsonl`` and log the main ones."""
-    with file.open("a") as stream:
-        stream.write(json.dumps(row) + "\n")
+    """Append a step's figures to ``metrics.jsonl`` and log the main ones.
+
+    A last line without its end is removed first: its writer was killed, and its step is trained
+    again.
+    """
+    with file.open("ab+") as stream:
+        stream.truncate(_whole_lines(stream))
+        stream.write(json.dumps(row).encode() + b"\n")
     logger.info(
         "step %d: reward %.3f, accuracy %.3f, waited %.1f s, trained %.1f s",
         *(row[name] for name in ("step", "reward", "accuracy", "wait_s", "train_s")),
     )
+
+
+def _whole_lines(stream: BinaryIO) -> int:
+    """How many bytes of a file the lines with an end take."""
+    size = stream.seek(0, os.SEEK_END)
+    if size == 0:
+        return 0
+    stream.seek(size - 1)
+    if stream.read(1) == b"\n":
+        return size
+    stream.seek(0)
+    return stream.read().rfind(b"\n") + 1

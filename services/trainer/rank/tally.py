@@ -7,9 +7,13 @@ drops every group would sample for ever, so ``trainer.max_dropped_per_step`` end
 
 from typing import Any
 
+import redis.asyncio
+
 from shared.config import TrainerConfig
 from shared.errors import UserError
-from shared.wire.ledger import Counts, Ledger, Scores
+from shared.wire.dead_letters import most_frequent_reason
+from shared.wire.keys import Keys
+from shared.wire.ledger import DEAD_LETTER, Counts, Ledger, Scores
 
 _ROUNDS = 50
 """The default limit, as a multiple of ``trainer.groups_per_step``."""
@@ -22,7 +26,7 @@ _FIXES = {
     "truncated": "raise sampling.max_tokens or reward.filter.max_truncated",
     "too_few_distinct": "raise sampling.temperature or lower reward.filter.min_distinct",
     "ungradable_gold": "fix the samples that the reward service's log names",
-    "dead_letter": "see the dead-letter stream and the services' logs",
+    "dead_letter": "fix what the services could not process (perl-rl dead-letters list)",
     "stale": "raise trainer.max_staleness",
 }
 
@@ -30,8 +34,9 @@ _FIXES = {
 class StepTally:
     """Counts the groups of one step at a time; used by rank 0 only."""
 
-    def __init__(self, ledger: Ledger, config: TrainerConfig) -> None:
-        self._ledger = ledger
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, config: TrainerConfig) -> None:
+        self._client, self._keys = client, keys
+        self._ledger = Ledger(client, keys)
         self._limit = config.max_dropped_per_step or _ROUNDS * config.groups_per_step
         self._counts, self._scores = Counts(), Scores()
 
@@ -52,6 +57,8 @@ class StepTally:
         most = max(dropped, key=lambda reason: dropped[reason])
         reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(dropped.items()))
         fix = _FIXES.get(most, f"see the filter that gives the reason '{most}'")
+        if most == DEAD_LETTER:
+            fix = f"{fix}; {await most_frequent_reason(self._client, self._keys)}"
         raise UserError(
             f"trainer: {total} groups were dropped while step {step} was collected ({reasons}), "
             f"more than trainer.max_dropped_per_step ({self._limit}); {fix}"

@@ -1,4 +1,4 @@
-"""The fault suite's own end: its table is printed and its status tells, however it ends."""
+"""The fault suite's own end: its table is printed and its exit status is right, however it ends."""
 
 import random
 import signal

@@ -70,7 +70,7 @@ def test_bad_input_is_one_line(file: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(["permute", str(file), "--orders", "2"]) == 2
     streams = capsys.readouterr()
     assert streams.out == ""
-    assert streams.err == f"perl-rl: error: {file}, line 3, field 'question': Field required\n"
+    assert streams.err == f"perl-rl: error: {file}, line 3, field 'question': is missing\n"
 
 
 def test_text_follows_the_images_and_refusals_are_counted(

@@ -67,7 +67,7 @@ def test_images_named_by_path_stay_where_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "essay"], "--format: Input should be 'samples', 'verl', "),
+        (["--format", "essay"], "--format: must be 'samples', 'verl', "),
         (["--format", "verl", "--subset", "nlvr2"], "subsets is only for format mantis, not verl"),
         (["--format", "verl", "--prompt-key", "q"], "keys is only for format easyr1, not verl"),
     ],

@@ -249,7 +249,7 @@ def test_requests_run_at_once_up_to_the_limit(tmp_path: Path, data: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"ballance": {}}, "unknown key 'ballance'; docs/prepare.md"),
+        ({"ballance": {}}, "unknown key 'ballance'; did you mean 'balance'? docs/prepare.md"),
         ({"filter": {"min_image": 1}}, "unknown key 'filter.min_image'"),
         ({"stages": ["label", "label"]}, "stages: name at least one stage, and none twice"),
         ({"balance": {"target": {0.5: 1}}}, "the upper edges of bins must rise"),

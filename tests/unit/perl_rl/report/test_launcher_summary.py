@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from perl_rl.report.summary import MetricsTail, plain_robustness, read_metrics, summarise
+from shared.records.summary import RunSummary
 from shared.wire.ledger import Counts
 from shared.wire.registry import NodeInfo
 
@@ -52,6 +53,7 @@ def test_totals_medians_and_means() -> None:
     metrics = [row(1), row(2), row(3, rollout_s=9.0, tokens_per_s=100.0)]
     evaluation = {"before": None, "after": None}
     summary = summarise(metrics, counts, nodes, {"rollout-1": 2}, 42.0, evaluation, "done")
+    assert set(RunSummary.model_validate(summary).model_dump()) == set(summary)
     assert summary["steps"] == 3
     assert summary["groups"] == {
         "issued": 10,

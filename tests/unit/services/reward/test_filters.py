@@ -28,7 +28,7 @@ def group_of(*orders: list[tuple[float, str, str]]) -> ScoredGroup:
 
 
 def named_by_sample(group: ScoredGroup) -> str | None:
-    """A filter of one's own."""
+    """A custom filter."""
     return (
         "second_order_hopeless" if max(one.total for one in group.orders[1].rewards) == 0 else None
     )

@@ -1,4 +1,4 @@
-"""Rewards over a whole group: agreement between orders, and functions of one's own."""
+"""Rewards over a whole group: agreement between orders, and custom functions."""
 
 import itertools
 
@@ -102,7 +102,7 @@ def test_a_group_of_one_order_has_nothing_to_agree_with() -> None:
 
 
 def doubled(group: ScoredGroup, config: RewardConfig) -> list[float]:
-    """A group function of one's own."""
+    """A custom group function."""
     return list(2 * group.rewards())
 
 

@@ -164,7 +164,7 @@ def test_the_command_scores_as_a_run_does(
     assert json.loads(capsys.readouterr().out)["reward"] == 1.0
     file.write_text(json.dumps(row | {"tokens": "many"}))
     assert main(command) == 2
-    assert "line 1, field 'tokens': Input should be a valid integer" in capsys.readouterr().err
+    assert "line 1, field 'tokens': must be a whole number" in capsys.readouterr().err
     assert main([*command, "--set", "reward.overlong.buffer_tokens=17"]) == 2
     said = capsys.readouterr().err
     assert "reward.overlong.buffer_tokens (17) must not be more than sampling.max_tokens" in said

@@ -1,4 +1,4 @@
-"""The reward, how a reward function of one's own is loaded, and the filters of groups."""
+"""The reward, how a custom reward function is loaded, and the filters of groups."""
 
 import sys
 from pathlib import Path

@@ -31,7 +31,7 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
-    ("samples", {"colour": "red"}, "colour", "Extra inputs are not permitted"),
+    ("samples", {"colour": "red"}, "colour", "is unknown"),
     ("samples", {"images": []}, "row", "question has 1 <image> tags but the sample has 0"),
     ("samples", {"images": ["gone.png"]}, "images", "no image file"),
     ("verl", {"prompt": None}, "prompt", "is missing; the row has columns data_source"),

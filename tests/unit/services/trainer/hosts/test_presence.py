@@ -1,4 +1,4 @@
-"""A further host tells a trainer that is there from one that has left its count behind."""
+"""A worker host does not take a count that an ended trainer has left for a running trainer."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_a_count_that_stands_is_no_answer(presence, clock):
         presence.see(7)
 
 
-@pytest.mark.parametrize("then", [8, 1], ids=["goes on", "begins anew in an empty Redis"])
+@pytest.mark.parametrize("then", [8, 1], ids=["counts on", "starts over in an empty Redis"])
 def test_a_count_that_changes_is_an_answer_for_a_while(presence, clock, then):
     presence.see(7)
     clock.now = 150.0

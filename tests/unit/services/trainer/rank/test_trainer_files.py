@@ -156,7 +156,7 @@ def test_a_full_disk_is_noticed_before_a_checkpoint_is_begun(tmp_path):
     folder = CheckpointFolder(tmp_path, keep=2)
     assert folder.room_missing(1000) == 0
     assert folder.room_missing(10**18) > 0
-    assert _sealed(tmp_path, 1).room_missing(10**18) == 0, "the last one tells the size"
+    assert _sealed(tmp_path, 1).room_missing(10**18) == 0, "the last one gives the size"
 
 
 def test_groups_are_shared_evenly_and_balanced_by_tokens():

@@ -1,10 +1,13 @@
-"""A line of ``metrics.jsonl``: what was trained on is told from what was sampled."""
+"""A line of ``metrics.jsonl``: what was trained and what was sampled are counted apart."""
+
+from pathlib import Path
 
 import pytest
 
+from perl_rl.report.summary import read_metrics
 from services.trainer.compute.loss import LossSums
 from services.trainer.compute.selection import select
-from services.trainer.rank.metrics import StepTimes, step_metrics
+from services.trainer.rank.metrics import StepTimes, step_metrics, write_metrics
 from shared.config import ObjectiveConfig
 from shared.wire.messages import PolicyVersion, ScoredGroup
 from tests.builders import group
@@ -57,3 +60,25 @@ def test_orders_sampled_from_distorted_images_are_counted() -> None:
 
     assert report_on([clean], sums_of(clean))["noisy_orders"] == 0
     assert report_on([clean, noisy], sums_of(clean, noisy))["noisy_orders"] == 1
+
+
+@pytest.mark.parametrize("torn", ["", '{"step": 3, "rew', "}" * 20_000])
+def test_a_line_that_a_kill_cut_short_is_replaced(tmp_path: Path, torn: str) -> None:
+    file = tmp_path / "metrics.jsonl"
+    figures = {"reward": 0.5, "accuracy": 0.5, "wait_s": 0.0, "train_s": 0.0}
+    for step in (1, 2):
+        write_metrics(file, {"step": step, **figures})
+    with file.open("a") as stream:
+        stream.write(torn)
+
+    write_metrics(file, {"step": 3, **figures})
+
+    assert [row["step"] for row in read_metrics(file)] == [1, 2, 3]
+    assert file.read_text().count("\n") == 3
+
+
+def test_a_first_line_that_a_kill_cut_short_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 1')
+    write_metrics(file, {"step": 1, "reward": 0.0, "accuracy": 0.0, "wait_s": 0.0, "train_s": 0.0})
+    assert [row["step"] for row in read_metrics(file)] == [1]

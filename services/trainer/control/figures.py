@@ -1,0 +1,46 @@
+"""The last step's figures in Prometheus: a gauge for each number in ``metrics.jsonl``."""
+
+import math
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from shared.records.steps import StepRecord, last_record
+
+_NOT_FIGURES = {"step", "time", "guard_alarms"}
+"""Exported elsewhere, or known to Prometheus anyway."""
+
+
+class StepFigures:
+    """Gauges ``perl_step_<field>``; NaN before the first step, and for a figure that is null.
+
+    Args:
+        file: the run's ``metrics.jsonl``.
+    """
+
+    def __init__(self, registry: CollectorRegistry, file: Path) -> None:
+        self._file = file
+        self._gauges = {
+            name: Gauge(f"perl_step_{name}", _first_sentence(field.description), registry=registry)
+            for name, field in StepRecord.model_fields.items()
+            if name not in _NOT_FIGURES and _is_number(field.annotation)
+        }
+        for gauge in self._gauges.values():
+            gauge.set(math.nan)
+
+    def refresh(self) -> None:
+        """Read the last step's figures."""
+        record = last_record(self._file)
+        if record is None:
+            return
+        for name, gauge in self._gauges.items():
+            value = getattr(record, name)
+            gauge.set(math.nan if value is None else value)
+
+
+def _is_number(kind: object) -> bool:
+    return kind in (int, float) or kind == float | None
+
+
+def _first_sentence(text: str | None) -> str:
+    return " ".join((text or "").replace("``", "").split()).partition(". ")[0].rstrip(".")

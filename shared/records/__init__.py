@@ -1,0 +1,1 @@
+"""The columns of what a run writes about itself."""
