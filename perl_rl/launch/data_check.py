@@ -57,8 +57,8 @@ def check_data(
         UserError: naming file and row of the first sample that the run could not use.
     """
     with PromptProcess() as process:
-        asked = list(_asked(config, run_dir, counting, note))
-        sizes = _picture_sizes([one for one, _ in asked], config.data.max_image_pixels, counting)
+        asked = list(read_rows(config, run_dir, counting, note))
+        sizes = picture_sizes([one for one, _ in asked], config.data.max_image_pixels, counting)
         prompts = _prompts(config, asked, sizes)
         job = Job(model=config.model, instruction=config.data.instruction, prompts=prompts)
         with counting("prompts", len(prompts)) as advance:
@@ -66,10 +66,15 @@ def check_data(
     return Checked(samples=len(asked), pictures=len(sizes), longest=longest)
 
 
-def _asked(
+def read_rows(
     config: Config, run_dir: Path, counting: Counting, note: Callable[[str], None]
 ) -> Iterator[tuple[Located, bool]]:
-    """All samples, and whether each is held out."""
+    """All samples, and whether each is held out.
+
+    Raises:
+        UserError: naming file and row of the first that does not fit, or has too many images or a
+            gold answer that nothing can match.
+    """
     data = config.data
     for sources, held_out in ((data.train_sources(), False), (data.heldout_sources(), True)):
         if not sources:
@@ -96,10 +101,14 @@ def _check_sample(one: Located, most_images: int) -> None:
         raise UserError(f"{one.place()}: {error}") from None
 
 
-def _picture_sizes(
+def picture_sizes(
     located: list[Located], max_pixels: int, counting: Counting
 ) -> dict[str, tuple[int, int]]:
-    """Height and width of each picture file, as decoded; equal pictures are decoded once."""
+    """Height and width of each picture file, as decoded; equal pictures are decoded once.
+
+    Raises:
+        UserError: naming the row of the first picture that cannot be decoded.
+    """
     rows: dict[str, Located] = {}
     for one in located:
         for image in one.sample.images:
