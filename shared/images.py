@@ -158,6 +158,7 @@ def portable(data: bytes, name: str, max_pixels: int) -> tuple[bytes, str]:
         UserError: as `decode_image`.
     """
     with _opened(data, name, max_pixels) as picture:
+        picture.load()
         if _reads_alike(picture, data):
             return data, Image.MIME[picture.format or ""]
         return png_bytes(to_rgb(picture)), Image.MIME["PNG"]
