@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import UserError
+from shared.files import make_folder
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def hold_folder(
     Raises:
         UserError: when another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "the folder")
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,9 +1,11 @@
-"""Files that appear under their name only when they are complete, and looking for files."""
+"""Folders to write to, looking for files, and files that appear only when they are complete."""
 
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from shared.errors import UserError
 
 
 def write_atomically(file: Path, data: bytes | str) -> None:
@@ -35,3 +37,25 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def make_folder(folder: Path, named: str) -> Path:
+    """`folder`, made with its parents if it is missing.
+
+    Args:
+        named: where its name comes from, such as ``--run-dir``.
+
+    Raises:
+        UserError: when it cannot be made, or no file can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{uuid.uuid4().hex}.partial"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{named} {folder}: cannot write there ({error.strerror}); choose another folder, or "
+            "change its permissions"
+        ) from None
+    return folder

@@ -34,6 +34,7 @@ from shared.grading.pool import GraderPool
 from shared.jsonlines import read_json_lines
 from shared.problems import first_problem, in_words
 from shared.sample import AnswerKind
+from shared.together import together
 
 Line = dict[str, Any]
 
@@ -156,8 +157,8 @@ async def _score(lines: list[tuple[int, Line]], file: Path, out: TextIO, how: Se
             disable=not sys.stderr.isatty(),
         )
         for batch in shown:
-            scored = await asyncio.gather(
-                *(_score_line(scorer, row, f"{file}, line {number}") for number, row in batch)
+            scored = await together(
+                _score_line(scorer, row, f"{file}, line {number}") for number, row in batch
             )
             out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in scored)
             out.flush()

@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from perl_rl.golds import Golds
+from shared.config import RewardConfig
 from shared.config.source import SourceConfig
 from shared.errors import UserError
-from shared.files import scratch_for
+from shared.files import make_folder, scratch_for
 from shared.formats import ImageFolder, Located, RowCounts, stream
 
 SAID_EVERY_S = 5.0
@@ -19,8 +21,10 @@ def convert(
     out: Path,
     images: Path | None = None,
     max_pixels: int = 64_000_000,
-) -> RowCounts:
+) -> tuple[RowCounts, list[str]]:
     """Write the samples of `sources` to `out`, which appears when all of them are written.
+
+    Returns the counts, and a line for each gold answer that no answer can match.
 
     Args:
         images: folder for pictures that are stored inside the data files. Default: ``images``
@@ -31,16 +35,17 @@ def convert(
             or when two files have a sample of the same id, or there is no sample.
     """
     out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent, "--out")
     folder = ImageFolder((images or out.parent / "images").absolute(), max_pixels)
-    counts = RowCounts()
+    counts, golds = RowCounts(), Golds()
     with scratch_for(out) as scratch:
         with scratch.open("w", encoding="utf-8") as stream_out:
             for one in _said(_different(sources, folder, counts), counts):
                 stream_out.write(_line(one, out.parent) + "\n")
+                golds.add(one)
         if counts.samples == 0:
             raise UserError(f"{sources[0].path}: holds no samples ({counts.line()})")
-    return counts
+    return counts, golds.unmatched(RewardConfig(), progress=_Spoken().say)
 
 
 def _different(
@@ -70,11 +75,20 @@ def _line(one: Located, folder: Path) -> str:
 
 def _said(located: Iterator[Located], counts: RowCounts) -> Iterator[Located]:
     """Pass the samples on and print on standard error, now and then, how many there were."""
-    terminal = sys.stderr.isatty()
-    last = time.monotonic()
+    spoken = _Spoken()
     for one in located:
-        if time.monotonic() - last > (0.2 if terminal else SAID_EVERY_S):
-            last = time.monotonic()
-            said = f"{counts.samples} samples, {counts.skipped.total()} rows skipped"
-            print(said, end="\r" if terminal else "\n", file=sys.stderr, flush=True)
+        spoken.say(f"{counts.samples} samples, {counts.skipped.total()} rows skipped")
         yield one
+
+
+class _Spoken:
+    """Prints on standard error what is being done, now and then."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last = time.monotonic()
+
+    def say(self, doing: str) -> None:
+        if time.monotonic() - self._last > (0.2 if self._terminal else SAID_EVERY_S):
+            self._last = time.monotonic()
+            print(doing, end="\r" if self._terminal else "\n", file=sys.stderr, flush=True)

@@ -76,8 +76,10 @@ def _convert(options: argparse.Namespace) -> int:
         first = error.errors()[0]
         where = f"--{first['loc'][0]}: " if first["loc"] else ""
         raise UserError(where + in_words(first)) from None
-    counts = convert(sources, options.out, options.images, options.max_image_pixels)
+    counts, unmatched = convert(sources, options.out, options.images, options.max_image_pixels)
     print(f"{options.out}: {counts.samples} samples, {counts.skipped.total()} rows skipped")
     for reason, count in counts.skipped.most_common():
         print(f"{count:8d}  {reason}   e.g. {counts.examples[reason]}")
+    for line in unmatched:
+        print(line)
     return 0

@@ -21,7 +21,7 @@ from perl_rl.resumable import work_through
 from shared.chat import ChatEndpoint, RequestRefused
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
-from shared.files import write_atomically
+from shared.files import make_folder, write_atomically
 from shared.sample import Sample
 
 REPORT_FILE, STAMP_FILE, JOURNAL_FILE = "report.json", "stamp.json", "journal.jsonl"
@@ -113,7 +113,7 @@ def run_stage(
     Raises:
         UserError: when the stage cannot continue; finished samples are kept.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--out")
     work = work_digest(samples, _decisive(name, config), folder.resolve())
     output, stamp = folder / SAMPLES_FILE, folder / STAMP_FILE
     if not _finished(stamp, work):

@@ -15,6 +15,7 @@ from perl_rl.launch.preflight import check_model
 from perl_rl.report.progress import Progress
 from shared.config import Config, load_config
 from shared.errors import UserError
+from shared.files import make_folder
 
 
 def main(config_path: Path, run_dir: Path | None, overrides: list[str]) -> int:
@@ -24,10 +25,21 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str]) -> int:
         UserError: naming what is wrong with the model or the data, and the fix.
     """
     config = load_config(config_path, overrides)
+    folder = (run_dir or Path("runs") / config.run).absolute()
+    make_folder(folder, "--run-dir")
     check_model(config.model)
+<<<<<<< HEAD
     prepare_data(config, _note)
     folder = (run_dir or Path("runs") / config.run).absolute()
     print(check_data(config, folder, counting, _note).line())
+=======
+    progress = open_progress()
+    try:
+        prepare_data(config, progress.note)
+        check_data_shown(config, folder, progress)
+    finally:
+        progress.close()
+>>>>>>> main
     return 0
 
 

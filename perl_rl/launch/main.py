@@ -23,9 +23,11 @@ from perl_rl.launch.session import Session
 from perl_rl.report.account import RunFailed
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
+from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config, load_config, save_config
 from shared.config.secrets import secret_words
 from shared.errors import UserError
+from shared.files import make_folder
 from shared.logs import HidingFormatter
 from shared.service.connection import connect
 from shared.service.ports import free_port
@@ -61,6 +63,7 @@ def launch(
     config = load_config(config_path, list(overrides))
     folder = (run_dir or Path("runs") / config.run).absolute()
     check_run_dir(folder, resume)
+    make_folder(folder, "--run-dir")
     if resume and _has_ended(folder, config.trainer.steps):
         print(f"nothing to do: {folder} has trained its {config.trainer.steps} steps")
         return 0
@@ -74,6 +77,8 @@ def launch(
         config.launcher.share_gpus,
     )
     progress = open_progress()
+    if resume:
+        progress.note(f"resuming after step {_saved_step(folder)} of {config.trainer.steps}")
     try:
         prepare_data(config, progress.note)
         check_data_shown(config, folder, progress)
@@ -122,8 +127,13 @@ async def _until_signal(session: Session, config: Config, folder: Path) -> int:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
-    session.progress.note(f"stopped; continue with --resume --run-dir {folder}")
+    step = _saved_step(folder)
+    session.progress.note(f"stopped; to continue after step {step}: --resume --run-dir {folder}")
     return 128 + stopped.result()
+
+
+def _saved_step(folder: Path) -> int:
+    return CheckpointFolder(folder / "checkpoints", keep=1).newest_step()
 
 
 def _has_ended(folder: Path, steps: int) -> bool:

@@ -41,6 +41,8 @@ class Program:
     environment: dict[str, str] = field(default_factory=dict)
     """Added to this process's environment."""
     cores: frozenset[int] | None = None
+    stop_timeout_s: float = 0.0
+    """Time between SIGTERM and SIGKILL, when it needs more than the supervisor gives the others."""
 
 
 @dataclass
@@ -125,7 +127,7 @@ class Supervisor:
         log = self._logs / f"{program.name}.log"
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *under_reaper(list(program.command), program.cores, self._stop_timeout_s),
+                *under_reaper(list(program.command), program.cores, self._patience(program)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -159,10 +161,14 @@ class Supervisor:
         for child in children:
             child.signal(signal.SIGTERM)
         exits = [asyncio.ensure_future(child.process.wait()) for child in children]
-        await asyncio.wait(exits, timeout=self._stop_timeout_s + _REAPER_MARGIN_S)
+        patience = max(self._patience(child.program) for child in children)
+        await asyncio.wait(exits, timeout=patience + _REAPER_MARGIN_S)
         for child in children:
             child.signal(signal.SIGKILL)
         await asyncio.wait(exits, timeout=_REAPER_MARGIN_S)
+
+    def _patience(self, program: Program) -> float:
+        return max(self._stop_timeout_s, program.stop_timeout_s)
 
     def hurry(self) -> None:
         """Kill the children that are being stopped: a second SIGTERM makes their reapers do so."""

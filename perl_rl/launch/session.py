@@ -140,7 +140,9 @@ class Session:
 
     def _programs(self) -> list[Program]:
         config, division = self._config, self._division
-        programs = [self._service("trainer", "trainer", division.trainer, config.trainer.port)]
+        trainer = self._service("trainer", "trainer", division.trainer, config.trainer.port)
+        # It writes a checkpoint when it is told to stop.
+        programs = [replace(trainer, stop_timeout_s=config.trainer.drain_timeout_s)]
         for index in range(config.reward.nodes):
             port = node_port(config.reward.port, index)
             programs.append(self._service("reward", f"reward-{index}", division.light, port))

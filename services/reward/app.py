@@ -15,6 +15,7 @@ from shared.config import RewardConfig
 from shared.config.connections import SecurityConfig
 from shared.grading.grade import UngradableGold
 from shared.service.app import Health, answer_outages, metrics_route, service_app
+from shared.together import together
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +58,8 @@ def create_app(
         """Score responses, in the order given."""
         try:
             async with asyncio.timeout(config.task_timeout_s):
-                return await asyncio.gather(
-                    *(_score(scorer, place, one) for place, one in enumerate(requests))
+                return await together(
+                    _score(scorer, place, one) for place, one in enumerate(requests)
                 )
         except TimeoutError:
             raise HTTPException(

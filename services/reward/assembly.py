@@ -3,7 +3,6 @@
 Every step ends in one script of the ledger, so a batch that is handled twice counts once.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from services.reward.metrics import Metrics
 from services.reward.penalties import Details
 from services.reward.scoring import Scorer
 from shared.grading.grade import UngradableGold
+from shared.together import together
 from shared.wire.ledger import DEAD_LETTER, Ledger
 from shared.wire.messages import (
     MalformedMessage,
@@ -82,11 +82,9 @@ class Assembly:
     async def _score(self, batch: TrajectoryBatch) -> ScoredOrder:
         start = time.monotonic()
         task = batch.task
-        rewards = await asyncio.gather(
-            *(
-                self._scorer.score(one.text, task.answer, task.kind, task, details(task, one))
-                for one in batch.responses
-            )
+        rewards = await together(
+            self._scorer.score(one.text, task.answer, task.kind, task, details(task, one))
+            for one in batch.responses
         )
         order = ScoredOrder(batch=batch, rewards=tuple(rewards), scored_s=time.monotonic() - start)
         self._metrics.scored(order)

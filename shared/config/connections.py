@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.config.section import Count, Positive, Section
 
@@ -18,6 +18,13 @@ class RedisConfig(Section):
     default: the system's."""
     timeout_s: Positive = 30.0
     """Longest time that one Redis command may take."""
+
+    @field_validator("url")
+    @classmethod
+    def _has_a_scheme(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url
 
 
 class SecurityConfig(Section):

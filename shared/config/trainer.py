@@ -97,7 +97,8 @@ class TrainerConfig(Section):
     """A stage that has work but makes no progress for this long is reported as stalled in the log,
     in ``status`` and in the metrics."""
     drain_timeout_s: Positive = 60.0
-    """How long stopping ranks may take to end."""
+    """How long the trainer may take to end when it is told to stop: half for the step in hand and a
+    checkpoint, half for the ranks to end. Raise it when a checkpoint takes longer to write."""
     serve_after_end: bool = False
     """Keep serving status and the final weights after the last step until told to stop: for an
     orchestrator that restarts every process that ends."""

@@ -4,7 +4,6 @@ Each kind has a module in ``kinds/`` that reads an answer into a form for compar
 needs a module there, a name in ``shared.sample.AnswerKind`` and a line here.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,12 +13,14 @@ from shared.grading.kinds.letter import read_letter
 from shared.grading.kinds.maths import pairs_to_compare
 from shared.grading.kinds.number import DEFAULT_TOLERANCE, read_quantity, same_quantity
 from shared.grading.kinds.order import read_order
+from shared.grading.kinds.parts import alternatives
 from shared.grading.kinds.position import read_position
 from shared.grading.kinds.steps import read_steps, split_steps, steps_of
 from shared.grading.kinds.text import read_exact, read_text
 from shared.grading.kinds.wrapping import unwrap
 from shared.grading.limits import MAX_ANSWER_CHARS
 from shared.sample import AnswerKind
+from shared.together import together
 
 
 class UngradableGold(ValueError):
@@ -98,11 +99,33 @@ async def grade(
     if answer is None or len(answer) > MAX_ANSWER_CHARS:
         return False
     if kind == "math":
-        pairs = pairs_to_compare(gold, answer)
-        return pairs if isinstance(pairs, bool) else await expressions.equal(pairs)
+        return await same_expression(answer, gold, expressions)
     if kind == "steps":
         return all(await step_shares(answer, gold, expressions))
     return same_answer(answer, gold, kind, tolerance)
+
+
+async def same_expression(
+    answer: str, gold: str, expressions: ExpressionGrader, by_text: bool = True
+) -> bool:
+    r"""Whether an expression equals one of the gold answer's alternatives (joined by ``\#\#``).
+
+    An answer with alternatives is right when all of them are.
+
+    Args:
+        by_text: whether equal texts are equal, although the maths library may not read them.
+    """
+    wanted, given = alternatives(gold), alternatives(answer)
+    if len(given) > len(wanted):
+        return False
+    for part in given:
+        for one in wanted:
+            pairs = pairs_to_compare(one, part, by_text)
+            if pairs if isinstance(pairs, bool) else await expressions.equal(pairs):
+                break
+        else:
+            return False
+    return True
 
 
 def same_answer(answer: str, gold: str, kind: AnswerKind, tolerance: float | None = None) -> bool:
@@ -130,5 +153,6 @@ async def step_shares(answer: str | None, gold: str, expressions: ExpressionGrad
     check_gold(gold, "steps")
     wanted = split_steps(unwrap(gold))
     given = {} if answer is None else steps_of(answer[: MAX_ANSWER_CHARS + 1], len(wanted))
-    verdicts = (grade(given.get(step), wanted[step], "math", expressions) for step in wanted)
-    return list(await asyncio.gather(*verdicts))
+    return await together(
+        grade(given.get(step), wanted[step], "math", expressions) for step in wanted
+    )

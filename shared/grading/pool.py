@@ -5,7 +5,6 @@ Processes start when they are first needed.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -16,6 +15,8 @@ from typing import Any, Literal
 from shared.config import RewardConfig
 from shared.errors import UserError, WaitTimeout
 from shared.grading.frames import LENGTH, frame
+from shared.subprocesses import kill, start_process
+from shared.together import together
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ Outcome = Literal["equal", "different", "timeout", "crashed"]
 # The environment variables that a grader gets; none of them is secret.
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _MAX_STDERR = 4_000
+_LAST_WORDS_S = 10.0
+"""Longest time in which a process that has closed its output says why."""
 
 
 class GraderPool:
@@ -52,7 +55,7 @@ class GraderPool:
         Raises:
             UserError: when a process does not start.
         """
-        await asyncio.gather(*(worker.start() for worker in self._all))
+        await together(worker.start() for worker in self._all)
 
     def process_ids(self) -> list[int]:
         """Ids of the running processes."""
@@ -110,7 +113,7 @@ class _Worker:
         if self._process is not None:
             return
         config = self._config
-        self._process = process = await asyncio.create_subprocess_exec(
+        self._process = process = await start_process(
             *(sys.executable, "-m", "shared.grading.math_worker"),
             *("--memory-mib", str(config.grade_memory_mib)),
             *("--timeout-s", str(config.grade_timeout_s)),
@@ -147,11 +150,8 @@ class _Worker:
 
     async def stop(self) -> None:
         process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        if process is not None:
+            await kill(process)
 
 
 async def _exchange(
@@ -170,7 +170,11 @@ async def _read(process: asyncio.subprocess.Process) -> dict[str, bool]:
 
 
 async def _why(process: asyncio.subprocess.Process) -> str:
-    """The last line that a process wrote before it ended."""
+    """The last line that a process wrote before it closed its output."""
     assert process.stderr is not None
-    text = (await process.stderr.read(_MAX_STDERR)).decode(errors="replace").strip()
-    return text.splitlines()[-1] if text else f"exit status {await process.wait()}"
+    try:
+        async with asyncio.timeout(_LAST_WORDS_S):
+            text = (await process.stderr.read(_MAX_STDERR)).decode(errors="replace").strip()
+            return text.splitlines()[-1] if text else f"exit status {await process.wait()}"
+    except TimeoutError:
+        return "it closed its output without a message"

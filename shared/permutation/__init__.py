@@ -1,8 +1,9 @@
 """Draws orders of a sample's images, and rewrites the question and answer for each order.
 
-``orders.py`` draws permutations. ``slots.py`` finds the words that stay in place; ``mentions.py``,
-``chinese.py`` and ``options.py`` find the words that follow the images; ``answers.py`` reads the
-answer. ``doubts.py`` refuses words that none of them can read. ``engine.py`` joins them.
+``orders.py`` draws permutations. ``slots.py`` and ``labels.py`` find the words that stay in place;
+``mentions.py``, ``chinese.py``, ``bare.py`` and ``options.py`` find the words that follow the
+images; ``answers.py`` reads the answer, and ``invariant.py`` says whether one that should stay
+names an image. ``doubts.py`` refuses words that none of them can read. ``engine.py`` joins them.
 """
 
 from shared.permutation.engine import (

@@ -4,7 +4,7 @@ If such words were missed, the question would mean something else after the imag
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from shared.permutation.english import CORE, G
 from shared.permutation.names import CARDINALS, ORDINALS, Atom, Refused, read_name
@@ -45,22 +45,86 @@ _DOUBTFUL: list[tuple[str, str]] = [
         rf"(?:{G}+(?:as|with))?{G}+[\"'“‘(]?{_NAME}",
     ),
     ("unclear_name", rf"(?:\b(?:the|and|or)|,){G}+(?-i:[A-H]){G}+{_NOUN}"),
-    ("unclear_name", rf"\b{_NOUN}{G}*(?:[(\[](?-i:[a-h])[)\]]|{G}(?-i:[b-h])(?![\w'’(.]))"),
-    # Compare image 1 with 3
+    # Compare image 1 with 3; in image 1, or in 2
     (
         "unclear_name",
         rf"\b{_NOUN}{G}*[#(]?{_NAME}\)?{G}+(?:with|against){G}+#?{_NAME}(?={G}*(?:[.,;:?!)\n]|$))",
+    ),
+    (
+        "unclear_name",
+        rf"\b{_NOUN}{G}*[#(]?{_NAME}\)?[^.?!\n]{{0,40}}\b(?:or|and|than){G}+(?:in|of|from)"
+        rf"{G}+#?{_NAME}(?={G}*(?:[.,;:?!)\n]|$))",
+    ),
+    # The images are numbered 1 to 3
+    (
+        "unclear_name",
+        rf"\b{_NOUN}{G}+(?:are|is|were){G}+(?:numbered|labell?ed|lettered|denoted|indexed|named)"
+        rf"(?:{G}+(?:as|with|from|by))?{G}+[\"'“‘(]?{_NAME}",
     ),
     # 第一、二张图, 第一和第二张图; 倒数第二张图, 首张图, 第一组图, 第2页; 第三个是
     ("unclear_place", rf"第{_COUNT}[张幅]?[、和与及或,，]第?{_COUNT}[张幅]"),
     ("unclear_place", rf"倒数第{_COUNT}|[首末尾][张幅]|第{_COUNT}(?:[组行列排]的?图|页)"),
     ("unclear_place", rf"第{_COUNT}个(?=[是有和与，。？?]|$)"),
+    # The initial image, the image on top, the left-most image, image index 2
+    ("unclear_place", rf"\b(?:initial|starting|opening|ending|closing){G}+{_NOUN}"),
+    ("place_of_another_layout", rf"\b{_NOUN}{G}+(?:on|at){G}+(?:the{G}+)?(?:top|bottom)(?![\w-])"),
+    (
+        "unclear_place",
+        rf"\b(?:left|right)-most{G}+{_NOUN}|\b{_NOUN}{G}+(?:with{G}+)?index{G}+{_NAME}",
+    ),
+    ("unclear_name", rf"\bnumber{G}+{_NAME}{G}+{_NOUN}"),
+    # The image (left), the picture above and the picture below
+    ("unclear_place", rf"\b{_NOUN}{G}*[(](?:left|right|top|bottom|middle)[)]"),
+    ("unclear_place", rf"\b{_NOUN}{G}+(?:left|right)(?=[:),])"),
+    (
+        "place_of_another_layout",
+        rf"\b(?:{_NOUN}|ones?){G}+in{G}+the{G}+(?:middle|cent(?:er|re))(?![\w-]|{G}+of\b)",
+    ),
+    ("place_of_another_layout", rf"\b{_NOUN}{G}+above\b[^\n]*\b{_NOUN}{G}+below\b"),
     # ①图, 2号图, B图, 甲图, 甲乙两图; 图b, 图2a
     ("unclear_name", r"(?:[①-⑩]|\d号|(?<![A-Za-z])(?-i:[A-H])|[甲乙丙丁][两]?)图"),
-    ("unclear_name", r"图[ \t]*(?-i:[a-h]|\d{1,2}[a-z])(?![A-Za-z])"),
+    ("unclear_name", r"图[ \t]*\d{1,2}(?-i:[a-z])(?![A-Za-z])"),
     # 上图, 右下图, but not 以上图片 or 如下图所示
-    ("place_of_another_layout", r"(?:[左右][上下]|(?<![以如])[上下])图(?![片像])"),
+    ("place_of_another_layout", r"(?:[左右][上下]|(?<![以如])上)图(?![片像])"),
 ]
+# Words that give the images an order, unless names of images say which is which.
+_IMPLIED = [
+    re.compile(pattern, re.I)
+    for pattern in (
+        # The images show the time before and after the storm
+        r"\bbefore[ \t]+and[ \t]+after\b(?![ \t]+\w+ing\b)|\bafter[ \t]+and[ \t]+before\b",
+        rf"\b{_NOUN}[^.?!\n]{{0,40}}\b(?:former|latter)\b(?![ \t-]\w+[ \t]+(?:of|in)\b)",
+        r"前者|后者|後者",
+        rf"\b(?:are|is|were){G}+(?:the{G}+|these{G}+|all{G}+)?{_NOUN}[^.?!\n]{{0,20}}\bin{G}+(?:\w+{G}+){{0,2}}order\b",
+        rf"\b{_NOUN}{G}+are[^.?!\n]{{0,20}}\bin{G}+(?:\w+{G}+){{0,2}}order\b",
+        r"(?:[张張幅]图|图片|照片|图像|这些图|各图|[两三四五六七八九]图)[^。？！\n]{0,15}(?:分别|依次)",
+        r"(?:[张張幅]图|图片|照片)[^。？！\n]{0,10}从[左右上下][到至往向][左右上下]",
+    )
+]
+_VIEW = re.compile(
+    r"\b(front|left|right|top|side|back|rear|bottom|plan|main|overhead|aerial)(?:[ \t-]+side)?"
+    r"(?=[ \t]+views?\b|(?:,|[ \t]+and)[ \t]+(?:the[ \t]+)?"
+    r"(?:front|left|right|top|side|back|main)\b[^.?!\n]{0,30}\bviews?\b)|([主正左右侧俯仰])(?=视图)",
+    re.I,
+)
+# Figure n, the nth pattern, and so on: the images are the first of a series.
+_SERIES = re.compile(
+    rf"\b{_NOUN}{G}*[(（]?(?-i:n)\b|\b(?:(?-i:n)-?th|(?-i:n)\^?\{{?th\}}?){G}+\w+"
+    r"|\band[ \t]+so[ \t]+(?:on|forth)\b"
+    r"|\b(?:the|this|that|same)[ \t]+(?:pattern|rule|trend|sequence)[ \t]+"
+    r"(?:continues?|goes|holds|is[ \t]+continued)"
+    r"|\b(?:following|continu\w+|according[ \t]+to|by|in)[ \t]+(?:the|this|that)[ \t]+"
+    r"(?:same[ \t]+)?(?:pattern|rule|way|law)\b"
+    r"|\b(?:end|beginning|start)[ \t]+of[ \t]+the[ \t]+(?:story|comic|video|clip|sequence|strip)\b"
+    r"|第[ \t]*(?-i:n)[ \t]*[个個张張幅]|第[ \t]*[(（]?(?-i:n)[)）]?[ \t]*[个個]?图"
+    r"|图[ \t]*[(（]?(?-i:n)(?![A-Za-z])"
+    r"|(?:按|照|依|根据|观察)[^，。]{0,6}规律|[以依]此类推|规律排列",
+    re.I,
+)
+_TENTH = re.compile(
+    rf"\bthe{G}+(?P<token>{_ORDINAL}|\d{{1,3}}th)(?={G}*[.?!,]|{G}+(?:one|have|has)\b)", re.I
+)
+
 _PATTERNS = [(reason, re.compile(pattern, re.I)) for reason, pattern in _DOUBTFUL]
 # Letters in Chinese text, which has no spaces around them.
 _LETTER = re.compile(r"(?<=[\u4e00-\u9fff])(?P<token>[A-H])(?![A-Za-z])")
@@ -83,3 +147,25 @@ def refuse_doubtful(text: str, slots: Slots, atoms: Iterable[Atom]) -> None:
         known = name is not None and slots.names.slot(name) is not None
         if known and match.start("token") not in starts:
             raise Refused("unclear_name", match.group())
+
+
+def refuse_implied_order(text: str, slots: Slots, atoms: Sequence[Atom]) -> None:
+    """Refuse an invariant question whose words give its images an order.
+
+    Raises:
+        Refused: with the words.
+    """
+    if match := _SERIES.search(text):
+        raise Refused("order_has_a_meaning", match.group())
+    for match in _TENTH.finditer(text):
+        name = read_name(match["token"], slots.names.count)
+        if name is not None and name.style != "last" and name.value > slots.names.count:
+            raise Refused("order_has_a_meaning", match.group())
+    if len(atoms) > 1:
+        return
+    for pattern in _IMPLIED:
+        if match := pattern.search(text):
+            raise Refused("order_has_a_meaning", match.group())
+    views = {(one[1] or one[2]).lower() for one in _VIEW.finditer(text)}
+    if len(views) > 1 and not atoms:
+        raise Refused("order_has_a_meaning", ", ".join(sorted(views)) + " view")

@@ -4,7 +4,6 @@ Images move; tags and the labels beside them stay. Every other name of an image 
 options and the answer) follows its image to the new slot and keeps its style.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,8 +12,10 @@ from functools import lru_cache
 from pydantic import BaseModel, ConfigDict
 
 from shared.permutation.answers import answer_atoms
+from shared.permutation.bare import bare_atoms
 from shared.permutation.chinese import chinese_atoms
-from shared.permutation.doubts import refuse_doubtful
+from shared.permutation.doubts import refuse_doubtful, refuse_implied_order
+from shared.permutation.invariant import names_an_image
 from shared.permutation.mentions import english_atoms
 from shared.permutation.names import Atom, Names, Refused, spell
 from shared.permutation.options import (
@@ -26,19 +27,12 @@ from shared.permutation.options import (
 )
 from shared.permutation.orders import Permutation, identity
 from shared.permutation.slots import read_slots
-from shared.sample import OrderRule, Sample
+from shared.sample import AnswerKind, OrderRule, Sample
 
 # A group reads the same sample several times in a row.
 _REMEMBERED = 1024
 
 _slots = lru_cache(maxsize=_REMEMBERED)(read_slots)
-
-_NAMED_ANSWER = re.compile(
-    r"\s*(?:the\s+)?(?:(?:image|picture|photo|figure)\s*[#(]?(?:\d+|(?-i:[A-H]))\)?"
-    r"|(?:first|second|third|fourth|fifth|last|left|right)\s+(?:image|picture|photo|figure)"
-    r"|图\s*\d+|第[一二三四五]张图?片?)\.?\s*",
-    re.I,
-)
 
 
 class RenderedOrder(BaseModel):
@@ -128,18 +122,18 @@ def _read(sample: Sample) -> Reading:
         raise Refused("no_order_rule")
     if len(sample.images) - len(set(sample.fixed)) < 2:
         raise Refused("fewer_than_two_movable_images")
-    return _read_text(sample.question, sample.answer, sample.fixed, sample.order)
+    return _read_text(sample.question, sample.answer, sample.kind, sample.fixed, sample.order)
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _read_text(question: str, answer: str, fixed: tuple[int, ...], rule: OrderRule) -> Reading:
+def _read_text(
+    question: str, answer: str, kind: AnswerKind, fixed: tuple[int, ...], rule: OrderRule
+) -> Reading:
     """The names in a sample's text; orders that differ in their images only share it."""
     slots = _slots(question, fixed, rule)
     if rule != "invariant" and not answer_atoms(answer, slots.names, rule):
         raise Refused("answer_names_no_slot", answer)
-    if rule == "invariant" and _NAMED_ANSWER.fullmatch(answer):
-        raise Refused("answer_names_an_image", answer)
-    options, whole = text_options(slots.text), slots.text
+    options, whole = text_options(slots.text, bool(slots.bare & {"letter"})), slots.text
     if rule == "letter" and name_their_slots(options, slots):
         # "A. the first image": the letter follows the image, the options stay as they are.
         blank = "\n" * (options[-1].end - options[0].label)
@@ -150,9 +144,14 @@ def _read_text(question: str, answer: str, fixed: tuple[int, ...], rule: OrderRu
     listed = option_atoms(whole, options, slots, rule)
     starts = {atom.start for atom in atoms}
     atoms += [atom for atom in listed if atom.start not in starts]
+    atoms += bare_atoms(text, options, slots, atoms)
     atoms.sort(key=lambda atom: atom.start)
     refuse_bare_letters(text, slots, atoms)
     refuse_doubtful(text, slots, atoms)
+    if rule == "invariant":
+        refuse_implied_order(text, slots, atoms)
+        if names_an_image(answer, kind, options, slots, atoms):
+            raise Refused("answer_names_an_image", answer)
     return Reading(slots.names, tuple(atoms))
 
 

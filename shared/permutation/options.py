@@ -5,17 +5,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from shared.permutation.answers import answer_atoms, order_atoms
+from shared.permutation.english import CORE, LOOSE
 from shared.permutation.names import ORDINALS, Atom, Refused
 from shared.permutation.slots import Slots
 from shared.sample import OrderRule
 
 _LABEL = re.compile(r"(?:(?<=\s)|^)(?:[(（](?P<a>[A-Z])[)）]|(?P<b>[A-Z])[.．:：、)])[ \t]*(?=\S)")
-_WHICH = re.compile(
-    r"\b(?:which|what)\b[^.?!\n]{0,40}\b(?:images?|pictures?|photos?|photographs?|figures?|one)\b"
-    r"|哪[一几]?[张幅]|哪个图",
+# Options start a line, or follow the end of a sentence.
+_STARTS = re.compile(r"(?:^|[\n.?!:;。？！：；]|\b(?:options?|choices?))[ \t]*$", re.I)
+_NOUN = rf"(?:{CORE}|{LOOSE})"
+# The question asks for an image, and a bare "2", "B" or "left" may be its name.
+ASKED = re.compile(
+    rf"\b(?:which|what)[ \t]+(?:one[ \t]+)?"
+    rf"(?:of[ \t]+(?:the|these|those)[ \t]+(?:\w+[ \t]+){{0,2}})?"
+    rf"(?:\w+[ \t]+)?{_NOUN}\b"
+    r"|\bwhich[ \t]+(?:ones?|of[ \t]+(?:them|these|those)|is|are|has|have|shows?|does"
+    r"|side(?![ \t]+of))\b(?!(?:[ \t]+\w+){0,3}[ \t]+(?:numbers?|digits?|values?|letters?)\b)"
+    rf"|\b(?:identify|choose|select|find|pick|name|give|click|tell|point)\b[^.?!\n]{{0,30}}"
+    rf"\b{_NOUN}[ \t]+(?:that|which|with|where|in|show\w*|contain\w*)\b"
+    r"|\bodd[ \t]+(?:one|man)[ \t]+out\b"
+    rf"|\b(?:number|index|letter|label)[ \t]+of[ \t]+the[ \t]+(?:\w+[ \t]+)?{_NOUN}\b"
+    rf"|\b{_NOUN}[ \t]+(?:number|index)\b"
+    r"|哪[一几幾些]?[张張幅]|哪[些几]?个?图|第几[张張幅]|图几",
     re.I,
 )
-_ORDERING = re.compile(
+ORDERING = re.compile(
     r"\b(?:order|sequence|arrange|arrangement|chronolog\w+|sort|rank|ranking)\b|顺序|排序|排列|次序",
     re.I,
 )
@@ -23,6 +37,10 @@ _PLACE = re.compile(rf"(?:the )?(?:{'|'.join(ORDINALS)}|last|\d(?:st|nd|rd|th))(
 _SIDE = re.compile(r"(?:the )?(?:left|right)(?: one)?\.?", re.I)
 _NUMBERS = re.compile(r"\(?\d{1,2}\)?(?:\s*(?:,|and|or|&|、|和)\s*\d{1,2})*\.?", re.I)
 _BARE = re.compile(r"(?<![\w'’.\-])[A-Z](?![\w'’])")
+_SMALL = re.compile(
+    r"(?<![\w'’.\-=+*/^])(?:[b-h](?![\w'’=+*/^])"
+    r"|a(?=[ \t]*[,.;:?!)]|[ \t]+(?:is|and|or|has|than|to|with|shows?)\b|$))"
+)
 _BARE_LIST = re.compile(
     r"(?<![\w'’.\-])[A-Z](?:\s*(?:,\s*(?:or|and)?|/|\||、|和|或|\bor\b|\band\b)\s*[(]?[A-Z](?![\w'’]))*"
     r"(?![\w'’])"
@@ -42,11 +60,17 @@ class Option:
     end: int
 
 
-def text_options(text: str) -> list[Option]:
-    """The options A, B, ... of `text` (tags and labels blanked); none when fewer than two."""
+def text_options(text: str, lettered: bool = False) -> list[Option]:
+    """The options A, B, ... of `text` (tags and labels blanked); none when fewer than two.
+
+    Args:
+        lettered: whether letters name images, so that "Is (A) like (B)?" has no options.
+    """
     labels: list[re.Match[str]] = []
     for match in _LABEL.finditer(text):
         letter = match["a"] or match["b"]
+        if letter == "A" and lettered and not _STARTS.search(text[: match.start()]):
+            return []
         if letter == "A":
             labels = [match]
         elif labels and letter == chr(ord("A") + len(labels)):
@@ -96,12 +120,12 @@ def option_atoms(text: str, options: list[Option], slots: Slots, rule: OrderRule
         words = text[option.start : option.end]
         atoms = order_atoms(words, slots.names)
         if atoms and slots.names.stable({atom.slot for atom in atoms}):
-            if _ORDERING.search(question):
+            if ORDERING.search(question):
                 yield from (_moved(atom, option.start) for atom in atoms)
-            elif _WHICH.search(question):
+            elif ASKED.search(question):
                 raise Refused("option_may_name_an_image", words)
         elif _PLACE.fullmatch(words) or (
-            _WHICH.search(question) and (_NUMBERS.fullmatch(words) or _SIDE.fullmatch(words))
+            ASKED.search(question) and (_NUMBERS.fullmatch(words) or _SIDE.fullmatch(words))
         ):
             raise Refused("option_may_name_an_image", words)
 
@@ -117,6 +141,8 @@ def refuse_bare_letters(text: str, slots: Slots, atoms: list[Atom]) -> None:
     for atom in atoms:
         text = text[: atom.start] + "_" * (atom.end - atom.start) + text[atom.end :]
     letters = slots.names.slots["letter"]
+    if slots.small and (small := _SMALL.search(text)):
+        raise Refused("letter_may_name_an_image", small.group())
     for match in _LETTER_RANGE.finditer(text):
         ends = [ord(letter) - 64 for letter in match.groups()]
         within = {letters[value] for value in range(ends[0], ends[1] + 1) if value in letters}

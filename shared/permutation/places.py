@@ -37,7 +37,11 @@ _SET = re.compile(
     rf"(?:{G}+\w+)?{G}+(?:of{G}+the{G}+)?{NOUN}",
     re.I,
 )
-_LATTER_SET = re.compile(rf"\b(?P<which>latter|former){G}+(?P<n>{CARDINAL}|\d+)\b", re.I)
+_LATTER_SET = re.compile(
+    rf"\b(?:(?P<which>latter|former){G}+(?P<n>{CARDINAL}|\d+)\b"
+    rf"|(?P<which2>first|last){G}+(?P<n2>(?!one\b|1\b)(?:{CARDINAL}|\d+))(?:{G}+ones|{PRONOUN_ENDS}))",
+    re.I,
+)
 
 
 def place_atoms(text: str, slots: Slots, ordering: bool) -> Iterator[Atom]:
@@ -119,11 +123,12 @@ def _ordinal_atoms(match: re.Match[str], slots: Slots) -> list[Atom]:
 def refuse_set(text: str, slots: Slots) -> None:
     """Refuse "the first two images", unless these are the same images in every order."""
     for match in (*_SET.finditer(text), *_LATTER_SET.finditer(text)):
-        said = read_name(match["n"], 0)
+        groups = match.groupdict()
+        said = read_name(groups["n"] or groups["n2"], 0)
         count = slots.names.count
         if said is None or said.value > count:
             raise Refused("set_of_images", match.group())
-        front = match["which"].lower() in ("first", "former")
+        front = (groups["which"] or groups["which2"]).lower() in ("first", "former")
         meant = range(said.value) if front else range(count - said.value, count)
         if not slots.names.stable(set(meant)):
             raise Refused("set_of_images", match.group())

@@ -1,55 +1,21 @@
 """Finds the words that stay at the slots of a question: image tags and labels beside them."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from shared.permutation.names import Family, Name, Names, Refused, read_name
+from shared.permutation.labels import BETWEEN, Labels, read_labels
+from shared.permutation.names import Family, Names, Refused
 from shared.sample import IMAGE_TAG, OrderRule
 
-_NOUN = (
-    r"(?:images?|pictures?|pics?|photos?|photographs?|imgs?|figures?|figs?\.?|options?|choices?"
-    r"|candidates?|panels?|frames?|diagrams?|graphs?|charts?|paintings?|views?|slides?"
-    r"|图片|图像|照片|图|选项)"
-)
-_WORD = r"(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|last|left|right)"
-_TOKEN = rf"(?:\d{{1,2}}(?:st|nd|rd|th)|\d{{1,2}}|[A-Za-z]|{_WORD}|[一二三四五六七八九十①-⑩左右])"
-_END = r"[ \t]*(?:\*\*)?[ \t]*[.:：．、)）\]>=\-–—]?(?:\*\*)?"
-_FORMS = (
-    # Image 1: / Figure (2) / Option B. / 图1：
-    rf"(?:the[ \t]+)?(?P<noun>{_NOUN})[ \t]*(?:no\.?|number)?[ \t]*[#_\-(\[]?[ \t]*"
-    rf"(?P<a>{_TOKEN})[)\]]?",
-    # First / The second image / Left picture / 第一张图
-    rf"(?:the[ \t]+)?(?P<b>{_WORD})(?:[ \t]+(?P<noun2>{_NOUN}))?",
-    rf"第(?P<c>[一二三四五六七八九十]|\d{{1,2}})[张幅个](?:{_NOUN})?",
-    # A. / (B) / [1] / 2)
-    r"[(（\[](?P<d>\d{1,2}|[A-Za-z])[)）\]]",
-    r"(?P<e>\d{1,2}|[A-Za-z])[ \t]*[.:：．、)]",
-    r"(?P<f>[①-⑩])",
-)
-_BEFORE = [
-    re.compile(rf"(?:^|[\n.?!:;,>。？！；，])\s*(?P<all>(?:\*\*|<)?{form}{_END})\s*$", re.I)
-    for form in _FORMS
-]
-_INLINE = re.compile(rf"(?:^|\s)(?P<all>{_FORMS[0]}{_END})\s*$", re.I)
-_AFTER = [
-    re.compile(rf"[ \t]*\n?[ \t]*(?P<all>{form}{_END})(?=\s*$|\s*\n)", re.I) for form in _FORMS
-]
-_BETWEEN = re.compile(
-    rf"(?:\s|[,;|/&.:、，；。：]|\band\b|\bor\b|\bvs\b|[和与及或]|(?:the\s+)?\b{_NOUN}\b\s*:)*",
+# Words on the line of the first tag that say what its image is, as labels of the others do.
+_CAPTION = re.compile(
+    r"\s*(?P<words>(?:the[ \t]+)?(?:(?:front|left|right|top|side|back|rear|bottom|plan|main)"
+    r"[ \t]+view|before|after|original|edited|reference|query|source|target|template|input|output"
+    r"|start|goal|(?:主|正|左|右|侧|俯|仰)视图)"
+    r"(?:[ \t]+(?:image|picture|photo|figure))?)[ \t]*[:：]?[ \t]*",
     re.I,
 )
-
-
-@dataclass(frozen=True)
-class Label:
-    """Words at `start:end` of the question that name the slot beside them."""
-
-    start: int
-    end: int
-    name: Name
-    noun: str
 
 
 @dataclass(frozen=True)
@@ -62,6 +28,16 @@ class Slots:
     """Nouns in the labels; in this question they name images."""
     lettered: bool
     """Whether letters name images."""
+    first_tag: int
+    """The offset of the first tag."""
+    bare: frozenset[Family] = frozenset()
+    """The families of labels without a noun: "(1)", "B.", "③"."""
+    bracketed: frozenset[Family] = frozenset()
+    """The families of labels whose name stands in brackets: "(1)", "Figure (1)"."""
+    circled: bool = False
+    """Whether labels are circled numbers."""
+    small: bool = False
+    """Whether labels are small letters."""
 
 
 def read_slots(question: str, fixed: tuple[int, ...], rule: OrderRule) -> Slots:
@@ -71,51 +47,25 @@ def read_slots(question: str, fixed: tuple[int, ...], rule: OrderRule) -> Slots:
         Refused: when text between images belongs to one of them, or labels are ambiguous.
     """
     tags = [match.start() for match in re.finditer(re.escape(IMAGE_TAG), question)]
-    labels = _labels(question, tags)
+    movable = [slot for slot in range(len(tags)) if slot not in fixed]
+    labels = read_labels(question, tags, movable)
     text = _blank(question, [(tag, tag + len(IMAGE_TAG)) for tag in tags])
     text = _blank(text, [(label.start, label.end) for label in labels.values()])
-    movable = [slot for slot in range(len(tags)) if slot not in fixed]
     _refuse_text_between(text, tags, movable)
-    names = _names(labels, movable, frozenset(fixed), len(tags), rule)
-    lettered = rule == "letter" or any(one.name.family == "letter" for one in labels.values())
-    nouns = frozenset(one.noun.lower().rstrip("s.") for one in labels.values() if one.noun)
-    return Slots(text, names, nouns, lettered)
-
-
-def _labels(question: str, tags: list[int]) -> dict[int, Label]:
-    """The label of each slot: those before the tags, or those after them if there are more."""
-    ends = [0, *(tag + len(IMAGE_TAG) for tag in tags)]
-    pieces = list(zip(ends, [*tags, len(question)], strict=True))
-    before = dict(_found(question, pieces[:-1], _BEFORE, len(tags)))
-    for slot, (start, end) in enumerate(pieces[:-1]):
-        if slot not in before and (match := _INLINE.search(question[start:end])):
-            before |= dict(_label(match, slot, start, len(tags)))
-    after = dict(_found(question, pieces[1:], _AFTER, len(tags)))
-    # One name after the last image may also be the start of the question.
-    return after if len(after) > max(1, len(before)) else before
-
-
-def _found(
-    question: str, pieces: list[tuple[int, int]], forms: list[re.Pattern[str]], count: int
-) -> Iterator[tuple[int, Label]]:
-    for slot, (start, end) in enumerate(pieces):
-        for form in forms:
-            piece = question[start:end]
-            match = form.match(piece) if forms is _AFTER else form.search(piece)
-            if match is not None:
-                yield from _label(match, slot, start, count)
-                break
-
-
-def _label(match: re.Match[str], slot: int, offset: int, count: int) -> Iterator[tuple[int, Label]]:
-    groups = match.groupdict()
-    token = next(groups[key] for key in "abcdef" if groups.get(key))
-    name = read_name(token, count)
-    if name is not None:
-        if groups.get("c"):
-            name = Name(name.style, "place", name.value)
-        noun = groups.get("noun") or groups.get("noun2") or ""
-        yield slot, Label(offset + match.start("all"), offset + match.end("all"), name, noun)
+    _refuse_caption(text, tags, movable)
+    found = labels.values()
+    letters = [one.token for one in found if one.name.family == "letter"]
+    return Slots(
+        text=text,
+        names=_names(labels, movable, frozenset(fixed), len(tags), rule),
+        nouns=frozenset(one.noun.lower().rstrip("s.") for one in found if one.noun),
+        lettered=rule == "letter" or bool(letters),
+        first_tag=tags[0] if tags else len(question),
+        bare=frozenset(one.name.family for one in found if not one.noun),
+        bracketed=frozenset(one.name.family for one in found if one.bracketed),
+        circled=any(one.name.style == "circled" for one in found),
+        small=bool(letters) and all(letter.islower() for letter in letters),
+    )
 
 
 def _blank(text: str, spans: list[tuple[int, int]]) -> str:
@@ -142,12 +92,25 @@ def _refuse_text_between(text: str, tags: list[int], movable: list[int]) -> None
             pieces.append(piece)
             start = end + len(IMAGE_TAG)
         for piece in pieces:
-            if not _BETWEEN.fullmatch(piece):
+            if not BETWEEN.fullmatch(piece):
                 raise Refused("text_beside_an_image", piece)
 
 
+def _refuse_caption(text: str, tags: list[int], movable: list[int]) -> None:
+    """Refuse a caption in front of the first image or behind the last one, if that image moves."""
+    captions = []
+    if movable and movable[0] == 0:
+        captions.append(_CAPTION.fullmatch(text[: tags[0]].rpartition("\n")[2]))
+    if movable and movable[-1] == len(tags) - 1:
+        after = text[tags[-1] + len(IMAGE_TAG) :].lstrip()
+        captions.append(_CAPTION.fullmatch(after.partition("\n")[0]))
+    for caption in captions:
+        if caption is not None:
+            raise Refused("text_beside_an_image", caption["words"])
+
+
 def _names(
-    labels: dict[int, Label], movable: list[int], fixed: frozenset[int], count: int, rule: OrderRule
+    labels: Labels, movable: list[int], fixed: frozenset[int], count: int, rule: OrderRule
 ) -> Names:
     places = {slot + 1: slot for slot in range(count)}
     options = {place + 1: slot for place, slot in enumerate(movable)}
@@ -172,4 +135,10 @@ def _names(
     if slots["number"] != places and slots["place"] is places:
         # "The first image" may then mean the one labelled 1, or the one that comes first.
         slots["place"] = {v: s for v, s in places.items() if slots["number"].get(v) == s}
+    if slots["number"] is not places and rule == "invariant" and slots["letter"] is by_letter:
+        # "Figure A" beside labels with numbers is a name in a picture, or of something else.
+        slots["letter"] = {}
+    if slots["letter"] is not by_letter and rule == "invariant" and slots["number"] is places:
+        # So is "Figure 2" beside labels with letters, unless it may mean a fixed image only.
+        slots["number"] = {v: s for v, s in places.items() if s in fixed}
     return Names(count, fixed, slots)

@@ -20,6 +20,7 @@ from perl_rl.cli.status import describe
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
 from perl_rl.report.observe import look
+from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import load_config
 from shared.reaper import descendants, running
 from shared.records.steps import StepRecord
@@ -96,11 +97,11 @@ class Run:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             start_new_session=True,
         )
-        answering = asyncio.create_task(self.sampler.run())
+        self.answering = asyncio.create_task(self.sampler.run())
         try:
             yield process
         finally:
-            await end(answering)
+            await end(self.answering)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
@@ -244,6 +245,23 @@ async def test_killed_ranks_and_a_stopped_run_go_on_and_ask_the_same(
     assert metrics[-1]["step"] == STEPS
     done = await state.get()
     assert (done.phase, done.step, done.incarnation) == ("done", STEPS, 3)
+
+
+async def test_a_trainer_that_is_told_to_stop_saves_the_step_it_has_reached(
+    files, tmp_path, redis_url
+):
+    run = Run(tmp_path, redis_url, files, steps=1000, checkpoint={"every_steps": 1000})
+    state = RunState(await connect(redis_url, 10.0), Keys("test"))
+    async with run.started() as process:
+        await run.until(lambda: len(run.metrics()) >= 2)
+        # It may be waiting for groups, which no longer come.
+        await end(run.answering)
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 0
+    reached = run.metrics()[-1]["step"]
+    assert CheckpointFolder(tmp_path / "run/checkpoints", keep=1).newest_step() == reached
+    stopped = await state.get()
+    assert (stopped.phase, stopped.step) == ("paused", reached)
 
 
 async def test_a_killed_trainer_goes_on_from_before_a_damaged_checkpoint(

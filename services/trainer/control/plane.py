@@ -115,11 +115,33 @@ class ControlPlane:
                 ranks.result()
             elif feeding.done():
                 feeding.result()
+            else:
+                stop_feeding.set()
+                await self._end_with_a_checkpoint(ranks)
         finally:
             stop_feeding.set()
             stopping.cancel()
             ranks.cancel()
             await asyncio.gather(ranks, feeding, stopping, return_exceptions=True)
+
+    async def _end_with_a_checkpoint(self, ranks: asyncio.Task[None]) -> None:
+        """Let the ranks finish their step and write a checkpoint, as far as there is time."""
+        if (await self._patient(self.state.get)).phase == "starting":
+            return
+        await self._patient(partial(self.state.ask, "stop", True))
+        patience = self._config.trainer.drain_timeout_s / 2
+        await asyncio.wait({ranks}, timeout=patience)
+        step = self._checkpoints.newest_step()
+        if not ranks.done():
+            logger.error(
+                "the ranks wrote no checkpoint within %.0f s (half of trainer.drain_timeout_s); a "
+                "resumed run continues after step %d",
+                patience,
+                step,
+            )
+            return
+        ranks.result()
+        logger.info("stopped; a resumed run continues after step %d", step)
 
     async def _begin(self) -> int:
         """Restore the ledger from the last checkpoint and start a new incarnation."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from shared.config.trainer import TrainerConfig
 from shared.errors import UserError
 from shared.reaper import under_reaper
+from shared.subprocesses import kill
 
 
 def error_file(run_dir: Path, incarnation: int) -> Path:
@@ -84,5 +85,4 @@ async def _end(process: asyncio.subprocess.Process, timeout_s: float) -> None:
     try:
         await asyncio.wait_for(process.wait(), timeout_s)
     except TimeoutError:
-        process.kill()
-        await process.wait()
+        await kill(process)

@@ -6,6 +6,7 @@ from services.trainer.control.app import create_app
 from services.trainer.control.plane import ControlPlane
 from shared.config import Config, save_config
 from shared.errors import UserError
+from shared.files import make_folder
 from shared.service.serve import Listening, redis_url, serve_service
 
 CONFIG_FILE = "trainer-config.yaml"
@@ -23,7 +24,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
     redis_url(config, "the trainer service")
     if run_dir is None:
         raise UserError("trainer: --run-dir is needed; checkpoints and the policy go there")
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(run_dir, "--run-dir")
     save_config(config, run_dir / CONFIG_FILE)
 
     async def run(listening: Listening) -> None:

@@ -7,6 +7,7 @@ from services.trainer.hosts.app import create_host_app
 from services.trainer.hosts.follower import Follower
 from shared.config import Config, save_config
 from shared.errors import UserError
+from shared.files import make_folder
 from shared.service.serve import Listening, redis_url, serve_service
 
 
@@ -33,7 +34,7 @@ def join(config: Config, run_dir: Path | None, host: int, port: int | None = Non
             f"hosts are 1 to {config.trainer.hosts - 1}"
         )
     file = run_dir / f"trainer-config-{host}.yaml"
-    run_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(run_dir, "--run-dir")
     save_config(config, file)
     ranks = HostRanks(config.trainer, file, run_dir, host=host)
 

@@ -34,7 +34,7 @@ class GroupFetcher:
     def minibatches(
         self, batch: list[HeldGroup], current: PolicyVersion
     ) -> list[list[PreparedGroup]]:
-        """This rank's groups of each minibatch; every rank gets as many.
+        """This rank's groups of each minibatch; every rank gets as many, or none at all.
 
         Args:
             batch: the step's groups, on rank 0; the other ranks' is not read.

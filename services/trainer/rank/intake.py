@@ -54,7 +54,8 @@ class Intake:
     async def batch(self, current: PolicyVersion) -> list[HeldGroup]:
         """Wait for ``groups_per_step`` groups within the staleness limit, the oldest first.
 
-        Groups that have become too stale are dropped with the reason ``stale``.
+        Groups that have become too stale are dropped with the reason ``stale``. Returns no groups
+        when the operator asks for a stop meanwhile.
 
         Raises:
             UserError: when ``trainer.max_dropped_per_step`` groups were dropped on the way.
@@ -70,6 +71,8 @@ class Intake:
                 self._held.sort(key=lambda held: held.group.group_id)
                 batch, self._held = self._held[:wanted], self._held[wanted:]
                 return batch
+            if "stop" in await self._state.wishes():
+                return []
             await self.tally.check(current.step + 1)
             if time.monotonic() > deadline:
                 raise WaitTimeout(

@@ -75,6 +75,8 @@ class TrainingLoop:
         times.waited()
         self._operator.report("training", trained)
         minibatches = self._groups.minibatches(batch, trained)
+        if not minibatches:
+            return
         self._guards.before(trained.step + 1, [one for groups in minibatches for one in groups])
         sums, grad_norm = self._stepper.train(minibatches)
         times.trained()
@@ -90,7 +92,10 @@ class TrainingLoop:
             self._checkpoint()
 
     def _wait_for_groups(self) -> list[HeldGroup]:
-        """The next step's groups, on rank 0; the others get theirs from `GroupFetcher`."""
+        """The next step's groups, on rank 0; the others get theirs from `GroupFetcher`.
+
+        There are none when the operator asks for a stop meanwhile.
+        """
         self._operator.report("waiting for groups", self.version)
         if not collective.is_first():
             return []

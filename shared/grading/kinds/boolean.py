@@ -7,7 +7,7 @@ from shared.grading.kinds.text import read_text
 _TRUE = "true|yes|correct|right|t|y|对|是|是的|正确|对的|√|✓|✔"
 _FALSE = "false|no|incorrect|wrong|f|n|not true|not correct|错|否|不是|不对|错误|错的|不正确|×|✗|✘"
 _WORDS = dict.fromkeys(_TRUE.split("|"), "true") | dict.fromkeys(_FALSE.split("|"), "false")
-_LEAD = re.compile(r"^(?:(?:the|this|that) (?:statement|claim|answer)|it|this|that) is ")
+_LEAD = re.compile(r"^(?:(?:(?:the|this|that) )?(?:statement|claim|answer)|it|this|that) is ")
 # "Yes, both are." but not "Yes or no" and not "No idea".
 _SENTENCE = re.compile(r"(yes|no|true|false|correct|incorrect|是的?|否|不是|对|错)\s?[,.:;]\s?(.*)")
 _PLAIN_WORD = re.compile(r"\b(?:yes|no|true|false|correct|incorrect)\b")

@@ -1,5 +1,6 @@
-"""Short texts: case, spacing, quotes, dashes and a final full stop do not count."""
+"""Short texts: case, spaces, quotes, dashes, a first article and a full stop do not count."""
 
+import re
 import unicodedata
 
 from shared.grading.kinds.wrapping import unwrap
@@ -10,12 +11,15 @@ _PLAIN = str.maketrans("’‘‐–—", "''---")
 QUOTES = "\"'“”‘’«»"
 """Marks around an answer that are not part of it."""
 
+# "a kitten", but not "a" and not "a b".
+_ARTICLE = re.compile(r"^(?:an?|the)\s(?=\w\w)")
+
 
 def read_text(answer: str) -> str | None:
     """The text in the form for comparison; None when that is empty."""
     text = unicodedata.normalize("NFKC", unwrap(answer)).casefold().translate(_PLAIN)
     text = " ".join(text.split()).strip(QUOTES).rstrip(".!").strip(QUOTES)
-    return text.strip() or None
+    return _ARTICLE.sub("", text.strip()) or None
 
 
 def read_exact(answer: str) -> str | None:

@@ -8,9 +8,11 @@ import re
 # Commands whose argument is the answer. Only an argument without braces is unwrapped, so that one
 # pass over the text takes linear time.
 _COMMAND = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|boldsymbol|bm|mbox|boxed)\s?"
-    r"\{([^{}]*)\}"
+    r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|boldsymbol|bm|mbox"
+    r"|hbox|boxed)\s?\{([^{}]*)\}"
 )
+# Ends of sentences and clauses after an answer; a full stop after words is left to the kinds.
+_AFTER = re.compile(r"(?:\s*[,;]|(?<=[$`*])\.|(?<=\\[)\]])\.)+$")
 _PAIRS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
 # Full-width letters, digits and signs, as Chinese and Japanese keyboards type them. NFKC would also
 # turn the square in "3 cm²" into a digit.
@@ -24,15 +26,24 @@ def unwrap(answer: str) -> str:
     Every round removes at least two characters, and answers are short (``limits.py``).
     """
     text = answer.translate(_NARROW).strip()
-    while (inner := _unwrap_once(text)) != text:
+    while (inner := _COMMAND.sub(r"\1", _without_pair(text)).strip()) != text:
         text = inner
     # The rest of a LaTeX space at the end of a box.
     return text.rstrip("\\").rstrip()
 
 
-def _unwrap_once(text: str) -> str:
+def without_pairs(answer: str) -> str:
+    """As `unwrap`, but commands such as ``\\text{..}`` stay."""
+    text = answer.translate(_NARROW).strip()
+    while (inner := _without_pair(text)) != text:
+        text = inner
+    return text
+
+
+def _without_pair(text: str) -> str:
+    text = _AFTER.sub("", text)
     for left, right in _PAIRS:
         long_enough = len(text) > len(left) + len(right)
         if long_enough and text.startswith(left) and text.endswith(right):
             return text[len(left) : -len(right)].strip()
-    return _COMMAND.sub(r"\1", text).strip()
+    return text

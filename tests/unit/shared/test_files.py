@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.files import scratch_for, write_atomically
+from shared.errors import UserError
+from shared.files import make_folder, scratch_for, write_atomically
 
 
 @pytest.fixture
@@ -43,3 +44,19 @@ def test_concurrent_writers_do_not_disturb_each_other(file: Path) -> None:
             list(pool.map(lambda content: write_atomically(file, content), contents))
             assert file.read_text() in contents
     assert alone(file)
+
+
+@pytest.mark.parametrize("place", ["a-file/run", "/proc/run", "a-file"])
+def test_a_folder_that_cannot_be_written_is_refused_by_name(tmp_path: Path, place: str) -> None:
+    (tmp_path / "a-file").touch()
+    with pytest.raises(UserError) as refused:
+        make_folder(tmp_path / place, "--run-dir")
+    assert str(refused.value).startswith(f"--run-dir {tmp_path / place}: cannot write there (")
+
+
+def test_a_folder_that_is_made_is_empty(tmp_path: Path) -> None:
+    made = make_folder(tmp_path / "a" / "b", "--out")
+    assert list(made.iterdir()) == []
+    (made / "kept").touch()
+    make_folder(made, "--out")
+    assert [file.name for file in made.iterdir()] == ["kept"]

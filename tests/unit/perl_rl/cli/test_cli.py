@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,13 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "perl_rl", *arguments], capture_output=True, text=True, timeout=60
     )
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"perl-rl {version('perl-rl')}\n"
 
 
 def test_a_mistake_is_one_line_and_status_2(tmp_path: Path) -> None:
@@ -217,3 +225,39 @@ def test_status_says_when_there_is_nothing(
     assert "holds no run" in err
     password = redis_url.partition("://:")[2].partition("@")[0]
     assert password not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["launch", "CONFIG", "--run-dir", "/proc/run"], "--run-dir /proc/run: cannot write there"),
+        (["check", "CONFIG", "--run-dir", "/proc/run"], "--run-dir /proc/run: cannot write there"),
+        (
+            ["data", "convert", "--format", "samples", "x", "--out", "/proc/a/b"],
+            "--out /proc/a: ca",
+        ),
+        (["data", "filter", "ROWS", "--out", "/proc/a"], "/proc/a: cannot write there"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str], said: str
+) -> None:
+    config, rows = tmp_path / "run.yaml", tmp_path / "rows.jsonl"
+    config.write_text("run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n")
+    rows.write_text('{"id": "1", "question": "q", "answer": "3", "kind": "number"}\n')
+    places = {"CONFIG": str(config), "ROWS": str(rows)}
+    assert main([places.get(word, word) for word in command]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("file", ["/proc/none/result.jsonl", "/etc/passwd/result.jsonl"])
+def test_a_file_that_cannot_be_made_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    data = tmp_path / "rows.json"
+    data.write_text("[]")
+    arguments = ["eval", "samples", "--benchmark", "mathverse", "--data", str(data), "--out", file]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("perl-rl: error: ") and error.count("\n") == 1

@@ -82,3 +82,20 @@ def test_settings_that_do_not_fit_are_one_line(
     out = tmp_path / "train.jsonl"
     assert main(["data", "convert", str(geometry), "--out", str(out), *arguments]) == 2
     assert capsys.readouterr().err.startswith(f"perl-rl: error: {message}")
+
+
+def test_gold_answers_that_no_answer_matches_are_reported_with_file_and_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [r"\frac{1}{2}", r"\frac{1}{2", "3", r"\sqrt{3", r"\frac{1}{2"]
+    rows = [{"images": [], "problem": f"{place}?", "answer": a} for place, a in enumerate(answers)]
+    file = write_features(tmp_path / "geo" / "train-0.parquet", rows, images=IMAGES)
+    out = tmp_path / "train.jsonl"
+
+    assert main(["data", "convert", "--format", "geometry3k", str(file), "--out", str(out)]) == 0
+
+    said, *unmatched = capsys.readouterr().out.splitlines()
+    assert said == f"{out}: 5 samples, 0 rows skipped"
+    assert [line.split(", sample")[0] for line in unmatched] == [f"{file}, row 2", f"{file}, row 4"]
+    assert r"no answer matches the gold answer '\\frac{1}{2' of kind 'math'" in unmatched[0]
+    assert unmatched[0].endswith("(and 1 more with it)")

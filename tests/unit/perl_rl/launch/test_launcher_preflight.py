@@ -250,6 +250,17 @@ def test_a_mixture_passes_and_is_told_about(folder: Path) -> None:
     assert notes == [f"{folder / 'geo'}: 1 samples, 1 rows skipped: answer: is empty (1)"]
 
 
+def test_a_gold_answer_that_no_answer_matches_is_told_with_file_and_row(folder: Path) -> None:
+    maths = ROW | {"kind": "math", "order": "invariant"}
+    answers = (r"\frac{1}{2}", r"\frac{1}{2", r"$25 \mathrm{~m}$.")
+    write_rows(folder, *(maths | {"id": answer, "answer": answer} for answer in answers))
+    notes: list[str] = []
+    assert check_data(make_config(folder), folder, note=notes.append) == (2, 2)
+    (note,) = notes
+    assert note.startswith(f"{folder / 'train.jsonl'}, row 2, sample ")
+    assert "no answer matches the gold answer" in note and "of kind 'math'" in note
+
+
 def test_a_bad_row_of_a_source_is_named_with_file_row_and_column(folder: Path) -> None:
     text = refusal(check_data, mixture(folder, "1", ""), folder)
     assert text == f"{folder / 'geo' / 'train.json'}, row 2, column 'answer': is empty"

@@ -91,6 +91,7 @@ def test_an_override_opens_an_empty_section(file: Path) -> None:
         ("rollout.node=2", "unknown key 'rollout.node'; did you mean 'rollout.nodes'? docs/"),
         ("trainer.learnig_rate=1", "did you mean 'trainer.optimizer.learning_rate'? docs/conf"),
         ("reward.judge={url: x}", "the key 'reward.judge.endpoint' is missing"),
+        ("redis.url=localhost:6379", "redis.url: must begin with redis://, rediss:// or unix://"),
         ("seed=1.5", "seed: must be a whole number (got 1.5)"),
         ("trainer.freeze_vision=maybe", "trainer.freeze_vision: must be true or false"),
         ("trainer.optimizer.learning_rate=x", "learning_rate: must be a number (got 'x')"),
