@@ -28,18 +28,8 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str]) -> int:
     folder = (run_dir or Path("runs") / config.run).absolute()
     make_folder(folder, "--run-dir")
     check_model(config.model)
-<<<<<<< HEAD
     prepare_data(config, _note)
-    folder = (run_dir or Path("runs") / config.run).absolute()
     print(check_data(config, folder, counting, _note).line())
-=======
-    progress = open_progress()
-    try:
-        prepare_data(config, progress.note)
-        check_data_shown(config, folder, progress)
-    finally:
-        progress.close()
->>>>>>> main
     return 0
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perl_rl.counting import Advance
+from perl_rl.golds import Golds
 from perl_rl.launch.prompt_process import PromptProcess
 from perl_rl.launch.prompts import Job, Prompt
 from shared.config import Config
@@ -17,6 +18,9 @@ from shared.errors import UserError
 from shared.formats import Located, load
 from shared.grading.grade import UngradableGold, check_gold
 from shared.images import decode_image, digest, image_bytes
+
+GOLDS_COMPARED = 5000
+"""Different gold answers that are compared with themselves before the start."""
 
 _THREADS = 4
 
@@ -51,13 +55,15 @@ def check_data(
     another.
 
     Args:
-        note: called with a line about the rows of each source.
+        note: called with a line about the rows of each source, and about each gold answer that no
+            answer can match.
 
     Raises:
         UserError: naming file and row of the first sample that the run could not use.
     """
     with PromptProcess() as process:
         asked = list(read_rows(config, run_dir, counting, note))
+        compare_golds(config, [one for one, _ in asked], counting, note)
         sizes = picture_sizes([one for one, _ in asked], config.data.max_image_pixels, counting)
         prompts = _prompts(config, asked, sizes)
         job = Job(model=config.model, instruction=config.data.instruction, prompts=prompts)
@@ -99,6 +105,19 @@ def _check_sample(one: Located, most_images: int) -> None:
         check_gold(sample.answer, sample.kind)
     except UngradableGold as error:
         raise UserError(f"{one.place()}: {error}") from None
+
+
+def compare_golds(
+    config: Config, located: list[Located], counting: Counting, note: Callable[[str], None]
+) -> None:
+    """Note each gold answer that no answer can match."""
+    golds = Golds()
+    for one in located:
+        golds.add(one)
+    with counting("gold answers", min(len(golds), GOLDS_COMPARED)) as advance:
+        lines = golds.unmatched(config.reward, GOLDS_COMPARED, advance=advance)
+    for line in lines:
+        note(line)
 
 
 def picture_sizes(

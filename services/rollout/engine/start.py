@@ -13,6 +13,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from services.rollout.engine import media
 from services.rollout.failures import EngineFailed
 from services.rollout.weights.plugin import BACKEND, NODE_VARIABLE
 from shared.config import Config
@@ -58,9 +59,13 @@ def engine_args(config: Config) -> AsyncEngineArgs:
 
 
 def request_bounds(config: Config) -> dict[str, str]:
-    """vLLM's environment variables that bound what one request to the API may cost."""
+    """vLLM's environment variables that bound what one request to the API may cost.
+
+    One of them names the reader of its pictures, which holds the bound on their pixels.
+    """
     most_answers = max(config.rollout.engine.max_num_seqs, config.sampling.n)
     return {
+        "VLLM_MEDIA_CONNECTOR": media.CONNECTOR,
         "VLLM_MAX_IMAGE_PIXELS": str(config.data.max_image_pixels),
         "VLLM_MAX_N_SEQUENCES": str(most_answers),
     }

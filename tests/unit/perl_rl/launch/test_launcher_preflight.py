@@ -12,7 +12,7 @@ import redis
 from PIL import Image
 
 from perl_rl.counting import counting
-from perl_rl.launch.data_check import picture_sizes, read_rows
+from perl_rl.launch.data_check import compare_golds, picture_sizes, read_rows
 from perl_rl.launch.main import launch
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from shared.config import Config
@@ -75,7 +75,9 @@ def check_data(config: Config, folder: Path, notes: list[str] | None = None) -> 
     """Samples and pictures; all that is checked of the data before the prompts."""
     note = (notes if notes is not None else []).append
     asked = list(read_rows(config, folder, counting, note))
-    sizes = picture_sizes([one for one, _ in asked], config.data.max_image_pixels, counting)
+    located = [one for one, _ in asked]
+    compare_golds(config, located, counting, note)
+    sizes = picture_sizes(located, config.data.max_image_pixels, counting)
     return len(asked), len(sizes)
 
 
@@ -255,7 +257,7 @@ def test_a_gold_answer_that_no_answer_matches_is_told_with_file_and_row(folder: 
     answers = (r"\frac{1}{2}", r"\frac{1}{2", r"$25 \mathrm{~m}$.")
     write_rows(folder, *(maths | {"id": answer, "answer": answer} for answer in answers))
     notes: list[str] = []
-    assert check_data(make_config(folder), folder, note=notes.append) == (2, 2)
+    assert check_data(make_config(folder), folder, notes) == (3, 2)
     (note,) = notes
     assert note.startswith(f"{folder / 'train.jsonl'}, row 2, sample ")
     assert "no answer matches the gold answer" in note and "of kind 'math'" in note
