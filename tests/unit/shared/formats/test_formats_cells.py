@@ -138,6 +138,12 @@ def test_data_without_pictures_says_so_or_has_no_column_for_them(tmp_path: Path)
     assert [one.images for one in read(write_json(tmp_path / "v.jsonl", [VERL]), "verl")] == [()]
 
 
+@pytest.mark.parametrize("images", [{}, {"images": None}, {"images": []}, {"images": ""}])
+def test_a_sample_without_images_is_text_only(tmp_path: Path, images: dict[str, Any]) -> None:
+    row = {"id": "a", "question": "2+2?", "answer": "4", "kind": "number"} | images
+    assert [one.images for one in read(write_json(tmp_path / "a.jsonl", [row]), "samples")] == [()]
+
+
 OPTIONS = "Pick.\nA. x\nB. y"
 
 
