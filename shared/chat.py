@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from openai import APIError, APIStatusError, AsyncOpenAI
+from openai import APIError, APIStatusError, AsyncOpenAI, DefaultAsyncHttpxClient
 
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
@@ -50,6 +50,7 @@ class ChatEndpoint:
     Args:
         cache: folder of cached answers; None: no cache.
         observe: called for each request and for each answer from the cache.
+        direct: talk to the endpoint itself, whatever proxy the environment names.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ChatEndpoint:
         config: EndpointConfig,
         cache: Path | None = None,
         observe: Callable[[Source], None] = lambda source: None,
+        direct: bool = False,
     ) -> None:
         self._config = config
         self._cache = cache
@@ -66,6 +68,7 @@ class ChatEndpoint:
             api_key=config.api_key or "none",
             timeout=config.timeout_s,
             max_retries=config.retries,
+            http_client=DefaultAsyncHttpxClient(trust_env=False) if direct else None,
         )
         self._turn = asyncio.Semaphore(config.concurrency)
         self.asked = 0

@@ -32,10 +32,15 @@ from shared.wire.queues import WorkStream
 
 
 class ScriptedSampler:
-    """Plays rollout and reward nodes for one run."""
+    """Plays rollout and reward nodes for one run.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        scores: whether it plays the reward nodes too; otherwise real ones score.
+    """
+
+    def __init__(self, config: Config, scores: bool = True) -> None:
         self._config = config
+        self._scores = scores
         self._processor = AutoProcessor.from_pretrained(config.model.path)
         self.issued: list[PromptTask] = []
 
@@ -57,7 +62,7 @@ class ScriptedSampler:
                 pictures = await images.get(list(task.images))
                 batch = await asyncio.to_thread(self._answer, task, pictures)
                 await prompts.hand_over(entry, keys.trajectories, encode(batch))
-            for entry in await trajectories.read(8, 0.2):
+            for entry in await trajectories.read(8, 0.2) if self._scores else []:
                 batch = decode(TrajectoryBatch, entry.payload)
                 scored = ScoredOrder(batch=batch, rewards=_grade(batch), scored_s=0.0)
                 complete = await ledger.collect(entry, scored, encode(scored))

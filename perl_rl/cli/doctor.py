@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import UserError
+from shared.machine import TorchFacts, why_no_cuda
 
 PROBE_TIMEOUT_S = 50.0
 """For one import; vLLM's takes about 12 s on two busy cores."""
@@ -225,8 +226,9 @@ def check_engine(facts: dict[str, Any], gpus: list[str]) -> Finding:
     if "error" in facts:
         return Finding(name, MISSING, facts["error"], SET_UP)
     if name == "torch" and gpus and not facts["cuda"]:
-        fix = "run: make setup SETUP_FLAGS='--profile gpu'"
-        return Finding(name, NOTE, f"{facts['version']}, without the GPUs", fix)
+        torch = TorchFacts(facts["version"], facts["built_for_cuda"], sees_cuda=False)
+        fix = f"{why_no_cuda(torch)}; or set model.device: cpu"
+        return Finding(name, MISSING, f"{torch.version}, without the GPUs", fix)
     if name == "vLLM" and not facts["plugin"]:
         text = f"{facts['version']}, without this project's weight-transfer plugin"
         return Finding(name, MISSING, text, SET_UP)

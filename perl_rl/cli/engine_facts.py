@@ -16,7 +16,11 @@ Facts = dict[str, Any]
 def torch_facts() -> Facts:
     import torch
 
-    return {"version": torch.__version__, "cuda": torch.cuda.is_available()}
+    return {
+        "version": torch.__version__,
+        "cuda": torch.cuda.is_available(),
+        "built_for_cuda": torch.version.cuda,
+    }
 
 
 def torchvision_facts() -> Facts:

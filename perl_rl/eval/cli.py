@@ -12,7 +12,9 @@ from shared.errors import UserError
 if TYPE_CHECKING:
     from perl_rl.eval.items import Benchmark, Item
     from perl_rl.eval.models import Decoding, Model
+    from perl_rl.eval.rows import BadRow
     from services.reward.judge import Judge
+    from shared.config import Config
     from shared.config.endpoint import EndpointConfig
 
 
@@ -57,6 +59,8 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     add("--images", type=Path, metavar="DIR", help="folder of the images that the data names")
     add("--split", help="default: the split of the published numbers")
     add("--limit", type=_count, metavar="N", help="read only N rows, for a trial")
+    text = "leave out rows that do not fit, and name them in the result"
+    add("--skip-bad-rows", action="store_true", help=text)
 
 
 def _add_orders(parser: argparse.ArgumentParser) -> None:
@@ -102,8 +106,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     add("--max-tokens", type=_count, default=2048, metavar="N", help="the longest response")
     add("--temperature", type=float, default=0.0, help="default: 0, which is greedy")
-    text = "text after every question (default: that of training)"
+    text = "text after every question (default: that of --config, else that of training)"
     add("--instruction", metavar="TEXT", help=text)
+    text = "a run's YAML file: --model is asked with its model.*, rollout.* and instruction"
+    add("--config", type=Path, metavar="CONFIG", help=text)
     add_set(parser, "settings of --model's engine, e.g. rollout.engine.max_model_len=16384")
 
 
@@ -132,14 +138,14 @@ def _eval(options: argparse.Namespace) -> int:
     from perl_rl.eval.results import write_result
     from perl_rl.eval.run import Asking, evaluate
     from perl_rl.eval.table import table
-    from shared.prompting import DEFAULT_INSTRUCTION
 
     benchmark = _benchmark(options.benchmark)
-    instruction = DEFAULT_INSTRUCTION if options.instruction is None else options.instruction
-    decoding = Decoding(instruction, options.max_tokens, options.temperature)
-    name, model, model_settings = _model(options, decoding)
+    engine = _engine(options)
+    decoding = Decoding(_instruction(options, engine), options.max_tokens, options.temperature)
+    name, model, model_settings = _model(options, engine, decoding)
     work = options.out.with_suffix(".work")
-    items = _items(options, benchmark, work / "images")
+    skipped: list[BadRow] = []
+    items = _items(options, benchmark, work / "images", skipped)
     if options.order_rules is not None:
         from perl_rl.eval.order_rules import with_order_rules
 
@@ -155,6 +161,7 @@ def _eval(options: argparse.Namespace) -> int:
         work / "journal.jsonl",
         model_settings,
         _judge(options, work / "judge"),
+        skipped,
     )
     write_result(result, options.out)
     print(table(benchmark, result))
@@ -163,21 +170,33 @@ def _eval(options: argparse.Namespace) -> int:
 
 def _samples(options: argparse.Namespace) -> int:
     from perl_rl.eval.order_rules import write_samples
+    from perl_rl.eval.rows import by_reason, skipped_lines
 
     _check_named(options)
-    items = _items(options, _benchmark(options.benchmark), options.out.parent / "images")
+    skipped: list[BadRow] = []
+    kept = options.out.parent / "images"
+    items = _items(options, _benchmark(options.benchmark), kept, skipped)
     write_samples(items, options.out)
-    print(f"{options.out}: {len(items)} samples")
+    print("\n".join([f"{options.out}: {len(items)} samples", *skipped_lines(by_reason(skipped))]))
     return 0
 
 
-def _items(options: argparse.Namespace, benchmark: "Benchmark", kept: Path) -> "list[Item]":
-    """The questions. Their images go into the folder `kept`."""
+def _items(
+    options: argparse.Namespace, benchmark: "Benchmark", kept: Path, skipped: "list[BadRow]"
+) -> "list[Item]":
+    """The questions. Their images go into the folder `kept`, rows left out into `skipped`."""
     from perl_rl.eval.loading import load_items
     from perl_rl.eval.pictures import Pictures
 
     pictures = Pictures(kept, [options.images] if options.images else [])
-    return load_items(benchmark, options.data, pictures, options.split, options.limit)
+    return load_items(
+        benchmark,
+        options.data,
+        pictures,
+        options.split,
+        options.limit,
+        skipped if options.skip_bad_rows else None,
+    )
 
 
 def _check_named(options: argparse.Namespace) -> None:
@@ -192,6 +211,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("eval: name either --model PATH or --endpoint URL")
     if options.endpoint is not None and options.model_name is None:
         raise UserError("eval: --endpoint needs --model-name, the model's name there")
+    if options.endpoint is not None and options.config is not None:
+        raise UserError("eval: --config is for --model; an endpoint has its own settings")
     if options.endpoint is not None and options.overrides:
         raise UserError("eval: --set is for --model; an endpoint has its own settings")
     if (options.judge is None) != (options.judge_model is None):
@@ -220,17 +241,36 @@ def _benchmark(name: str) -> "Benchmark":
     return BENCHMARKS[name]
 
 
+def _engine(options: argparse.Namespace) -> "Config | None":
+    """The configuration of the engine for --model."""
+    from perl_rl.eval.models import engine_config
+
+    if options.model is None:
+        return None
+    return engine_config(options.model, options.overrides, options.config)
+
+
+def _instruction(options: argparse.Namespace, engine: "Config | None") -> str:
+    from shared.prompting import DEFAULT_INSTRUCTION
+
+    if options.instruction is not None:
+        return str(options.instruction)
+    return DEFAULT_INSTRUCTION if engine is None else engine.data.instruction
+
+
 def _model(
-    options: argparse.Namespace, decoding: "Decoding"
+    options: argparse.Namespace, engine: "Config | None", decoding: "Decoding"
 ) -> "tuple[str, AbstractAsyncContextManager[Model], dict[str, Any]]":
     """Name and model, and the settings that must stay the same to continue a journal."""
-    from perl_rl.eval.models import EndpointModel, VllmModel, engine_config
+    from perl_rl.eval.models import EndpointModel, VllmModel
 
-    if options.model is not None:
-        model = VllmModel(engine_config(options.model, options.overrides), decoding)
+    if engine is not None:
         # To continue a journal, the engine may batch otherwise, but must see images alike.
         kept = sorted(one for one in options.overrides if one.startswith("model."))
-        return str(options.model), model, {"weights": _weights(options.model), "set": kept}
+        settings: dict[str, Any] = {"weights": _weights(options.model), "set": kept}
+        if options.config is not None:
+            settings["run"] = engine.model.model_dump(mode="json", exclude={"path"})
+        return str(options.model), VllmModel(engine, decoding), settings
     config = _endpoint(
         url=options.endpoint,
         model=options.model_name,

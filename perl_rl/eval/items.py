@@ -13,12 +13,14 @@ from shared.grading.kinds.number import read_number
 from shared.permutation import ORDINALS
 from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
 
-ScoreRule = Literal["kind", "choice", "rounded", "list", "steps"]
+ScoreRule = Literal["kind", "choice", "value", "letters", "rounded", "truncated", "list", "steps"]
 """How an answer is compared with the gold answer (``scoring.py``).
 
-``kind``: as the reward service does for the sample's kind. ``choice``: a letter, else the nearest
-choice. ``rounded``: numbers, after rounding to the asked precision. ``list``: item by item, in
-order. ``steps``: every numbered part.
+``kind``: as the reward service does for the sample's kind. ``choice``: a letter, else the choice
+that the reply names. ``value``: a letter, else the value of the right choice. ``letters``: all
+letters of the gold answer and no other. ``rounded``: numbers, after rounding to the asked
+precision. ``truncated``: numbers, without their decimals. ``list``: item by item, in order.
+``steps``: every numbered part.
 """
 
 
@@ -55,6 +57,7 @@ class Benchmark:
     answer_column: str = "answer"
 
 
+_YES_OR_NO = ("yes", "no", "true", "false")
 _LABELLED = re.compile(r"\s*\(?([A-Z])\s?[).:]\s*", re.ASCII)
 
 
@@ -65,7 +68,8 @@ def letters(row: Row, choices: Sequence[str]) -> str:
         UserError: when there are fewer than two choices, or more than letters.
     """
     if not 2 <= len(choices) <= 26:
-        raise row.bad("choices", f"{len(choices)} options; there must be 2 to 26")
+        problem = f"{len(choices)} options; there must be 2 to 26"
+        raise row.bad("choices", "there must be 2 to 26 options", problem)
     return string.ascii_uppercase[: len(choices)]
 
 
@@ -93,7 +97,8 @@ def gold_letter(row: Row, choices: Sequence[str]) -> str:
     listed = letters(row, choices)
     letter = read_letter(row.text("answer"))
     if letter is None or letter not in listed:
-        raise row.bad("answer", f"'{row.text('answer')[:40]}' is none of {', '.join(listed)}")
+        problem = f"'{row.text('answer')[:40]}' is none of {', '.join(listed)}"
+        raise row.bad("answer", "is none of the options' letters", problem)
     return letter
 
 
@@ -105,7 +110,7 @@ def any_letter(row: Row, column: str) -> str:
     """
     letter = read_letter(row.text(column))
     if letter is None:
-        raise row.bad(column, f"'{row.text(column)[:40]}' is no letter")
+        raise row.bad(column, "is no letter", f"'{row.text(column)[:40]}' is no letter")
     return letter
 
 
@@ -117,7 +122,8 @@ def padded_left(text: str, images: int, row: Row) -> str:
     """
     missing = images - text.count(IMAGE_TAG)
     if missing < 0:
-        raise row.bad("question", f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {images} images")
+        problem = f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {images} images"
+        raise row.bad("question", f"has more {IMAGE_TAG} tags than images", problem)
     return IMAGE_TAG * missing + ("\n" if missing and text else "") + text
 
 
@@ -140,7 +146,8 @@ def interleaved(row: Row, images: int) -> tuple[str, list[int]]:
     named = list(dict.fromkeys(int(number) - 1 for number in _NUMBERED.findall(text)))
     for index in named:
         if not 0 <= index < images:
-            raise row.bad("question", f"names image {index + 1} of {images}")
+            problem = f"names image {index + 1} of {images}"
+            raise row.bad("question", "names an image that does not exist", problem)
     shown = [index for index in range(images) if index not in named] + named
     seen: set[int] = set()
 
@@ -201,5 +208,18 @@ def image_options(choices: Sequence[str], images: int) -> tuple[OrderRule | None
 
 
 def open_kind(answer: str) -> AnswerKind:
-    """The kind of an open question's gold answer: a number where it reads as one, else text."""
-    return "number" if read_number(answer) is not None else "text"
+    """The kind of an open question's gold answer: a number or yes or no where it reads as one, else
+    text."""
+    if read_number(answer) is not None:
+        return "number"
+    return "boolean" if answer.strip(". ").casefold() in _YES_OR_NO else "text"
+
+
+_SEVERAL_LETTERS = re.compile(r"[A-H](?:\s?(?:[,;/&、]|\band\b|\s)?\s?[A-H]){1,7}")
+
+
+def several_letters(answer: str) -> str | None:
+    """The letters of an answer that names several options, as ``A, C``; None for another answer."""
+    bare = re.sub(r"[()\[\]]", "", answer).strip(" .")
+    found = sorted(set(re.findall(r"[A-H]", bare)))
+    return ", ".join(found) if _SEVERAL_LETTERS.fullmatch(bare) and len(found) > 1 else None

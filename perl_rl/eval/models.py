@@ -80,24 +80,31 @@ class EndpointModel(AbstractAsyncContextManager["EndpointModel"]):
         )
 
 
-def engine_config(model: Path, overrides: list[str]) -> Config:
-    """A run's configuration for the engine; ``rollout.*`` and ``model.*`` may be overridden.
+def engine_config(model: Path, overrides: list[str], run: Path | None = None) -> Config:
+    """The configuration of the engine for `model`; ``rollout.*`` and ``model.*`` may be overridden.
+
+    Args:
+        run: a run's configuration file, for its ``model.*``, its ``rollout.*`` and its instruction.
 
     Raises:
         UserError: when the folder holds no model, or a setting is wrong.
     """
-    from shared.config.load import apply_override
+    from shared.config.load import apply_override, read_settings
     from shared.problems import first_problem
 
     if not (model / "config.json").is_file():
         raise UserError(f"--model {model}: holds no config.json; name a model folder")
+    given = {} if run is None else read_settings(run)
     # A run's configuration must name training data, but nothing reads it here.
     raw: dict[str, Any] = {
         "run": "eval",
-        "model": {"path": str(model.resolve())},
+        "model": {**(given.get("model") or {}), "path": str(model.resolve())},
         "data": {"train": "none"},
+        "rollout": given.get("rollout") or {},
         "trainer": {},
     }
+    if "instruction" in (given.get("data") or {}):
+        raw["data"]["instruction"] = given["data"]["instruction"]
     for override in overrides:
         if not override.startswith(("rollout.", "model.")):
             raise UserError(f"--set {override}: only model.* and rollout.* settings are used here")
@@ -105,7 +112,8 @@ def engine_config(model: Path, overrides: list[str]) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"--set: {first_problem(error, Config)}") from None
+        where = "--set" if run is None else f"--config {run}, --set"
+        raise UserError(f"{where}: {first_problem(error, Config)}") from None
 
 
 class VllmModel(AbstractAsyncContextManager["VllmModel"]):
@@ -158,10 +166,8 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
         parameters.seed = prompt.seed
         text = render(self._processor, prompt.question, self._decoding.instruction)
         pictures = [_opened(file) for file in prompt.images]
-        # The files are named by their content.
-        names = [Path(file).stem for file in prompt.images]
         try:
-            prepared = await request.prepare(self._engine, text, pictures, names)
+            prepared = await request.prepare(self._engine, text, pictures, prompt.images)
             output = await request.generate(self._engine, prepared, parameters)
         except VLLMClientError as error:
             raise UserError(f"question {prompt.key}: the engine refuses it ({error})") from None

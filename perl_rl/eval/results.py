@@ -117,6 +117,8 @@ class Result(_Part):
     summary: Summary
     robustness: OrderRobustness | None
     items: tuple[ItemResult, ...]
+    skipped: dict[str, tuple[str, ...]] = {}
+    """Rows that do not fit and were left out, named by file, row and column, by reason."""
 
 
 def write_result(result: Result, file: Path) -> None:

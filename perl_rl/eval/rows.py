@@ -4,14 +4,14 @@ Benchmarks add two things: they choose the published split's files in a folder, 
 files that map ids to rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shared.errors import UserError
 from shared.formats import rows
 from shared.formats.rows import SUFFIXES, BadRow, Row, read_json, row_of, split_of
 
-__all__ = ["Row", "find_files", "read_rows"]
+__all__ = ["BadRow", "Row", "find_files", "read_rows"]
 
 
 def find_files(data: Path, split: str) -> list[Path]:
@@ -46,17 +46,23 @@ def _of_split(files: list[Path], split: str, data: Path) -> list[Path]:
     return files
 
 
-def read_rows(file: Path) -> Iterator[Row]:
+def read_rows(file: Path, skipped: list[BadRow] | None = None) -> Iterator[Row]:
     """The rows of one file.
+
+    Args:
+        skipped: gets the rows that cannot be read; None: the first one is an error.
 
     Raises:
         UserError: when the file cannot be read.
         BadRow: when a row cannot be read, or is no mapping from columns to values.
     """
     for row in _json(file) if file.suffix == ".json" else rows.read_rows(file):
-        if isinstance(row, BadRow):
+        if not isinstance(row, BadRow):
+            yield row
+        elif skipped is None:
             raise row
-        yield row
+        else:
+            skipped.append(row)
 
 
 def _json(file: Path) -> Iterator[Row | BadRow]:
@@ -66,3 +72,20 @@ def _json(file: Path) -> Iterator[Row | BadRow]:
     if not isinstance(found, list):
         raise UserError(f"{file}: must hold a list of rows, or a mapping from ids to rows")
     return (row_of(file, number, values) for number, values in enumerate(found, start=1))
+
+
+def by_reason(skipped: Iterable[BadRow]) -> dict[str, tuple[str, ...]]:
+    """The messages of rows that were left out, under each reason."""
+    messages: dict[str, tuple[str, ...]] = {}
+    for bad in skipped:
+        messages[bad.reason] = (*messages.get(bad.reason, ()), str(bad))
+    return messages
+
+
+def skipped_lines(messages: dict[str, tuple[str, ...]]) -> list[str]:
+    """How many rows were left out, and for each reason how many and the first of them."""
+    count = sum(len(found) for found in messages.values())
+    lines = [f"rows left out: {count}"] if count else []
+    return lines + [
+        f"{len(found):8d}  {reason}   e.g. {found[0]}" for reason, found in messages.items()
+    ]

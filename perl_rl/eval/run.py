@@ -15,6 +15,7 @@ from perl_rl.eval.items import Benchmark, Item
 from perl_rl.eval.models import Decoding, Model
 from perl_rl.eval.plan import Question, by_item, plan
 from perl_rl.eval.results import AnswerResult, ItemResult, Result
+from perl_rl.eval.rows import BadRow, by_reason
 from perl_rl.eval.scoring import same_answers, score_and_judge
 from perl_rl.eval.summarise import robustness, summarise
 from perl_rl.journal import Journal
@@ -55,6 +56,7 @@ def evaluate(
     journal: Path,
     more_settings: dict[str, Any],
     judge: Judge | None = None,
+    skipped: Sequence[BadRow] = (),
 ) -> Result:
     """Ask `model` all items and grade the responses; those in `journal` are not asked again.
 
@@ -63,6 +65,7 @@ def evaluate(
         model: opened only when a question is left to ask.
         more_settings: other settings that must be the same to continue the journal.
         judge: asked about open answers that the rules find wrong.
+        skipped: rows of the benchmark that were left out.
 
     Raises:
         UserError: when model or judge gives no answer, or the journal belongs to other settings.
@@ -80,6 +83,7 @@ def evaluate(
         summary=summarise(benchmark, results, judge.name if judge else None),
         robustness=robustness(samples, results, asking.seed),
         items=tuple(results),
+        skipped=by_reason(skipped),
     )
 
 

@@ -1,10 +1,10 @@
 """Compares responses with gold answers the benchmark's way: by rules, then by the judge if any."""
 
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from perl_rl.eval.items import Item
+from perl_rl.eval.choices import lettered_choice, letters_of, named_choice, same_choice
+from perl_rl.eval.items import Item, several_letters
 from perl_rl.eval.judge import agrees, is_open
 from services.reward.judge import Judge
 from shared.errors import UserError
@@ -20,6 +20,7 @@ from shared.grading.kinds.letter import read_letter
 from shared.grading.kinds.number import read_number, read_quantity
 from shared.grading.kinds.text import read_text
 from shared.grading.kinds.wrapping import unwrap
+from shared.grading.plain import plain
 from shared.sample import AnswerKind
 
 
@@ -49,9 +50,8 @@ async def score(item: Item, gold: str, response: str, expressions: ExpressionGra
     Raises:
         UserError: when the gold answer is not of the item's kind.
     """
-    answer = extracted(response, item.sample.kind)
     try:
-        return await _SCORES[item.rule](item, gold, answer, expressions)
+        return await _SCORES[item.rule](item, gold, response, expressions)
     except UngradableGold as error:
         raise UserError(f"question {item.sample.id}: {error}") from None
 
@@ -97,9 +97,10 @@ async def same_answers(
 
 
 async def _score_kind(
-    item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
+    item: Item, gold: str, response: str, expressions: ExpressionGrader
 ) -> Verdict:
     kind = item.sample.kind
+    answer = extracted(response, kind)
     given = None if answer is None else canonical(answer, kind)
     if kind == "math":
         right = answer is not None and await _same_expression(item, gold, answer, expressions)
@@ -119,50 +120,73 @@ async def _same_expression(
 
 
 async def _score_choice(
-    item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
+    item: Item, gold: str, response: str, expressions: ExpressionGrader
 ) -> Verdict:
-    """By the letter, or else by the choice with the fewest edits, as MathVista does."""
-    letter = None if answer is None else _chosen(answer, item.choices)
-    return Verdict(answer, letter, letter == gold)
+    """By the letter, or else by the choice that the reply names."""
+    answer, letter = named_choice(response, item.choices)
+    right = letter is not None and same_choice(letter, gold, item.choices)
+    return Verdict(answer, gold if right else letter, right)
 
 
-def _chosen(answer: str, choices: Sequence[str]) -> str | None:
-    letters = string.ascii_uppercase[: len(choices)]
-    letter = read_letter(answer)
-    if letter is not None and letter in letters:
-        return letter
-    text = read_text(answer)
-    if text is None:
-        return None
-    edits = [_edits(text, read_text(choice) or "") for choice in choices]
-    return letters[edits.index(min(edits))]
+async def _score_value(
+    item: Item, gold: str, response: str, expressions: ExpressionGrader
+) -> Verdict:
+    """By the letter, or else by the value of the right choice, as MathVision does."""
+    answer = extracted(response, "letter")
+    letter = lettered_choice(response, item.choices)
+    value = item.choices[letters_of(item.choices).index(gold)]
+    if letter is not None and same_choice(letter, gold, item.choices):
+        return Verdict(answer, gold, True)
+    if letter is None:
+        answer = extracted(response, "math")
+    comparable = answer is not None and canonical(value, "math") is not None
+    if comparable and await grade(answer, value, "math", expressions):
+        return Verdict(answer, gold, True)
+    return Verdict(answer, letter or (answer and canonical(answer, "math")), False)
 
 
-_MOST_COMPARED = 400
-
-
-def _edits(one: str, other: str) -> int:
-    """Levenshtein's distance between the first `_MOST_COMPARED` characters of two texts."""
-    one, other = one[:_MOST_COMPARED], other[:_MOST_COMPARED]
-    row = list(range(len(other) + 1))
-    for count, left in enumerate(one, start=1):
-        before, row = row, [count]
-        for place, right in enumerate(other):
-            row.append(min(before[place] + (left != right), before[place + 1] + 1, row[place] + 1))
-    return row[-1]
+async def _score_letters(
+    item: Item, gold: str, response: str, expressions: ExpressionGrader
+) -> Verdict:
+    """Right when the answer names all the letters of the gold answer and no other."""
+    answer = extracted(response, "letter") or extracted(response, "list")
+    text = None if answer is None else unwrap(plain(answer)).rstrip(".;")
+    letters = text and (several_letters(text) or read_letter(text))
+    return Verdict(answer, letters or None, letters == gold)
 
 
 async def _score_rounded(
-    item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
+    item: Item, gold: str, response: str, expressions: ExpressionGrader
 ) -> Verdict:
     """Compare numbers after rounding to the decimals that the question asks for."""
-    right, given = read_number(gold), None if answer is None else _number_in(answer)
-    if right is None:
-        raise UngradableGold(f"the gold answer {gold[:80]!r} is no number")
+    answer, right, given = _numbers(item, gold, response)
     if given is None:
         return Verdict(answer, None, False)
     rounded = f"{round(given, item.precision):.{item.precision}f}"
     return Verdict(answer, rounded, rounded == f"{round(right, item.precision):.{item.precision}f}")
+
+
+async def _score_truncated(
+    item: Item, gold: str, response: str, expressions: ExpressionGrader
+) -> Verdict:
+    """Compare numbers without their decimals, as MathVista does with integers."""
+    answer, right, given = _numbers(item, gold, response)
+    if given is None:
+        return Verdict(answer, None, False)
+    return Verdict(answer, str(int(given)), int(given) == int(right))
+
+
+def _numbers(item: Item, gold: str, response: str) -> tuple[str | None, float, float | None]:
+    """The final answer, the gold number and the given one.
+
+    Raises:
+        UngradableGold: when the gold answer is no number.
+    """
+    right = read_number(gold)
+    if right is None:
+        raise UngradableGold(f"the gold answer {gold[:80]!r} is no number")
+    answer = extracted(response, item.sample.kind)
+    return answer, right, None if answer is None else _number_in(answer)
 
 
 def _number_in(answer: str) -> float | None:
@@ -172,9 +196,10 @@ def _number_in(answer: str) -> float | None:
 
 
 async def _score_list(
-    item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
+    item: Item, gold: str, response: str, expressions: ExpressionGrader
 ) -> Verdict:
     """Compare item by item, in order; brackets around the list do not count."""
+    answer = extracted(response, item.sample.kind)
     if answer is None:
         return Verdict(None, None, False)
     bare = unwrap(answer).strip().strip("[]()").strip()
@@ -183,9 +208,10 @@ async def _score_list(
 
 
 async def _score_steps(
-    item: Item, gold: str, answer: str | None, expressions: ExpressionGrader
+    item: Item, gold: str, response: str, expressions: ExpressionGrader
 ) -> Verdict:
     """Right only when every step is right; a missing step is wrong."""
+    answer = extracted(response, item.sample.kind)
     rights = await step_shares(answer, gold, expressions)
     given = None if answer is None else canonical(answer, "steps")
     return Verdict(answer, given, all(rights), sum(rights) / len(rights))
@@ -194,7 +220,10 @@ async def _score_steps(
 _SCORES = {
     "kind": _score_kind,
     "choice": _score_choice,
+    "value": _score_value,
+    "letters": _score_letters,
     "rounded": _score_rounded,
+    "truncated": _score_truncated,
     "list": _score_list,
     "steps": _score_steps,
 }

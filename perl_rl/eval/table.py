@@ -8,6 +8,7 @@ from perl_rl.eval.compare import Comparison, Difference
 from perl_rl.eval.items import Benchmark
 from perl_rl.eval.results import Accuracy, Result
 from perl_rl.eval.robustness import OrderRobustness
+from perl_rl.eval.rows import skipped_lines
 
 
 def table(benchmark: Benchmark, result: Result) -> str:
@@ -21,6 +22,7 @@ def table(benchmark: Benchmark, result: Result) -> str:
         "",
         f"score, {summary.average} over {over}: {percent(summary.score)} ({summary.interval})",
     ]
+    lines[1:1] = skipped_lines(result.skipped)
     if summary.step_accuracy is not None:
         lines.append(f"step accuracy: {percent(summary.step_accuracy)} (bootstrap)")
     if summary.judged_right:

@@ -7,7 +7,6 @@ times over. Each gets its own cores when there are enough.
 import os
 import subprocess
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from shared.errors import UserError
 
@@ -124,27 +123,30 @@ def divide_gpus(
     )
 
 
-def divide_machine(nodes: int, ranks: int, tensor_parallel: int, share_gpus: bool) -> Division:
-    """Divide the cores and GPUs that this process may use.
+def divide_machine(
+    device: str, nodes: int, ranks: int, tensor_parallel: int, share_gpus: bool
+) -> Division:
+    """Divide the cores, or on `device` "cuda" the GPUs, that this process may use.
 
     Raises:
-        UserError: when the machine has GPUs, but too few.
+        UserError: when the machine has too few GPUs.
     """
     cores = sorted(os.sched_getaffinity(0))
-    gpus = visible_gpus()
-    if gpus:
+    if device == "cuda":
+        gpus = visible_gpus()
         return divide_gpus(gpus, len(cores), nodes, ranks, tensor_parallel, share_gpus)
     return divide_cores(cores, nodes, ranks)
 
 
 def visible_gpus() -> list[str]:
-    """The CUDA devices that the installed torch can use, as ``CUDA_VISIBLE_DEVICES`` names them.
+    """This process's GPUs, as ``CUDA_VISIBLE_DEVICES`` names them.
 
     Asks ``nvidia-smi``, because importing torch takes seconds.
     """
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [device.strip() for device in chosen.split(",") if device.strip()]
     try:
-        if version("torch").endswith("+cpu"):
-            return []
         answer = subprocess.run(
             ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
             capture_output=True,
@@ -152,11 +154,8 @@ def visible_gpus() -> list[str]:
             timeout=_DRIVER_TIMEOUT_S,
             check=True,
         )
-    except (PackageNotFoundError, OSError, subprocess.SubprocessError):
-        return []
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [device.strip() for device in chosen.split(",") if device.strip()]
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UserError(f"nvidia-smi does not list the GPUs: {error}; fix the driver") from None
     return answer.stdout.split()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from perl_rl.folder_lock import hold_folder
 from perl_rl.launch.check import check_data_shown, prepare_data
+from perl_rl.launch.device import settled_model
 from perl_rl.launch.division import divide_machine
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
@@ -33,6 +34,8 @@ from shared.service.connection import connect
 from shared.service.ports import free_port
 from shared.wire.keys import Keys
 from shared.wire.registry import Registry
+
+logger = logging.getLogger(__name__)
 
 _BUSY = "another perl-rl launch is running there; end it or choose another --run-dir"
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -69,17 +72,20 @@ def launch(
         return 0
     check_model(config.model)
     check_ports(config)
-    engine, trainer = config.rollout.engine, config.trainer
+    model, computing = settled_model(config.model)
+    config = config.model_copy(update={"model": model})
     division = divide_machine(
+        model.device,
         config.rollout.nodes,
-        trainer.ranks,
-        engine.tensor_parallel_size,
+        config.trainer.ranks,
+        config.rollout.engine.tensor_parallel_size,
         config.launcher.share_gpus,
     )
     progress = open_progress()
     if resume:
         progress.note(f"resuming after step {_saved_step(folder)} of {config.trainer.steps}")
     try:
+        progress.note(computing)
         prepare_data(config, progress.note)
         check_data_shown(config, folder, progress)
         with (
@@ -87,6 +93,7 @@ def launch(
             _log_to(folder / "logs", config),
             _redis(config, folder, resume) as server,
         ):
+            logger.info(computing)
             config = _complete(config, server)
             file = folder / "config.yaml"
             save_config(config, file)

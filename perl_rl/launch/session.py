@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 import redis.asyncio
 
@@ -25,6 +24,7 @@ from perl_rl.report.watch import LOOK_EVERY_S, RunWatch
 from shared.config import Config
 from shared.errors import UserError
 from shared.service.connection import connect
+from shared.together import together
 from shared.wire.keys import Keys
 from shared.wire.runstate import RunState
 
@@ -53,11 +53,9 @@ class Session:
         self._debug = debug
         self._keys = Keys(config.run)
         self._run_watch = RunWatch(config, folder, progress, "launcher", self._doing)
-        cores = Resources(len(os.sched_getaffinity(0)))
-        self._evaluation = Evaluation(
-            config, config_file, folder, progress, "launcher", cores.environment()
-        )
-        self._evaluated: dict[str, dict[str, Any]] = {}
+        cores = frozenset(os.sched_getaffinity(0))
+        everything = Resources(len(cores), cores).engine_environment()
+        self._evaluation = Evaluation(config, config_file, folder, progress, "launcher", everything)
         self._restarts = Restarts(config.launcher.max_restarts, config.launcher.restart_window_s)
         self._started: float | None = None
         self._wall_s = 0.0
@@ -77,9 +75,10 @@ class Session:
         outcome = "interrupted"
         try:
             await self._forget_last_state(client)
-            await self._evaluate(supervisor, "before")
             await self._train(supervisor, client)
-            await self._evaluate(supervisor, "after")
+            await self._evaluation.after(client)
+            await self._stop_services(supervisor)
+            await self._evaluate_rest(supervisor)
             outcome = DONE
         except (RunFailed, UserError) as error:
             outcome = f"failed: {error}".splitlines()[0]
@@ -100,20 +99,23 @@ class Session:
         for line in self._division.lines():
             self._note(line)
         self._started = time.monotonic()
+        await self._evaluation.hold(client)
         for program in self._programs():
             await supervisor.start(program)
         self._note(f"watch it from another terminal: perl-rl status --run-dir {self._folder}")
-        await self._until_trained(supervisor, client)
+        await together([self._until_trained(supervisor, client), self._evaluation.before(client)])
         self._wall_s = time.monotonic() - self._started
         logger.info("the trainer has ended")
         await self._let_nodes_catch_up(supervisor, client)
-        self.progress.state("stopping the services", None)
-        await supervisor.stop(supervisor.running())
-        logger.info("all services have ended")
         view = self._run_watch.view
         assert view is not None, "the launcher has looked at least once"
         log = self._folder / "logs" / "trainer.log"
         check_account(view, self._config.trainer.steps, self._folder, f"see {log}")
+
+    async def _stop_services(self, supervisor: Supervisor) -> None:
+        self.progress.state("stopping the services", None)
+        await supervisor.stop(supervisor.running())
+        logger.info("all services have ended")
 
     async def _let_nodes_catch_up(
         self, supervisor: Supervisor, client: redis.asyncio.Redis
@@ -208,11 +210,9 @@ class Session:
         self._note(f"{child.ending(name)}\nstarting {name} again ({self._restarts.total[name]})")
         await supervisor.start(child.program)
 
-    async def _evaluate(self, supervisor: Supervisor, when: Literal["before", "after"]) -> None:
-        if self._config.data.heldout is None:
-            return
+    async def _evaluate_rest(self, supervisor: Supervisor) -> None:
         try:
-            self._evaluated[when] = await self._evaluation.run(supervisor, when)
+            await self._evaluation.rest(supervisor)
         except EvaluationFailed as failure:
             if failure.child.status == USER_ERROR_STATUS:
                 raise UserError(failure.child.user_error()) from None
@@ -222,7 +222,8 @@ class Session:
         if self._run_watch.view is None or self._started is None:
             return
         wall_s = self._wall_s or time.monotonic() - self._started
-        self._run_watch.write_summary(outcome, wall_s, self._evaluated, self._restarts.total)
+        evaluated = self._evaluation.results
+        self._run_watch.write_summary(outcome, wall_s, evaluated, self._restarts.total)
 
     def _note(self, text: str) -> None:
         self.progress.note(text)

@@ -1,21 +1,48 @@
 """Evaluates the start model and the policy on a run's held-out questions.
 
-Each evaluation is a child process (`perl_rl.report.heldout`), so that its parent never loads torch.
+The rollout nodes answer them where they can: before training they hold the start model, after it
+the policy. What they could not answer, an engine of its own does (`perl_rl.report.heldout`), in a
+child process, so that its parent never loads torch.
 """
 
+import asyncio
 import json
+import logging
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import redis.asyncio
 
 from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.report.account import RunFailed
-from perl_rl.report.progress import Progress
+from perl_rl.report.progress import Progress, duration
+from perl_rl.report.summary import write_json
 from perl_rl.report.watch import LOOK_EVERY_S
 from shared.config import Config
 from shared.errors import WaitTimeout
+from shared.service.connection import OUTAGE, Patience, heeding_cancel
+from shared.wire.board import VersionBoard
+from shared.wire.keys import Keys
+from shared.wire.messages import PolicyVersion
+from shared.wire.registry import Registry
+from shared.wire.runstate import RunState
+
+if TYPE_CHECKING:
+    from perl_rl.eval.robustness import OrderRobustness
+
+logger = logging.getLogger(__name__)
+
+When = Literal["before", "after"]
+
+HOLD_S = 30.0
+"""Training goes on this long after an evaluation whose process has died."""
+
+_ANSWERED = re.compile(r"answered: (\d+) of (\d+)")
 
 
 class EvaluationFailed(RunFailed):
@@ -31,7 +58,8 @@ class Evaluation:
 
     Args:
         config_file: holds `config`; the child reads it.
-        folder: the run's; results go there as ``eval-before.json`` and ``eval-after.json``.
+        folder: the run's; results go there as ``eval-before.json`` and ``eval-after.json``. A
+            result before training is kept if it exists.
         who: names the caller when an evaluation takes too long.
         environment: variables for the child, added to this process's own.
     """
@@ -51,36 +79,223 @@ class Evaluation:
         self._progress = progress
         self._who = who
         self._environment = dict(environment or {})
+        self._keys = Keys(config.run)
+        self.results: dict[str, dict[str, Any]] = {}
+        """``before`` and ``after``, as far as there are: `OrderRobustness` as JSON."""
+        if config.data.heldout is not None and self._file("before").exists():
+            self._read("before")
 
-    async def run(self, supervisor: Supervisor, when: Literal["before", "after"]) -> dict[str, Any]:
-        """The model's `OrderRobustness` as JSON.
+    def missing(self) -> list[When]:
+        """The evaluations that are still to be done."""
+        if self._config.data.heldout is None:
+            return []
+        return [when for when in ("before", "after") if when not in self.results]
 
-        ``before`` is the start model, whose result is kept if it exists; ``after`` is the policy.
-        `supervisor` runs nothing else meanwhile.
+    async def hold(self, client: redis.asyncio.Redis) -> None:
+        """Keep the trainer from its first step until `before` does; call it before it starts."""
+        if "before" in self.missing():
+            await RunState(client, self._keys).hold(HOLD_S)
+
+    async def before(self, client: redis.asyncio.Redis) -> None:
+        """Ask the start model through the rollout nodes; the trainer waits before its first step.
+
+        Does nothing when there is a result, or when the run has trained a step.
+
+        Raises:
+            UserError: when a question gets no answer.
+            WaitTimeout: when there are no first weights within ``trainer.start_timeout_s``, or it
+                takes longer than ``eval.timeout_s``.
+        """
+        if "before" not in self.missing():
+            return
+        board, patience = VersionBoard(client, self._keys), self._config.trainer.start_timeout_s
+        async with _holding(RunState(client, self._keys)):
+            if (await self._first_version(client, board)).step > 0:
+                return
+            found = await self._ask_nodes(
+                client, "before", lambda one: one.step == 0, patience, patience
+            )
+            if (await self._first_version(client, board)).step > 0:
+                self._note("a step was trained during the evaluation before training: it is void")
+            elif found is not None:
+                self._keep("before", found)
+
+    async def after(self, client: redis.asyncio.Redis) -> None:
+        """Ask the policy through the rollout nodes that hold the last version.
+
+        Raises:
+            UserError: when a question gets no answer.
+            WaitTimeout: when it takes longer than ``eval.timeout_s``.
+        """
+        if "after" not in self.missing():
+            return
+        current = await self._patience(client)(VersionBoard(client, self._keys).current)
+        if current is None or current.version.step < self._config.trainer.steps:
+            return
+        last, patience = current.version, self._config.weights.fetch_timeout_s
+        absent = self._config.rollout.lost_after_s
+        found = await self._ask_nodes(client, "after", lambda one: one == last, patience, absent)
+        if found is not None:
+            self._keep("after", found)
+
+    async def rest(self, supervisor: Supervisor) -> None:
+        """Do what is missing with an engine of its own; `supervisor` runs nothing else meanwhile.
 
         Raises:
             EvaluationFailed: when the child failed.
             WaitTimeout: when it takes longer than ``eval.timeout_s``.
         """
-        out = self._folder / f"eval-{when}.json"
-        if when == "after" or not out.exists():
-            await self._evaluate(supervisor, when, out)
-        result: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-        return result
+        for when in self.missing():
+            await self._own_engine(supervisor, when)
 
-    async def _evaluate(self, supervisor: Supervisor, when: str, out: Path) -> None:
+    async def _first_version(
+        self, client: redis.asyncio.Redis, board: VersionBoard
+    ) -> PolicyVersion:
+        """The trainer's current version, once there is one."""
+        patient, patience_s = self._patience(client), self._config.trainer.start_timeout_s
+        deadline = time.monotonic() + patience_s
+        while (current := await patient(board.current)) is None:
+            if time.monotonic() > deadline:
+                raise WaitTimeout(
+                    self._who, "the first weights", patience_s, "trainer.start_timeout_s"
+                )
+            await patient(lambda: board.next_after("0", LOOK_EVERY_S))
+        return current.version
+
+    def _patience(self, client: redis.asyncio.Redis) -> Patience:
+        return Patience(client, self._who, self._config.redis.timeout_s)
+
+    async def _ask_nodes(
+        self,
+        client: redis.asyncio.Redis,
+        when: When,
+        wanted: Callable[[PolicyVersion], bool],
+        patience_s: float,
+        absent_s: float,
+    ) -> "OrderRobustness | None":
+        """What the nodes whose version is `wanted` answer; None when there are none any more."""
+        # Here, because pictures and the client of the API take a while to import.
+        from perl_rl.eval.heldout import decoding, held_out
+        from perl_rl.eval.nodes import NoNode, RolloutNodes
+
+        config, timeout_s = self._config, self._config.eval.timeout_s
+        questions = await asyncio.to_thread(held_out, config, self._folder)
+        nodes = RolloutNodes(
+            Registry(client, self._keys), config, decoding(config), wanted, patience_s, absent_s
+        )
+        pace = Pace(when, self._progress, self._note)
+        try:
+            async with nodes, asyncio.timeout(timeout_s):
+                found = await questions.ask(nodes, pace)
+        except NoNode as error:
+            self._note(f"evaluation {when} training: {error}; an engine of its own does it later")
+            return None
+        except TimeoutError:
+            raise WaitTimeout(
+                self._who, f"the evaluation {when} training", timeout_s, "eval.timeout_s"
+            ) from None
+        finally:
+            pace.end()
+        self._note(pace.summary())
+        return found
+
+    async def _own_engine(self, supervisor: Supervisor, when: When) -> None:
         model = self._config.model.path if when == "before" else self._folder / "policy"
         command = (sys.executable, "-m", "perl_rl.report.heldout", str(self._config_file))
-        options = ("--model", str(model), "--out", str(out))
+        options = ("--model", str(model), "--out", str(self._file(when)))
         program = Program(f"evaluation-{when}", (*command, *options), self._environment)
         child = await supervisor.start(program)
         patience = self._config.eval.timeout_s
         deadline = time.monotonic() + patience
+        self._note(f"evaluation {when} training: starting an engine (log: {child.log})")
+        pace = Pace(when, self._progress, self._note)
         while await supervisor.next_exit(LOOK_EVERY_S) is None:
-            said = child.last_lines(1)
-            words = said[0] if said else "..."
-            self._progress.state(f"evaluation {when} training: {words}", None)
+            said = _ANSWERED.findall("\n".join(child.last_lines(5)))
+            if said:
+                pace(*map(int, said[-1]))
+            else:
+                self._progress.state(f"evaluation {when} training: the engine starts", None)
             if time.monotonic() > deadline:
                 raise WaitTimeout(self._who, f"evaluation {when}", patience, "eval.timeout_s")
+        pace.end()
         if child.status != 0:
             raise EvaluationFailed(when, child)
+        self._read(when)
+
+    def _keep(self, when: When, found: "OrderRobustness") -> None:
+        write_json(self._file(when), found.model_dump(mode="json"))
+        self._read(when)
+
+    def _file(self, when: When) -> Path:
+        return self._folder / f"eval-{when}.json"
+
+    def _read(self, when: When) -> None:
+        self.results[when] = json.loads(self._file(when).read_text(encoding="utf-8"))
+
+    def _note(self, text: str) -> None:
+        self._progress.note(text)
+        logger.info(text)
+
+
+class Pace:
+    """Shows how far an evaluation is, and says once how long it will take."""
+
+    def __init__(self, when: str, progress: Progress, note: Callable[[str], None]) -> None:
+        self._what = f"evaluation {when} training"
+        self._progress = progress
+        self._note = note
+        self._began: float | None = None
+        self._first = self._done = self._total = 0
+        self._told = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """`done` of `total` answers are there."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began, self._first = now, done
+        self._done, self._total = done, total
+        left_s = self._left_s(now - self._began)
+        self._progress.part(self._what, done, total, left_s)
+        if left_s is not None and not self._told:
+            self._told = True
+            self._note(f"{self._what}: {total} answers, {duration(left_s)} to go")
+
+    def _left_s(self, lasted_s: float) -> float | None:
+        """Known after a while: the first answers are the short ones."""
+        done = self._done - self._first
+        if done == 0 or ((lasted_s < 5.0 or 20 * done < self._total) and lasted_s < 60.0):
+            return None
+        return lasted_s / done * (self._total - self._done)
+
+    def end(self) -> None:
+        """The evaluation has ended, one way or another."""
+        self._progress.part(self._what, self._total, self._total, None)
+
+    def summary(self) -> str:
+        """How long it took."""
+        assert self._began is not None, "something was asked"
+        return f"{self._what}: {self._total} answers in {time.monotonic() - self._began:.1f} s"
+
+
+@asynccontextmanager
+async def _holding(state: RunState) -> AsyncIterator[None]:
+    """The ranks wait before their next step while the block runs."""
+
+    async def renew() -> None:
+        while True:
+            try:
+                await heeding_cancel(lambda: state.hold(HOLD_S))
+            except OUTAGE as error:
+                logger.warning("the trainer's hold is not renewed: %s", error)
+            await asyncio.sleep(HOLD_S / 4)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+        try:
+            await heeding_cancel(state.release)
+        except OUTAGE:
+            logger.warning("training goes on within %.0f s", HOLD_S)

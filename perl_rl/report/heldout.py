@@ -1,20 +1,22 @@
-"""Evaluates one model on a run's held-out questions, in its own process.
+"""Evaluates one model on a run's held-out questions, with an engine in this process.
 
-The launcher never loads torch, which would hold memory and threads during the whole run.
+For models that no rollout node holds. The launcher never loads torch, which would hold memory and
+threads during the whole run.
 """
 
 import argparse
-import logging
+import asyncio
 import sys
 from pathlib import Path
 
+from perl_rl.counting import counting
+from perl_rl.eval.heldout import decoding, held_out
+from perl_rl.eval.models import VllmModel
+from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.report.summary import write_json
-from shared.config import load_config
+from shared.config import Config, load_config
 from shared.errors import UserError
-from shared.formats import load
 from shared.logs import configure
-
-logger = logging.getLogger("perl_rl.report.heldout")
 
 
 def main() -> int:
@@ -37,22 +39,23 @@ def evaluate(config_file: Path, model: Path, out: Path) -> None:
     """Write the `OrderRobustness` of `model` to `out` as JSON.
 
     Raises:
-        UserError: when the configuration names no held-out data.
+        UserError: when the configuration names no held-out data, or there is no model.
     """
-    from perl_rl.eval.greedy import evaluate_folder
-
     config = load_config(config_file)
     if config.data.heldout is None:
         raise UserError(f"{config_file}: the key 'data.heldout' is missing; nothing to evaluate on")
-    result = evaluate_folder(
-        model,
-        load(config.data, config.data.heldout_sources(), out.parent / "images").samples,
-        config.data.instruction,
-        config.eval.orders,
-        config.eval.max_tokens,
-        progress=lambda done, total: logger.info("answered %d of %d", done, total),
-    )
+    if not (model / "config.json").is_file():
+        raise UserError(f"{model}: holds no model (config.json is missing); check the path")
+    asked = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})
+    result = asyncio.run(_ask(asked, out.parent))
     write_json(out, result.model_dump(mode="json"))
+
+
+async def _ask(config: Config, folder: Path) -> OrderRobustness:
+    questions = held_out(config, folder)
+    async with VllmModel(config, decoding(config)) as model:
+        with counting("answered", len(questions.prompts())) as advance:
+            return await questions.ask(model, lambda done, total: advance() if done else None)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import asyncio
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import redis.asyncio
 
@@ -16,14 +15,14 @@ from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.launch.processes import Supervisor
 from perl_rl.report.account import RunFailed, check_account
 from perl_rl.report.evaluation import Evaluation
-from perl_rl.report.observe import RunView
 from perl_rl.report.page import write_report
-from perl_rl.report.progress import Progress, open_progress
+from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
 from perl_rl.report.watch import LOOK_EVERY_S, RunWatch
 from shared.config import Config, load_config, save_config
 from shared.errors import UserError, WaitTimeout
 from shared.service.connection import connect
+from shared.together import together
 
 
 def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
@@ -41,46 +40,62 @@ def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
     progress = open_progress()
     watch = RunWatch(config, folder, progress, "report")
     try:
-        began = time.monotonic()
-        view = asyncio.run(_until_done(config, config.redis.url, watch))
-        wall_s = time.monotonic() - began
-        check_account(view, config.trainer.steps, folder, "see the trainer's log")
-        evaluated = config.data.heldout is not None
-        evaluation = asyncio.run(_evaluate(config, folder, progress)) if evaluated else {}
+        file = folder / "report-config.yaml"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_config(config, file)
+        evaluation = Evaluation(config, file, folder, progress, "report")
+        wall_s = asyncio.run(_follow(config, config.redis.url, folder, watch, evaluation))
+        asyncio.run(_evaluate_rest(config, folder, evaluation))
     except RunFailed as failure:
         progress.close()
         print(f"perl-rl: failed: {failure}", file=sys.stderr)
         return 1
     finally:
         progress.close()
-    watch.write_summary(DONE, wall_s, evaluation, restarts={})
-    if evaluation:
-        before, after = (OrderRobustness.model_validate(evaluation[when]) for when in evaluation)
+    results = evaluation.results
+    watch.write_summary(DONE, wall_s, results, restarts={})
+    if results:
+        before, after = (
+            OrderRobustness.model_validate(results[when]) for when in ("before", "after")
+        )
         title = f"PeRL: {config.run}"
         print(write_report(folder, before, after, folder / "metrics.jsonl", title))
     print(f"done: {folder / 'summary.json'}")
     return 0
 
 
-async def _until_done(config: Config, url: str, watch: RunWatch) -> RunView:
-    """The run at its end."""
+async def _follow(
+    config: Config, url: str, folder: Path, watch: RunWatch, evaluation: Evaluation
+) -> float:
+    """Watch the run to its end, and evaluate on its nodes; seconds until its end.
+
+    Raises:
+        RunFailed: when it did not do what its configuration asks.
+    """
     client = await connect(url, config.redis.timeout_s, wait=True, ca_file=config.redis.ca_file)
     try:
-        return await _watch(client, watch, config.trainer.groups_timeout_s)
+        began = time.monotonic()
+        until_done = _until_done(client, watch, config.trainer.groups_timeout_s)
+        await together([until_done, evaluation.before(client)])
+        wall_s = time.monotonic() - began
+        assert watch.view is not None, "the run is done"
+        check_account(watch.view, config.trainer.steps, folder, "see the trainer's log")
+        await evaluation.after(client)
+        return wall_s
     finally:
         await client.aclose()
 
 
-async def _watch(client: redis.asyncio.Redis, watch: RunWatch, patience: float) -> RunView:
+async def _until_done(client: redis.asyncio.Redis, watch: RunWatch, patience: float) -> None:
     seen, moved = None, time.monotonic()
     while True:
         view = await watch.look(client)
         if view is not None:
             if view.trainer.phase == "done":
-                return view
+                return
             # The trainer restarts failed ranks, so a failure is the end only when nothing follows.
             state = (view.trainer.phase, view.trainer.step, view.trainer.since, view.counts)
-            if state != seen:
+            if state != seen or view.trainer.phase == "paused":
                 seen, moved = state, time.monotonic()
             elif time.monotonic() - moved > patience:
                 what = f"the run to get on ({view.waiting_for()})"
@@ -88,13 +103,6 @@ async def _watch(client: redis.asyncio.Redis, watch: RunWatch, patience: float) 
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _evaluate(config: Config, folder: Path, progress: Progress) -> dict[str, dict[str, Any]]:
-    """The results ``before`` and ``after``, in this order."""
-    file = folder / "report-config.yaml"
-    save_config(config, file)
-    evaluation = Evaluation(config, file, folder, progress, "report")
+async def _evaluate_rest(config: Config, folder: Path, evaluation: Evaluation) -> None:
     async with Supervisor(folder / "logs", config.launcher.stop_timeout_s) as supervisor:
-        return {
-            "before": await evaluation.run(supervisor, "before"),
-            "after": await evaluation.run(supervisor, "after"),
-        }
+        await evaluation.rest(supervisor)

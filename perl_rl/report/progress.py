@@ -41,6 +41,13 @@ class Progress(Protocol):
     def state(self, doing: str, view: RunView | None) -> None:
         """Show what is being done now; called about twice a second."""
 
+    def part(self, what: str, done: int, total: int, left_s: float | None) -> None:
+        """Show how far `what` is, which runs beside the steps or between them; done: gone.
+
+        Args:
+            left_s: seconds that it will take; None before that is known.
+        """
+
     def close(self) -> None:
         """End the display; no more calls follow."""
 
@@ -70,12 +77,28 @@ def step_line(row: Metrics, steps: int) -> str:
     return "  ".join([*words, ", ".join(times)]).rstrip()
 
 
+def part_line(what: str, done: int, total: int, left_s: float | None) -> str:
+    """How far a part is, in one line."""
+    left = "" if left_s is None else f", {duration(left_s)} left"
+    return f"{what}: {done} of {total}{left}"
+
+
+def duration(seconds: float) -> str:
+    """A time to come, in words; rough, as it is an estimate."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
 class Lines:
     """Progress for logs and pipes."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._started = self._last = time.monotonic()
+        self._part: str | None = None
 
     def note(self, text: str) -> None:
         """Print it."""
@@ -86,9 +109,15 @@ class Lines:
         self._print(step_line(row, steps))
 
     def state(self, doing: str, view: RunView | None) -> None:
-        """Print a line when there was none for `QUIET_S`."""
+        """Print a line when there was none for `QUIET_S`; a part goes first."""
         if time.monotonic() - self._last >= QUIET_S:
-            self._print(doing)
+            self._print(self._part or doing)
+
+    def part(self, what: str, done: int, total: int, left_s: float | None) -> None:
+        """Print a line when there was none for `QUIET_S`."""
+        line = part_line(what, done, total, left_s)
+        self._part = line if done < total else None
+        self.state(line, None)
 
     def close(self) -> None:
         """Do nothing: nothing is open."""
@@ -105,6 +134,9 @@ class Panel:
         self._started = time.monotonic()
         self._row: Metrics = {}
         self._steps = 0
+        self._doing = ""
+        self._view: RunView | None = None
+        self._part: tuple[str, int, int] | None = None
         self._live = Live(console=Console(file=out), refresh_per_second=4, transient=True)
         self._live.start()
 
@@ -119,22 +151,36 @@ class Panel:
 
     def state(self, doing: str, view: RunView | None) -> None:
         """Draw the panel again."""
+        self._doing, self._view = doing, view
+        self._draw()
+
+    def part(self, what: str, done: int, total: int, left_s: float | None) -> None:
+        """Draw the panel again, with a bar for it."""
+        line = part_line(what, done, total, left_s)
+        self._part = (line, done, total) if done < total else None
+        self._draw()
+
+    def _draw(self) -> None:
         elapsed = _clock(time.monotonic() - self._started)
-        parts: list[RenderableType] = [Text(f"{elapsed}  {doing}")]
+        parts: list[RenderableType] = [Text(f"{elapsed}  {self._doing}")]
         if self._steps:
-            bar = Table.grid(padding=(0, 1))
-            bar.add_row(
-                ProgressBar(total=self._steps, completed=self._row["step"], width=40),
-                f"{self._row['step']}/{self._steps}",
-            )
-            parts.append(bar)
-        if view is not None and view.nodes:
-            parts.append(_nodes(view))
+            parts.append(_bar(self._row["step"], self._steps, f"{self._row['step']}/{self._steps}"))
+        if self._part is not None:
+            line, done, total = self._part
+            parts.append(_bar(done, total, line))
+        if self._view is not None and self._view.nodes:
+            parts.append(_nodes(self._view))
         self._live.update(Group(*parts))
 
     def close(self) -> None:
         """Remove the panel."""
         self._live.stop()
+
+
+def _bar(done: int, total: int, text: str) -> Table:
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(ProgressBar(total=total, completed=done, width=40), text)
+    return bar
 
 
 def _nodes(view: RunView) -> Table:

@@ -9,6 +9,7 @@ from typing import Any
 from shared.files import write_atomically
 from shared.wire.ledger import Counts
 from shared.wire.registry import NodeInfo
+from shared.wire.runstate import TrainerState
 
 DONE = "done"
 """The outcome of a run that did what its configuration asked."""
@@ -65,6 +66,7 @@ def summarise(
     wall_s: float,
     evaluation: dict[str, Any],
     outcome: str,
+    trainer: TrainerState,
 ) -> dict[str, Any]:
     """The content of ``summary.json``.
 
@@ -76,6 +78,7 @@ def summarise(
         wall_s: from the start of the services to the end of training, this launch only.
         evaluation: ``before`` and ``after``, from `plain_robustness`.
         outcome: `DONE`, "interrupted", or "failed: " and the reason.
+        trainer: its last state.
     """
     return {
         "outcome": outcome,
@@ -102,6 +105,8 @@ def summarise(
             "abs": _mean(_values(metrics, "logprob_mismatch_abs")),
             "kl": _mean(_values(metrics, "logprob_mismatch_kl")),
         },
+        "dtype": trainer.dtype,
+        "device": trainer.device,
         "nodes": [_node(node, restarts.get(node.name, 0)) for node in nodes],
         "eval": evaluation,
     }

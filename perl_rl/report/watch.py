@@ -107,6 +107,7 @@ class RunWatch:
             wall_s,
             shown,
             outcome,
+            self.view.trainer,
         )
         write_json(self._folder / "summary.json", summary)
 

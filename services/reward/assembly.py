@@ -11,7 +11,7 @@ from services.reward.filters import Filter, reason_to_drop
 from services.reward.group_rewards import GroupRewards
 from services.reward.metrics import Metrics
 from services.reward.penalties import Details
-from services.reward.scoring import Scorer
+from services.reward.scoring import BadReward, Scorer
 from shared.grading.grade import UngradableGold
 from shared.together import together
 from shared.wire.ledger import DEAD_LETTER, Ledger
@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 UNGRADABLE_GOLD = "ungradable_gold"
 """Reason of a group whose gold answer is not of its sample's kind."""
+
+BAD_REWARD = "bad_reward"
+"""Reason of a group for which a function returned something else than finite numbers."""
 
 
 class Assembly:
@@ -65,9 +68,12 @@ class Assembly:
             logger.error("sample %s: %s; its group is dropped", batch.task.sample_id, error)
             await self._drop(batch, entry, UNGRADABLE_GOLD)
             return
+        except BadReward as error:
+            await self._refuse(batch, entry, error)
+            return
         complete = await self._ledger.collect(entry, order, encode(order))
         if complete is not None:
-            await self._settle(entry, await self._group_rewards.apply(assemble(complete)))
+            await self._complete(batch, entry, assemble(complete))
 
     async def bury(self, entry: Entry, why: str) -> None:
         """Make the entry a dead letter, and drop its group if the entry still names it."""
@@ -89,6 +95,22 @@ class Assembly:
         order = ScoredOrder(batch=batch, rewards=tuple(rewards), scored_s=time.monotonic() - start)
         self._metrics.scored(order)
         return order
+
+    async def _complete(self, batch: TrajectoryBatch, entry: Entry, group: ScoredGroup) -> None:
+        try:
+            rewarded = await self._group_rewards.apply(group)
+        except BadReward as error:
+            await self._refuse(batch, entry, error)
+            return
+        await self._settle(entry, rewarded)
+
+    async def _refuse(self, batch: TrajectoryBatch, entry: Entry, error: BadReward) -> None:
+        task = batch.task
+        logger.error(
+            "sample %s, group %s, order %d: %s; its group is dropped",
+            *(task.sample_id, task.group_id, task.order_index, error),
+        )
+        await self._drop(batch, entry, BAD_REWARD)
 
     async def _settle(self, entry: Entry, group: ScoredGroup) -> None:
         reason = reason_to_drop(group, self._filters)

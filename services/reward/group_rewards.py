@@ -8,14 +8,15 @@ runs in a thread. Accuracy, form and the extracted answer stay what they were.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from textwrap import shorten
 
 import numpy as np
 
-from services.reward.scoring import load_function
+from services.reward.scoring import BadReward, load_function
 from shared.config import RewardConfig
 from shared.permutation import answer_in_original, gold_slot, identity
 from shared.sample import Sample
-from shared.wire.messages import PromptTask, ScoredGroup
+from shared.wire.messages import LARGEST, PromptTask, ScoredGroup
 
 GroupReward = Callable[[ScoredGroup, RewardConfig], Sequence[float]]
 """The new total rewards of a group's responses, order by order."""
@@ -30,20 +31,23 @@ class GroupRewards:
 
     def __init__(self, config: RewardConfig) -> None:
         self._config = config
-        self._functions: list[GroupReward] = []
+        self._functions: list[tuple[str, GroupReward]] = []
         if config.consistency_weight > 0:
-            self._functions.append(with_consistency)
-        if config.group_function is not None:
-            self._functions.append(load_function(config.group_function, "reward.group_function"))
+            self._functions.append(("reward.consistency_weight", with_consistency))
+        path = config.group_function
+        if path is not None:
+            function = load_function(path, "reward.group_function")
+            self._functions.append((f"reward.group_function '{path}'", function))
 
     async def apply(self, group: ScoredGroup) -> ScoredGroup:
         """The group with its new totals.
 
         Raises:
-            ValueError: when a function returns something other than one finite number a response.
+            BadReward: when a function returns something other than one finite number a response.
         """
-        for function in self._functions:
-            group = _with_totals(group, await asyncio.to_thread(function, group, self._config))
+        for name, function in self._functions:
+            given = await asyncio.to_thread(function, group, self._config)
+            group = _with_totals(group, given, name)
         return group
 
 
@@ -100,11 +104,20 @@ def original_answer(extracted: str, task: PromptTask) -> str | int:
     return "".join(text.split()).casefold().rstrip(".")
 
 
-def _with_totals(group: ScoredGroup, given: Sequence[float]) -> ScoredGroup:
-    totals = np.asarray(given, dtype=float)
-    if totals.shape != group.rewards().shape or not np.isfinite(totals).all():
-        raise ValueError(
-            f"reward.group_function returned {given!r}, not {len(group.rewards())} finite numbers"
+def _with_totals(group: ScoredGroup, given: Sequence[float], name: str) -> ScoredGroup:
+    wanted = len(group.rewards())
+    try:
+        totals = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        raise BadReward(f"{name} returned {_shown(given)}, not {wanted} finite numbers") from None
+    if totals.shape != (wanted,):
+        raise BadReward(f"{name} returned {_shown(given)}, not {wanted} finite numbers")
+    # Written so that NaN is found too.
+    strange = np.flatnonzero(~(np.abs(totals) <= LARGEST))
+    if len(strange):
+        raise BadReward(
+            f"{name} returned {totals[strange[0]]:g} as reward {strange[0] + 1} of {wanted}, not "
+            "a finite number"
         )
     remaining = iter(totals.tolist())
     orders = tuple(
@@ -118,3 +131,7 @@ def _with_totals(group: ScoredGroup, given: Sequence[float]) -> ScoredGroup:
         for order in group.orders
     )
     return group.model_copy(update={"orders": orders})
+
+
+def _shown(given: object) -> str:
+    return shorten(repr(given), 80)

@@ -19,13 +19,17 @@ import importlib
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from textwrap import shorten
+from typing import Any, TypeGuard
+
+from pydantic import ValidationError
 
 from services.reward.judge import Judge, JudgeUnavailable
 from services.reward.penalties import UNKNOWN, Details, penalty
 from shared.config import RewardConfig
 from shared.errors import UserError
 from shared.grading.grade import ExpressionGrader, UngradableGold
+from shared.problems import in_words
 from shared.sample import AnswerKind
 from shared.wire.messages import PromptTask, Reward
 
@@ -50,6 +54,10 @@ RewardFunction = Callable[
 
 class FunctionFailed(Exception):
     """The reward function raised or returned no `Reward`: there is no score."""
+
+
+class BadReward(FunctionFailed):
+    """A function returned something else than a reward of finite numbers: no try gets another."""
 
 
 class Scorer:
@@ -86,7 +94,8 @@ class Scorer:
             UngradableGold: when `gold` is not of kind `kind`.
             MissingDetail: when a penalty needs a length that `details` does not have.
             JudgeUnavailable: when the judge gives no verdict.
-            FunctionFailed: when the reward function raises or returns no `Reward`.
+            FunctionFailed: when the reward function raises.
+            BadReward: when it returns no `Reward`, or one with a number that is none.
         """
         if details.max_tokens is None:
             details = replace(details, max_tokens=self._max_tokens)
@@ -110,12 +119,34 @@ class Scorer:
         except (UngradableGold, JudgeUnavailable, UserError):
             raise
         except Exception as error:
+            if _is_of_reward(error):
+                raise BadReward(f"{name} returned {_refusal(error)}") from None
             why = " ".join(f"{type(error).__name__}: {error}".split())
             raise FunctionFailed(f"{name} failed with {why}") from error
         if not isinstance(reward, Reward):
             kind = type(reward).__name__
-            raise FunctionFailed(f"{name} returned {kind}, not shared.wire.messages.Reward")
-        return reward
+            raise BadReward(f"{name} returned {kind}, not shared.wire.messages.Reward")
+        try:
+            # Copies and objects made without validation are checked here.
+            return Reward.model_validate(_fields(reward))
+        except ValidationError as error:
+            raise BadReward(f"{name} returned {_refusal(error)}") from None
+
+
+def _fields(reward: Reward) -> dict[str, Any]:
+    return {name: value for name, value in vars(reward).items() if name in Reward.model_fields}
+
+
+def _is_of_reward(error: Exception) -> TypeGuard[ValidationError]:
+    return isinstance(error, ValidationError) and error.title == Reward.__name__
+
+
+def _refusal(error: ValidationError) -> str:
+    """What is wrong with a reward: "a Reward whose field 'total' must be a finite number"."""
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    shown = "" if first["type"] == "missing" else f" (got {shorten(repr(first['input']), 80)})"
+    return f"a Reward whose field '{field}' {in_words(first)}{shown}"
 
 
 def load_function(path: str, key: str = "reward.function") -> Callable[..., Any]:

@@ -15,6 +15,9 @@ class GuardConfig(Section):
     """Stop the run when that mean, over ``window`` steps, is larger than this; empty: never."""
     window: Count = 3
     """Steps that the decision to stop looks at together."""
+    max_nonfinite_steps: Count = 3
+    """Stop the run after this many steps in a row in which an update's gradient norm was not
+    finite. Such an update changes nothing; its groups are dropped as ``nonfinite_gradient``."""
     canary_every_steps: int = Field(default=50, ge=0)
     """Every so many steps the trainer swaps the images of one group and checks that its
     log-probabilities change; 0: never."""

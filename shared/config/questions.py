@@ -15,8 +15,12 @@ class ModelConfig(Section):
 
     path: Path
     """Folder of the start model (``from_pretrained`` layout, with its processor)."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Dtype of the engine's weights and of the trainer's computation."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Number type of the engine's weights and of the trainer's computation; auto: bfloat16 on a GPU
+    or on a processor with instructions for it, else float32. The log says which."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """What sampler and trainer compute on; auto: the GPUs, or the CPU on a machine without any. A
+    machine with an NVIDIA GPU that torch cannot use is refused unless this is cpu."""
     min_pixels: int | None = None
     """Images with fewer pixels are enlarged; default: the processor's limit."""
     max_pixels: int | None = None
@@ -54,6 +58,8 @@ class DataConfig(Section):
     mixed by their weights."""
     heldout: Questions | None = None
     """Samples for the evaluation before and after training; empty: no evaluation."""
+    heldout_samples: Count | None = None
+    """How many of them are asked, the same ones each time; default: all."""
     image_folder: Path | None = None
     """Folder for images that are stored inside data files, each named by its SHA-256; default:
     `images` in the run's folder."""

@@ -13,4 +13,6 @@ class Section(BaseModel):
     """Base of every part of the configuration."""
 
     # docs/configuration.md takes the description of a key from the text under its field.
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )

@@ -100,7 +100,8 @@ class Row:
         """
         value = self.text(column)
         if value not in allowed:
-            raise self.bad(column, f"'{value[:60]}' is not one of {', '.join(allowed)}")
+            reason = f"is not one of {', '.join(allowed)}"
+            raise self.bad(column, reason, f"'{value[:60]}' {reason}")
         return value
 
     def items(self, column: str) -> list[Any]:

@@ -5,41 +5,24 @@ limit are not read.
 """
 
 import re
+from collections.abc import Iterator
 
 from shared.boxed import last_box
+from shared.grading.cues import takes_back
 from shared.grading.grade import canonical
-from shared.grading.kinds.steps import split_steps
 from shared.grading.limits import MAX_ANSWER_CHARS, MAX_RESPONSE_CHARS
+from shared.grading.lines import conclusion, first_line, last_line, without_closing
+from shared.grading.options import is_label
+from shared.grading.plain import plain
+from shared.grading.readings import PROSE, Reading
+from shared.grading.statements import stated
 from shared.sample import AnswerKind
 
 _THINK, _END_THINK = "<think>", "</think>"
 
 # Boxes that count only when extraction is not strict.
 _OTHER_BOX = re.compile(r"\\(?:fbox|framebox)\s?\{([^{}]*)\}|\\boxed\s+([^\s{}\\$]{1,40})")
-
-# Words that introduce an answer outside a box. The last ones count.
-_STATED = re.compile(
-    r"(?:\b(?:answers?|choice|option|correct order)(?:\s(?:to|of|for)\s[^.:\n]{0,80}?)?"
-    r"\*{0,2}\s?(?:is|are|would be|:|：)"
-    r"|\b(?:choose|pick|select)(?=\s)|####|(?:答案|应?选择?|结果)\*{0,2}\s?(?:应该?)?(?:[是为选]|:|：)|故选)"
-    r"[ \t]*[:：]?[ \t]*(?:\*\*(?=\s))?\s*",
-    re.IGNORECASE,
-)
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*)|[。！？]")
-_REASON = re.compile(r",?\s(?:because|since|as|which|so)\b|[,，;；]?\s?(?:因为|所以)")
-_CLAUSE_END = re.compile(r"\s[-–—]\s|[,，]\s?")
-_LEAD = re.compile(r"(?:(?:so|thus|hence|therefore)\b|所以|因此|故)\s?[,，:：]?\s?", re.IGNORECASE)
-_FORMULA = re.compile(r"\$\$?([^$]{1,200})\$")
-_FORMULA_SIGN = re.compile(r"[\d=\\]|^\S+$")
-# "B is correct.", a whole line.
-_IS_CORRECT = re.compile(
-    r"(.{1,30}?)\s(?:is|must be)\s(?:the\s)?(?:correct|right)"
-    r"(?:\s(?:answer|option|choice|one|image))?[.!]?",
-    re.IGNORECASE,
-)
-_MOST_STATED_CHARS = 300
-_MOST_LINE_CHARS = 60
-_PROSE: tuple[AnswerKind, ...] = ("text", "exact", "math", "list")
+_MOST_BOXES = 4
 
 
 def extract_answer(response: str, kind: AnswerKind, strict: bool = True) -> str | None:
@@ -48,21 +31,20 @@ def extract_answer(response: str, kind: AnswerKind, strict: bool = True) -> str 
     Strict: only the content of the last balanced ``\boxed{...}`` (`final_answer`).
     Not strict: search the text after the reasoning, then the whole response, for a box,
     ``<answer>`` tags, ``\fbox{B}`` or ``\boxed B``, a statement ("The answer is (B).",
-    "**Answer:** 12", "答案是B。"), and a short last line that is an answer of the kind. Letters
-    inside words never count.
+    "**Answer:** 12", "B is correct.", 答案是B。), a short last line or sentence that is an answer
+    of the kind, and a first line that is one. A box that holds no answer of the kind counts only
+    when nothing else does. Letters inside words never count.
     """
     if strict or len(response) > MAX_RESPONSE_CHARS:
         return final_answer(response)
     _, ended, after = response.rpartition(_END_THINK)
+    unread = None
     for text in (after, response) if ended else (response,):
-        boxed = final_answer(text)
-        tagged = boxed
-        if tagged is None:
-            tagged = _tagged(text) or _other_box(text)
-        answer = _in_words(text, kind) if tagged is None else tagged
-        if answer is not None:
-            return answer
-    return None
+        found = _find(text, kind)
+        if found is not None and found.decides:
+            return found.text
+        unread = unread or found
+    return None if unread is None else unread.text
 
 
 def final_answer(response: str) -> str | None:
@@ -89,70 +71,71 @@ def well_formed(response: str) -> bool:
     return last_box(after) is not None
 
 
-def _tagged(text: str) -> str | None:
-    """The content of the last pair of answer tags."""
+def _find(text: str, kind: AnswerKind) -> Reading | None:
+    """What a text gives as its answer: the last mark that holds one, or the words."""
+    marks = list(_marks(text))
+    if marks and (corrected := _corrected(text, kind)) is not None:
+        return corrected
+    found = [_in_mark(content, kind) for content in marks]
+    if found and found[0].decides:
+        return found[0]
+    words = _in_words(text, kind)
+    if words is not None and words.decides:
+        return words
+    return next((one for one in found if one.decides), found[0] if found else words)
+
+
+def _marks(text: str) -> Iterator[str]:
+    r"""The contents of the last ``\boxed{...}``, of answer tags, of ``\fbox{...}`` or ``\boxed B``,
+    and of earlier boxes."""
+    boxes: list[str] = []
+    end = len(text)
+    while len(boxes) < _MOST_BOXES and (span := last_box(text[:end])) is not None:
+        boxes.append(text[slice(*span)].strip())
+        end = text.rindex("\\boxed", 0, span[0])
+    others = [match[1] or match[2] for match in _OTHER_BOX.finditer(text)]
     before, closed, _ = text.rpartition("</answer>")
-    _, opened, content = before.rpartition("<answer>")
-    return content.strip() if closed and opened and len(content) <= MAX_ANSWER_CHARS else None
+    _, opened, tagged = before.rpartition("<answer>")
+    marks = [*boxes[:1], *([tagged.strip()] if closed and opened else []), *others[-1:], *boxes[1:]]
+    return (content for content in marks if len(content) <= MAX_ANSWER_CHARS)
 
 
-def _other_box(text: str) -> str | None:
-    r"""The content of the last ``\fbox{...}`` or ``\boxed B``."""
-    found = [match[1] or match[2] for match in _OTHER_BOX.finditer(text)]
-    return found[-1] if found and len(found[-1] or "") <= MAX_ANSWER_CHARS else None
+def _in_mark(content: str, kind: AnswerKind) -> Reading:
+    form = canonical(content, kind)
+    if form is not None or kind in PROSE:
+        return Reading(content, form)
+    words = _in_words(content, kind)
+    return words if words is not None and words.decides else Reading(content, None)
 
 
-def _in_words(text: str, kind: AnswerKind) -> str | None:
-    """The answer in the last statement, or else in the last line.
-
-    When neither is an answer of the kind, the longest part of the statement, if there is one.
-    """
-    stated = _stated(text, kind)
-    for part in stated:
-        if canonical(part, kind) is not None:
-            return part
-    line = _last_line(text, kind)
-    return stated[0] if line is None and stated else line
-
-
-def _stated(text: str, kind: AnswerKind) -> list[str]:
-    """The parts of the text after the last introduction that may be the answer, longest first."""
-    end = None
-    for match in _STATED.finditer(text):
-        end = match.end()
-    stated = "" if end is None else text[end : end + _MOST_STATED_CHARS].strip()
-    line = _clean(stated.partition("\n")[0])
-    sentence = _clean(_SENTENCE_END.split(line, maxsplit=1)[0])
-    reasonless = _clean(_REASON.split(sentence, maxsplit=1)[0])
-    formula = _FORMULA.match(sentence)
-    if kind == "steps":
-        parts = [stated]
-    elif kind in _PROSE:
-        parts = [formula[1] if formula and kind == "math" else reasonless]
-    else:
-        clause = _clean(_CLAUSE_END.split(sentence, maxsplit=1)[0])
-        parts = [line, sentence, reasonless, clause, formula[1] if formula else ""]
-    return [part for part in parts if part]
-
-
-def _last_line(text: str, kind: AnswerKind) -> str | None:
-    """The last line if it is short and an answer of the kind; steps may take several lines."""
-    lines = text.strip().splitlines()
-    if kind == "steps":
-        tail = text[text.rfind("(1)") :].strip() if "(1)" in text else ""
-        return tail if len(tail) <= MAX_ANSWER_CHARS and split_steps(tail) else None
-    if not lines or len(lines[-1]) > _MOST_LINE_CHARS:
+def _corrected(text: str, kind: AnswerKind) -> Reading | None:
+    """The answer that is stated after the last box was taken back ("Wait, no. ...")."""
+    span = last_box(text)
+    behind = "" if span is None or kind in PROSE else plain(text[span[1] :])
+    if not takes_back(behind):
         return None
-    line = _LEAD.sub("", _clean(lines[-1]), count=1) if _LEAD.match(lines[-1]) else lines[-1]
-    line = _clean(line)
-    correct = None if kind in _PROSE else _IS_CORRECT.fullmatch(line)
-    line = correct[1] if correct else line
-    if kind == "math" and not _FORMULA_SIGN.search(line):
-        return None
-    return line if canonical(line, kind) is not None else None
+    return stated(behind, kind).strong
 
 
-def _clean(text: str) -> str:
-    """The text without ``**`` marks that are not in pairs."""
-    text = text.strip()
-    return text.replace("**", "").strip() if text.count("**") % 2 else text
+def _has_text(reading: Reading, kind: AnswerKind) -> bool:
+    return kind == "letter" and not is_label(reading.text)
+
+
+def _in_words(text: str, kind: AnswerKind) -> Reading | None:
+    """The answer that is stated, or else stands in the last line, or in the first."""
+    open_kind = kind in PROSE or kind == "steps"
+    bare = text.replace("**", "") if kind == "number" else plain(text)
+    words = text if open_kind else bare
+    said = stated(words, kind)
+    if said.strong is not None or (open_kind and kind != "math" and said.weak is not None):
+        return said.strong or said.weak
+    words = without_closing(words)
+    found = last_line(words, kind)
+    # "I choose B.\n\nC: too small" chooses B; "...\n\n(C)" answers C.
+    if said.weak is not None and (found is None or _has_text(found, kind)):
+        found = said.weak
+    if found is None and _THINK not in words:
+        found = first_line(words, kind)
+    if found is None and kind == "letter":
+        found = conclusion(words)
+    return found or said.unread

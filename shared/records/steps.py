@@ -47,7 +47,7 @@ class StepRecord(BaseModel):
     entropy: float
     """Mean negative log-probability of the trained tokens under the policy, in nats."""
     grad_norm: float | None
-    """L2 norm of the gradient before clipping; null when DeepSpeed does not report one."""
+    """L2 norm of the gradient of the step's last update, before clipping."""
     staleness_mean: float
     """Policy versions between the oldest token of a group and the step, mean over groups."""
     staleness_max: int
@@ -86,6 +86,14 @@ class StepRecord(BaseModel):
     that the model does not look at them. Null in steps without this check."""
     guard_alarms: int
     """Alarms of ``trainer.guard`` since the ranks started."""
+    refused_updates: int = 0
+    """Updates since the ranks started that changed nothing, because their gradient norm was not
+    finite."""
+    importance_weight: float | None = None
+    """Mean importance weight of the trained tokens, within its bounds; null without
+    ``importance_cap`` and ``importance_floor``."""
+    importance_outside: float | None = None
+    """Share of trained tokens whose importance weight was beyond a bound; null likewise."""
     groups_dropped: dict[str, int]
     """Groups that were dropped so far, by reason."""
     groups_dropped_step: dict[str, int]

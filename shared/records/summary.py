@@ -46,6 +46,10 @@ class RunSummary(BaseModel):
     """Median of the steps' ``tokens_per_s``."""
     logprob_mismatch: dict[str, float | None]
     """Mean difference between sampler and trainer: ``abs`` and ``kl``, as in ``metrics.jsonl``."""
+    dtype: str
+    """Number type that the ranks computed in; empty when they did not start."""
+    device: str
+    """What they computed on: ``cuda`` or ``cpu``."""
     nodes: list[dict[str, Any]]
     """The last state of each node: versions loaded and skipped, entries done, all sampled
     ``tokens``, restarts."""

@@ -5,6 +5,7 @@ HTTP range request and checks all digests before it uses the weights.
 """
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,15 @@ class Manifest(BaseModel):
     tensors: tuple[TensorInfo, ...]
     buckets: tuple[Bucket, ...]
     nbytes: int
+
+    @property
+    def dtype(self) -> TensorDtype | None:
+        """The number type of most of the bytes: the one that the trainer computes in. None without
+        tensors."""
+        sizes = Counter[TensorDtype]()
+        for tensor in self.tensors:
+            sizes[tensor.dtype] += tensor.nbytes
+        return max(sizes, key=sizes.__getitem__, default=None)
 
 
 class CorruptWeights(RuntimeError):

@@ -83,6 +83,11 @@ class Keys:
         return self._name("control")
 
     @property
+    def hold(self) -> str:
+        """Exists while the ranks have to wait before their next step; expires by itself."""
+        return self._name("hold")
+
+    @property
     def image_prefix(self) -> str:
         """Prefix of the keys that hold image bytes, followed by the SHA-256."""
         return self._name("image", "")

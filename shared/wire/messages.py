@@ -54,6 +54,18 @@ def _bytes(array: np.ndarray) -> bytes:
 TokenIds = Annotated[np.ndarray, BeforeValidator(_reader("<i4")), PlainSerializer(_bytes)]
 """(T,) int32 token ids."""
 
+LARGEST = float(np.finfo(np.float32).max)
+"""A reward beyond it, on either side, is infinite to the trainer, which computes in float32."""
+
+SMALLEST_LOGPROB = -104.0
+"""No token has a smaller log-probability: the smallest positive float32 is ``2 ** -149``, whose
+logarithm is -103.3, and an engine does not draw a token of probability 0."""
+
+LARGEST_LOGPROB = 1e-3
+"""0, and what rounding may add."""
+
+RewardNumber = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+
 Floats = Annotated[np.ndarray, BeforeValidator(_reader("<f4")), PlainSerializer(_bytes)]
 """(T,) float32."""
 
@@ -61,7 +73,9 @@ Floats = Annotated[np.ndarray, BeforeValidator(_reader("<f4")), PlainSerializer(
 class Message(BaseModel):
     """Base of all messages and their parts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
 
 class PolicyVersion(Message):
@@ -144,7 +158,8 @@ class Response(Message):
     token_ids: TokenIds
     """(T,) int32, the end-of-turn token included when it was sampled."""
     logprobs: Floats
-    """(T,) float32, log-probability of each token under the distribution it was sampled from."""
+    """(T,) float32, log-probability of each token under the distribution it was sampled from; see
+    `impossible_logprob`."""
     versions: tuple[VersionSpan, ...]
     """Spans that cover the T tokens in order."""
     text: str
@@ -161,9 +176,28 @@ class Response(Message):
             )
         return self
 
+    @model_validator(mode="after")
+    def _tokens_can_have_been_sampled(self) -> Self:
+        found = impossible_logprob(self.logprobs)
+        if found is not None:
+            raise ValueError(f"a log-probability of {found:g} cannot be that of a sampled token")
+        return self
+
     def oldest_version(self) -> PolicyVersion:
         """The oldest policy that sampled a token of this response."""
         return min(span.version for span in self.versions)
+
+
+def impossible_logprob(logprobs: np.ndarray) -> float | None:
+    """The first of these that no sampled token can have: NaN, infinite, positive, or below the
+    logarithm of the smallest float32; None when all are sound.
+
+    Args:
+        logprobs: (T,).
+    """
+    # Written so that NaN is found too.
+    strange = ~((logprobs >= SMALLEST_LOGPROB) & (logprobs <= LARGEST_LOGPROB))
+    return float(logprobs[strange][0]) if strange.any() else None
 
 
 class TrajectoryBatch(Message):
@@ -189,11 +223,11 @@ class TrajectoryBatch(Message):
 class Reward(Message):
     """One response's reward, by component."""
 
-    total: float
+    total: RewardNumber
     """The sum that is trained on, `penalty` included."""
-    accuracy: float
-    format: float
-    penalty: float = 0.0
+    accuracy: RewardNumber
+    format: RewardNumber
+    penalty: RewardNumber = 0.0
     """The length penalty in the total: 0 or negative."""
     extracted: str | None
     """The final answer found in the response; None when there is none."""

@@ -30,6 +30,10 @@ class TrainerState(BaseModel):
     since: float = 0.0
     """Unix time at which the phase began."""
     detail: str = ""
+    dtype: str = ""
+    """Number type that the ranks compute in; empty before they have started."""
+    device: str = ""
+    """What they compute on: cuda or cpu."""
     stalled: str = ""
     """Which stages made no progress for ``trainer.stall_after_s``, in words."""
     logprob_mismatch: float | None = None
@@ -39,6 +43,9 @@ class TrainerState(BaseModel):
     """Mean absolute change of log-probabilities with other pictures, when last measured."""
     guard_alarms: int = 0
     """Alarms of the guards since the ranks started."""
+    refused_updates: int = 0
+    """Updates since the ranks started that changed nothing, because their gradient norm was not
+    finite."""
     beats: int = 0
     """A counter that rises while the trainer's main host is alive; worker hosts watch it."""
 
@@ -74,9 +81,18 @@ class RunState:
         else:
             await self._client.hdel(self._keys.control, wish)
 
+    async def hold(self, seconds: float) -> None:
+        """Let the ranks wait before their next step, for `seconds` from now at most."""
+        await self._client.set(self._keys.hold, 1, px=int(seconds * 1000))
+
+    async def release(self) -> None:
+        """End `hold`."""
+        await self._client.delete(self._keys.hold)
+
     async def wishes(self) -> set[str]:
-        """What the operator asks for now."""
-        return {name.decode() for name in await self._client.hkeys(self._keys.control)}
+        """What the operator asks for now, and "hold" while somebody holds the ranks."""
+        asked = {name.decode() for name in await self._client.hkeys(self._keys.control)}
+        return asked | {"hold"} if await self._client.exists(self._keys.hold) else asked
 
     async def clear_wishes(self) -> None:
         """Forget what was asked before this start."""

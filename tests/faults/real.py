@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 from perl_rl.eval.bootstrap import Bootstrap, Estimate
-from perl_rl.eval.greedy import answers_by_item, load
 from perl_rl.eval.robustness import ItemAnswers
 from shared.config import Config
 from shared.sample import load_samples
@@ -20,6 +19,7 @@ from tests.faults.account import Account, in_columns
 from tests.faults.injection import accounted, inject
 from tests.faults.setups import Real
 from tests.faults.system import System
+from tests.greedy import answers_by_item, load
 
 STEPS = 60
 """As many as the demo trains."""

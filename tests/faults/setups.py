@@ -108,7 +108,7 @@ class Real:
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
-        self._division: Division = divide_machine(1, 1, tensor_parallel=1, share_gpus=True)
+        self._division: Division = divide_machine("cpu", 1, 1, tensor_parallel=1, share_gpus=True)
 
     @property
     def trainer_share(self) -> Resources:

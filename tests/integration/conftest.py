@@ -18,6 +18,7 @@ _ENGINE_FILES = {
     "test_eval_endpoint",
     "test_launch",
     "test_openapi_live",
+    "test_report_evaluation",
     "test_rollout_engine",
     "test_rollout_service",
     "test_signals",
@@ -25,7 +26,7 @@ _ENGINE_FILES = {
 # The longest first, so that test processes end at about the same time.
 _FIRST = (
     *(_ENGINE, "test_trainer", "test_faults", "test_multihost", "test_secrets"),
-    *("test_resumed_data", "test_report_evaluation", "test_trainer_host"),
+    *("test_resumed_data", "test_trainer_host"),
 )
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from perl_rl.cli.main import main
 from perl_rl.demo.benchmark import write_mantis_shape
-from perl_rl.eval.greedy import answer, load
 from shared.permutation import RenderedOrder
+from tests.greedy import answer, load
 from tests.integration.live_node import TOKEN, LiveNode
 from tests.paths import START_MODEL
 

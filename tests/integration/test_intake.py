@@ -78,7 +78,7 @@ def without_responses(name: str) -> bytes:
     ("broken", "why"),
     [
         (of_another_schema, "schema version 99"),
-        (without_finite_rewards, "order 1, response 0: its reward is not finite"),
+        (without_finite_rewards, "field 'orders.1.rewards.0.total': must be a finite number"),
         (without_responses, "order 0: it has no responses"),
     ],
 )

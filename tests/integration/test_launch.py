@@ -1,10 +1,12 @@
 """``perl-rl launch`` with everything real: two vLLM engines, Redis, reward node, DeepSpeed.
 
-One run of a tiny, untrained model: Redis and the trainer are killed, then the launcher is
-interrupted, and the run resumed to its end on two engines.
+One run of a tiny, untrained model with the switches of the 7B configuration: Redis and the trainer
+are killed, then the launcher is interrupted, and the run resumed to its end on two engines. The
+nodes answer the held-out questions before the first step and after the last one.
 """
 
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +17,15 @@ import yaml
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
 from shared.config import load_config
+from shared.machine import bf16_instructions
 from tests.integration.launched import PATIENCE_S, SMALL_ENGINE, Launch
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(1500)
 
 STEPS = 14
-GROUPS_PER_STEP = 2
+GROUPS_PER_STEP = 4
+HELD_OUT = 3
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("launch")
     processor = build_processor()
     save(build_model(processor, seed=0), processor, folder / "model")
-    write_data(folder / "data", train=24, held_out=3, skew=1.0, seed=0)
+    write_data(folder / "data", train=24, held_out=HELD_OUT, skew=1.0, seed=0)
     settings = {
         "run": "launch-test",
         "model": {"path": "model"},
@@ -43,6 +47,13 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "port": 0,
             "steps": STEPS,
             "groups_per_step": GROUPS_PER_STEP,
+            # As configs/qwen2_5_vl_7b.yaml, which trains on four ranks.
+            "ranks": 2,
+            "minibatch_groups": 2,
+            "max_staleness": 1,
+            "zero_stage": 3,
+            "gradient_checkpointing": True,
+            "objective": {"clip_low": 0.2, "clip_high": 0.2, "kl_coef": 0.01},
             "checkpoint": {"every_steps": 1},
         },
         "eval": {"orders": 2, "max_tokens": 8},
@@ -84,8 +95,12 @@ def test_a_run_survives_dead_services_and_an_interruption(start: Callable[..., L
     summary = json.loads((first.folder / "summary.json").read_text())
     assert summary["outcome"] == "interrupted"
 
+    assert said_of("before", first.said()) == ["evaluated on the nodes"]
     second = start("--set", "rollout.nodes=2", "--resume")
     assert second.end() == 0, second.said()
+    said = second.said().removeprefix(first.said())
+    assert said_of("before", said) == [], "the result is kept"
+    assert said_of("after", said) == ["evaluated on the nodes"]
     assert second.processes() == []
     _check_results(second.folder)
 
@@ -128,6 +143,17 @@ def test_what_a_service_refuses_is_one_line(start: Callable[..., Launch]) -> Non
     assert errors[0].startswith("perl-rl: error: reward-0: reward.function 'nowhere:reward'")
 
 
+def said_of(when: str, said: str) -> list[str]:
+    """How the evaluations `when` ended, by what a launcher said."""
+    words = {r"\d+ answers in [\d.]+ s": "evaluated on the nodes", "starting an engine": "alone"}
+    return [
+        ended
+        for line in said.splitlines()
+        for pattern, ended in words.items()
+        if re.search(f"evaluation {when} training: {pattern}", line)
+    ]
+
+
 def _check_results(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     groups = summary["groups"]
@@ -142,6 +168,10 @@ def _check_results(folder: Path) -> None:
         assert summary[name] >= 0, name
     for when in ("before", "after"):
         assert 0 <= summary["eval"][when]["accuracy"] <= 1
+        assert summary["eval"][when]["items"] == HELD_OUT
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    fast = "bfloat16" if bf16_instructions(cpuinfo) else "float32"
+    assert (summary["dtype"], summary["device"]) == (fast, "cpu")
     rollouts = [node for node in summary["nodes"] if node["kind"] == "rollout"]
     assert [node["name"] for node in rollouts] == ["rollout-0", "rollout-1"]
     last = {node["version"] for node in rollouts}

@@ -1,20 +1,26 @@
 """A reward node's work on a real Redis: groups scored, assembled, filtered, taken over."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 
 from services.reward.scoring import RewardContext
+from shared.config import RewardConfig
 from shared.config.reward import OverlongConfig
 from shared.service.connection import connect
+from shared.wire.ledger import Scores
 from shared.wire.messages import (
     SCHEMA_VERSION,
     PolicyVersion,
     PromptTask,
     Reward,
+    ScoredGroup,
+    encode,
 )
 from shared.wire.queues import WorkStream
 from tests.integration.reward_bench import RIGHT, WRONG, Bench, config, trajectories
@@ -141,6 +147,77 @@ async def test_a_failing_reward_function_is_tried_again_then_given_up(bench: Ben
     assert len(attempts) == 2
     ((_, letter),) = await bench.client.xrange(bench.keys.dead_letters)
     assert letter[b"reason"] == b"not scored in 2 attempts"
+
+
+async def returns_what_is_said(
+    text: str, gold: str, kind: str, task: PromptTask | None, context: RewardContext
+) -> Reward:
+    """A reward function with a bug: a response that is a number is its reward."""
+    attempts.append(text)
+    return Reward(total=float(text), accuracy=0, format=0, extracted=None)
+
+
+def nan_for_the_last(group: ScoredGroup, config: RewardConfig) -> list[float]:
+    """A group function with a bug."""
+    return [*group.rewards()[:-1], math.nan]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e308"])
+async def test_a_reward_that_is_no_number_drops_its_group_alone(
+    bench: Bench, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.issue("bad", sample_id="sample-9")
+    await bench.issue("good")
+    async with bench.node(function=f"{__name__}:returns_what_is_said"):
+        await bench.answer("bad", 0, "0.5", "1", sample_id="sample-9")
+        await bench.answer("bad", 1, "0.5", value, sample_id="sample-9")
+        for index in range(2):
+            await bench.answer("good", index, "0.25", "1")
+        (group,) = await bench.groups(1)
+        await bench.until_drained()
+    assert group.group_id == "good"
+    counts = await bench.ledger.counts()
+    assert counts.dropped == {"bad_reward": 1} and counts.in_flight == 1 and counts.balanced()
+    assert attempts.count(value) == 1, "it is not tried again"
+    (said,) = [one.getMessage() for one in caplog.records if "bad" in one.getMessage()]
+    assert said.startswith(
+        f"sample sample-9, group bad, order 1: reward.function '{__name__}:returns_what_is_said' "
+        "returned a Reward whose field 'total' must be "
+    )
+    # Sums over the sound group alone.
+    assert await bench.ledger.scores() == Scores(responses=4, reward=2.5)
+
+
+async def test_a_group_function_that_gives_no_number_drops_the_group(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.issue("g", sample_id="sample-9")
+    async with bench.node(group_function=f"{__name__}:nan_for_the_last"):
+        for index in range(2):
+            await bench.answer("g", index, RIGHT, WRONG, sample_id="sample-9")
+        counts = await bench.until(lambda counts: counts.in_flight == 0)
+        await bench.until_drained()
+    assert counts.dropped == {"bad_reward": 1}
+    assert "sample sample-9" in caplog.text
+    assert f"'{__name__}:nan_for_the_last' returned nan as reward 4 of 4" in caplog.text
+    assert await bench.ledger.scores() == Scores()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.5, -120.0])
+async def test_log_probabilities_that_cannot_be_are_dead_letters(
+    bench: Bench, value: float
+) -> None:
+    await bench.issue("g")
+    given = trajectories("g", 0, RIGHT, WRONG)
+    strange = np.array([-0.5, value, -1.0], dtype=np.float32)
+    first = given.responses[0].model_copy(update={"logprobs": strange})
+    broken = given.model_copy(update={"responses": (first, *given.responses[1:])})
+    async with bench.node():
+        await bench.client.xadd(bench.keys.trajectories, {"m": encode(broken)})
+        counts = await bench.until(lambda counts: counts.in_flight == 0)
+    assert counts.dropped == {"dead_letter": 1}
+    ((_, letter),) = await bench.client.xrange(bench.keys.dead_letters)
+    assert b"field 'responses.0': a log-probability of" in letter[b"reason"]
 
 
 async def test_length_is_shaped_by_the_tasks_own_limit(bench: Bench) -> None:

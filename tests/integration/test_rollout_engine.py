@@ -13,6 +13,8 @@ import torch
 
 from services.rollout.engine.start import change_weights
 from services.rollout.weights.fetch import WeightFetcher
+from shared.errors import UserError
+from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
 from shared.wire.board import Announcement
 from shared.wire.messages import PolicyVersion, SamplingSettings
 from tests.integration.live_node import PATIENCE_S, LiveNode, weights_of
@@ -249,6 +251,24 @@ def test_weights_that_do_not_fit_leave_the_node_not_ready_until_others_do(
     assert live_node.do(live_node.get("/readyz")).status_code == 200
     asked = ask(live_node, 4)
     assert agree(references[1].differences(asked, answers(live_node, asked)))
+
+
+def test_weights_of_another_number_type_are_refused(
+    live_node: LiveNode,
+    references: tuple[Reference, Reference],
+    tiny_models: tuple[Path, Path],
+    first_weights: None,
+) -> None:
+    version = PolicyVersion(incarnation=1, step=live_node.version.step + 1)
+    halves = {name: one.bfloat16() for name, one in weights_of(tiny_models[1]).items()}
+    live_node.publisher.write(version, halves)
+    folder = live_node.publisher.folder / str(version)
+    engine = live_node.service.engine
+    assert engine is not None
+    with pytest.raises(UserError, match=r"are bfloat16, and this node.*computes in float32"):
+        live_node.do(change_weights(engine, folder / MANIFEST_FILE, folder / DATA_FILE, version))
+    asked = ask(live_node, 4)
+    assert agree(references[0].differences(asked, answers(live_node, asked))), "the old ones stay"
 
 
 async def _until_not_ready(live: LiveNode) -> None:

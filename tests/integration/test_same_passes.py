@@ -17,7 +17,7 @@ rank, meeting, owned = int(sys.argv[1]), sys.argv[2], [[1], [1, 3]]
 distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
 empty = torch.empty(0)
 batches = [
-    PackedBatch(empty, empty, [None] * chunks, empty, empty, empty, empty, empty)
+    PackedBatch(empty, empty, [None] * chunks, *[empty] * 6)
     for chunks in owned[rank]
 ]
 trainer = SimpleNamespace(objective=None)

@@ -119,6 +119,24 @@ def test_every_variable_is_one_that_something_reads(build: Build, configs):
             assert used <= set(names)
 
 
+def test_the_evaluation_has_the_engine_of_the_run_on_its_own_gpus(build: Build, loaded):
+    (container,) = containers(build.workload("evaluate"))
+    options = _parser().parse_args(arguments(container))
+    if build.overlay == "cpu-demo":
+        assert options.config is None
+        return
+    assert load_config(ROOT / options.config) == load_config(ROOT / _file(build))
+    gpus = container["resources"]["limits"]["nvidia.com/gpu"]
+    assert options.overrides == [f"rollout.engine.tensor_parallel_size={gpus}"]
+
+
+def _file(build: Build) -> str:
+    (file,) = (
+        one for one in arguments(containers(build.workload("rollout"))[0]) if one.endswith(".yaml")
+    )
+    return file
+
+
 def test_pods_have_the_gpus_that_the_configuration_uses(build: Build, loaded):
     gpus = {
         service: pod(build.workload(service))["containers"][0]["resources"]["limits"].get(

@@ -24,6 +24,7 @@ def to_item(row: Row, pictures: Pictures) -> Item:
             kind="letter" if choices else "math",
             source=row.text("subject"),
         ),
+        rule="value" if choices else "kind",
         absolute=None if choices else 1e-6,
         choices=tuple(choices),
         groups={"level": row.text("level")},
@@ -43,6 +44,7 @@ BENCHMARK = Benchmark(
     split="test",
     published=3040,
     average="micro",
-    compares="letters; expressions by equivalence, numbers within 1e-6",
+    compares="letters, else the value of the right option; expressions by equivalence, numbers "
+    "within 1e-6",
     to_item=to_item,
 )

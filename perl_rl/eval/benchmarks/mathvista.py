@@ -40,21 +40,23 @@ def _gold(row: Row, choices: list[str], answer_type: str) -> tuple[str, AnswerKi
     if choices:
         listed = letters(row, choices)
         if answer not in choices:
-            raise row.bad("answer", f"'{answer[:40]}' is none of the choices")
+            problem = f"'{answer[:40]}' is none of the choices"
+            raise row.bad("answer", "is none of the choices", problem)
         return listed[choices.index(answer)], "letter", "choice"
     if row.text("question_type") == "multi_choice":
         raise row.bad("choices", "is empty in a multi_choice question; list the choices")
     if answer_type in ("integer", "float"):
         if read_number(answer) is None:
-            raise row.bad("answer", f"'{answer[:40]}' is no number")
-        return answer, "number", "rounded"
+            raise row.bad("answer", "is no number", f"'{answer[:40]}' is no number")
+        return answer, "number", "truncated" if answer_type == "integer" else "rounded"
     return (answer, "math", "list") if answer_type == "list" else (answer, "text", "kind")
 
 
 def _precision(row: Row) -> int:
     value = row.cell("precision")
     if not isinstance(value, int | float) or value != int(value) or not 0 <= value <= 12:
-        raise row.bad("precision", f"must be a number of decimals, not {value!r}")
+        reason = "must be a number of decimals"
+        raise row.bad("precision", reason, f"{reason}, not {value!r}")
     return int(value)
 
 
@@ -85,6 +87,7 @@ BENCHMARK = Benchmark(
     split="testmini",
     published=1000,
     average="micro",
-    compares="the letter, else the nearest choice; numbers rounded to the asked precision; lists",
+    compares="the letter, else the choice that the reply names; integers without decimals, other "
+    "numbers rounded to the asked precision; lists",
     to_item=to_item,
 )

@@ -3,15 +3,20 @@
 import re
 import string
 
-from perl_rl.eval.items import Benchmark, Item, ScoreRule, any_letter, interleaved
+from perl_rl.eval.items import (
+    Benchmark,
+    Item,
+    ScoreRule,
+    any_letter,
+    interleaved,
+    several_letters,
+)
 from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.rows import Row
-from shared.grading.kinds.letter import read_letter
 from shared.grading.kinds.steps import split_steps
 from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
 
 _TYPES = ("choice", "single-step", "multi-step")
-_SEVERAL_LETTERS = re.compile(r"[A-H]{2,8}")
 _OPTION_IMAGE = re.compile(rf"(?<![A-Za-z])([A-H])\s?[.:)．、]\s*{IMAGE_TAG}", re.ASCII)
 # Captions that would be wrong after images move.
 _CAPTION = re.compile(r"\b(?:fig(?:ure)?|picture|image|diagram|graph)\b\.?\s*\(?\d", re.IGNORECASE)
@@ -54,8 +59,9 @@ def _gold(row: Row, answer_type: str) -> tuple[str, AnswerKind, ScoreRule]:
         if not split_steps(answer):
             raise row.bad("answer", "a multi-step answer must read '(1) ..; (2) ..'")
         return answer, "steps", "steps"
-    if read_letter(answer) is None and _SEVERAL_LETTERS.fullmatch(answer):
-        return answer, "text", "kind"
+    letters = several_letters(answer)
+    if letters is not None:
+        return letters, "list", "letters"
     return any_letter(row, "answer"), "letter", "kind"
 
 
@@ -76,6 +82,6 @@ BENCHMARK = Benchmark(
     split="test",
     published=2009,
     average="micro",
-    compares="letters; expressions by equivalence; of several steps, all",
+    compares="letters, of several all; expressions by equivalence; of several steps, all",
     to_item=to_item,
 )

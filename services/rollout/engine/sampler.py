@@ -26,6 +26,7 @@ from shared.wire.messages import (
     SamplingSettings,
     TrajectoryBatch,
     VersionSpan,
+    impossible_logprob,
 )
 
 
@@ -124,10 +125,15 @@ def _response(output: CompletionOutput) -> Response:
     if output.finish_reason not in ("stop", "length"):
         raise SamplingFailed(f"the engine ended a response with '{output.finish_reason}'")
     assert output.logprobs is not None and output.weight_versions is not None
+    # With logprobs=0 there is one entry a token: its own.
+    logprobs = np.array(output.logprobs.logprobs, dtype=np.float32)
+    strange = impossible_logprob(logprobs)
+    if strange is not None:
+        # Another node's engine may be sound; where none is, the task becomes a dead letter.
+        raise SamplingFailed(f"the engine gave a sampled token the log-probability {strange:g}")
     return Response(
         token_ids=np.array(output.token_ids, dtype=np.int32),
-        # With logprobs=0 there is one entry a token: its own.
-        logprobs=np.array(output.logprobs.logprobs, dtype=np.float32),
+        logprobs=logprobs,
         versions=tuple(
             VersionSpan(version=PolicyVersion.parse(span.version), tokens=span.end - span.start)
             for span in output.weight_versions

@@ -1,11 +1,13 @@
 """vLLM's engine as this project runs it: how it starts, how it changes its weights in flight."""
 
 import asyncio
+import logging
 import os
 import time
 from pathlib import Path
 
 import psutil
+import torch
 from prometheus_client import REGISTRY
 from vllm.config.weight_transfer import WeightTransferConfig
 from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
@@ -16,9 +18,13 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from services.rollout.engine import media
 from services.rollout.failures import EngineFailed
 from services.rollout.weights.plugin import BACKEND, NODE_VARIABLE
-from shared.config import Config
-from shared.errors import WaitTimeout
+from shared.config import Config, ModelConfig
+from shared.errors import UserError, WaitTimeout
+from shared.machine import TorchFacts, settled
+from shared.weights.manifest import Manifest
 from shared.wire.messages import PolicyVersion
+
+logger = logging.getLogger(__name__)
 
 # Clients may send images as data: URIs only. This name never resolves (RFC 2606), so the engine
 # fetches nothing from addresses that a request names.
@@ -29,8 +35,12 @@ _TOKEN_METRICS = ("vllm:prompt_tokens", "vllm:generation_tokens")
 
 
 def engine_args(config: Config) -> AsyncEngineArgs:
-    """The engine's arguments."""
-    model, engine = config.model, config.rollout.engine
+    """The engine's arguments.
+
+    Raises:
+        UserError: as `model_here`.
+    """
+    model, engine = model_here(config), config.rollout.engine
     cache = None if engine.kv_cache_gib is None else int(engine.kv_cache_gib * 2**30)
     return AsyncEngineArgs(
         model=str(model.path),
@@ -56,6 +66,24 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         generation_config="vllm",
         weight_transfer_config=WeightTransferConfig(backend=BACKEND),
     )
+
+
+def model_here(config: Config) -> ModelConfig:
+    """The model's settings with the number type and the device that this machine decides.
+
+    Raises:
+        UserError: when the engine cannot compute on that device.
+    """
+    facts = TorchFacts(torch.__version__, torch.version.cuda, torch.cuda.is_available())
+    model, line = settled(config.model, facts)
+    if (model.device == "cpu") != current_platform.is_cpu():
+        built, profile = ("the CPU", "gpu") if current_platform.is_cpu() else ("CUDA", "cpu")
+        raise UserError(
+            f"model.device {model.device}: the installed vLLM is built for {built}; run make setup "
+            f"SETUP_FLAGS='--profile {profile}'"
+        )
+    logger.info(line)
+    return model
 
 
 def request_bounds(config: Config) -> dict[str, str]:
@@ -128,9 +156,11 @@ async def change_weights(
         reset_caches: False only to show what happens without.
 
     Raises:
+        UserError: when the weights have another number type than the engine.
         EngineFailed: when the weights could not be loaded. The engine then stays paused, for it
             may hold half of them, until a later call succeeds.
     """
+    _check_dtype(engine, manifest)
     began = time.monotonic()
     files = {"manifest": str(manifest), "data": str(data)}
     try:
@@ -144,6 +174,17 @@ async def change_weights(
     except Exception as error:
         raise EngineFailed(f"weights {version} could not be loaded: {error}") from error
     return time.monotonic() - began
+
+
+def _check_dtype(engine: AsyncLLM, manifest: Path) -> None:
+    """vLLM would round or widen other numbers, and no log-probability would agree any more."""
+    published = Manifest.model_validate_json(manifest.read_text(encoding="utf-8"))
+    own = str(engine.model_config.dtype).removeprefix("torch.")
+    if published.dtype not in (own, None):
+        raise UserError(
+            f"weights {published.version} are {published.dtype}, and this node's engine computes "
+            f"in {own}: set model.dtype to {published.dtype} or {own} for trainer and nodes"
+        )
 
 
 async def _reset_caches(engine: AsyncLLM) -> None:

@@ -1,5 +1,6 @@
 """DeepSpeed as the trainer uses it: its configuration, its engines, and gathering parameters."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -80,6 +81,25 @@ def start_reference(reference: GroupModel, config: Config) -> nn.Module:
     settings["zero_optimization"] = {"stage": 3}
     engine, *_ = deepspeed.initialize(model=reference, config=settings)
     return engine
+
+
+def apply_gradients(engine: Any) -> float:
+    """Make one update of the policy; returns the norm of its gradients, before clipping.
+
+    A norm that is not finite changes neither parameters nor the optimizer's state, and the
+    gradients are forgotten. DeepSpeed sees to that in ZeRO 1 to 3 and with bf16; in fp32 without
+    ZeRO it applies any gradient, so the norm is checked here. Equal on all ranks.
+    """
+    if engine.zero_optimization() or engine.bfloat16_enabled():
+        engine.step()
+        return float(engine.get_global_grad_norm()) if engine.was_step_applied() else math.inf
+    gradients = [one.grad for one in engine.module.parameters() if one.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients))
+    if math.isfinite(norm):
+        engine.step()
+    else:
+        engine.zero_grad()
+    return norm
 
 
 def _parameter_groups(policy: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -1,11 +1,16 @@
 """The objective on a packed batch: PeRL's (arXiv 2506.14907, equation 3) and its relatives."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 
+from services.trainer.compute.importance import LOG_BOUND, importance_weights, per_response
 from services.trainer.compute.packing import PackedBatch
 from shared.config import ObjectiveConfig
+
+SEQUENCE_LOG_BOUND = 10.0
+"""Upper bound of the logarithm of a response's ratio (GSPO), as in verl."""
 
 
 @dataclass
@@ -23,6 +28,10 @@ class LossSums:
     mismatch_kl: float = 0.0
     mismatch_tokens: float = 0.0
     """Tokens sampled by the same policy version that computed the log-probabilities here."""
+    importance: float = 0.0
+    """Sum of the importance weights, within their bounds."""
+    importance_outside: float = 0.0
+    """Tokens whose importance weight was beyond a bound."""
 
     def add(self, other: "LossSums") -> None:
         """Add another batch's sums."""
@@ -37,11 +46,14 @@ def policy_loss(
     objective: ObjectiveConfig,
     max_tokens: int,
     proximal: torch.Tensor | None = None,
+    mean_weight: float = 1.0,
 ) -> tuple[torch.Tensor, LossSums]:
     """The loss summed over the batch; divide it by the `normaliser` of the whole update.
 
     A token's gain is ``w * min(r A, clip(r, 1 - low, 1 + high) A) - beta * kl``, with the switches
-    of `ObjectiveConfig`; docs/objectives.md has the formulas.
+    of `ObjectiveConfig`; docs/objectives.md has the formulas. Logarithms of ratios are bounded
+    before ``exp``, so a ratio is finite, and so is its gradient. A sum that is not finite has NaN
+    gradients throughout, which no update applies.
 
     Args:
         logprobs: (T,) of the policy that is trained.
@@ -49,6 +61,7 @@ def policy_loss(
         max_tokens: the longest response, for ``aggregate: constant_length``.
         proximal: (T,) the trainer's own log-probabilities before the step's first update, where the
             ratio is taken to these rather than to the sampler's.
+        mean_weight: of the update's importance weights, for ``importance_normalise``.
 
     Returns:
         The scalar sum and the figures to report.
@@ -56,15 +69,24 @@ def policy_loss(
     old = batch.old_logprobs if proximal is None else proximal
     ratio = _ratio(logprobs - old, batch, objective)
     advantage = batch.advantages[batch.response]
-    gain, clipped = _clipped_gain(ratio, advantage, objective)
-    if proximal is not None and objective.importance_cap is not None:
-        gain = gain * (proximal - batch.old_logprobs).exp().clamp(max=objective.importance_cap)
+    gain, clipped = _clipped_gain(ratio, advantage, logprobs, objective)
+    figures = LossSums(clipped=float(clipped.sum()))
+    if proximal is not None and objective.importance_weighted:
+        weights, outside = importance_weights(proximal, batch, objective)
+        gain = gain * (weights / mean_weight)
+        figures.importance = float(weights.sum())
+        figures.importance_outside = float(outside.sum())
     kl = torch.zeros_like(logprobs)
     if reference is not None:
         kl = _kl(reference - logprobs, objective)
-    weight = _token_weights(batch, objective, max_tokens)
-    loss = -((gain - objective.kl_coef * kl) * weight).sum()
-    return loss, _sums(loss, logprobs - batch.old_logprobs, clipped, kl, batch)
+    share = _shares(batch, objective, max_tokens)
+    loss = -((gain - objective.kl_coef * kl) * share).sum()
+    figures.loss, figures.kl = float(loss.detach()), float(kl.detach().sum())
+    _describe(figures, logprobs.detach() - batch.old_logprobs, batch)
+    if not math.isfinite(figures.loss):
+        # A clamp has no gradient beyond its bounds, nor at NaN: the gradient might be finite.
+        loss = math.nan * logprobs.sum()
+    return loss, figures
 
 
 def normaliser(responses: float, tokens: float, objective: ObjectiveConfig) -> float:
@@ -80,19 +102,21 @@ def normaliser(responses: float, tokens: float, objective: ObjectiveConfig) -> f
 def _ratio(log_ratio: torch.Tensor, batch: PackedBatch, objective: ObjectiveConfig) -> torch.Tensor:
     """(T,) importance ratio of each token, or of its whole response (GSPO, equation 7)."""
     if objective.ratio == "token":
-        return log_ratio.exp()
-    totals = torch.zeros_like(batch.lengths, dtype=log_ratio.dtype)
-    means = totals.index_add(0, batch.response, log_ratio) / batch.lengths
-    return means.exp()[batch.response]
+        return log_ratio.clamp(-LOG_BOUND, LOG_BOUND).exp()
+    means = per_response(log_ratio, batch) / batch.lengths
+    return means.clamp(max=SEQUENCE_LOG_BOUND).exp()[batch.response]
 
 
 def _clipped_gain(
-    ratio: torch.Tensor, advantage: torch.Tensor, objective: ObjectiveConfig
+    ratio: torch.Tensor, advantage: torch.Tensor, logprobs: torch.Tensor, objective: ObjectiveConfig
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(T,) the clipped gain, and which tokens were clipped."""
     low = None if objective.clip_low is None else 1 - objective.clip_low
     high = None if objective.clip_high is None else 1 + objective.clip_high
     bounded = ratio if low is None and high is None else ratio.clamp(low, high)
+    if objective.surrogate == "cispo":
+        # A clipped token keeps its gradient, with a bounded weight (arXiv 2506.13585, equation 4).
+        return bounded.detach() * advantage * logprobs, bounded != ratio
     gain = torch.minimum(ratio * advantage, bounded * advantage)
     clipped = bounded * advantage < ratio * advantage
     if objective.dual_clip is not None:
@@ -106,38 +130,43 @@ def _clipped_gain(
 def _kl(difference: torch.Tensor, objective: ObjectiveConfig) -> torch.Tensor:
     """(T,) estimate of KL(policy || reference) from ``reference - logprob`` (Schulman, 2020)."""
     if objective.kl == "k1":
-        return -difference
-    if objective.kl == "k2":
-        return difference.square() / 2
-    return difference.exp() - difference - 1
+        estimate = -difference
+    elif objective.kl == "k2":
+        estimate = difference.square() / 2
+    else:
+        estimate = _k3(difference)
+    if objective.kl_clamp is None:
+        return estimate
+    return estimate.clamp(-objective.kl_clamp, objective.kl_clamp)
 
 
-def _token_weights(batch: PackedBatch, objective: ObjectiveConfig, max_tokens: int) -> torch.Tensor:
-    """(T,) or scalar weight of each token in the sum."""
+def _k3(difference: torch.Tensor) -> torch.Tensor:
+    bounded = difference.clamp(-LOG_BOUND, LOG_BOUND)
+    return bounded.exp() - bounded - 1
+
+
+def _shares(batch: PackedBatch, objective: ObjectiveConfig, max_tokens: int) -> torch.Tensor:
+    """(T,) weight of each token in the sum, 0 for tokens of masked responses."""
     if objective.aggregate == "response_mean":
-        return 1.0 / batch.lengths[batch.response]
-    length = max_tokens if objective.aggregate == "constant_length" else 1
-    return torch.tensor(1.0 / length, device=batch.lengths.device)
+        shares = 1.0 / batch.lengths
+    else:
+        length = max_tokens if objective.aggregate == "constant_length" else 1
+        shares = torch.full_like(batch.lengths, 1.0 / length)
+    if objective.mask_truncated:
+        shares = shares.masked_fill(batch.truncated, 0.0)
+    return shares[batch.response]
 
 
-@torch.no_grad()
-def _sums(
-    loss: torch.Tensor,
-    log_ratio: torch.Tensor,
-    clipped: torch.Tensor,
-    kl: torch.Tensor,
-    batch: PackedBatch,
-) -> LossSums:
+def _describe(figures: LossSums, log_ratio: torch.Tensor, batch: PackedBatch) -> None:
+    """Add what the objective does not change: counts, entropy, mismatch with the sampler.
+
+    Args:
+        log_ratio: (T,) trainer's minus sampler's log-probability.
+    """
     same = log_ratio[batch.current]
-    return LossSums(
-        loss=float(loss),
-        kl=float(kl.sum()),
-        clipped=float(clipped.sum()),
-        surprise=float(-batch.old_logprobs.sum()),
-        tokens=float(len(log_ratio)),
-        responses=float(len(batch.lengths)),
-        mismatch_abs=float(same.abs().sum()),
-        # k3 of KL(sampler || trainer), on tokens the sampler drew.
-        mismatch_kl=float((same.exp() - same - 1).sum()),
-        mismatch_tokens=float(len(same)),
-    )
+    figures.surprise = float(-batch.old_logprobs.sum())
+    figures.tokens, figures.responses = float(len(log_ratio)), float(len(batch.lengths))
+    figures.mismatch_abs = float(same.abs().sum())
+    # k3 of KL(sampler || trainer), on tokens the sampler drew.
+    figures.mismatch_kl = float(_k3(same).sum())
+    figures.mismatch_tokens = float(len(same))

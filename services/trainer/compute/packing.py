@@ -26,6 +26,8 @@ class PackedResponse:
     current: np.ndarray
     """(T,) bool: sampled by the policy version that is about to be trained."""
     advantage: float
+    truncated: bool = False
+    """Cut off at ``sampling.max_tokens``."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class PackedBatch:
     """(S,) float32 tokens of each response."""
     advantages: torch.Tensor
     """(S,) float32."""
+    truncated: torch.Tensor
+    """(S,) bool."""
     idle_chunks: int = 0
     """How often the last chunk is computed again, without effect, to match other ranks' passes."""
 
@@ -206,6 +210,7 @@ def _batch(groups: list[PreparedGroup], rows: list[_Row], token_budget: int) -> 
         response=torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths)),
         lengths=torch.tensor(lengths, dtype=torch.float32),
         advantages=torch.tensor([one.advantage for one in responses], dtype=torch.float32),
+        truncated=torch.tensor([one.truncated for one in responses]),
     )
 
 

@@ -157,4 +157,5 @@ def _packed(response: Response, advantage: float, current: PolicyVersion | None)
         logprobs=response.logprobs,
         current=np.concatenate(flags),
         advantage=advantage,
+        truncated=response.finish_reason == "length",
     )

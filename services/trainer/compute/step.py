@@ -1,7 +1,8 @@
 """One training step of this rank: from prepared groups to optimizer updates."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -10,9 +11,23 @@ from torch import nn
 
 from services.trainer.compute import collective
 from services.trainer.compute.canary import exchanged, has_pictures, reaction
+from services.trainer.compute.deepspeed_engine import apply_gradients
+from services.trainer.compute.importance import importance_weights, mean_terms
 from services.trainer.compute.loss import LossSums, normaliser, policy_loss
 from services.trainer.compute.packing import PackedBatch, PreparedGroup, pack
 from shared.config import Config
+
+
+@dataclass(frozen=True)
+class Updates:
+    """What the updates of one step did; equal on every rank."""
+
+    sums: LossSums
+    """Over all ranks, of the updates that were made."""
+    grad_norm: float | None
+    """Of the last update that was made; None when none was."""
+    refused: tuple[int, ...]
+    """Numbers of the updates, from 0, that changed nothing: their gradient norm was not finite."""
 
 
 class Stepper:
@@ -28,37 +43,50 @@ class Stepper:
         self._max_tokens = config.sampling.max_tokens
         self._device = device
 
-    def train(self, minibatches: list[list[PreparedGroup]]) -> tuple[LossSums, float | None]:
+    def train(self, minibatches: list[list[PreparedGroup]]) -> Updates:
         """One optimizer update for each minibatch of this rank's groups.
 
         Every rank calls it with as many minibatches of as many groups.
-
-        Returns:
-            The sums over all ranks, and the gradient norm of the last update, or None where
-            DeepSpeed does not compute it (ZeRO stage 0 in fp32).
         """
-        sums = LossSums()
+        sums, norm, refused = LossSums(), None, []
         budget = self._config.trainer.micro_batch_tokens
         updates: Iterable[list[tuple[PackedBatch, bool]]] = (
             self._same_everywhere(pack(groups, budget)) for groups in minibatches
         )
-        proximal: list[list[torch.Tensor]] = []
+        proximal: list[list[torch.Tensor] | None] = [None] * len(minibatches)
         if self._objective.old_logprobs == "trainer":
             # Taken before the first update: the later updates' ratios are relative to these.
             first, *later = updates
-            proximal = [self._proximal(batches) for batches in later]
+            proximal[1:] = [self._proximal(batches) for batches in later]
+            if self._objective.importance_normalise:
+                proximal[0] = self._proximal(first)
             updates = chain([first], later)
         for number, batches in enumerate(updates):
-            divisor = self._divisor(batches)
-            for index, (batch, real) in enumerate(batches):
-                self._engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
-                old = proximal[number - 1][index] if proximal and number > 0 else None
-                batch_sums = self._backward(batch, divisor, real, number == 0, old)
-                if real:
-                    sums.add(batch_sums)
-            self._engine.step()
-        norm = self._engine.get_global_grad_norm()
-        return collective.total(sums, self._device), None if norm is None else float(norm)
+            found = self._accumulate(batches, number == 0, proximal[number])
+            update_norm = apply_gradients(self._engine)
+            if math.isfinite(update_norm):
+                norm = update_norm
+                sums.add(found)
+            else:
+                refused.append(number)
+        return Updates(collective.total(sums, self._device), norm, tuple(refused))
+
+    def _accumulate(
+        self,
+        batches: list[tuple[PackedBatch, bool]],
+        first_update: bool,
+        proximal: list[torch.Tensor] | None,
+    ) -> LossSums:
+        """Accumulate one update's gradients; the sums over this rank's responses."""
+        sums, divisor = LossSums(), self._divisor(batches)
+        mean_weight = self._mean_weight(batches, proximal)
+        for index, (batch, real) in enumerate(batches):
+            self._engine.set_gradient_accumulation_boundary(index == len(batches) - 1)
+            old = None if proximal is None else proximal[index]
+            figures = self._backward(batch, divisor, real, first_update, old, mean_weight)
+            if real:
+                sums.add(figures)
+        return sums
 
     def _proximal(self, batches: list[tuple[PackedBatch, bool]]) -> list[torch.Tensor]:
         """The policy's log-probabilities of each batch, as it is now."""
@@ -78,6 +106,23 @@ class Stepper:
         counts.append(float(sum(len(one.response) for one in own)))
         responses, tokens = collective.added(counts, self._device)
         return normaliser(responses, tokens, self._objective) / collective.world()
+
+    def _mean_weight(
+        self, batches: list[tuple[PackedBatch, bool]], proximal: list[torch.Tensor] | None
+    ) -> float:
+        """The mean importance weight of the update over all ranks, where it is divided by."""
+        if proximal is None or not self._objective.importance_normalise:
+            return 1.0
+        total, count = 0.0, 0.0
+        for (batch, real), old in zip(batches, proximal, strict=True):
+            if real:
+                batch = batch.to(self._device)
+                weights, _ = importance_weights(old, batch, self._objective)
+                terms = mean_terms(weights, batch, self._objective)
+                total, count = total + terms[0], count + terms[1]
+        total, count = collective.added([total, count], self._device)
+        # With every response masked all weights are 0, whatever they are divided by.
+        return total / count if total else 1.0
 
     def canary(self, group: PreparedGroup) -> float | None:
         """How much log-probabilities change with other pictures: mean absolute change a token.
@@ -104,6 +149,7 @@ class Stepper:
         real: bool,
         first_update: bool,
         proximal: torch.Tensor | None,
+        mean_weight: float,
     ) -> LossSums:
         batch = batch.to(self._device)
         if not first_update:
@@ -113,10 +159,12 @@ class Stepper:
             with torch.no_grad():
                 reference = self._reference(batch)
         logprobs = self._engine(batch)
-        if first_update and self._objective.old_logprobs == "trainer":
+        if proximal is None and self._objective.old_logprobs == "trainer":
             proximal = logprobs.detach()
         loss, sums = policy_loss(
-            logprobs, reference, batch, self._objective, self._max_tokens, proximal
+            *(logprobs, reference, batch, self._objective, self._max_tokens),
+            proximal=proximal,
+            mean_weight=mean_weight,
         )
         self._engine.backward(loss / divisor if real else loss * 0.0)
         return sums

@@ -51,6 +51,7 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
             ("logprob_mismatch", "Mean absolute difference to the sampler's log-probabilities"),
             ("canary_change", "Mean absolute change of log-probabilities with other pictures"),
             ("guard_alarms", "Alarms of the guards since the ranks started"),
+            ("refused_updates", "Updates that changed nothing: no finite gradient norm"),
         )
     }
     figures = StepFigures(registry, run_dir / "metrics.jsonl")

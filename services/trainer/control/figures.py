@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from shared.records.steps import StepRecord, last_record
 
-_NOT_FIGURES = {"step", "time", "guard_alarms"}
+_NOT_FIGURES = {"step", "time", "guard_alarms", "refused_updates"}
 """Exported elsewhere, or known to Prometheus anyway."""
 
 

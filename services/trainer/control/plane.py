@@ -1,7 +1,9 @@
 """Runs the feeder beside the ranks; failed ranks start again from the last checkpoint."""
 
 import asyncio
+import contextlib
 import logging
+import time
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +18,15 @@ from shared.config import Config
 from shared.errors import UserError
 from shared.formats import load
 from shared.service.connection import Patience
+from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
+from shared.wire.registry import Registry
 from shared.wire.runstate import RunState
 
 logger = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 0.5
 
 
 class ControlPlane:
@@ -42,6 +48,8 @@ class ControlPlane:
         keys = Keys(config.run)
         self.state = RunState(client, keys)
         self.ledger = Ledger(client, keys)
+        self._board = VersionBoard(client, keys)
+        self._registry = Registry(client, keys)
         self.watchdog = Watchdog(client, keys, config.trainer.stall_after_s)
         data = load(config.data, config.data.train_sources(), run_dir / "images")
         self._feeder = Feeder(client, keys, config, data.samples, data.sizes)
@@ -62,6 +70,7 @@ class ControlPlane:
         beside = [asyncio.create_task(one) for one in (self.watchdog.run(), beat(self.state))]
         try:
             await self._run(stop)
+            await self._patient(partial(self._let_nodes_catch_up, stop))
             if self._config.trainer.serve_after_end:
                 logger.info("the run has ended; serving its last weights until stopped")
                 await stop.wait()
@@ -69,6 +78,23 @@ class ControlPlane:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _let_nodes_catch_up(self, stop: asyncio.Event) -> None:
+        """Serve the last weights until every live rollout node has them.
+
+        For ``weights.fetch_timeout_s`` at most: a node that fails to fetch them ends nothing.
+        """
+        deadline = time.monotonic() + self._config.weights.fetch_timeout_s
+        while not stop.is_set() and time.monotonic() < deadline:
+            current = await self._board.current()
+            nodes, _ = await self._registry.nodes()
+            last = None if current is None else str(current.version)
+            # Those that have no version or are draining have nothing to catch up with.
+            samplers = [one for one in nodes if one.version and one.state != "draining"]
+            if all(one.version == last for one in samplers):
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _LOOK_EVERY_S)
 
     async def _run(self, stop: asyncio.Event) -> None:
         restarts, failures = self._config.trainer.max_restarts, 0

@@ -7,6 +7,7 @@ from services.trainer.control.plane import ControlPlane
 from shared.config import Config, save_config
 from shared.errors import UserError
 from shared.files import make_folder
+from shared.machine import hide_gpus
 from shared.service.serve import Listening, redis_url, serve_service
 
 CONFIG_FILE = "trainer-config.yaml"
@@ -24,6 +25,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
     redis_url(config, "the trainer service")
     if run_dir is None:
         raise UserError("trainer: --run-dir is needed; checkpoints and the policy go there")
+    hide_gpus(config.model)
     make_folder(run_dir, "--run-dir")
     save_config(config, run_dir / CONFIG_FILE)
 

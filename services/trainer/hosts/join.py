@@ -8,6 +8,7 @@ from services.trainer.hosts.follower import Follower
 from shared.config import Config, save_config
 from shared.errors import UserError
 from shared.files import make_folder
+from shared.machine import hide_gpus
 from shared.service.serve import Listening, redis_url, serve_service
 
 
@@ -33,6 +34,7 @@ def join(config: Config, run_dir: Path | None, host: int, port: int | None = Non
             f"trainer join --host {host}: trainer.hosts is {config.trainer.hosts}, so the worker "
             f"hosts are 1 to {config.trainer.hosts - 1}"
         )
+    hide_gpus(config.model)
     file = run_dir / f"trainer-config-{host}.yaml"
     make_folder(run_dir, "--run-dir")
     save_config(config, file)

@@ -10,13 +10,10 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-import numpy as np
-
 from services.trainer.compute.canary import has_pictures, is_alarm
 from services.trainer.compute.checks import GuardStop
-from services.trainer.compute.loss import LossSums
 from services.trainer.compute.packing import PreparedGroup
-from services.trainer.compute.step import Stepper
+from services.trainer.compute.step import Stepper, Updates
 from shared.config.guard import GuardConfig
 from shared.wire.messages import MalformedMessage, ScoredGroup
 
@@ -27,7 +24,8 @@ def admitted(group: ScoredGroup) -> ScoredGroup:
     """The group itself, when it can be trained on.
 
     Raises:
-        MalformedMessage: when it is empty, or a log-probability or reward is no finite number.
+        MalformedMessage: when it, an order or a response is empty. Numbers that cannot be are
+            refused when the message is decoded.
     """
     if not group.orders:
         raise MalformedMessage("ScoredGroup, field 'orders': there is none")
@@ -35,13 +33,10 @@ def admitted(group: ScoredGroup) -> ScoredGroup:
         if not order.batch.responses:
             raise MalformedMessage(f"ScoredGroup, order {index}: it has no responses")
         for number, response in enumerate(order.batch.responses):
-            where = f"ScoredGroup, order {index}, response {number}"
             if len(response.token_ids) == 0:
-                raise MalformedMessage(f"{where}: it has no tokens")
-            if not np.isfinite(response.logprobs).all() or (response.logprobs > 1e-3).any():
-                raise MalformedMessage(f"{where}: a log-probability is not finite and at most 0")
-            if not math.isfinite(order.rewards[number].total):
-                raise MalformedMessage(f"{where}: its reward is not finite")
+                raise MalformedMessage(
+                    f"ScoredGroup, order {index}, response {number}: it has no tokens"
+                )
     return group
 
 
@@ -52,6 +47,7 @@ class StepGuards:
         self._config = config
         self._stepper = stepper
         self._mismatch = MismatchGuard(config)
+        self._gradients = GradientGuard(config)
         self._canary_change: float | None = None
         self._alarms = 0
 
@@ -62,12 +58,14 @@ class StepGuards:
         shown = next(filter(has_pictures, groups), groups[0])
         self._canary_change = self._stepper.canary(shown) if due else None
 
-    def after(self, step: int, sums: LossSums) -> dict[str, float | None]:
+    def after(self, step: int, updates: Updates) -> dict[str, float | None]:
         """Check the step's figures, equal on every rank; returns those to be shown.
 
         Raises:
             GuardStop: on every rank.
         """
+        self._alarms += int(self._gradients.watch(step, len(updates.refused)))
+        sums = updates.sums
         mismatch = sums.mismatch_abs / sums.mismatch_tokens if sums.mismatch_tokens else None
         self._alarms += int(self._mismatch.watch(step, mismatch))
         if self._canary_change is not None:
@@ -76,7 +74,34 @@ class StepGuards:
             "logprob_mismatch": mismatch,
             "canary_change": self._canary_change,
             "guard_alarms": self._alarms,
+            "refused_updates": self._gradients.refused,
         }
+
+
+class GradientGuard:
+    """Counts updates that changed nothing because their gradient norm was not finite."""
+
+    def __init__(self, config: GuardConfig) -> None:
+        self._limit = config.max_nonfinite_steps
+        self._in_a_row = 0
+        self.refused = 0
+        """Such updates since the ranks started."""
+
+    def watch(self, step: int, refused: int) -> bool:
+        """Take in how many updates of one step were refused; True when any was.
+
+        Raises:
+            GuardStop: after ``trainer.guard.max_nonfinite_steps`` such steps in a row.
+        """
+        self.refused += refused
+        self._in_a_row = self._in_a_row + 1 if refused else 0
+        if self._in_a_row >= self._limit:
+            raise GuardStop(
+                f"step {step}: the gradient norm was not finite in {self._in_a_row} steps in a row "
+                "(trainer.guard.max_nonfinite_steps); the log names the groups; check the rewards' "
+                "size, lower trainer.optimizer.learning_rate, or go on from an earlier checkpoint"
+            )
+        return refused > 0
 
 
 class MismatchGuard:

@@ -18,6 +18,9 @@ from shared.wire.runstate import RunState
 
 logger = logging.getLogger(__name__)
 
+NONFINITE_GRADIENT = "nonfinite_gradient"
+"""Reason of a group whose update changed nothing, because its gradient norm was not finite."""
+
 _BLOCK_S = 1.0
 # After this long, groups are taken over that an earlier, killed trainer had read but not settled.
 _ABANDONED_S = 10.0
@@ -128,6 +131,14 @@ class Intake:
                     held.group.group_id, held.issued_at, "stale", self._keys.groups, held.entry
                 )
         self._held = fresh
+
+    async def refused(self, batch: list[HeldGroup]) -> None:
+        """Drop groups whose update changed nothing, because its gradient norm was not finite."""
+        for held in batch:
+            await self._ledger.drop(
+                *(held.group.group_id, held.issued_at, NONFINITE_GRADIENT),
+                *(self._keys.groups, held.entry),
+            )
 
     async def trained(self, batch: list[HeldGroup], step: int) -> None:
         """Record in the ledger that `step` trained the batch."""

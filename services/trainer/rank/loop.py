@@ -5,13 +5,13 @@ know. Each step publishes its version before it settles its groups in the ledger
 for the feeder: so the next groups are issued at the new version.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from services.trainer.compute import collective
-from services.trainer.compute.loss import LossSums
 from services.trainer.compute.policy import Policy
-from services.trainer.compute.step import Stepper
+from services.trainer.compute.step import Stepper, Updates
 from services.trainer.rank.checkpoints import Checkpoints
 from services.trainer.rank.fetch import GroupFetcher
 from services.trainer.rank.guards import StepGuards
@@ -23,7 +23,10 @@ from services.trainer.rank.publish import Publisher
 from shared.config import Config
 from shared.wire.messages import PolicyVersion
 
+logger = logging.getLogger(__name__)
+
 _PAUSE_POLL_S = 1.0
+_GUARD_FIGURES = ("canary_change", "guard_alarms", "refused_updates")
 
 
 class TrainingLoop:
@@ -78,16 +81,22 @@ class TrainingLoop:
         if not minibatches:
             return
         self._guards.before(trained.step + 1, [one for groups in minibatches for one in groups])
-        sums, grad_norm = self._stepper.train(minibatches)
+        updates = self._stepper.train(minibatches)
         times.trained()
-        figures = self._guards.after(trained.step + 1, sums)
+        batch, refused = self._shared_out(batch, updates, len(minibatches))
+        figures = self._guards.after(trained.step + 1, updates)
         self._operator.report_figures(**{k: v for k, v in figures.items() if v is not None})
+        if len(updates.refused) == len(minibatches):
+            # The policy is what it was: other groups take the place of the dropped ones.
+            self._drop(refused)
+            return
         self.version = PolicyVersion(incarnation=trained.incarnation, step=trained.step + 1)
         self._publish()
         times.published()
         if collective.is_first():
             self._settle(batch)
-            self._write_metrics(batch, sums, grad_norm, times, trained, figures)
+            self._drop(refused)
+            self._write_metrics(batch, updates, times, trained, figures)
         if self._checkpoint_is_due():
             self._checkpoint()
 
@@ -101,6 +110,33 @@ class TrainingLoop:
             return []
         return self._link.do(lambda: self._intake.batch(self.version))
 
+    def _shared_out(
+        self, batch: list[HeldGroup], updates: Updates, count: int
+    ) -> tuple[list[HeldGroup], list[HeldGroup]]:
+        """The groups of the updates that were made, and those of refused ones; none but on rank 0.
+
+        Args:
+            count: the step's updates; each had as many groups, in the order of `batch`.
+        """
+        size = len(batch) // count
+        trained: list[HeldGroup] = []
+        refused: list[HeldGroup] = []
+        for number in range(count):
+            side = refused if number in updates.refused else trained
+            side += batch[number * size : (number + 1) * size]
+        if refused:
+            logger.error(
+                "step %d: an update's gradient norm is not finite; it changes nothing, and its "
+                "groups are dropped: %s",
+                self.version.step + 1,
+                ", ".join(held.group.group_id for held in refused),
+            )
+        return trained, refused
+
+    def _drop(self, refused: list[HeldGroup]) -> None:
+        if refused:
+            self._link.do(lambda: self._intake.refused(refused))
+
     def _publish(self) -> None:
         self._operator.report("publishing", self.version)
         self._publisher.publish(self.version)
@@ -111,8 +147,7 @@ class TrainingLoop:
     def _write_metrics(
         self,
         batch: list[HeldGroup],
-        sums: LossSums,
-        grad_norm: float | None,
+        updates: Updates,
         times: StepTimes,
         trained: PolicyVersion,
         figures: dict[str, float | None],
@@ -120,13 +155,13 @@ class TrainingLoop:
         row: dict[str, Any] = step_metrics(
             self.version.step,
             [held.group for held in batch],
-            sums,
-            grad_norm,
+            updates.sums,
+            updates.grad_norm,
             times,
             trained,
             self._config.trainer.objective,
         )
-        row |= {name: figures[name] for name in ("canary_change", "guard_alarms")}
+        row |= {name: figures[name] for name in _GUARD_FIGURES}
         # The reward and accuracy so far are those of the kept groups; these are of all groups.
         row |= self._link.do(lambda: self._intake.tally.close(len(batch)))
         write_metrics(self._run_dir / "metrics.jsonl", row)
@@ -148,8 +183,10 @@ class TrainingLoop:
                 self._checkpoint()
             if "stop" in requests:
                 return False
-            if "pause" not in requests:
+            if not requests & {"pause", "hold"}:
                 return True
-            self._operator.report("paused", self.version, "POST /control/resume to go on")
+            asked = "pause" in requests
+            why = "POST /control/resume to go on" if asked else "until the evaluation is done"
+            self._operator.report("paused", self.version, why)
             if collective.is_first():
                 self._link.sleep(_PAUSE_POLL_S)

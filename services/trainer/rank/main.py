@@ -11,6 +11,7 @@ import deepspeed
 import numpy as np
 import torch
 
+from services.trainer.compute import collective
 from services.trainer.compute.policy import Policy
 from services.trainer.control.ranks import error_file
 from services.trainer.rank.link import Link
@@ -19,6 +20,8 @@ from shared import logs
 from shared.config import Config, load_config
 from shared.config.secrets import secret_words
 from shared.errors import UserError
+from shared.machine import TorchFacts, settled
+from shared.wire.runstate import RunState
 
 logger = logging.getLogger("services.trainer.rank.main")
 
@@ -35,9 +38,20 @@ def main() -> int:
     logs.configure(f"trainer-rank-{os.environ['RANK']}", hidden=secret_words(config))
     torch.manual_seed(config.seed)
     np.random.seed(config.seed % 2**32)
+    try:
+        config = _settled(config)
+    except UserError as error:
+        return _refused(error, options.run_dir, options.incarnation)
     device = _join_the_other_ranks(config)
     try:
+        _check_agreement(config, device)
         link = Link(config)
+        if collective.is_first():
+            link.do(
+                lambda: RunState(link.client, link.keys).update(
+                    dtype=config.model.dtype, device=config.model.device
+                )
+            )
         policy = Policy(config, device)
         loop = TrainingLoop(
             config, options.run_dir, options.incarnation, options.weights_url, link, policy
@@ -45,18 +59,41 @@ def main() -> int:
         loop.run()
         link.close()
     except UserError as error:
-        # The control plane reads this file: torchrun passes on no more than "a rank failed".
-        error_file(options.run_dir, options.incarnation).write_text(str(error))
-        logger.error("%s", error)
-        return 2
+        return _refused(error, options.run_dir, options.incarnation)
     finally:
         torch.distributed.destroy_process_group()
     return 0
 
 
+def _refused(error: UserError, run_dir: Path, incarnation: int) -> int:
+    """Leave the message for the control plane: torchrun passes on no more than "a rank failed"."""
+    error_file(run_dir, incarnation).write_text(str(error))
+    logger.error("%s", error)
+    return 2
+
+
+def _settled(config: Config) -> Config:
+    """The configuration with the device and the number type that this machine decides."""
+    facts = TorchFacts(torch.__version__, torch.version.cuda, torch.cuda.is_available())
+    model, line = settled(config.model, facts)
+    logger.info(line)
+    return config.model_copy(update={"model": model})
+
+
+def _check_agreement(config: Config, device: torch.device) -> None:
+    """Every rank calls it: machines of different kinds may have chosen different number types."""
+    mine = int(config.model.dtype == "bfloat16")
+    most, least = collective.largest([mine, -mine], device)
+    if most != -least:
+        raise UserError(
+            "model.dtype auto: some of the ranks' machines compute in bfloat16, others in float32; "
+            "set model.dtype"
+        )
+
+
 def _join_the_other_ranks(config: Config) -> torch.device:
     """Start the collectives; returns the device of this rank."""
-    cuda = torch.cuda.is_available()
+    cuda = config.model.device == "cuda"
     deepspeed.init_distributed(
         dist_backend="nccl" if cuda else "gloo",
         timeout=timedelta(seconds=config.trainer.collective_timeout_s),

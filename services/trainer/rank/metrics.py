@@ -56,13 +56,14 @@ def step_metrics(
         step: the step just done.
         groups: whole groups as they were scored; ``trainer.selection`` may train a part of each.
         sums: over the responses that were trained on.
+        grad_norm: of the last update that was made, before clipping.
         trained_at: the version the groups were trained on (before the step).
     """
     orders = [order for group in groups for order in group.orders]
     rewards = [reward for order in orders for reward in order.rewards]
     staleness = [trained_at.step - group.oldest_version().step for group in groups]
     updated_tokens = max(sums.tokens, 1.0)
-    matched = sums.mismatch_tokens
+    matched, weighted = sums.mismatch_tokens, objective.importance_weighted
     tokens = sum(group.response_tokens() for group in groups)
     step_s = times.wait_s + times.train_s + times.sync_s
     return {
@@ -93,6 +94,8 @@ def step_metrics(
         "sync_s": times.sync_s,
         "logprob_mismatch_abs": sums.mismatch_abs / matched if matched else None,
         "logprob_mismatch_kl": sums.mismatch_kl / matched if matched else None,
+        "importance_weight": sums.importance / updated_tokens if weighted else None,
+        "importance_outside": sums.importance_outside / updated_tokens if weighted else None,
     }
 
 

@@ -10,7 +10,7 @@ from services.trainer.rank.link import Link
 from shared.wire.messages import PolicyVersion
 from shared.wire.runstate import Phase, RunState
 
-_REQUESTS = ("checkpoint", "pause", "stop")
+_REQUESTS = ("checkpoint", "pause", "stop", "hold")
 
 
 class Operator:

@@ -26,6 +26,8 @@ _FIXES = {
     "truncated": "raise sampling.max_tokens or reward.filter.max_truncated",
     "too_few_distinct": "raise sampling.temperature or lower reward.filter.min_distinct",
     "ungradable_gold": "fix the samples that the reward service's log names",
+    "bad_reward": "fix the reward function that the reward service's log names",
+    "nonfinite_gradient": "see which groups the trainer's log names, and check their rewards' size",
     "dead_letter": "fix what the services could not process (perl-rl dead-letters list)",
     "stale": "raise trainer.max_staleness",
 }

@@ -5,7 +5,9 @@ import re
 from shared.grading.kinds.text import read_text
 
 _TRUE = "true|yes|correct|right|t|y|对|是|是的|正确|对的|√|✓|✔"
-_FALSE = "false|no|incorrect|wrong|f|n|not true|not correct|错|否|不是|不对|错误|错的|不正确|×|✗|✘"
+_FALSE = (
+    "false|no|incorrect|wrong|f|n|not true|not correct|错|否|不|不是|不对|错误|错的|不正确|×|✗|✘"
+)
 _WORDS = dict.fromkeys(_TRUE.split("|"), "true") | dict.fromkeys(_FALSE.split("|"), "false")
 _LEAD = re.compile(r"^(?:(?:(?:the|this|that) )?(?:statement|claim|answer)|it|this|that) is ")
 # "Yes, both are." but not "Yes or no" and not "No idea".

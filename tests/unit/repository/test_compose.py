@@ -244,3 +244,6 @@ def test_gpus_are_split_as_the_configuration_says():
     )
     every = [gpu for one in ids.values() for gpu in one]
     assert len(set(every)) == len(every) == 8
+    (device,) = services["report"]["deploy"]["resources"]["reservations"]["devices"]
+    assert len(device["device_ids"]) == config.rollout.engine.tensor_parallel_size
+    assert set(device["device_ids"]) <= set(ids["trainer"]), "free once the ranks have ended"

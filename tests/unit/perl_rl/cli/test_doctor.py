@@ -17,6 +17,7 @@ from perl_rl.cli.doctor import (
     check_shared_memory,
 )
 
+BLIND = {"engine": "torch", "version": "2", "cuda": False, "built_for_cuda": None}
 GPU = ["NVIDIA H100 80GB HBM3, 81559 MiB"]
 
 
@@ -48,8 +49,10 @@ def test_full_disk_stops_the_demo() -> None:
 @pytest.mark.parametrize(
     ("facts", "gpus", "state", "fix"),
     [
-        ({"engine": "torch", "version": "2", "cuda": False}, [], OK, ""),
-        ({"engine": "torch", "version": "2", "cuda": False}, GPU, NOTE, "--profile gpu"),
+        (BLIND, [], OK, ""),
+        (BLIND, GPU, MISSING, "--profile gpu"),
+        (BLIND | {"built_for_cuda": "13.0"}, GPU, MISSING, "needs driver 580 or newer"),
+        (BLIND | {"built_for_cuda": "13.0", "cuda": True}, GPU, OK, ""),
         ({"engine": "vLLM", "version": "0", "plugin": True}, [], OK, ""),
         ({"engine": "vLLM", "version": "0", "plugin": False}, [], MISSING, "make setup"),
         ({"engine": "vLLM", "error": "ImportError: no"}, [], MISSING, "make setup"),

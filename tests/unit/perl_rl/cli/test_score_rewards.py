@@ -169,6 +169,8 @@ def own(
         raise ValueError("no\nsuch answer")
     if response == "number":
         return 1.0  # type: ignore[return-value]
+    if response == "none":
+        return Reward(total=float("nan"), accuracy=0.5, format=0.25, extracted=None)
     assert task is None
     assert context.details == Details("?", 0.5, "lenient", tokens=7, max_tokens=9)
     return Reward(
@@ -192,6 +194,7 @@ def test_a_function_of_ones_own(ask: Ask) -> None:
     [
         ("raise", "own' failed with ValueError: no such answer"),
         ("number", "own' returned float, not shared.wire.messages.Reward"),
+        ("none", "own' returned a Reward whose field 'total' must be a finite number (got nan)"),
     ],
 )
 def test_a_function_that_fails_is_named_in_one_line(

@@ -5,9 +5,9 @@ from transformers import AutoProcessor
 
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import INSTRUCTION, build_processor
-from perl_rl.eval.greedy import evaluate_folder
 from perl_rl.eval.robustness import OrderRobustness
 from shared.sample import load_samples
+from tests.greedy import evaluate_folder
 from tests.paths import START_MODEL
 
 

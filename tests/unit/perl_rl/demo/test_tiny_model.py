@@ -9,9 +9,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, Qwen2_5_VLP
 from perl_rl.demo.digits import digits, picture, questions, worked_answer
 from perl_rl.demo.model import INSTRUCTION, build_model, build_processor, save
 from perl_rl.demo.teach import Lesson, teach
-from perl_rl.eval.greedy import answer
 from shared.permutation import RenderedOrder, identity
 from shared.prompting import render
+from tests.greedy import answer
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from perl_rl.cli.main import main
+from perl_rl.demo.model import INSTRUCTION
+from perl_rl.eval.models import engine_config
+from shared.config import load_config
+from shared.config.rollout import RolloutConfig
 from shared.images import digest
-from tests.benchmark_files import write_benchmark
+from tests.benchmark_files import parquet, write_benchmark
+from tests.paths import ROOT, START_MODEL
 from tests.scripted_endpoint import ScriptedEndpoint
 from tests.scripted_model import answering, at_random, by_content, by_position
+
+NAMED = ["--benchmark", "blink", "--data", "d", "--out", "o.json"]
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +182,14 @@ def test_an_endpoint_that_is_not_there_is_named(
             ["--benchmark", "blink", "--data", "d", "--out", "o.json", "--model", "m", "--floor"],
             "--floor needs --orders K",
         ),
+        (
+            [*NAMED, "--endpoint", "u", "--model-name", "m", "--config", "run.yaml"],
+            "--config is for --model",
+        ),
+        (
+            [*NAMED, "--model", str(START_MODEL), "--config", "run.yaml"],
+            "run.yaml: cannot read the configuration",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -183,6 +199,47 @@ def test_a_mistake_is_one_line(
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_rows_that_do_not_fit_are_left_out_and_named(
+    tmp_path: Path, oracle: ScriptedEndpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_benchmark("mathverse", tmp_path / "data", 8) / "testmini.parquet"
+    rows = pyarrow.parquet.read_table(data).to_pylist()
+    rows[1]["problem_version"] = "Long"
+    parquet(rows, data)
+    out = tmp_path / "out.json"
+    command = words(oracle.url, data, out, benchmark="mathverse")
+    assert main(command) == 2
+    assert "row 2, column 'problem_version': 'Long'" in capsys.readouterr().err
+    assert main([*command, "--skip-bad-rows"]) == 0
+    result = json.loads(out.read_text())
+    assert result["summary"]["items"] == result["summary"]["right"] == 7
+    ((reason, named),) = result["skipped"].items()
+    assert reason.startswith("problem_version: is not one of")
+    assert named[0].startswith(f"{data}, row 2, column 'problem_version': ")
+    shown = capsys.readouterr().out
+    assert f"rows left out: 1\n       1  {reason}   e.g. {data}, row 2, column" in shown
+
+    samples = ["eval", "samples", "--benchmark", "mathverse", "--data", str(data)]
+    samples += ["--out", str(tmp_path / "questions.jsonl")]
+    assert main(samples) == 2
+    capsys.readouterr()
+    assert main([*samples, "--skip-bad-rows"]) == 0
+    assert "7 samples\nrows left out: 1\n" in capsys.readouterr().out
+
+
+def test_the_engine_has_the_settings_of_the_run_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    run = ROOT / "configs" / "qwen2_5_vl_7b.yaml"
+    one_gpu = "rollout.engine.tensor_parallel_size=1"
+    found, given = engine_config(tmp_path, [one_gpu], run), load_config(run, [one_gpu])
+    assert found.model == given.model.model_copy(update={"path": tmp_path})
+    assert (found.rollout, found.data.instruction) == (given.rollout, given.data.instruction)
+
+    demo = engine_config(tmp_path, [], ROOT / "configs" / "demo.yaml")
+    assert demo.data.instruction == INSTRUCTION
+    assert engine_config(tmp_path, []).rollout == RolloutConfig()
 
 
 @pytest.mark.slow

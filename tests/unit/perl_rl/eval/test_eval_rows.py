@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from perl_rl.eval.benchmarks import BENCHMARKS
+from perl_rl.eval.items import Item
 from perl_rl.eval.loading import load_items
 from perl_rl.eval.pictures import Pictures
-from perl_rl.eval.rows import Row, find_files, read_rows
+from perl_rl.eval.rows import BadRow, Row, by_reason, find_files, read_rows, skipped_lines
 from shared.errors import UserError
 from shared.images import png_bytes
 from tests.benchmark_files import WRITERS, parquet, write_benchmark
@@ -192,3 +193,79 @@ def test_text_only_questions_of_mathverse_show_no_image(tmp_path: Path) -> None:
     item = BENCHMARKS["mathverse"].to_item(Row(file, 1, row), Pictures(tmp_path / "images"))
     assert item.sample.images == ()
     assert "<image>" not in item.sample.question
+
+
+def verse(folder: Path, **values: Any) -> Item:
+    """MathVerse's first question of the test file, with other values."""
+    file = first_file("mathverse", folder / "data")
+    row = dict(next(read_rows(file)).values) | values
+    return BENCHMARKS["mathverse"].to_item(Row(file, 1, row), Pictures(folder / "images"))
+
+
+TRUE_OR_FALSE = "Is a square a rectangle?\nChoice:\nA. True\nB. False"
+FOUR = "Which?\nChoices:\nA:8\nB:10 cm\nC:\\frac{1}{2}\nD:None of the above"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "gold", "rule"),
+    [
+        (TRUE_OR_FALSE, "True", "A", "value"),
+        (TRUE_OR_FALSE, "false.", "B", "value"),
+        (TRUE_OR_FALSE, "B", "B", "value"),
+        (FOUR, "10 cm", "B", "value"),
+        (FOUR, "\\frac{1}{2}", "C", "value"),
+        (FOUR, "none of the above", "D", "value"),
+        (FOUR, "C: \\frac{1}{2}", "C", "value"),
+        (FOUR, "A, C", "A, C", "letters"),
+        (FOUR, "BD", "B, D", "letters"),
+        (FOUR, "D and A", "A, D", "letters"),
+        ("Which?\nChoices: (A) 8 (B) 10 (C) 12", "10", "B", "value"),
+        ("Which of them?", "AC", "A, C", "letters"),
+        ("Which of them?", "B", "B", "kind"),
+        ("Which of them?", "True", "True", "kind"),
+    ],
+)
+def test_answers_of_mathverse_may_be_a_choices_text_or_several_letters(
+    tmp_path: Path, question: str, answer: str, gold: str, rule: str
+) -> None:
+    item = verse(tmp_path, question=question, answer=answer, question_for_eval=None)
+    assert (item.sample.answer, item.rule) == (gold, rule)
+
+
+def test_choices_that_only_the_picture_shows_are_taken_from_the_text_for_grading(
+    tmp_path: Path,
+) -> None:
+    shown = {"problem_version": "Vision Only", "question": "", "question_for_eval": TRUE_OR_FALSE}
+    item = verse(tmp_path, answer="False", **shown)
+    assert (item.sample.answer, item.choices) == ("B", ("True", "False"))
+    assert "True" not in item.sample.question
+
+
+def test_bad_rows_are_left_out_and_named_only_when_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "testmini.jsonl"
+    row = dict(next(read_rows(first_file("mathverse", tmp_path / "data"))).values)
+    row |= {"problem_version": "Text Only", "image": "", "question": TRUE_OR_FALSE}
+    answers = ("A", "12", "B", "13")
+    lines = [json.dumps(row | {"sample_index": str(n), "answer": a}) for n, a in enumerate(answers)]
+    file.write_text("\n".join([*lines, "not JSON", "[1]"]))
+    benchmark, pictures = BENCHMARKS["mathverse"], Pictures(tmp_path / "images")
+    with pytest.raises(UserError, match="row 2, column 'answer': '12' is no letter"):
+        load_items(benchmark, file, pictures)
+    skipped: list[BadRow] = []
+    items = load_items(benchmark, file, pictures, skipped=skipped)
+    assert [(item.sample.id, item.sample.answer) for item in items] == [("0", "A"), ("2", "B")]
+    messages = by_reason(skipped)
+    assert [len(named) for named in messages.values()] == [2, 1, 1]
+    assert [row.split(": ")[0] for named in messages.values() for row in named] == [
+        f"{file}, row {number}, column '{column}'"
+        for number, column in ((2, "answer"), (4, "answer"), (5, "row"), (6, "row"))
+    ]
+    assert skipped_lines(messages)[0] == "rows left out: 4"
+    assert skipped_lines({}) == []
+
+
+def test_a_file_without_a_row_that_fits_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "testmini.jsonl"
+    file.write_text("[1]\n[2]")
+    with pytest.raises(UserError, match=r"none of its 2 rows fits; the first: .*, row 1, column"):
+        load_items(BENCHMARKS["mathverse"], file, Pictures(tmp_path / "images"), skipped=[])

@@ -13,9 +13,10 @@ from PIL import Image
 
 from perl_rl.counting import counting
 from perl_rl.launch.data_check import compare_golds, picture_sizes, read_rows
+from perl_rl.launch.device import settled_model
 from perl_rl.launch.main import launch
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
-from shared.config import Config
+from shared.config import Config, ModelConfig
 from shared.errors import UserError
 from shared.service.ports import free_port
 from shared.wire.keys import Keys
@@ -33,6 +34,17 @@ ROW: dict[str, Any] = {
 }
 
 REAL = {"model": {"path": START_MODEL}}
+
+
+@pytest.fixture
+def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that lists a GPU, which the CPU build of torch here cannot use."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "GPU 0: NVIDIA H100 (UUID: GPU-1)"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 @pytest.fixture
@@ -276,3 +288,28 @@ def test_pictures_inside_the_data_are_kept_beside_the_run(folder: Path) -> None:
     assert check_data(config, folder / "run") == (1, 1)
     assert [file.suffix for file in (folder / "run" / "images").iterdir()] == [".png"]
     check_run_dir(folder / "run", resume=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_gpu_that_torch_cannot_use_is_refused(folder: Path, gpu: None, device: str) -> None:
+    with pytest.raises(UserError, match=rf"^model\.device {device}: .* is built for the CPU"):
+        launch(written(folder), folder / "run", [f"model.device={device}"])
+    assert not any((folder / "run").iterdir()), "nothing was started"
+
+
+def test_the_cpu_is_taken_where_the_configuration_says_so(folder: Path, gpu: None) -> None:
+    settings = ModelConfig(path=folder, device="cpu", dtype="float32")
+    model, line = settled_model(settings)
+    assert (model, line) == (settings, "computing in float32 (model.dtype) on the CPU")
+
+
+def test_a_gpu_that_is_not_there_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"^model\.device cuda: this machine has no NVIDIA GPU"):
+        settled_model(ModelConfig(path=folder, device="cuda"))
+
+
+def written(folder: Path) -> Path:
+    file = folder / "run.yaml"
+    file.write_text(make_config(folder).model_dump_json())
+    return file

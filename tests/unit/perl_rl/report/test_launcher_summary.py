@@ -10,6 +10,9 @@ from perl_rl.report.summary import MetricsTail, plain_robustness, read_metrics, 
 from shared.records.summary import RunSummary
 from shared.wire.ledger import Counts
 from shared.wire.registry import NodeInfo
+from shared.wire.runstate import TrainerState
+
+TRAINER = TrainerState(dtype="bfloat16", device="cpu")
 
 
 def row(step: int, **changes: Any) -> dict[str, Any]:
@@ -52,9 +55,10 @@ def test_totals_medians_and_means() -> None:
     nodes = [node("rollout-0", 0.1, 0.3), node("rollout-1", 0.2)]
     metrics = [row(1), row(2), row(3, rollout_s=9.0, tokens_per_s=100.0)]
     evaluation = {"before": None, "after": None}
-    summary = summarise(metrics, counts, nodes, {"rollout-1": 2}, 42.0, evaluation, "done")
+    summary = summarise(metrics, counts, nodes, {"rollout-1": 2}, 42.0, evaluation, "done", TRAINER)
     assert set(RunSummary.model_validate(summary).model_dump()) == set(summary)
     assert summary["steps"] == 3
+    assert (summary["dtype"], summary["device"]) == ("bfloat16", "cpu")
     assert summary["groups"] == {
         "issued": 10,
         "trained": 6,
@@ -73,7 +77,7 @@ def test_totals_medians_and_means() -> None:
 
 
 def test_a_run_without_a_step_has_no_medians() -> None:
-    summary = summarise([], Counts(), [], {}, 1.0, {}, "interrupted")
+    summary = summarise([], Counts(), [], {}, 1.0, {}, "interrupted", TRAINER)
     assert summary["steps"] == 0
     assert summary["train_s"] is None
     assert summary["tokens_per_s"] is None

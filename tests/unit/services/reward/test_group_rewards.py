@@ -1,11 +1,13 @@
 """Rewards over a whole group: agreement between orders, and custom functions."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
 
 from services.reward.group_rewards import GroupRewards, consistency, original_answer
+from services.reward.scoring import BadReward
 from shared.config import RewardConfig
 from shared.errors import UserError
 from shared.permutation import all_orders, apply_order
@@ -124,8 +126,37 @@ async def test_consistency_comes_first_and_accuracy_stays() -> None:
 
 async def test_a_group_function_must_give_a_number_a_response() -> None:
     group = group_of((shown(QUESTION, (0, 1, 2)), ["B", "A"]))
-    with pytest.raises(ValueError, match="not 2 finite numbers"):
+    with pytest.raises(BadReward, match=r"too_short' returned \[0\.0\], not 2 finite numbers"):
         await GroupRewards(RewardConfig(group_function=f"{__name__}:too_short")).apply(group)
+
+
+strange: list[object] = []
+
+
+def returns_strange(group: ScoredGroup, config: RewardConfig) -> object:
+    """A group function with another mistake."""
+    return strange[-1]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ([0.0, math.nan], "returned nan as reward 2 of 2, not a finite number"),
+        ([math.inf, 0.0], "returned inf as reward 1 of 2, not a finite number"),
+        ([0.0, -1e39], r"returned -1e\+39 as reward 2 of 2, not a finite number"),
+        ([None, 0.0], "returned nan as reward 1 of 2, not a finite number"),
+        (None, "returned None, not 2 finite numbers"),
+        (["good", "bad"], "not 2 finite numbers"),
+        ([[0.0], [1.0]], "not 2 finite numbers"),
+        ({"a": 1}, "not 2 finite numbers"),
+    ],
+)
+async def test_a_group_function_that_gives_no_numbers_is_named(given: object, why: str) -> None:
+    strange.append(given)
+    group = group_of((shown(QUESTION, (0, 1, 2)), ["B", "A"]))
+    named = RewardConfig(group_function=f"{__name__}:returns_strange")
+    with pytest.raises(BadReward, match=rf"^reward\.group_function '.*:returns_strange' .*{why}$"):
+        await GroupRewards(named).apply(group)
 
 
 def test_a_group_function_that_is_not_there_is_named() -> None:

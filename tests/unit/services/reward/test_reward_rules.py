@@ -11,7 +11,7 @@ from services.reward.filters import (
     reason_to_drop,
     uniform_reward,
 )
-from services.reward.scoring import FunctionFailed, Scorer, load_function
+from services.reward.scoring import BadReward, FunctionFailed, Scorer, load_function
 from shared.config import FilterConfig, RewardConfig
 from shared.errors import UserError
 from shared.wire.messages import Reward, ScoredGroup, ScoredOrder
@@ -71,6 +71,16 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "def number(response, gold, kind, task, context):\n"
         "    return 1.0\n"
         "constant = 3\n"
+        "def by_name(response, gold, kind, task, context):\n"
+        "    numbers = {'total': 0, 'accuracy': 0, 'format': 0} | eval(response)\n"
+        "    return Reward(**numbers, extracted=None)\n"
+        "def unchecked(response, gold, kind, task, context):\n"
+        "    numbers = {'total': 0, 'accuracy': 0, 'format': 0} | eval(response)\n"
+        "    return Reward.model_construct(**numbers, extracted=None)\n"
+        "def missing(response, gold, kind, task, context):\n"
+        "    return Reward(accuracy=0, format=0, extracted=None)\n"
+        "def nothing_at_all(response, gold, kind, task, context):\n"
+        "    pass\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "own_rewards", raising=False)
@@ -91,6 +101,35 @@ async def test_an_asynchronous_function_and_a_callable_object(own_module: str) -
 async def test_a_function_that_returns_no_reward_is_named(own_module: str) -> None:
     with pytest.raises(FunctionFailed, match=r"'own_rewards:number' returned float, not"):
         await scorer(function=f"{own_module}:number").score("", "B", "letter")
+
+
+@pytest.mark.parametrize("function", ["by_name", "unchecked"])
+@pytest.mark.parametrize("field", ["total", "accuracy", "format", "penalty"])
+@pytest.mark.parametrize("value", ["float('nan')", "float('inf')", "-1e39", "None"])
+async def test_a_reward_that_is_no_number_is_refused(
+    own_module: str, function: str, field: str, value: str
+) -> None:
+    message = (
+        rf"^reward\.function 'own_rewards:{function}' returned a Reward whose field '{field}' "
+        r"must be (a finite number|a number|at (most|least) -?3\.40282e\+38) \(got \S+\)$"
+    )
+    with pytest.raises(BadReward, match=message):
+        await scorer(function=f"{own_module}:{function}").score(
+            f"{{'{field}': {value}}}", "B", "letter"
+        )
+
+
+async def test_a_reward_that_is_missing_is_refused(own_module: str) -> None:
+    with pytest.raises(BadReward, match="missing' returned a Reward whose field 'total' is miss"):
+        await scorer(function=f"{own_module}:missing").score("", "B", "letter")
+    with pytest.raises(BadReward, match="returned NoneType, not shared"):
+        await scorer(function=f"{own_module}:nothing_at_all").score("", "B", "letter")
+
+
+@pytest.mark.parametrize("weight", ["accuracy_weight", "format_weight"])
+def test_the_built_in_reward_has_finite_weights(weight: str) -> None:
+    with pytest.raises(ValueError, match="finite number"):
+        RewardConfig(**{weight: float("nan")})
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,16 @@ class Switches:
     eps: float = 1e-6
     proximal: bool = False
     cap: float | None = None
+    floor: float | None = None
+    whole: bool = False
+    """One importance weight for a response: the product of its tokens'."""
+    reject: bool = False
+    """Weights beyond a bound are 0."""
+    share_out: bool = False
+    """Weights are divided by their mean."""
+    cispo: bool = False
+    kl_most: float | None = None
+    skip_truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Answer:
     reference: list[float]
     sampler: list[float]
     proximal: list[float]
+    truncated: bool = False
 
 
 @dataclass
@@ -85,7 +96,12 @@ def objective(
     """The loss of one update that is made of these responses."""
     tokens = sum(len(one.policy) for one in answers)
     outcome = Outcome(0.0, [], 0.0, 0, 0)
-    for answer, value in zip(answers, advantage, strict=True):
+    weights = [_weights(one, switches) for one in answers]
+    if switches.share_out:
+        counted = [one[:1] if switches.whole else one for one in weights]
+        mean = math.fsum(map(math.fsum, counted)) / sum(map(len, counted)) or 1.0
+        weights = [[one / mean for one in several] for several in weights]
+    for answer, value, several in zip(answers, advantage, weights, strict=True):
         length = len(answer.policy)
         share = {
             "response_mean": 1 / length / len(answers),
@@ -94,30 +110,59 @@ def objective(
             "response_sum": 1 / len(answers),
         }[switches.aggregate]
         outcome.idle += length if abs(value) < _ROUNDING else 0
-        _add_response(outcome, answer, value, share, switches)
+        _add_response(outcome, answer, value, share, several, switches)
     return outcome
 
 
+def _weights(answer: Answer, switches: Switches) -> list[float]:
+    """The importance weight of each token."""
+    logs = [new - then for new, then in zip(answer.proximal, answer.sampler, strict=True)]
+    if not switches.proximal or (switches.cap is None and switches.floor is None):
+        return [1.0] * len(logs)
+    if switches.whole:
+        logs = [math.fsum(logs)] * len(logs)
+    return [_bounded(math.exp(log), switches) for log in logs]
+
+
+def _bounded(weight: float, switches: Switches) -> float:
+    above = switches.cap is not None and weight > switches.cap
+    below = switches.floor is not None and weight < switches.floor
+    if switches.reject and (above or below):
+        return 0.0
+    if above:
+        return switches.cap
+    return switches.floor if below else weight
+
+
 def _add_response(
-    outcome: Outcome, answer: Answer, advantage: float, share: float, switches: Switches
+    outcome: Outcome,
+    answer: Answer,
+    advantage: float,
+    share: float,
+    weights: list[float],
+    switches: Switches,
 ) -> None:
     length = len(answer.policy)
+    if switches.skip_truncated and answer.truncated:
+        share = 0.0
     old = answer.proximal if switches.proximal else answer.sampler
     logs = [new - then for new, then in zip(answer.policy, old, strict=True)]
     if switches.sequence:
         logs = [math.fsum(logs) / length] * length
     gradient, shared = [0.0] * length, 0.0
-    for t, log in enumerate(logs):
+    for t, (log, weight) in enumerate(zip(logs, weights, strict=True)):
         gain, slope, clipped = _gain(math.exp(log), advantage, switches)
-        weight = 1.0
-        if switches.proximal and switches.cap is not None:
-            weight = min(math.exp(answer.proximal[t] - answer.sampler[t]), switches.cap)
+        if switches.cispo:
+            # Of the token's own log-probability, whatever the ratio is of.
+            gain, slope, clipped = _cispo(math.exp(log), answer.policy[t], advantage, switches)
         kl, kl_slope = _kl(answer.policy[t], answer.reference[t], switches.kl)
+        if switches.kl_most is not None and abs(kl) > switches.kl_most:
+            kl, kl_slope = math.copysign(switches.kl_most, kl), 0.0
         outcome.loss -= share * (weight * gain - switches.beta * kl)
         outcome.kl += kl
         outcome.clipped += clipped
         gradient[t] += share * switches.beta * kl_slope
-        if switches.sequence:
+        if switches.sequence and not switches.cispo:
             shared -= share * weight * slope / length
         else:
             gradient[t] -= share * weight * slope
@@ -136,6 +181,15 @@ def _gain(ratio: float, advantage: float, switches: Switches) -> tuple[float, fl
     if switches.dual is not None and advantage < 0 and gain < switches.dual * advantage:
         return switches.dual * advantage, 0.0, True
     return gain, 0.0 if clipped else ratio * advantage, clipped
+
+
+def _cispo(
+    ratio: float, log: float, advantage: float, switches: Switches
+) -> tuple[float, float, bool]:
+    low = -math.inf if switches.low is None else switches.low
+    high = math.inf if switches.high is None else switches.high
+    weight = min(max(ratio, low), high)
+    return weight * advantage * log, weight * advantage, weight != ratio
 
 
 def _kl(policy: float, reference: float, estimate: str) -> tuple[float, float]:

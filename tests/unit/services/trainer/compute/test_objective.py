@@ -11,8 +11,8 @@ import torch
 
 from services.trainer.compute.advantages import group_advantages
 from services.trainer.compute.loss import LossSums, policy_loss
-from services.trainer.compute.packing import PackedBatch
 from shared.config import ObjectiveConfig
+from tests.unit.services.trainer.compute.loss_batches import loss_batch
 
 MAX_TOKENS = 50
 
@@ -69,25 +69,11 @@ def test_a_correction_of_the_sampler_by_itself_is_refused():
         ObjectiveConfig(importance_cap=2.0)
 
 
-def _batch(old, response, advantages, current=None):
-    response = torch.tensor(response)
-    return PackedBatch(
-        pixel_values=torch.empty(0),
-        grid=torch.empty(0),
-        chunks=[],
-        old_logprobs=torch.tensor(old, dtype=torch.float64),
-        current=torch.tensor(current or [False] * len(old)),
-        response=response,
-        lengths=torch.bincount(response).double(),
-        advantages=torch.tensor(advantages, dtype=torch.float64),
-    )
-
-
 def test_loss_of_two_responses_worked_by_hand():
     # Ratios: response 0 has 1.5 (clipped to 1.2, A = 2) and 1.0; response 1 has 0.5 (clipped to
     # 0.8, A = -1: the minimum is the clipped -0.8).
     ratios = torch.tensor([1.5, 1.0, 0.5], dtype=torch.float64)
-    batch = _batch([-1.0, -2.0, -3.0], [0, 0, 1], [2.0, -1.0])
+    batch = loss_batch([-1.0, -2.0, -3.0], [0, 0, 1], [2.0, -1.0])
     logprobs = batch.old_logprobs + ratios.log()
     # The reference is e^0.1 times as likely on the first token, equal elsewhere.
     reference = logprobs + torch.tensor([0.1, 0.0, 0.0])
@@ -104,7 +90,7 @@ def test_loss_of_two_responses_worked_by_hand():
 
 
 def test_gradient_is_the_policy_gradient_where_nothing_is_clipped():
-    batch = _batch([-1.0, -2.0, -3.0], [0, 0, 1], [2.0, -1.0])
+    batch = loss_batch([-1.0, -2.0, -3.0], [0, 0, 1], [2.0, -1.0])
     logprobs = batch.old_logprobs.clone().requires_grad_()
 
     loss, _ = policy_loss(logprobs, None, batch, ObjectiveConfig(kl_coef=0.0), MAX_TOKENS)
@@ -114,7 +100,7 @@ def test_gradient_is_the_policy_gradient_where_nothing_is_clipped():
 
 
 def test_clipped_tokens_have_no_gradient():
-    batch = _batch([-1.0, -1.0], [0, 1], [1.0, -1.0])
+    batch = loss_batch([-1.0, -1.0], [0, 1], [1.0, -1.0])
     ratios = torch.tensor([1.3, 0.7], dtype=torch.float64)
     logprobs = (batch.old_logprobs + ratios.log()).requires_grad_()
 
@@ -125,7 +111,7 @@ def test_clipped_tokens_have_no_gradient():
 
 
 def test_mismatch_counts_only_tokens_of_the_current_version():
-    batch = _batch([-1.0, -1.0, -1.0], [0, 0, 0], [0.0], current=[True, True, False])
+    batch = loss_batch([-1.0, -1.0, -1.0], [0, 0, 0], [0.0], current=[True, True, False])
     logprobs = batch.old_logprobs + torch.tensor([0.2, -0.1, 5.0])
 
     _, sums = policy_loss(logprobs, None, batch, ObjectiveConfig(kl_coef=0.0), MAX_TOKENS)
@@ -147,7 +133,9 @@ def test_its_line_says_what_holds():
     line = ObjectiveConfig(preset="dapo", kl_coef=0.01).line()
 
     assert line == (
-        "preset=dapo ratio=token clip_low=0.2 clip_high=0.28 dual_clip=off aggregate=token_mean "
-        "kl=k3 kl_coef=0.01 advantage=per_order per_order_weight=0.5 baseline=mean "
-        "normalise=population advantage_eps=1e-06 old_logprobs=sampler importance_cap=off"
+        "preset=dapo ratio=token clip_low=0.2 clip_high=0.28 surrogate=ppo dual_clip=off "
+        "aggregate=token_mean mask_truncated=off kl=k3 kl_coef=0.01 kl_clamp=off "
+        "advantage=per_order per_order_weight=0.5 baseline=mean normalise=population "
+        "advantage_eps=1e-06 old_logprobs=sampler importance_cap=off importance_floor=off "
+        "importance_level=token importance_outside=truncate importance_normalise=off"
     )

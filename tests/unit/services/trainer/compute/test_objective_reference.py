@@ -12,8 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.trainer.compute.advantages import group_advantages
+from services.trainer.compute.importance import importance_weights, mean_terms
 from services.trainer.compute.loss import LossSums, normaliser, policy_loss
-from services.trainer.compute.packing import PackedResponse, PreparedGroup, PreparedOrder, pack
+from services.trainer.compute.packing import (
+    PackedBatch,
+    PackedResponse,
+    PreparedGroup,
+    PreparedOrder,
+    pack,
+)
 from shared.config import ObjectiveConfig
 from shared.config.objective import PRESETS
 from tests.unit.services.trainer.compute.objective_reference import (
@@ -29,7 +36,7 @@ EXACT = {"rel": 1e-6, "abs": 1e-6}
 
 PRESET_SWITCHES: dict[str, Switches] = {
     "perl": Switches("pooled", "population", "response_mean", 0.8, 1.2, 0.01),
-    "perl_code": Switches("pooled", "sample", "token_mean", 0.8, 1.2, 0.01, dual=3.0),
+    "perl_code": Switches("pooled", "sample", "token_mean", 0.8, 1.2, 0.01, dual=3.0, kl_most=10.0),
     "grpo": Switches("per_order", "population", "response_mean", 0.8, 1.2, 0.04),
     "dr_grpo": Switches("per_order", "none", "constant_length", 0.8, 1.2),
     "dapo": Switches("per_order", "population", "token_mean", 0.8, 1.28),
@@ -43,6 +50,7 @@ PRESET_SWITCHES: dict[str, Switches] = {
         proximal=True,
     ),
     "rloo": Switches("per_order", "none", "response_sum", leave_one_out=True),
+    "cispo": Switches("per_order", "population", "token_mean", high=5.0, cispo=True),
 }
 """Each preset from its paper, every switch of it."""
 
@@ -79,7 +87,8 @@ def random_update(seed: int) -> Update:
             policy = proximal + rng.normal(0.0, spread, length)
             reference = policy + rng.normal(0.0, 0.3, length)
             rows = (policy, reference, sampler, proximal)
-            answers.append(Answer(*(row.tolist() for row in rows)))
+            truncated = bool(rng.random() < 0.3)
+            answers.append(Answer(*(row.tolist() for row in rows), truncated))
     return Update(rewards, answers)
 
 
@@ -87,11 +96,14 @@ def packed_outcome(update: Update, config: ObjectiveConfig, budget: int) -> tupl
     """The trainer's own: advantages, packing into batches of `budget` tokens, loss and gradient."""
     batches = pack(list(_prepared(update, config)), budget)
     policy, reference, proximal = (
-        torch.tensor([value for one in update.answers for value in getattr(one, name)])
+        torch.tensor(
+            [value for one in update.answers for value in getattr(one, name)], dtype=torch.float64
+        )
         for name in ("policy", "reference", "proximal")
     )
-    policy = policy.double().requires_grad_()
+    policy.requires_grad_()
     responses, tokens = float(len(update.answers)), float(len(policy))
+    mean_weight = _mean_weight(batches, proximal, config)
     sums, loss = LossSums(), torch.zeros((), dtype=torch.float64)
     for batch in batches:
         # Token ids number all tokens of the update: they tell where each one went.
@@ -106,6 +118,7 @@ def packed_outcome(update: Update, config: ObjectiveConfig, budget: int) -> tupl
             config,
             MAX_TOKENS,
             proximal[places] if own else None,
+            mean_weight,
         )
         sums.add(figures)
         loss = loss + one / normaliser(responses, tokens, config)
@@ -114,6 +127,21 @@ def packed_outcome(update: Update, config: ObjectiveConfig, budget: int) -> tupl
     gradient = iter(policy.grad.tolist())
     ragged = [list(itertools.islice(gradient, len(one.policy))) for one in update.answers]
     return Outcome(loss.item(), ragged, sums.kl, int(sums.clipped), 0), len(batches)
+
+
+def _mean_weight(
+    batches: list[PackedBatch], proximal: torch.Tensor, config: ObjectiveConfig
+) -> float:
+    if not config.importance_normalise:
+        return 1.0
+    total = count = 0.0
+    for batch in batches:
+        places = torch.cat([chunk.targets for chunk in batch.chunks])
+        batch = replace(batch, lengths=batch.lengths.double())
+        weights, _ = importance_weights(proximal[places].double(), batch, config)
+        one, several = mean_terms(weights, batch, config)
+        total, count = total + one, count + several
+    return total / count if total else 1.0
 
 
 def _prepared(update: Update, config: ObjectiveConfig) -> Iterator[PreparedGroup]:
@@ -147,6 +175,7 @@ def _response(answer: Answer, advantage: float, ids: Iterator[int]) -> PackedRes
         logprobs=np.array(answer.sampler, dtype=np.float32),
         current=np.zeros(length, dtype=bool),
         advantage=float(advantage),
+        truncated=answer.truncated,
     )
 
 
@@ -185,7 +214,12 @@ def test_a_preset_is_its_paper_from_rewards_to_gradient(preset: str, budget: int
 def any_switches(draw: st.DrawFn) -> tuple[Switches, ObjectiveConfig]:
     """A combination of switches, none of them from a preset, in both spellings."""
     low, high = (draw(st.sampled_from([None, 3e-4, 0.2, 0.28])) for _ in range(2))
-    proximal = draw(st.booleans())
+    proximal, cispo = draw(st.booleans()), draw(st.booleans())
+    cap = draw(st.sampled_from([None, 0.9, 1.1, 2.0])) if proximal else None
+    floor = draw(st.sampled_from([None, 0.5, 0.8])) if proximal else None
+    weighted = cap is not None or floor is not None
+    # Without a bound there is nothing to choose.
+    whole, reject, share_out = (draw(st.booleans()) and weighted for _ in range(3))
     switches = Switches(
         advantage=draw(st.sampled_from(["pooled", "per_order", "two_level"])),
         normalise=draw(st.sampled_from(["population", "sample", "none"])),
@@ -197,12 +231,19 @@ def any_switches(draw: st.DrawFn) -> tuple[Switches, ObjectiveConfig]:
         beta=draw(st.sampled_from([0.0, 0.01, 0.5])),
         kl=draw(st.sampled_from(["k1", "k2", "k3"])),
         sequence=draw(st.booleans()),
-        dual=draw(st.sampled_from([None, 1.5, 3.0])),
+        dual=None if cispo else draw(st.sampled_from([None, 1.5, 3.0])),
         leave_one_out=draw(st.booleans()),
         own_weight=draw(st.floats(0, 1)),
         eps=draw(st.sampled_from([1e-6, 1e-3])),
         proximal=proximal,
-        cap=draw(st.sampled_from([None, 0.9, 1.1, 2.0])) if proximal else None,
+        cap=cap,
+        floor=floor,
+        whole=whole,
+        reject=reject,
+        share_out=share_out,
+        cispo=cispo,
+        kl_most=draw(st.sampled_from([None, 0.02, 10.0])),
+        skip_truncated=draw(st.booleans()),
     )
     keys: dict[str, Any] = {
         # Where the other keys come from must not matter once all are written.
@@ -210,17 +251,24 @@ def any_switches(draw: st.DrawFn) -> tuple[Switches, ObjectiveConfig]:
         "clip_low": low,
         "clip_high": high,
         "ratio": "sequence" if switches.sequence else "token",
+        "surrogate": "cispo" if cispo else "ppo",
         "dual_clip": switches.dual,
         "aggregate": switches.aggregate,
+        "mask_truncated": switches.skip_truncated,
         "kl": switches.kl,
         "kl_coef": switches.beta,
+        "kl_clamp": switches.kl_most,
         "advantage": switches.advantage,
         "per_order_weight": switches.own_weight,
         "baseline": "leave_one_out" if switches.leave_one_out else "mean",
         "normalise": switches.normalise,
         "advantage_eps": switches.eps,
         "old_logprobs": "trainer" if proximal else "sampler",
-        "importance_cap": switches.cap,
+        "importance_cap": cap,
+        "importance_floor": floor,
+        "importance_level": "sequence" if whole else "token",
+        "importance_outside": "mask" if reject else "truncate",
+        "importance_normalise": share_out,
     }
     assert keys.keys() == ObjectiveConfig.model_fields.keys()
     return switches, ObjectiveConfig.model_validate(keys)

@@ -14,11 +14,11 @@ from services.trainer.compute.checks import GuardStop, check_features
 from services.trainer.compute.model import GroupModel
 from services.trainer.compute.packing import pack
 from services.trainer.compute.prepare import GroupPreparer, TokenMismatch
-from services.trainer.rank.guards import MismatchGuard, admitted
+from services.trainer.rank.guards import GradientGuard, MismatchGuard, admitted
 from shared.config import Config
 from shared.config.guard import GuardConfig
 from shared.images import digest
-from shared.wire.messages import MalformedMessage, PolicyVersion, ScoredGroup
+from shared.wire.messages import MalformedMessage, PolicyVersion, ScoredGroup, decode, encode
 from tests.builders import group, reward
 from tests.scripted_sampler import ScriptedSampler, demo_config
 
@@ -148,14 +148,17 @@ def test_pixels_that_do_not_fit_their_grid_are_found():
         check_features("g", [16, 16], 31)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 0.5])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), float("inf"), 0.5, -120.0, -9999.0])
 def test_a_log_probability_that_is_none_is_found(scored, value):
     tokens = len(scored.orders[0].batch.responses[0].token_ids)
     broken = change_response(scored, logprobs=np.full(tokens, value, dtype=np.float32))
 
     assert admitted(scored) is scored
-    with pytest.raises(MalformedMessage, match="order 0, response 0: a log-probability is not"):
-        admitted(broken)
+    message = (
+        r"'orders\.0\.batch\.responses\.0': a log-probability of .* cannot be that of a sampled"
+    )
+    with pytest.raises(MalformedMessage, match=message):
+        decode(ScoredGroup, encode(broken))
 
 
 def test_an_empty_group_is_found(scored):
@@ -171,11 +174,33 @@ def test_a_response_without_tokens_is_found(scored):
         admitted(change_response(scored, versions=(), **empty))
 
 
-def test_a_reward_that_is_no_number_is_found(scored):
-    rewards = (reward(float("nan")), reward())
+@pytest.mark.parametrize("value", [-103.2, 0.0, 5e-4])
+def test_a_log_probability_that_can_be_is_kept(scored, value):
+    tokens = len(scored.orders[0].batch.responses[0].token_ids)
+    sound = change_response(scored, logprobs=np.full(tokens, value, dtype=np.float32))
+    assert admitted(decode(ScoredGroup, encode(sound))).group_id == "g-7"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e39])
+@pytest.mark.parametrize("field", ["total", "accuracy", "format", "penalty"])
+def test_a_reward_that_is_no_number_is_found(scored, field, value):
+    rewards = (reward().model_copy(update={field: value}), reward())
     first = scored.orders[0].model_copy(update={"rewards": rewards})
-    with pytest.raises(MalformedMessage, match="order 0, response 0: its reward is not finite"):
-        admitted(scored.model_copy(update={"orders": (first,)}))
+    message = rf"'orders\.0\.rewards\.0\.{field}': must be"
+    with pytest.raises(MalformedMessage, match=message):
+        decode(ScoredGroup, encode(scored.model_copy(update={"orders": (first,)})))
+
+
+def test_updates_without_a_finite_gradient_stop_the_run_when_they_last():
+    guard = GradientGuard(GuardConfig(max_nonfinite_steps=2))
+
+    assert not guard.watch(1, 0)
+    assert guard.watch(2, 3)
+    assert not guard.watch(3, 0)
+    assert guard.watch(4, 1)
+    assert guard.refused == 4
+    with pytest.raises(GuardStop, match=r"step 5: .* 2 steps in a row .*max_nonfinite_steps"):
+        guard.watch(5, 1)
 
 
 def test_a_mismatch_is_an_alarm_at_once_and_a_stop_when_it_lasts(caplog):

@@ -1,7 +1,4 @@
-"""Greedy answers of a saved model, in batches, to compare it before and after training.
-
-Plain transformers, so that the figures do not depend on the engine that sampled in training.
-"""
+"""Greedy answers of a saved model in plain transformers: what the engine's are compared with."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
