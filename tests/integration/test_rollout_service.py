@@ -135,7 +135,7 @@ def test_pictures_of_every_kind_are_sampled_as_the_trainer_sees_them(live_node: 
     [batch] = answers(live_node, [asked])
     decoded = [decode_image(data, "x", 10**6) for data in pictures]
     text = render(processor, question, live_node.config.data.instruction)
-    expected = processor(text=[text], images=decoded, return_tensors="np")
+    expected = processor(text=[text], images=decoded, return_tensors="pt")
     assert batch.prompt_token_ids.tolist() == expected["input_ids"][0].tolist()
     assert [list(grid) for grid in batch.image_grids] == expected["image_grid_thw"].tolist()
 
