@@ -6,17 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from shared.chat import image_part
-from shared.images import PILLOW_MAX_PIXELS, decode_image, image_bytes, image_format, png_bytes
+from shared.images import PILLOW_MAX_PIXELS, image_bytes, portable
 from shared.prompting import messages
 from shared.seeds import derive
 
 Message = dict[str, Any]
 
-# What endpoints are known to read; other pictures are sent as PNG.
-_SENT_AS_IS = ("PNG", "JPEG", "WEBP")
 _CACHED_IMAGES = 256
 # Some servers take 32 bits only.
 _SEEDS = 2**31
@@ -50,8 +46,4 @@ def short_seed(*parts: int | str) -> int:
 
 @lru_cache(maxsize=_CACHED_IMAGES)
 def _part(image: str) -> Message:
-    data = image_bytes(Path(image))
-    kind = image_format(data, image, PILLOW_MAX_PIXELS)
-    if kind in _SENT_AS_IS:
-        return image_part(data, Image.MIME[kind])
-    return image_part(png_bytes(decode_image(data, image, PILLOW_MAX_PIXELS)))
+    return image_part(*portable(image_bytes(Path(image)), image, PILLOW_MAX_PIXELS))

@@ -32,11 +32,16 @@ class Golds:
             self._places[gold] = one.place()
         self._samples[gold] = self._samples.get(gold, 0) + 1
 
+    def __len__(self) -> int:
+        """How many different gold answers there are."""
+        return len(self._places)
+
     def unmatched(
         self,
         config: RewardConfig,
         most: int | None = None,
         progress: Callable[[str], None] = lambda doing: None,
+        advance: Callable[[], None] = lambda: None,
     ) -> list[str]:
         """A line for each gold answer that even its own text in a box does not match.
 
@@ -44,11 +49,12 @@ class Golds:
             config: limits of the grader processes; one runs for each core, at most 16.
             most: compare only so many different gold answers.
             progress: called with what is being done now.
+            advance: called after each gold answer.
         """
         golds = list(self._places)[:most]
         workers = min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
         pool = config.model_copy(update={"workers": workers})
-        lines = [line for line in asyncio.run(self._lines(golds, pool, progress)) if line]
+        lines = [line for line in asyncio.run(self._lines(golds, pool, progress, advance)) if line]
         if len(lines) > _MOST_LINES:
             rest = len(lines) - _MOST_LINES
             lines[_MOST_LINES:] = [f"{rest} more gold answers that no answer matches"]
@@ -57,7 +63,11 @@ class Golds:
         return lines
 
     async def _lines(
-        self, golds: list[Gold], config: RewardConfig, progress: Callable[[str], None]
+        self,
+        golds: list[Gold],
+        config: RewardConfig,
+        progress: Callable[[str], None],
+        advance: Callable[[], None],
     ) -> list[str | None]:
         lines: list[str | None] = []
         async with GraderPool(config) as pool:
@@ -65,6 +75,8 @@ class Golds:
                 progress(f"comparing gold answers: {start} of {len(golds)}")
                 batch = golds[start : start + _AT_ONCE]
                 lines += await together(self._line(gold, pool) for gold in batch)
+                for _ in batch:
+                    advance()
         return lines
 
     async def _line(self, gold: Gold, pool: GraderPool) -> str | None:

@@ -1,4 +1,4 @@
-"""Folders to write to, and files that appear under their name only when they are complete."""
+"""Folders to write to, looking for files, and files that appear only when they are complete."""
 
 import uuid
 from collections.abc import Iterator
@@ -29,6 +29,14 @@ def scratch_for(file: Path) -> Iterator[Path]:
         scratch.replace(file)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; any text may be asked about, also one too long for a path."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def make_folder(folder: Path, named: str) -> Path:

@@ -22,6 +22,18 @@ def render(processor: Any, question: str, instruction: str) -> str:
     return str(processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
 
 
+def special_token_in(processor: Any, text: str) -> str | None:
+    """The first special token of a `processor`'s vocabulary in a question or instruction, if any.
+
+    The tokenizer would read it as what it stands for: an image, the end of a turn. Image tags are
+    no such tokens: `render` replaces them.
+    """
+    text = text.replace(IMAGE_TAG, "")
+    added = processor.tokenizer.added_tokens_decoder.values()
+    found = [token.content for token in added if token.special and token.content in text]
+    return min(found, key=text.index, default=None)
+
+
 def messages(question: str, instruction: str = DEFAULT_INSTRUCTION) -> list[dict[str, Any]]:
     """Chat messages of `question`, its image tags as image parts, followed by `instruction`.
 

@@ -9,10 +9,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import UserError
+from shared.files import is_file
 from shared.jsonlines import read_json_lines
 from shared.problems import in_words
 
 IMAGE_TAG = "<image>"
+
+LONGEST_QUOTED = 255
+"""Longer text in the place of an image is not repeated in messages."""
 
 AnswerKind = Literal[
     "letter", "position", "order", "number", "math", "boolean", "text", "exact", "list", "steps"
@@ -105,11 +109,13 @@ def _sample(row: Any, path: Path, number: int) -> Sample:
 
 
 def _with_files(sample: Sample, path: Path, number: int) -> Sample:
-    files = tuple(str(path.parent / image) for image in sample.images)
-    for file in files:
-        if not Path(file).is_file():
-            raise UserError(f"{path}, line {number}, field 'images': no file {file}")
-    return sample.model_copy(update={"images": files})
+    files = tuple(path.parent / image for image in sample.images)
+    for file, image in zip(files, sample.images, strict=True):
+        if not is_file(file):
+            # Longer text is no path, but a picture in base64 or the like.
+            named = f"no file {file}" if len(image) <= LONGEST_QUOTED else "must be paths of files"
+            raise UserError(f"{path}, line {number}, field 'images': {named}")
+    return sample.model_copy(update={"images": tuple(map(str, files))})
 
 
 def _refuse_repeated_ids(rows: list[tuple[int, Sample]], path: Path) -> None:

@@ -29,7 +29,11 @@ def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--name", help="prefix of the samples' ids")
     parser.add_argument("--prompt-key", help="EasyR1: column of the question")
-    parser.add_argument("--images-key", default="images", help="EasyR1: column of the images")
+    parser.add_argument(
+        "--images-key",
+        default="images",
+        help="EasyR1: column of the images; '' when the data has none",
+    )
     parser.add_argument("--answer-key", default="answer", help="EasyR1: column of the answer")
     parser.add_argument(
         "--skip-bad-rows",
@@ -59,7 +63,7 @@ def _convert(options: argparse.Namespace) -> int:
         "subsets": options.subset,
         "keys": {
             "prompt": options.prompt_key,
-            "images": options.images_key,
+            "images": options.images_key or None,
             "answer": options.answer_key,
         },
     }

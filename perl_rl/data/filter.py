@@ -13,7 +13,7 @@ from perl_rl.data.config import FilterSettings
 from perl_rl.data.stage import Context, Entry, Result
 from shared.errors import UserError
 from shared.grading.grade import UngradableGold, check_gold
-from shared.images import ImageTooLarge, decode_image, digest
+from shared.images import ImageTooLarge, ImageTooThin, decode_image, digest
 from shared.sample import IMAGE_TAG, Sample
 
 
@@ -63,6 +63,8 @@ def _look(sample: Sample, settings: FilterSettings) -> Entry:
             picture = decode_image(data, image, settings.max_image_pixels)
         except ImageTooLarge:
             return {"dropped": "image_too_large"}
+        except ImageTooThin:
+            return {"dropped": "image_too_long_and_thin"}
         except (OSError, UserError):
             return {"dropped": "image_not_decodable"}
         if max(picture.size) > settings.max_aspect_ratio * min(picture.size):

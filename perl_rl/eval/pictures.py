@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from perl_rl.eval.rows import Row
 from shared.errors import UserError
 from shared.files import write_atomically
+from shared.formats.cells import is_empty, picture_in
 from shared.images import (
     PILLOW_MAX_PIXELS,
     UnknownFormat,
     decode_image,
     digest,
+    image_bytes,
     image_format,
-    png_bytes,
 )
 
 
@@ -36,8 +35,8 @@ class Pictures:
     def keep(self, cell: Any, row: Row, column: str) -> str:
         """Keep the image in a cell; returns its file.
 
-        A cell holds bytes, a path, a mapping with ``bytes`` or ``path`` (an image feature of the
-        `datasets` library as it lies in parquet), or a Pillow image.
+        Args:
+            cell: `shared.formats.cells.picture_in` says what an image may be.
 
         Raises:
             UserError: naming file, row and column, when the cell holds no image that decodes.
@@ -62,30 +61,9 @@ class Pictures:
         return self.keep(row.cell(column), row, column)
 
     def _bytes(self, cell: Any, row: Row, column: str) -> bytes:
-        if isinstance(cell, bytes | bytearray):
-            return bytes(cell)
-        if isinstance(cell, dict) and cell.get("bytes") is not None:
-            return self._bytes(cell["bytes"], row, column)
-        if isinstance(cell, dict) and cell.get("path"):
-            return self._bytes(cell["path"], row, column)
-        if isinstance(cell, Image.Image):
-            return png_bytes(cell)
-        if isinstance(cell, str) and cell:
-            return self._read(cell, row, column)
-        raise row.bad(column, f"must be an image (bytes or a path), not {_kind(cell)}")
-
-    def _read(self, path: str, row: Row, column: str) -> bytes:
+        if is_empty(cell):
+            raise row.bad(column, "must be an image (bytes or a path), not nothing")
         beside = row.file.parent
-        for base in (*self._bases, beside, beside / "images"):
-            file = base / path
-            if file.is_file():
-                return file.read_bytes()
-        raise row.bad(
-            column, f"no image file '{path}' beside the data; name its folder by --images"
-        )
-
-
-def _kind(cell: Any) -> str:
-    if isinstance(cell, dict):
-        return f"a mapping of {', '.join(cell) or 'nothing'}"
-    return "nothing" if cell is None or cell == "" else type(cell).__name__
+        bases = [*self._bases, beside, beside / "images"]
+        found = picture_in(cell, row, column, bases, "name its folder by --images")
+        return found if isinstance(found, bytes) else image_bytes(found)

@@ -4,11 +4,15 @@
 """
 
 import importlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from perl_rl.launch.preflight import check_data, check_model
-from perl_rl.report.progress import Progress, open_progress
+from perl_rl.counting import Advance, counting
+from perl_rl.launch.data_check import check_data
+from perl_rl.launch.preflight import check_model
+from perl_rl.report.progress import Progress
 from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.files import make_folder
@@ -24,13 +28,13 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str]) -> int:
     folder = (run_dir or Path("runs") / config.run).absolute()
     make_folder(folder, "--run-dir")
     check_model(config.model)
-    progress = open_progress()
-    try:
-        prepare_data(config, progress.note)
-        check_data_shown(config, folder, progress)
-    finally:
-        progress.close()
+    prepare_data(config, _note)
+    print(check_data(config, folder, counting, _note).line())
     return 0
+
+
+def _note(text: str) -> None:
+    print(text, flush=True)
 
 
 def prepare_data(config: Config, note: Callable[[str], None]) -> None:
@@ -54,13 +58,15 @@ def prepare_data(config: Config, note: Callable[[str], None]) -> None:
 
 
 def check_data_shown(config: Config, folder: Path, progress: Progress) -> None:
-    """Check the data, and show how many pictures were checked.
+    """Check the data, and show how far the check is where the run will be shown.
 
     Args:
         folder: the run's; pictures inside data files are copied there.
     """
-    checked, total = check_data(
-        config, folder, lambda doing: progress.state(doing, None), progress.note
-    )
-    rest = "" if checked == total else f" of {total}; the others are checked before they are used"
-    progress.note(f"data: {checked} pictures checked{rest}")
+
+    @contextmanager
+    def shown(what: str, total: int | None) -> Iterator[Advance]:
+        numbers, of = itertools.count(1), "" if total is None else f" of {total}"
+        yield lambda: progress.state(f"checking {what}: {next(numbers)}{of}", None)
+
+    progress.note(check_data(config, folder, shown, progress.note).line())

@@ -1,26 +1,15 @@
-"""Checks before anything starts: model, data, pictures, ports, run folder.
+"""Checks before anything starts: model, ports, run folder; `data_check.py` checks the data.
 
 Each raises a `UserError` that names the file, field or service and says what to do.
 """
 
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
-from perl_rl.golds import Golds
-from shared.config import Config, DataConfig, ModelConfig
+from shared.config import Config, ModelConfig
 from shared.errors import UserError
-from shared.formats import Located, load
-from shared.grading.grade import UngradableGold, check_gold
-from shared.images import read_image_file
 from shared.service.serve import bind
-
-PICTURES_CHECKED = 2000
-"""Pictures decoded before the start; the trainer's feeder checks the others before use."""
-
-GOLDS_COMPARED = 5000
-"""Different gold answers that are compared with themselves before the start."""
 
 TRACES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "policy", "weights")
 """Any of these in a folder is a sign of an earlier run."""
@@ -78,64 +67,6 @@ def _check_weights(folder: Path) -> None:
             f"model.path {folder}: holds no weights (*.safetensors); check the path, or save the "
             "model again with save_pretrained"
         )
-
-
-def check_data(
-    config: Config,
-    run_dir: Path,
-    progress: Callable[[str], None] = lambda doing: None,
-    note: Callable[[str], None] = lambda text: None,
-) -> tuple[int, int]:
-    """Check that all rows fit and that the first `PICTURES_CHECKED` pictures decode.
-
-    Pictures inside data files are copied to the run's folder, unless the configuration names
-    another.
-
-    Args:
-        progress: called with what is being done now.
-        note: called with a line about the rows of each source, and about each gold answer that no
-            answer can match.
-
-    Returns how many different pictures were decoded, and how many the data has.
-    """
-    data, named, golds = config.data, dict[str, str](), Golds()
-    for sources in (data.train_sources(), data.heldout_sources()):
-        loaded = load(data, sources, run_dir / "images", progress)
-        for line in loaded.notes:
-            note(line)
-        for one in loaded.located:
-            _check_sample(one, config.rollout.engine.max_images)
-            golds.add(one)
-            for image in one.sample.images:
-                named.setdefault(image, one.place())
-    for line in golds.unmatched(config.reward, GOLDS_COMPARED, progress):
-        note(line)
-    chosen = dict(list(named.items())[:PICTURES_CHECKED])
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        checks = pool.map(lambda image: _check_picture(image, chosen[image], config.data), chosen)
-        for done, _ in enumerate(checks, start=1):
-            progress(f"checking pictures: {done} of {len(chosen)}")
-    return len(chosen), len(named)
-
-
-def _check_sample(one: Located, most_images: int) -> None:
-    sample = one.sample
-    if len(sample.images) > most_images:
-        raise UserError(
-            f"{one.place()}: {len(sample.images)} images, more than rollout.engine.max_images "
-            f"({most_images}); raise it or leave the sample out"
-        )
-    try:
-        check_gold(sample.answer, sample.kind)
-    except UngradableGold as error:
-        raise UserError(f"{one.place()}: {error}") from None
-
-
-def _check_picture(image: str, row: str, data: DataConfig) -> None:
-    try:
-        read_image_file(Path(image), data.max_image_pixels)
-    except UserError as error:
-        raise UserError(f"{row}: {error}") from None
 
 
 def ports(config: Config) -> Iterator[tuple[str, str, int]]:

@@ -3,9 +3,8 @@
 from argparse import Namespace
 from collections.abc import Iterator
 
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import JSONResponse
-from PIL import Image
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import Metric
 from pydantic import BaseModel
@@ -60,7 +59,6 @@ def create_app(node: Node, config: Config) -> FastAPI:
     # vLLM's routes and handlers read their options here.
     app.state.args = Namespace(log_error_stack=False, sse_keep_alive_interval=0)
     init_exception_handler(app)
-    app.add_exception_handler(Image.DecompressionBombError, _refuse_bomb)
     registry = CollectorRegistry()
     registry.register(node)
     registry.register(_EngineMetrics())
@@ -81,12 +79,6 @@ def open_api(app: FastAPI, engine: AsyncLLM, config: Config) -> None:
     app.state.openai_serving_chat_batch = OpenAIServingChatBatch(
         engine, models, "assistant", **common
     )
-
-
-async def _refuse_bomb(request: Request, error: Exception) -> JSONResponse:
-    """Answer 400 in the API's form when Pillow refuses an image: the client's mistake, not ours."""
-    content = {"message": f"image: {error}", "type": "BadRequestError", "param": None, "code": 400}
-    return JSONResponse({"error": content}, status_code=400)
 
 
 class _EngineMetrics:

@@ -29,6 +29,11 @@ class ModelConfig(Section):
     trust_remote_code: bool = False
     """Run Python code from the model folder."""
 
+    def pixel_bounds(self) -> dict[str, int]:
+        """The bounds that are set, as arguments of a transformers image processor."""
+        bounds = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
+        return {name: value for name, value in bounds.items() if value is not None}
+
 
 def _shape(value: Any) -> str:
     if isinstance(value, dict | SourceConfig):

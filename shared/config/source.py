@@ -16,8 +16,9 @@ class SourceKeys(Section):
 
     prompt: str | None = None
     """Column of the question; default: `problem`, or `prompt` in a row without `problem`."""
-    images: str = "images"
-    """Column of the image or list of images; a row without this column is text only."""
+    images: str | None = "images"
+    """Column of the image or list of images, which every row must have; null in a row means no
+    images there. Null here: no row has images."""
     answer: str = "answer"
     """Column of the gold answer."""
 

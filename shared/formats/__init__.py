@@ -35,8 +35,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_SAID_EVERY = 500
-
 FORMATS: dict[FormatName, Callable[[Row, Reading], Iterator[Sample]]] = {
     "samples": samples.read,
     "verl": verl.read,
@@ -159,14 +157,14 @@ def load(
     data: DataConfig,
     sources: tuple[SourceConfig, ...],
     default_folder: Path,
-    progress: Callable[[str], None] = lambda doing: None,
+    advance: Callable[[], None] = lambda: None,
 ) -> Loaded:
     """All samples of `sources` (``data.train_sources()``); logs the row counts of each source.
 
     Args:
         default_folder: folder for images that are stored inside the files, when
             ``data.image_folder`` is empty; several services may share it.
-        progress: called now and then with a line that says how far the reading is.
+        advance: called after each sample.
 
     Raises:
         UserError: naming file, row and column of the first row that does not fit.
@@ -178,8 +176,7 @@ def load(
         before = len(loaded.located)
         for one in stream(source, pictures, counts):
             loaded.located.append(one)
-            if counts.samples % _SAID_EVERY == 0:
-                progress(f"{source.path}: {counts.line()}")
+            advance()
         if counts.samples == 0:
             raise UserError(f"{source.path}: no samples found ({counts.line()})")
         if counts.skipped or source.format != "samples":

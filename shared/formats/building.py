@@ -24,18 +24,27 @@ class Reading:
     source: SourceConfig
     pictures: ImageFolder
 
-    def images(self, row: Row, column: str) -> tuple[str, ...]:
-        """The image files of `column`; none when the row does not have the column.
+    def images(
+        self, row: Row, column: str | None, hint: str = "null means no picture"
+    ) -> tuple[str, ...]:
+        """The image files of `column`; none when it is null or empty, or `column` is None.
+
+        Args:
+            hint: what to do when the row does not have the column.
 
         Raises:
-            BadRow: when an image does not exist or cannot be decoded.
+            BadRow: when there is no such column, or an image does not exist or cannot be decoded.
         """
+        if column is None:
+            return ()
+        if column not in row.values:
+            raise row.missing(column, hint)
         base = self.source.image_dir or row.file.parent
-        return self.pictures.files(row.values.get(column), row, column, base)
+        return self.pictures.files(row.values[column], row, column, base)
 
 
-def build_flat(row: Row, reading: Reading, columns: Columns, images: str, source: str) -> Sample:
-    """The sample of a row whose question, answer and images each have their own column.
+def build_flat(row: Row, columns: Columns, images: tuple[str, ...], source: str) -> Sample:
+    """The sample of a row whose question and answer each have their own column.
 
     Raises:
         BadRow: when a column is missing or has the wrong content.
@@ -43,7 +52,7 @@ def build_flat(row: Row, reading: Reading, columns: Columns, images: str, source
     return build(
         row,
         row.text(columns.question),
-        reading.images(row, images),
+        images,
         row.text(columns.answer),
         columns,
         source,
@@ -77,7 +86,7 @@ def build(
     question, images = with_tags(question, images, row, columns.question)
     text, kind = gold(answer, question, fallback)
     if not text:
-        raise row.bad(columns.answer, "is empty", "has an empty box")
+        raise row.bad(columns.answer, "is empty", "has an empty box or answer tag")
     order, fixed = _order(question, text, kind, len(images), row, columns.answer)
     return Sample(
         id="",

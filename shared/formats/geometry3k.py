@@ -9,4 +9,4 @@ from shared.sample import Sample
 
 def read(row: Row, reading: Reading) -> Iterator[Sample]:
     """The row's one sample."""
-    yield build_flat(row, reading, Columns("problem", "answer"), "images", "geometry3k")
+    yield build_flat(row, Columns("problem", "answer"), reading.images(row, "images"), "geometry3k")

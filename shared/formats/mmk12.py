@@ -10,4 +10,4 @@ from shared.sample import Sample
 def read(row: Row, reading: Reading) -> Iterator[Sample]:
     """The row's one sample."""
     source = part_of("mmk12", row, "subject")
-    yield build_flat(row, reading, Columns("question", "answer"), "image", source)
+    yield build_flat(row, Columns("question", "answer"), reading.images(row, "image"), source)

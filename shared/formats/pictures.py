@@ -3,16 +3,21 @@
 So ``Sample.images`` of every format are paths of files whose headers have been checked.
 """
 
-import io
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from shared.errors import UserError
 from shared.files import write_atomically
+from shared.formats.cells import is_empty, picture_in
 from shared.formats.rows import Row
-from shared.images import ImageTooLarge, UnknownFormat, decode_image, digest, image_format
+from shared.images import (
+    ImageTooLarge,
+    ImageTooThin,
+    UnknownFormat,
+    decode_image,
+    digest,
+    image_format,
+)
 
 
 class ImageFolder:
@@ -29,53 +34,35 @@ class ImageFolder:
     def files(self, value: Any, row: Row, column: str, base: Path) -> tuple[str, ...]:
         """The image files of a cell with one image, a list of images, or nothing.
 
-        An image is bytes, a path (relative to `base`), a mapping with ``bytes``, ``path`` or
-        ``image``, or a Pillow image.
+        Args:
+            value: `shared.formats.cells.picture_in` says what an image may be.
+            base: the folder of relative paths.
 
         Raises:
             BadRow: when an image is something else, does not exist or cannot be decoded.
         """
-        if value is None:
+        if is_empty(value):
             return ()
         cells = value if isinstance(value, list | tuple) else [value]
         return tuple(self._file(cell, row, column, base) for cell in cells)
 
     def _file(self, cell: Any, row: Row, column: str, base: Path) -> str:
-        if isinstance(cell, dict):
-            held = [cell[key] for key in ("bytes", "image", "path") if cell.get(key) is not None]
-            if not held:
-                raise row.bad(column, "has no image", "has none of the keys bytes, image, path")
-            cell = held[0]
-        if isinstance(cell, bytes | bytearray):
-            return self._keep(bytes(cell), row, column)
-        if isinstance(cell, Image.Image):
-            stream = io.BytesIO()
-            cell.save(stream, "PNG")
-            return self._keep(stream.getvalue(), row, column)
-        if isinstance(cell, str) and cell:
-            return self._find(cell, row, column, base)
-        raise row.bad(
-            column, "is not an image", f"must be bytes, a path or an image, not {_kind(cell)}"
-        )
+        found = picture_in(cell, row, column, [base], "check the path and image_dir")
+        if isinstance(found, bytes):
+            return self._keep(found, row, column)
+        self._look(found, str(found), row, column)
+        return str(found)
 
     def _keep(self, data: bytes, row: Row, column: str) -> str:
-        suffix = self._look(data, "the image", row, column)
+        suffix = self._look(data, "in the row", row, column)
         file = self._folder / f"{digest(data)}.{suffix}"
         if not file.exists():
             try:
-                decode_image(data, "here", self._max_pixels)
+                decode_image(data, "in the row", self._max_pixels)
             except UserError as error:
                 raise row.bad(column, "cannot be decoded", str(error)) from None
             self._folder.mkdir(parents=True, exist_ok=True)
             write_atomically(file, data)
-        return str(file)
-
-    def _find(self, path: str, row: Row, column: str, base: Path) -> str:
-        file = base / path.removeprefix("file://")
-        if not file.is_file():
-            problem = f"no image file {file}; check the path and image_dir"
-            raise row.bad(column, "has no image file", problem)
-        self._look(file, str(file), row, column)
         return str(file)
 
     def _look(self, source: Path | bytes, name: str, row: Row, column: str) -> str:
@@ -83,14 +70,11 @@ class ImageFolder:
         try:
             return image_format(source, name, self._max_pixels).lower()
         except UnknownFormat:
-            raise row.bad(
-                column, "has an unknown image format", f"{name} has an unknown image format"
-            ) from None
+            problem = f"image {name} has an unknown image format"
+            raise row.bad(column, "has an unknown image format", problem) from None
         except ImageTooLarge as error:
             raise row.bad(column, "is too large", str(error)) from None
+        except ImageTooThin as error:
+            raise row.bad(column, "is too long and thin", str(error)) from None
         except UserError as error:
             raise row.bad(column, "cannot be decoded", str(error)) from None
-
-
-def _kind(cell: Any) -> str:
-    return "nothing" if cell is None or cell == "" else type(cell).__name__

@@ -1,21 +1,27 @@
 """Reads the rows of data files on this machine: parquet, JSON or JSON lines, one file or shards.
 
-The `datasets` library streams parquet. JSON is read here, because that library gives a column one
-type for all rows (so a row of another shape changes the others) and stops at a broken line.
+Arrow reads parquet, a few rows at a time. JSON is read here, because Arrow gives a column one type
+for all rows (so a row of another shape changes the others) and stops at a broken line.
 """
 
+import codecs
 import json
+import math
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from shared.errors import UserError
+from shared.formats.decimals import shortest_decimals
+from shared.jsonlines import pretty_printed
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
 
+# Rows may hold pictures of megabytes.
+_ROWS_AT_ONCE = 64
 _SPLIT = re.compile(r"(train|test|testmini|val|validation|dev)(?=[-._]|$)")
 
 
@@ -57,9 +63,14 @@ class Row:
         """
         value = self.values.get(column)
         if value is None:
-            known = ", ".join(sorted(self.values))[:200]
-            raise self.bad(column, "is missing", f"is missing; the row has columns {known}")
+            raise self.missing(column)
         return value
+
+    def missing(self, column: str, hint: str = "") -> BadRow:
+        """The error to raise when there is no `column`; it names those that there are."""
+        known = ", ".join(sorted(self.values))[:200]
+        problem = f"is missing; the row has columns {known}"
+        return self.bad(column, "is missing", f"{problem}; {hint}" if hint else problem)
 
     def cell(self, column: str) -> Any:
         """As `value`, but the value may be None.
@@ -121,13 +132,20 @@ class Row:
 
     def as_text(self, value: Any, column: str) -> str:
         """As `text`, for a value inside `column`."""
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return str(value)
+        if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+            return self._number(value, column)
         if not isinstance(value, str):
             raise self.bad(column, "is not text", f"must be text, not {type(value).__name__}")
         if not value.strip():
             raise self.bad(column, "is empty")
         return value.strip()
+
+    def _number(self, value: int | float | Decimal, column: str) -> str:
+        """A number in decimal form, without an exponent."""
+        if not math.isfinite(value):
+            raise self.bad(column, "is not a number", f"is not a number ({value})")
+        text = str(value)
+        return format(Decimal(text), "f") if "e" in text.lower() else text
 
 
 def find_files(path: Path, split: str | None) -> list[Path]:
@@ -193,38 +211,50 @@ def row_of(file: Path, number: int, values: Any) -> Row | BadRow:
 
 def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
     # Slow to import, so only when parquet is read.
-    import datasets
     import pyarrow
+    import pyarrow.parquet
 
-    # The library would log the same error too, on several lines.
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     number = 0
     try:
-        # The library leaves a lock file in its cache even when it caches nothing.
-        with tempfile.TemporaryDirectory() as cache:
-            stream = datasets.Dataset.from_parquet(str(file), streaming=True, cache_dir=cache)
-        # False: images stay the bytes or paths that are in the file.
-        for values in stream.decode(False):
-            number += 1
-            yield number, values
+        with pyarrow.parquet.ParquetFile(file) as table:
+            for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE):
+                for values in shortest_decimals(batch).to_pylist():
+                    number += 1
+                    yield number, values
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         short = " ".join(str(error).split())[:200]
         raise UserError(f"{file}, after row {number}: cannot be read ({short})") from None
 
 
 def _json_lines(file: Path) -> Iterator[tuple[int, Any]]:
+    """The values of the lines; or, when the first is no JSON, those of a pretty-printed file."""
+    first = True
     try:
         with file.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield number, _parsed(line, file, number)
+                if not line.strip():
+                    continue
+                value = _parsed(line, file, number)
+                values = _pretty_printed(file) if first and isinstance(value, BadRow) else None
+                if values is not None:
+                    yield from values
+                    return
+                first = False
+                yield number, value
     except OSError as error:
         raise UserError(f"{file}: cannot read the data file ({error.strerror})") from None
 
 
+def _pretty_printed(file: Path) -> list[tuple[int, Any]] | None:
+    try:
+        return pretty_printed(file.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        return None
+
+
 def _parsed(line: bytes, file: Path, number: int) -> Any:
     try:
-        return json.loads(line.decode("utf-8"))
+        return json.loads(line.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         return BadRow(file, number, "row", "is not JSON", f"is not JSON ({error.msg})")
     except UnicodeDecodeError:
@@ -234,10 +264,10 @@ def _parsed(line: bytes, file: Path, number: int) -> Any:
 
 
 def _json(file: Path) -> Iterator[tuple[int, Any]]:
-    """The items of one list; a file of JSON lines may also be named ``.json``."""
+    """The items of one list; JSON lines and single objects may also be named ``.json``."""
     try:
         with file.open("rb") as stream:
-            start = stream.read(1024).lstrip()
+            start = stream.read(1024).removeprefix(codecs.BOM_UTF8).lstrip()
     except OSError as error:
         raise UserError(f"{file}: cannot read the data file ({error.strerror})") from None
     if start.startswith(b"{"):
@@ -256,7 +286,7 @@ def read_json(file: Path) -> Any:
         UserError: when the file cannot be read or is not JSON.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{file}: cannot read the data file ({error.strerror})") from None
     except UnicodeDecodeError as error:

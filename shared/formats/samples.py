@@ -5,17 +5,20 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from shared.formats.building import Reading
+from shared.formats.cells import is_empty
 from shared.formats.rows import Row
 from shared.problems import in_words
 from shared.sample import Sample
 
 
 def read(row: Row, reading: Reading) -> Iterator[Sample]:
-    """The row's one sample, with its own id."""
+    """The row's one sample, with its own id; ``images`` may be missing, null or empty."""
+    images = "images" if not is_empty(row.values.get("images")) else None
+    values = {name: value for name, value in row.values.items() if images or name != "images"}
     try:
-        sample = Sample.model_validate(row.values)
+        sample = Sample.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         column = ".".join(str(part) for part in first["loc"]) or "row"
         raise row.bad(column, "does not fit", in_words(first)) from None
-    yield sample.model_copy(update={"images": reading.images(row, "images")})
+    yield sample.model_copy(update={"images": reading.images(row, images)})

@@ -13,6 +13,10 @@ Fallback = Literal["math", "text"]
 _NUMBERED_TAG = re.compile(r"<\|?\s?(?:image|img)[\s_-]?(\d{1,3})\s?\|?>", re.IGNORECASE)
 _PLAIN_TAG = re.compile(r"<\|?(?:image|img)\|?>", re.IGNORECASE)
 _OTHER_MEDIA = re.compile(r"<(?:video|audio)>")
+_ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
+_AFTER_HASHES = re.compile(r"(?<!#)####(?!#)([^\n]+)\Z")
+_WORDS = re.compile(r"\\(?:text|mathrm|mathbf)(?:bf|rm|it|sf|tt)?\s*\{([^{}]*)\}")
+_DOLLARS = re.compile(r"\$+([^$]+)\$+")
 _BACKSLASHES = re.compile(r"\\+(?=boxed)")
 _LETTER = re.compile(r"[(\[]?([A-Z])(?:[)\].:]{1,2}(?:\s.*)?)?", re.DOTALL)
 _BOOLEAN = re.compile(r"(?:true|false|yes|no)\.?", re.IGNORECASE)
@@ -68,21 +72,39 @@ def unboxed(answer: str) -> str:
     return answer.strip() if box is None else text[slice(*box)].strip()
 
 
+def unwrapped(answer: str) -> str:
+    r"""A gold answer without what data sets put around it.
+
+    That is the last ``<answer>`` tag, the last ``\boxed{}``, the reasoning before a last line with
+    ``####``, dollars around a formula, and a ``\text{}`` that holds all the rest.
+    """
+    tags = _ANSWER_TAG.findall(answer)
+    answer = (tags[-1] if tags else answer).strip()
+    text = unboxed(answer)
+    if text == answer and (final := _AFTER_HASHES.search(answer)):
+        text = final[1].strip()
+    for around in (_DOLLARS, _WORDS):
+        if whole := around.fullmatch(text):
+            text = whole[1].strip()
+    return text
+
+
 def gold(answer: str, question: str, fallback: Fallback) -> tuple[str, AnswerKind]:
-    """The gold answer in its plain form, and its kind, guessed from its form.
+    """The gold answer as `unwrapped` gives it, and its kind, guessed from its form.
 
     A capital letter is a ``letter`` when the question labels that option; true, false, yes and no
     are ``boolean``; digits with sign, separators and point are a ``number``; all else is
     `fallback`.
     """
-    answer = unboxed(answer)
-    letter = _LETTER.fullmatch(answer)
+    answer = unwrapped(answer)
+    plain = _WORDS.sub(r"\1", answer).strip()
+    letter = _LETTER.fullmatch(plain)
     if letter and {"A", "B", letter[1]} <= set(_LABEL.findall(question)):
         return letter[1], "letter"
-    if _BOOLEAN.fullmatch(answer):
-        return answer.rstrip("."), "boolean"
-    if _NUMBER.fullmatch(answer):
-        return answer, "number"
+    if _BOOLEAN.fullmatch(plain):
+        return plain.rstrip("."), "boolean"
+    if _NUMBER.fullmatch(plain):
+        return plain, "number"
     return answer, fallback
 
 

@@ -1,5 +1,6 @@
 """veRL: ``data_source, prompt=[{role, content}], images, reward_model={ground_truth}``."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,8 @@ from shared.formats.building import Columns, Reading, build
 from shared.formats.rows import Row
 from shared.formats.turns import turns_of
 from shared.sample import Sample
+
+_NAMES_PICTURES = re.compile(r"image|img|picture|photo|figure", re.IGNORECASE)
 
 
 def read(row: Row, reading: Reading) -> Iterator[Sample]:
@@ -21,11 +24,17 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
     yield build(
         row,
         turns[0].text,
-        reading.images(row, "images"),
+        _images(row, reading),
         _ground_truth(row),
         Columns("prompt", "reward_model.ground_truth"),
         source=source if isinstance(source, str) and source else "verl",
     )
+
+
+def _images(row: Row, reading: Reading) -> tuple[str, ...]:
+    """The images; published text-only data has no column for them."""
+    others = [name for name in row.values if _NAMES_PICTURES.search(name)]
+    return reading.images(row, "images" if others else None)
 
 
 def _ground_truth(row: Row) -> str:

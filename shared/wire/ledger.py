@@ -58,6 +58,7 @@ class Ledger:
         self._client = client
         self._keys = keys
         self._issue = Script(client, "issue")
+        self._refuse = Script(client, "refuse")
         self._settle = Script(client, "settle")
         self._collect = Script(client, "collect")
         self._forward = Script(client, "forward")
@@ -91,6 +92,24 @@ class Ledger:
             images=list(images.values()),
             tasks=[encode(task) for task in tasks],
             letters=letters,
+        )
+        return bool(done)
+
+    async def refuse(self, group_id: str, why: str) -> bool:
+        """Enter a group that cannot be asked as dropped; False when it was issued before.
+
+        The drop reason is ``dead_letter``, and a dead letter says `why`.
+        """
+        keys = self._keys
+        done = await self._refuse(
+            ledger=keys.ledger,
+            counts=keys.counts,
+            events=keys.events,
+            prompts=keys.prompts,
+            dead_letters=keys.dead_letters,
+            group_id=group_id,
+            state=f"{DROPPED}:{DEAD_LETTER}",
+            reason=why,
         )
         return bool(done)
 

@@ -11,10 +11,11 @@ from PIL import Image
 
 from services.trainer.control.feeder import Feeder
 from shared.config import Config
-from shared.errors import WaitTimeout
+from shared.errors import UserError, WaitTimeout
 from shared.sample import Sample
 from shared.service.connection import connect
 from shared.wire.board import VersionBoard
+from shared.wire.dead_letters import letters
 from shared.wire.image_store import ImageStore
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
@@ -116,3 +117,47 @@ async def test_noisy_orders_carry_distorted_images_and_the_clean_ones(client, tm
         assert seen.size == trained.size
         difference = np.asarray(seen, dtype=float) - np.asarray(trained, dtype=float)
         assert difference.std() == pytest.approx(25.5, rel=0.1)
+
+
+async def test_a_sample_whose_image_is_gone_is_dropped_and_the_others_are_asked(
+    client, tmp_path, redis_url
+):
+    keys, files = Keys("test"), [tmp_path / f"{name}.png" for name in "abc"]
+    for file in files:
+        Image.new("RGB", (28, 28)).save(file)
+    samples = [
+        Sample(id=file.stem, question="<image>?", images=(str(file),), answer="1", kind="number")
+        for file in files
+    ]
+    files[0].unlink()
+    files[1].write_bytes(files[1].read_bytes()[:60])
+    settings = config(tmp_path, redis_url, groups_per_step=3)
+    await VersionBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
+    stop, ledger = asyncio.Event(), Ledger(client, keys)
+    feeding = asyncio.create_task(Feeder(client, keys, settings, samples).run(1, stop))
+    deadline = time.monotonic() + PATIENCE_S
+    while (await ledger.counts()).in_flight < 3:
+        assert time.monotonic() < deadline and not feeding.done()
+        await asyncio.sleep(0.05)
+    stop.set()
+    await feeding
+
+    counts = await ledger.counts()
+    assert counts.balanced() and counts.dropped["dead_letter"] >= 2
+    reasons = {letter.reason for letter in await letters(client, keys)}
+    assert any(one.startswith("sample 'a': image ") and "No such file" in one for one in reasons)
+    assert any(one.startswith("sample 'b': image ") and "decoded" in one for one in reasons)
+    entries = await client.xrange(keys.prompts)
+    assert {decode(PromptTask, fields[b"m"]).sample_id for _, fields in entries} == {"c"}
+
+
+async def test_a_folder_that_is_gone_ends_the_feeder_with_the_file_and_the_reason(
+    client, tmp_path, redis_url
+):
+    keys = Keys("test")
+    sample = SAMPLE.model_copy(update={"question": "<image>?", "images": ("/gone/a.png",)})
+    settings = config(tmp_path, redis_url, groups_per_step=2)
+    await VersionBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
+    with pytest.raises(UserError, match=r"image /gone/a\.png: cannot be read \(No such file"):
+        await Feeder(client, keys, settings, [sample]).run(1, asyncio.Event())
+    assert (await Ledger(client, keys).counts()).dropped == {"dead_letter": 2}

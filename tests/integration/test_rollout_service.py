@@ -14,6 +14,7 @@ from transformers import AutoProcessor
 
 from services.rollout.engine import request
 from services.rollout.engine.sampler import sampling_parameters
+from shared.images import decode_image, digest
 from shared.prompting import render
 from shared.service.auth import bearer
 from shared.wire.ledger import Ledger
@@ -22,6 +23,7 @@ from shared.wire.queues import WorkStream
 from shared.wire.registry import Registry
 from tests.integration.live_node import PATIENCE_S, TOKEN, LiveNode, weights_of
 from tests.integration.rollout_tasks import Asked, answers, ask, collect, issue
+from tests.picture_kinds import encoded, kinds, turned
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -136,6 +138,53 @@ def test_a_task_with_more_tags_than_images_is_buried(live_node: LiveNode) -> Non
     [letter] = live_node.do(_dead_letters(live_node, 1))
     assert b"<image> tags" in letter[b"reason"]
     assert live_node.do(_settled(live_node, odd.task.group_id)) == "dropped:dead_letter"
+
+
+def test_a_task_with_a_special_token_in_its_question_is_buried_at_once(live_node: LiveNode) -> None:
+    """The engine would take it for one more image."""
+    live_node.do(_empty_dead_letters(live_node))
+    handed_back = live_node.node.handed_back
+    [asked] = ask(live_node, 1)
+    [odd] = ask(live_node, 1, question=asked.task.question + " After <|image_pad|>?")
+    live_node.do(issue(live_node, [odd]))
+    [letter] = live_node.do(_dead_letters(live_node, 1))
+    assert b"the model's special token <|image_pad|>" in letter[b"reason"]
+    assert live_node.node.handed_back == handed_back
+    assert live_node.do(_settled(live_node, odd.task.group_id)) == "dropped:dead_letter"
+
+
+def test_pictures_of_every_kind_are_sampled_as_the_trainer_sees_them(live_node: LiveNode) -> None:
+    model = live_node.config.model
+    processor = AutoProcessor.from_pretrained(model.path, **model.pixel_bounds())
+    pictures = [turned("JPEG", 6), *(data for _, data, _ in kinds())][:4]
+    question = "<image>" * len(pictures) + "Which one?"
+    names = tuple(map(digest, pictures))
+    [one] = ask(live_node, 1, question=question, images=names, permutation=(0, 1, 2, 3))
+    asked = Asked(one.task, dict(zip(names, pictures, strict=True)))
+    [batch] = answers(live_node, [asked])
+    decoded = [decode_image(data, "x", 10**6) for data in pictures]
+    text = render(processor, question, live_node.config.data.instruction)
+    expected = processor(text=[text], images=decoded, return_tensors="pt")
+    assert batch.prompt_token_ids.tolist() == expected["input_ids"][0].tolist()
+    assert [list(grid) for grid in batch.image_grids] == expected["image_grid_thw"].tolist()
+
+
+def test_a_task_whose_picture_no_processor_takes_is_buried_at_once(live_node: LiveNode) -> None:
+    live_node.do(_empty_dead_letters(live_node))
+    thin = encoded(Image.new("RGB", (2100, 10)), "PNG")
+    settings = {"question": "<image>?", "images": (digest(thin),), "permutation": (0,)}
+    [one] = ask(live_node, 1, **settings)
+    live_node.do(issue(live_node, [Asked(one.task, {digest(thin): thin})]))
+    [letter] = live_node.do(_dead_letters(live_node, 1))
+    assert b"2100x10 pixels, one side more than 200 times the other" in letter[b"reason"]
+
+
+def test_chat_completions_read_pictures_as_the_run_does(live_node: LiveNode) -> None:
+    thin = encoded(Image.new("RGB", (2100, 10)), "PNG")
+    url = "data:image/png;base64," + base64.b64encode(thin).decode()
+    answer = live_node.do(_chat(live_node, _body(live_node, url)))
+    assert answer.status_code == 400, answer.text
+    assert "image in the request: 2100x10 pixels" in answer.text
 
 
 def test_a_task_that_makes_sampling_fail_ends_no_node(live_node: LiveNode) -> None:

@@ -16,7 +16,7 @@ from services.rollout.engine.grids import Grid, GridMemory
 from services.rollout.failures import EngineDead, SamplingFailed, Unanswerable
 from shared.config import Config
 from shared.errors import UserError
-from shared.prompting import render
+from shared.prompting import render, special_token_in
 from shared.sample import IMAGE_TAG
 from shared.wire.image_store import ImageStore
 from shared.wire.messages import (
@@ -47,8 +47,8 @@ class Sampler:
         """Answer `task` ``task.n`` times; the same seed and policy give the same answers.
 
         Raises:
-            Unanswerable: when the prompt is too long, its tags do not match its images, or an
-                image cannot be decoded.
+            Unanswerable: when the prompt is too long or holds a special token, its tags do not
+                match its images, or an image cannot be decoded.
             ImageMissing: when an image is not in the store.
             SamplingFailed: when the engine gave up.
             EngineDead: when it has ended.
@@ -57,6 +57,8 @@ class Sampler:
         if tags != len(task.images):
             # The engine would take it, with placeholders that no image stands behind.
             raise Unanswerable(f"{tags} {IMAGE_TAG} tags for {len(task.images)} images")
+        if token := special_token_in(self._processor, task.question):
+            raise Unanswerable(f"the question holds the model's special token {token}")
         try:
             pictures = await self._images.get(list(task.images))
         except UserError as error:

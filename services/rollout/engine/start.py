@@ -15,6 +15,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.v1.engine.async_llm import AsyncLLM
 
+from services.rollout.engine import media
 from services.rollout.failures import EngineFailed
 from services.rollout.weights.plugin import BACKEND, NODE_VARIABLE
 from shared.config import Config, ModelConfig
@@ -48,7 +49,7 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         load_format="safetensors",
         max_model_len=engine.max_model_len,
         limit_mm_per_prompt={"image": engine.max_images, "video": 0},
-        mm_processor_kwargs=pixel_bounds(config),
+        mm_processor_kwargs=model.pixel_bounds() or None,
         allowed_media_domains=[_NO_MEDIA_HOST],
         tensor_parallel_size=engine.tensor_parallel_size,
         gpu_memory_utilization=engine.gpu_memory_utilization,
@@ -95,18 +96,16 @@ def _step_tokens(config: Config) -> int | None:
 
 
 def request_bounds(config: Config) -> dict[str, str]:
-    """vLLM's environment variables that bound what one request to the API may cost."""
+    """vLLM's environment variables that bound what one request to the API may cost.
+
+    One of them names the reader of its pictures, which holds the bound on their pixels.
+    """
     most_answers = max(config.rollout.engine.max_num_seqs, config.sampling.n)
     return {
+        "VLLM_MEDIA_CONNECTOR": media.CONNECTOR,
         "VLLM_MAX_IMAGE_PIXELS": str(config.data.max_image_pixels),
         "VLLM_MAX_N_SEQUENCES": str(most_answers),
     }
-
-
-def pixel_bounds(config: Config) -> dict[str, int] | None:
-    """Arguments that make the engine resize images as the trainer does."""
-    bounds = {"min_pixels": config.model.min_pixels, "max_pixels": config.model.max_pixels}
-    return {name: value for name, value in bounds.items() if value is not None} or None
 
 
 async def start_engine(config: Config, stop: asyncio.Event) -> AsyncLLM | None:

@@ -30,16 +30,10 @@ class GroupPreparer:
     """Turns scored groups into `PreparedGroup`s for one model."""
 
     def __init__(self, config: Config, model: Any) -> None:
-        bounds = {
-            name: value
-            for name, value in (
-                ("min_pixels", config.model.min_pixels),
-                ("max_pixels", config.model.max_pixels),
-            )
-            if value is not None
-        }
         self._processor = AutoProcessor.from_pretrained(
-            config.model.path, trust_remote_code=config.model.trust_remote_code, **bounds
+            config.model.path,
+            trust_remote_code=config.model.trust_remote_code,
+            **config.model.pixel_bounds(),
         )
         self._rope_index = model.model.get_rope_index
         self._vocabulary = model.config.get_text_config().vocab_size

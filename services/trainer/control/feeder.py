@@ -18,7 +18,7 @@ import redis.asyncio
 from services.trainer.plan.augmentation import distorted
 from services.trainer.plan.groups import GroupPlan, group_id
 from shared.config import Config
-from shared.errors import WaitTimeout
+from shared.errors import UserError, WaitTimeout
 from shared.formats import SourceSize
 from shared.images import decode_image, digest, read_image_file
 from shared.permutation import (
@@ -58,6 +58,7 @@ class Feeder:
         self._registry = Registry(client, keys)
         self._patient = Patience(client, "feeder", config.redis.timeout_s)
         self._names: dict[str, str] = {}
+        self._unread = 0
 
     async def run(self, incarnation: int, stop: asyncio.Event) -> None:
         """Issue the groups of one incarnation until `stop`, starting with the first unsettled one.
@@ -136,14 +137,24 @@ class Feeder:
         await self._client.xread({self._keys.events: event}, block=int(_BLOCK_S * 1000))
 
     async def _issue(self, index: int, issued_at: PolicyVersion) -> None:
+        """Issue group `index`, or drop it with a dead letter when its images cannot be read.
+
+        Raises:
+            UserError: when as many groups in a row as a step has cannot be read: then it is not
+                the samples, but the disk.
+        """
         sample, _ = self._plan.sample(index)
-        images: dict[str, bytes] = {}
-        for file in sample.images:
-            data = await asyncio.to_thread(
-                read_image_file, Path(file), self._config.data.max_image_pixels
-            )
-            self._names[file] = digest(data)
-            images[self._names[file]] = data
+        try:
+            images = await asyncio.to_thread(self._read, sample)
+        except UserError as error:
+            self._unread += 1
+            if self._unread > self._config.trainer.groups_per_step:
+                raise
+            why = f"sample '{sample.id}': {error}"
+            logger.error("group %s goes to the dead letters: %s", group_id(index), why)
+            await self._ledger.refuse(group_id(index), why)
+            return
+        self._unread = 0
         tasks = self._plan.tasks(index, self._names, issued_at)
         noisy, strength = self._plan.noise(index)
         if noisy:
@@ -151,6 +162,19 @@ class Feeder:
             tasks, images = await asyncio.to_thread(distort, tasks, noisy)
         if not await self._ledger.issue(tasks, images):
             logger.warning("group %s was issued before; skipped", tasks[0].group_id)
+
+    def _read(self, sample: Sample) -> dict[str, bytes]:
+        """The sample's images by SHA-256.
+
+        Raises:
+            UserError: naming the file that cannot be read or decoded.
+        """
+        images: dict[str, bytes] = {}
+        for file in sample.images:
+            data = read_image_file(Path(file), self._config.data.max_image_pixels)
+            self._names[file] = digest(data)
+            images[self._names[file]] = data
+        return images
 
     def _distort(
         self,

@@ -11,15 +11,18 @@ import pytest
 import redis
 from PIL import Image
 
+from perl_rl.counting import counting
+from perl_rl.launch.data_check import compare_golds, picture_sizes, read_rows
 from perl_rl.launch.device import settled_model
 from perl_rl.launch.main import launch
-from perl_rl.launch.preflight import check_data, check_model, check_ports, check_run_dir
+from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from shared.config import Config, ModelConfig
 from shared.errors import UserError
 from shared.service.ports import free_port
 from shared.wire.keys import Keys
 from shared.wire.registry import NodeInfo
 from tests.format_files import IMAGES, digit, write_features, write_json
+from tests.paths import START_MODEL
 
 ROW: dict[str, Any] = {
     "id": "one",
@@ -29,6 +32,8 @@ ROW: dict[str, Any] = {
     "kind": "position",
     "order": "position",
 }
+
+REAL = {"model": {"path": START_MODEL}}
 
 
 @pytest.fixture
@@ -78,6 +83,16 @@ def make_config(folder: Path, **sections: Any) -> Config:
     )
 
 
+def check_data(config: Config, folder: Path, notes: list[str] | None = None) -> tuple[int, int]:
+    """Samples and pictures; all that is checked of the data before the prompts."""
+    note = (notes if notes is not None else []).append
+    asked = list(read_rows(config, folder, counting, note))
+    located = [one for one, _ in asked]
+    compare_golds(config, located, counting, note)
+    sizes = picture_sizes(located, config.data.max_image_pixels, counting)
+    return len(asked), len(sizes)
+
+
 def refusal(check: Any, *arguments: Any) -> str:
     with pytest.raises(UserError) as caught:
         check(*arguments)
@@ -91,7 +106,7 @@ def test_good_input_passes(folder: Path) -> None:
     check_model(config.model)
     check_ports(config)
     check_run_dir(folder / "run", resume=False)
-    assert check_data(config, folder) == (2, 2)
+    assert check_data(config, folder) == (1, 2)
 
 
 def test_a_missing_model_folder(folder: Path) -> None:
@@ -194,28 +209,31 @@ def test_a_folder_without_a_run_cannot_be_resumed(tmp_path: Path) -> None:
     assert "holds no run to resume" in refusal(check_run_dir, tmp_path, True)
 
 
+@pytest.mark.slow
 def test_an_unreachable_redis(folder: Path) -> None:
     url = f"redis://:secret@127.0.0.1:{free_port()}/0"
-    text = refusal(launch, write_config(folder, redis={"url": url}), folder / "run")
+    text = refusal(launch, write_config(folder, **REAL, redis={"url": url}), folder / "run")
     assert "cannot reach Redis" in text
     assert "secret" not in text
 
 
+@pytest.mark.slow
 def test_a_run_that_is_alive_already(folder: Path, redis_url: str) -> None:
     node = NodeInfo(name="rollout-7", kind="rollout", url="http://h", state="ready")
     keys = Keys("r")
     with redis.Redis.from_url(redis_url) as client:
         client.sadd(keys.nodes, node.name)
         client.set(keys.node(node.name), node.model_dump_json())
-    text = refusal(launch, write_config(folder, redis={"url": redis_url}), folder / "run")
+    text = refusal(launch, write_config(folder, **REAL, redis={"url": redis_url}), folder / "run")
     assert "a run 'r' is alive there (node rollout-7)" in text
 
 
+@pytest.mark.slow
 def test_a_folder_in_which_a_launch_is_running(folder: Path) -> None:
     (folder / "run").mkdir()
     with (folder / "run" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        text = refusal(launch, write_config(folder), folder / "run")
+        text = refusal(launch, write_config(folder, **REAL), folder / "run")
     assert "another perl-rl launch is running there" in text
 
 
@@ -242,7 +260,7 @@ def mixture(folder: Path, *answers: str, **settings: Any) -> Config:
 def test_a_mixture_passes_and_is_told_about(folder: Path) -> None:
     notes: list[str] = []
     config = mixture(folder, "1", "", skip_bad_rows=True)
-    assert check_data(config, folder, note=notes.append) == (2, 2)
+    assert check_data(config, folder, notes) == (2, 2)
     assert notes == [f"{folder / 'geo'}: 1 samples, 1 rows skipped: answer: is empty (1)"]
 
 
@@ -251,7 +269,7 @@ def test_a_gold_answer_that_no_answer_matches_is_told_with_file_and_row(folder: 
     answers = (r"\frac{1}{2}", r"\frac{1}{2", r"$25 \mathrm{~m}$.")
     write_rows(folder, *(maths | {"id": answer, "answer": answer} for answer in answers))
     notes: list[str] = []
-    assert check_data(make_config(folder), folder, note=notes.append) == (2, 2)
+    assert check_data(make_config(folder), folder, notes) == (3, 2)
     (note,) = notes
     assert note.startswith(f"{folder / 'train.jsonl'}, row 2, sample ")
     assert "no answer matches the gold answer" in note and "of kind 'math'" in note

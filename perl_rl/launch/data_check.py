@@ -1,0 +1,182 @@
+"""Checks the data before anything starts: rows, gold answers, pictures, prompts.
+
+What passes here cannot end the run.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from perl_rl.counting import Advance
+from perl_rl.golds import Golds
+from perl_rl.launch.prompt_process import PromptProcess
+from perl_rl.launch.prompts import Job, Prompt
+from shared.config import Config
+from shared.errors import UserError
+from shared.formats import Located, load
+from shared.grading.grade import UngradableGold, check_gold
+from shared.images import decode_image, digest, image_bytes
+
+GOLDS_COMPARED = 5000
+"""Different gold answers that are compared with themselves before the start."""
+
+_THREADS = 4
+
+Counting = Callable[[str, int | None], AbstractContextManager[Advance]]
+"""Shows how many of so many things are done, as `perl_rl.counting.counting` does."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was checked."""
+
+    samples: int
+    pictures: int
+    """Different files."""
+    longest: int
+    """The longest prompt, in tokens."""
+
+    def line(self) -> str:
+        """It in one line."""
+        return (
+            f"data: {self.samples} questions and {self.pictures} pictures checked, "
+            f"the longest prompt has {self.longest} tokens"
+        )
+
+
+def check_data(
+    config: Config, run_dir: Path, counting: Counting, note: Callable[[str], None]
+) -> Checked:
+    """Read all rows, decode every picture once, and render every prompt once.
+
+    Pictures inside data files are copied to the run's folder, unless the configuration names
+    another.
+
+    Args:
+        note: called with a line about the rows of each source, and about each gold answer that no
+            answer can match.
+
+    Raises:
+        UserError: naming file and row of the first sample that the run could not use.
+    """
+    with PromptProcess() as process:
+        asked = list(read_rows(config, run_dir, counting, note))
+        compare_golds(config, [one for one, _ in asked], counting, note)
+        sizes = picture_sizes([one for one, _ in asked], config.data.max_image_pixels, counting)
+        prompts = _prompts(config, asked, sizes)
+        job = Job(model=config.model, instruction=config.data.instruction, prompts=prompts)
+        with counting("prompts", len(prompts)) as advance:
+            longest = process.check(job, advance)
+    return Checked(samples=len(asked), pictures=len(sizes), longest=longest)
+
+
+def read_rows(
+    config: Config, run_dir: Path, counting: Counting, note: Callable[[str], None]
+) -> Iterator[tuple[Located, bool]]:
+    """All samples, and whether each is held out.
+
+    Raises:
+        UserError: naming file and row of the first that does not fit, or has too many images or a
+            gold answer that nothing can match.
+    """
+    data = config.data
+    for sources, held_out in ((data.train_sources(), False), (data.heldout_sources(), True)):
+        if not sources:
+            continue
+        with counting("held-out rows" if held_out else "rows", None) as advance:
+            loaded = load(data, sources, run_dir / "images", advance)
+        for line in loaded.notes:
+            note(line)
+        for one in loaded.located:
+            _check_sample(one, config.rollout.engine.max_images)
+            yield one, held_out
+
+
+def _check_sample(one: Located, most_images: int) -> None:
+    sample = one.sample
+    if len(sample.images) > most_images:
+        raise UserError(
+            f"{one.place()}: {len(sample.images)} images, more than rollout.engine.max_images "
+            f"({most_images}); raise it or leave the sample out"
+        )
+    try:
+        check_gold(sample.answer, sample.kind)
+    except UngradableGold as error:
+        raise UserError(f"{one.place()}: {error}") from None
+
+
+def compare_golds(
+    config: Config, located: list[Located], counting: Counting, note: Callable[[str], None]
+) -> None:
+    """Note each gold answer that no answer can match."""
+    golds = Golds()
+    for one in located:
+        golds.add(one)
+    with counting("gold answers", min(len(golds), GOLDS_COMPARED)) as advance:
+        lines = golds.unmatched(config.reward, GOLDS_COMPARED, advance=advance)
+    for line in lines:
+        note(line)
+
+
+def picture_sizes(
+    located: list[Located], max_pixels: int, counting: Counting
+) -> dict[str, tuple[int, int]]:
+    """Height and width of each picture file, as decoded; equal pictures are decoded once.
+
+    Raises:
+        UserError: naming the row of the first picture that cannot be decoded.
+    """
+    rows: dict[str, Located] = {}
+    for one in located:
+        for image in one.sample.images:
+            rows.setdefault(image, one)
+    known: dict[str, tuple[int, int]] = {}
+
+    def size(image: str) -> tuple[int, int]:
+        try:
+            data = image_bytes(Path(image))
+            name = digest(data)
+            if name not in known:
+                picture = decode_image(data, image, max_pixels)
+                known[name] = (picture.height, picture.width)
+        except UserError as error:
+            raise UserError(f"{rows[image].place()}: {error}") from None
+        return known[name]
+
+    sizes = dict[str, tuple[int, int]]()
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        with counting("pictures", len(rows)) as advance:
+            for image, found in zip(rows, pool.map(size, rows), strict=True):
+                sizes[image] = found
+                advance()
+    finally:
+        # After an error nobody waits for the pictures that are left.
+        pool.shutdown(cancel_futures=True)
+    return sizes
+
+
+def _prompts(
+    config: Config, asked: list[tuple[Located, bool]], sizes: dict[str, tuple[int, int]]
+) -> tuple[Prompt, ...]:
+    """The different prompts, each at the place of the first sample that has it."""
+    prompts: dict[tuple[str, tuple[tuple[int, int], ...], bool], Prompt] = {}
+    context = config.rollout.engine.max_model_len
+    for one, held_out in asked:
+        shown = tuple(sizes[image] for image in one.sample.images)
+        section, answer = (
+            ("eval", config.eval.max_tokens)
+            if held_out
+            else ("sampling", config.sampling.max_tokens)
+        )
+        prompt = Prompt(
+            place=one.place(),
+            question=one.sample.question,
+            sizes=shown,
+            room=context - answer,
+            room_of=f"rollout.engine.max_model_len {context} less {section}.max_tokens {answer}",
+        )
+        prompts.setdefault((one.sample.question, shown, held_out), prompt)
+    return tuple(prompts.values())

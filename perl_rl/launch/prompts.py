@@ -1,0 +1,162 @@
+"""Renders every prompt as the run will, and refuses those that the run could not ask.
+
+``python -m perl_rl.launch.prompts`` reads a `Job` on standard input and writes `Said`s on standard
+output, one a line. It is a process of its own, for it loads torch; `prompt_process.py` starts it.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from shared.config import ModelConfig
+from shared.errors import UserError
+from shared.prompting import render, special_token_in
+
+_RENDERED_AT_ONCE = 64
+
+
+class Prompt(BaseModel):
+    """One question to render."""
+
+    place: str
+    """File, row and sample, for messages."""
+    question: str
+    sizes: tuple[tuple[int, int], ...]
+    """Height and width of each image."""
+    room: int
+    """The longest prompt that leaves room for the answer, in tokens."""
+    room_of: str
+    """The settings that `room` comes from."""
+
+
+class Job(BaseModel):
+    """The prompts of one run."""
+
+    model: ModelConfig
+    instruction: str
+    prompts: tuple[Prompt, ...]
+
+
+class Said(BaseModel):
+    """What the process says: how far it is, or at its end why it refuses a prompt."""
+
+    done: int
+    """Prompts rendered so far."""
+    longest: int
+    """The longest of them in tokens."""
+    refused: str | None = None
+
+
+def check_prompts(job: Job, say: Callable[[Said], None] = lambda said: None) -> int:
+    """Render and tokenize all prompts; returns the length of the longest one in tokens.
+
+    Raises:
+        UserError: naming the first sample that holds a special token of the model, shows an image
+            that its processor refuses, or is longer than the engine takes.
+    """
+    processor = _load_processor(job.model)
+    if token := special_token_in(processor, job.instruction):
+        raise UserError(f"data.instruction: holds the model's special token {token}; leave it out")
+    longest = 0
+    for done, (prompt, token_ids) in enumerate(_rendered(processor, job), start=1):
+        longest = max(longest, _check(processor, prompt, token_ids))
+        if done % _RENDERED_AT_ONCE == 0 or done == len(job.prompts):
+            say(Said(done=done, longest=longest))
+    return longest
+
+
+def _rendered(processor: Any, job: Job) -> Iterator[tuple[Prompt, list[int]]]:
+    """Each prompt with its token ids, in which one placeholder stands for each image."""
+    for start in range(0, len(job.prompts), _RENDERED_AT_ONCE):
+        several = job.prompts[start : start + _RENDERED_AT_ONCE]
+        texts = [render(processor, one.question, job.instruction) for one in several]
+        yield from zip(several, processor.tokenizer(texts, verbose=False)["input_ids"], strict=True)
+
+
+def _check(processor: Any, prompt: Prompt, token_ids: list[int]) -> int:
+    """The length of the prompt in tokens, with those of its images."""
+    if token := special_token_in(processor, prompt.question):
+        raise UserError(
+            f"{prompt.place}: the question holds the model's special token {token}; write it in "
+            "other words or leave the sample out"
+        )
+    places = token_ids.count(processor.image_token_id)
+    if places != len(prompt.sizes):
+        raise UserError(
+            f"{prompt.place}: the chat template gives {places} places for {len(prompt.sizes)} "
+            "images; use the model's own template"
+        )
+    length = len(token_ids) - places
+    for number, (height, width) in enumerate(prompt.sizes, start=1):
+        try:
+            length += _image_tokens(processor.image_processor, height, width)
+        except ValueError as error:
+            raise UserError(
+                f"{prompt.place}: the model's processor refuses image {number}, of "
+                f"{width}x{height} pixels ({error}); crop it or leave the sample out"
+            ) from None
+    if length > prompt.room:
+        raise UserError(
+            f"{prompt.place}: its prompt has {length} tokens, more than {prompt.room} "
+            f"({prompt.room_of}); raise rollout.engine.max_model_len, lower model.max_pixels or "
+            "leave the sample out"
+        )
+    return length
+
+
+@cache
+def _image_tokens(image_processor: Any, height: int, width: int) -> int:
+    """Tokens of an image.
+
+    Raises:
+        ValueError: when the processor refuses an image of this size.
+    """
+    patches: int = image_processor.get_number_of_image_patches(height, width, {})
+    return patches // int(image_processor.merge_size) ** 2
+
+
+def _load_processor(model: ModelConfig) -> Any:
+    from transformers import AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(
+            model.path, trust_remote_code=model.trust_remote_code, **model.pixel_bounds()
+        )
+    except Exception as error:  # What a damaged file raises is not defined.
+        short = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"model.path {model.path}: its tokenizer and image processor cannot be loaded "
+            f"({type(error).__name__}: {short}); copy the model again"
+        ) from None
+    if not hasattr(processor, "image_processor"):
+        raise UserError(f"model.path {model.path}: its processor takes no images; name another")
+    return processor
+
+
+def main() -> int:
+    """``python -m perl_rl.launch.prompts``."""
+    # The parent says what there is to say about an interruption.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    text = sys.stdin.read()
+    if not text:
+        return 1
+
+    def say(said: Said) -> None:
+        print(said.model_dump_json(), flush=True)
+
+    try:
+        check_prompts(Job.model_validate_json(text), say)
+    except UserError as error:
+        say(Said(done=0, longest=0, refused=str(error)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
