@@ -49,9 +49,11 @@ class Rank:
     def step(self, *groups: PreparedGroup) -> dict[str, float]:
         """Train one update; its loss, gradient norm and seconds."""
         began = clock(self.device)
-        sums, norm = self.stepper.train([list(groups)])
+        done = self.stepper.train([list(groups)])
         seconds = clock(self.device) - began
-        return {"loss": sums.loss, "grad_norm": norm or 0.0, "seconds": seconds}
+        assert not done.refused, "the gradient norm is not finite"
+        norm = done.grad_norm or 0.0
+        return {"loss": done.sums.loss, "grad_norm": norm, "seconds": seconds}
 
 
 def clock(device: torch.device) -> float:

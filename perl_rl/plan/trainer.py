@@ -160,7 +160,7 @@ def _step(config: Config, shape: ModelShape, deepspeed: dict[str, Any]) -> float
     shard = _trained(config, shape) / _shards(config, 1)
     if stage == 3:
         zero = DeepSpeedZeroConfig(**deepspeed["zero_optimization"])
-        return 0.0 if _bytes(config) == 4 else 4 * min(float(zero.sub_group_size), shard)
+        return 4 * min(float(zero.sub_group_size), shard)
     if stage == 0 or number != _bytes(config):
         return 0.0
     return number * shard + (0 if number == 4 else 4 * shard)
