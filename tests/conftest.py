@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
 
 from perl_rl.launch.embedded_redis import embedded_redis
 
@@ -14,6 +15,10 @@ from perl_rl.launch.embedded_redis import embedded_redis
 # import of torch.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no failure: what must be fast is measured in bench/.
+settings.register_profile("repository", deadline=None)
+settings.load_profile("repository")
 
 # `slow` marks a unit test that takes more than about 1.5 s alone; `make test-fast` leaves it out.
 # One without the mark is named when it takes much longer: other tests run at the same time.

@@ -28,6 +28,7 @@ from services.trainer.compute.packing import PreparedGroup
 from services.trainer.compute.step import Stepper
 from services.trainer.compute.vision import chosen_vision_attention
 from shared.config import Config
+from shared.config.questions import ModelConfig
 
 
 @dataclass
@@ -97,7 +98,7 @@ def model_sizes(setting: Setting, layers: int) -> tuple[Any, ModelShape]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "config.json")
         file.write_text(json.dumps(setting.model_config(layers)))
-        return AutoConfig.from_pretrained(folder), read_shape(Path(folder))
+        return AutoConfig.from_pretrained(folder), read_shape(ModelConfig(path=Path(folder)))
 
 
 def random_model(setting: Setting, sizes: Any, config: Config) -> Any:

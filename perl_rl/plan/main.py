@@ -94,7 +94,7 @@ def plan_of(config: Config, gpu: float, shared: bool) -> tuple[Plan, ModelShape]
     # DeepSpeed is imported with it, which takes seconds.
     from services.trainer.compute.deepspeed_engine import deepspeed_config
 
-    shape = read_shape(config.model.path, config.model.trust_remote_code)
+    shape = read_shape(config.model)
     return make_plan(config, shape, deepspeed_config(config), gpu, shared), shape
 
 

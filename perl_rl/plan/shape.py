@@ -2,9 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from shared.config.questions import ModelConfig
 from shared.errors import UserError
 
 
@@ -36,8 +36,8 @@ class ModelShape:
     """Patches that become one image token."""
 
 
-def read_shape(folder: Path, trust_remote_code: bool = False) -> ModelShape:
-    """The shape of the model in a folder, without its weights.
+def read_shape(model: ModelConfig) -> ModelShape:
+    """The shape of a model, without its weights.
 
     Raises:
         UserError: when the folder has no ``config.json`` of a vision-language model.
@@ -45,25 +45,25 @@ def read_shape(folder: Path, trust_remote_code: bool = False) -> ModelShape:
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, GradientCheckpointingLayer
 
-    file = folder / "config.json"
+    folder, file = model.path, model.path / "config.json"
     if not file.is_file():
         raise UserError(f"model.path: {folder} holds no config.json; name a model folder")
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
         with torch.device("meta"):
-            model = AutoModelForImageTextToText.from_config(
-                config, trust_remote_code=trust_remote_code
+            built = AutoModelForImageTextToText.from_config(
+                config, trust_remote_code=model.trust_remote_code
             )
         text, vision = config.get_text_config(), config.vision_config
     except (OSError, ValueError, AttributeError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: is not a vision-language model's ({reason})") from None
-    layers = [one for one in model.modules() if isinstance(one, GradientCheckpointingLayer)]
+    layers = [one for one in built.modules() if isinstance(one, GradientCheckpointingLayer)]
     return ModelShape(
-        parameters=_count(model),
-        vision_parameters=_count(model.model.visual),
+        parameters=_count(built),
+        vision_parameters=_count(built.model.visual),
         largest_layer=max(map(_count, layers)),
-        tensors=tuple(one.numel() for one in model.parameters()),
+        tensors=tuple(one.numel() for one in built.parameters()),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=text.intermediate_size,

@@ -105,7 +105,7 @@ def test_each_part_of_a_rank_is_planned(file: Path, ranks: int, overrides: list[
     overrides = [*overrides, f"trainer.ranks={ranks}"]
     found = measured(file, ranks, overrides)
     config = load_config(file, overrides)
-    need = rank_need(config, read_shape(config.model.path), deepspeed_config(config), CHUNK)
+    need = rank_need(config, read_shape(config.model), deepspeed_config(config), CHUNK)
     parts = compared(config, need, found)
     shares = {name: planned / seen - 1 for name, (planned, seen) in parts.items()}
     assert {name: share for name, share in shares.items() if abs(share) > BOUND} == {}, shares

@@ -55,7 +55,7 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         gpu_memory_utilization=engine.gpu_memory_utilization,
         kv_cache_memory_bytes=cache,
         max_num_seqs=engine.max_num_seqs,
-        max_num_batched_tokens=_step_tokens(config),
+        max_num_batched_tokens=step_tokens(engine.max_num_batched_tokens, model.device),
         enforce_eager=engine.enforce_eager,
         # On a CPU a seeded request must be prefilled at once: vLLM rewinds its generator after a
         # partial prefill, which PyTorch's CPU generator cannot do, and the engine dies of it.
@@ -87,9 +87,14 @@ def model_here(config: Config) -> ModelConfig:
     return model
 
 
-def _step_tokens(config: Config) -> int | None:
-    given = config.rollout.engine.max_num_batched_tokens
-    if given is not None or current_platform.is_cpu():
+def step_tokens(given: int | None, device: str) -> int | None:
+    """How many tokens one step of the engine computes at most; None: vLLM's default.
+
+    Args:
+        given: ``rollout.engine.max_num_batched_tokens``.
+        device: "cpu" or "cuda".
+    """
+    if given is not None or device == "cpu":
         return given
     # As vLLM's own server on an H100: started from Python, it takes 2048.
     return _GPU_STEP_TOKENS
