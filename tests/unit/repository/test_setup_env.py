@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -22,16 +21,6 @@ from tests.package_index import add_wheel
 from tests.paths import ROOT
 
 TIMEOUT_S = 120.0
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of all files that the set-up reads, without an environment."""
-    root = tmp_path / "checkout"
-    for folder in ("scripts", "requirements"):
-        shutil.copytree(ROOT / folder, root / folder)
-    shutil.copyfile(ROOT / "pyproject.toml", root / "pyproject.toml")
-    return root
 
 
 def environment(**settings: str) -> dict[str, str]:
