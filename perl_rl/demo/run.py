@@ -1,12 +1,10 @@
-"""``perl-rl demo``: trains on handwritten digits with `launch`, and writes a report."""
+"""``perl-rl demo``: trains on handwritten digits with `launch`."""
 
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
-from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.launch.main import launch
-from perl_rl.report.page import write_report
 from shared.errors import UserError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
@@ -28,18 +26,9 @@ def main(run_dir: Path | None = None, overrides: Sequence[str] = ()) -> int:
         raise UserError(f"--run-dir {folder}: is not empty; choose a new folder")
     data = folder / "data"
     paths = (f"data.train={data / 'train.jsonl'}", f"data.heldout={data / 'heldout.jsonl'}")
-    status = launch(CONFIG, run_dir=folder, overrides=[*overrides, *paths])
-    if status == 0:
-        before, after = (_read(folder / f"eval-{when}.json") for when in ("before", "after"))
-        print(write_report(folder, before, after, folder / "metrics.jsonl"))
-        print(f"report: {folder / 'report.md'}, {folder / 'report.png'}")
-    return status
+    return launch(CONFIG, run_dir=folder, overrides=[*overrides, *paths])
 
 
 def _unused(parent: Path) -> Path:
     names = ("demo" if number == 1 else f"demo-{number}" for number in count(1))
     return next(parent / name for name in names if not (parent / name).exists())
-
-
-def _read(file: Path) -> OrderRobustness:
-    return OrderRobustness.model_validate_json(file.read_text(encoding="utf-8"))

@@ -100,13 +100,23 @@ def launch(
             file = folder / "config.yaml"
             save_config(config, file)
             session = Session(config, file, folder, division, progress, server, debug)
-            return asyncio.run(_until_signal(session, config, folder))
+            status = asyncio.run(_until_signal(session, config, folder))
     except RunFailed as failure:
         progress.close()
         print(f"perl-rl: failed: {failure}", file=sys.stderr)
         return 1
     finally:
         progress.close()
+    if status == 0 and config.data.heldout is not None:
+        _show_report(config.run, folder)
+    return status
+
+
+def _show_report(run: str, folder: Path) -> None:
+    # Here, because the library that draws takes a while to import.
+    from perl_rl.report.page import report_on
+
+    print(report_on(folder, f"PeRL: {run}"))
 
 
 async def _until_signal(session: Session, config: Config, folder: Path) -> int:

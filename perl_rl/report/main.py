@@ -11,11 +11,10 @@ from pathlib import Path
 
 import redis.asyncio
 
-from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.launch.processes import Supervisor
 from perl_rl.report.account import RunFailed, check_account
 from perl_rl.report.evaluation import Evaluation
-from perl_rl.report.page import write_report
+from perl_rl.report.page import report_on
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
 from perl_rl.report.watch import LOOK_EVERY_S, RunWatch
@@ -54,13 +53,9 @@ def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
         progress.close()
     results = evaluation.results
     watch.write_summary(DONE, wall_s, results, restarts={})
-    if results:
-        before, after = (
-            OrderRobustness.model_validate(results[when]) for when in ("before", "after")
-        )
-        title = f"PeRL: {config.run}"
-        print(write_report(folder, before, after, folder / "metrics.jsonl", title))
     print(f"done: {folder / 'summary.json'}")
+    if results:
+        print(report_on(folder, f"PeRL: {config.run}"))
     return 0
 
 

@@ -31,6 +31,20 @@ _HEADLINES = (
 )
 
 
+def report_on(folder: Path, title: str) -> str:
+    """Write the report of a run that has ended, from the evaluations in its folder.
+
+    Returns:
+        The table as plain text, and where the report is.
+    """
+    before, after = (
+        OrderRobustness.model_validate_json((folder / f"eval-{when}.json").read_text("utf-8"))
+        for when in ("before", "after")
+    )
+    table = write_report(folder, before, after, folder / "metrics.jsonl", title)
+    return f"{table}\nreport: {folder / 'report.md'}, {folder / 'report.png'}"
+
+
 def write_report(
     folder: Path,
     before: OrderRobustness,

@@ -102,6 +102,7 @@ def test_a_run_survives_dead_services_and_an_interruption(start: Callable[..., L
     said = second.said().removeprefix(until_then)
     assert said_of("before", said) == [], "the result is kept"
     assert said_of("after", said) == ["evaluated on the nodes"]
+    assert "flip rate" in said and f"report: {second.folder / 'report.md'}" in said
     assert second.processes() == []
     _check_results(second.folder)
 
