@@ -32,17 +32,17 @@ def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--images-key",
         default="images",
-        help="EasyR1: column of the images; '' when the data has none",
+        help="EasyR1: column of the images; '' when the data has none (default: %(default)s)",
     )
-    parser.add_argument("--answer-key", default="answer", help="EasyR1: column of the answer")
+    text = "EasyR1: column of the answer (default: %(default)s)"
+    parser.add_argument("--answer-key", default="answer", help=text)
     parser.add_argument(
         "--skip-bad-rows",
         action="store_true",
         help="leave out rows that do not fit, and count them",
     )
-    parser.add_argument(
-        "--max-image-pixels", type=int, default=64_000_000, help="refuse larger pictures"
-    )
+    text = "refuse larger pictures (default: %(default)s)"
+    parser.add_argument("--max-image-pixels", type=int, default=64_000_000, help=text)
     add_debug(parser)
 
 

@@ -70,13 +70,13 @@ def _add_orders(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=1,
         metavar="K",
-        help="how many orders of its images to ask each question in",
+        help="how many orders of its images to ask each question in (default: %(default)s)",
     )
     text = "also ask the original order K times: how often answers change in the same order"
     add("--floor", action="store_true", help=text)
     text = "samples.jsonl of perl-rl data label, which decides how each question is permuted"
     add("--order-rules", type=Path, metavar="FILE", help=text)
-    add("--seed", type=int, default=0, help="for the orders and for sampling")
+    add("--seed", type=int, default=0, help="for the orders and for sampling (default: 0)")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -89,22 +89,34 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="VARIABLE",
         help="environment variable that holds the endpoint's key",
     )
-    add("--concurrency", type=_count, default=16, metavar="N", help="requests at the same time")
+    add(
+        "--concurrency",
+        type=_count,
+        default=16,
+        metavar="N",
+        help="requests at the same time (default: %(default)s)",
+    )
     add(
         "--timeout-s",
         type=float,
         default=600.0,
         metavar="S",
-        help="the longest time for one request",
+        help="the longest time for one request (default: %(default)s)",
     )
     add(
         "--retries",
         type=int,
         default=3,
         metavar="N",
-        help="how often to repeat a request that failed",
+        help="how often to repeat a request that failed (default: %(default)s)",
     )
-    add("--max-tokens", type=_count, default=2048, metavar="N", help="the longest response")
+    add(
+        "--max-tokens",
+        type=_count,
+        default=2048,
+        metavar="N",
+        help="the longest response (default: %(default)s)",
+    )
     add("--temperature", type=float, default=0.0, help="default: 0, which is greedy")
     text = "text after every question (default: that of --config, else that of training)"
     add("--instruction", metavar="TEXT", help=text)
