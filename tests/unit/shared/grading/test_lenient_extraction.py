@@ -1,11 +1,9 @@
 """Answers in words: every response of the table gets its verdict, and no text takes long."""
 
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
-from shared.config import RewardConfig
 from shared.grading.extract import extract_answer
 from shared.grading.grade import grade
 from shared.grading.limits import MAX_RESPONSE_CHARS
@@ -21,17 +19,6 @@ CASES = [
     for kind, gold, right, responses in rows
     for response in responses
 ]
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def pool() -> AsyncIterator[GraderPool]:
-    async with GraderPool(RewardConfig(workers=1, grade_timeout_s=20)) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize(("kind", "gold", "right", "response"), CASES)

@@ -2,14 +2,12 @@ r"""Kinds of mistakes in comparisons, each with cases, and laws that hold for al
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from fractions import Fraction
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from shared.config import RewardConfig
 from shared.grading.golds import gold_matches_itself
 from shared.grading.grade import UngradableGold, canonical, grade
 from shared.grading.kinds.latex import tidy
@@ -22,17 +20,6 @@ from shared.grading.kinds.units import read_unit
 from shared.grading.pool import GraderPool
 from shared.sample import AnswerKind
 from tests.unit.shared.grading.comparison_table import COMPARISONS
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def pool() -> AsyncIterator[GraderPool]:
-    async with GraderPool(RewardConfig(workers=1, grade_timeout_s=20)) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize(("answer", "gold", "kind", "verdict"), COMPARISONS)

@@ -1,14 +1,12 @@
 r"""How answers of each kind are read and compared."""
 
 import random
-from collections.abc import AsyncIterator
 from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.config import RewardConfig
 from shared.grading.extract import extract_answer
 from shared.grading.grade import UngradableGold, canonical, check_gold, grade, step_shares
 from shared.grading.kinds.maths import pairs_to_compare
@@ -243,17 +241,6 @@ def test_what_expressions_leave_to_the_library(
 def test_gold_answers_of_another_kind_are_refused(gold: str, kind: AnswerKind) -> None:
     with pytest.raises(UngradableGold, match=f"is not of kind '{kind}'"):
         check_gold(gold, kind)
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def pool() -> AsyncIterator[GraderPool]:
-    async with GraderPool(RewardConfig(workers=1, grade_timeout_s=20)) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize(("answer", "gold", "kind", "verdict"), ANSWERS)
