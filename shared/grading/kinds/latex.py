@@ -19,10 +19,12 @@ _ENVIRONMENT = re.compile(
 )
 _MATRIX = re.compile(r"\\begin\s?\{(?:[pbvBV]?matrix|smallmatrix)\}|\\left\s?[(\[|]\s?\\begin")
 _NEW_LINE = re.compile(r"\\\\(?:\s?\[[^\[\]]{0,12}\])?|\\(?:newline|par)(?![a-zA-Z])|<br\s?/?>")
+# A row's end is no blank, though a space may follow it.
+_ROW_END = re.compile(r"\\\\(?:\s?\[[^\[\]]{0,12}\])?\s*")
 _SIZE = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s?\.?")
 _NO_SPACE = re.compile(r"\\!\s?")
 _SPACE = re.compile(
-    r"\\[,;:>\s]|~|\\(?:quad|qquad|space|enspace|thinspace|thickspace|hfill)(?![a-zA-Z])"
+    r"(?<!\\)\\[,;:>\s]|~|\\(?:quad|qquad|space|enspace|thinspace|thickspace|hfill)(?![a-zA-Z])"
     r"|\\[hv]space\*?\s?\{[^{}]*\}"
 )
 _EMPTY = re.compile(r"(?<![\\}\w])\{\s*\}|(?<=\d)\{\s*\}")
@@ -78,7 +80,9 @@ def tidy(text: str) -> str:
     text = _ROMAN.sub(r"\\text{\1}", without_siunitx(text))
     text = _SPACED_GROUP.sub(",", _GROUP.sub("", text.translate(_SIGNS)))
     text = _DASH.sub("-", text)
-    if not _MATRIX.search(text):
+    if _MATRIX.search(text):
+        text = _ROW_END.sub(r"\\\\ ", text)
+    else:
         text = _SIZE.sub("", text)
         text = _NEW_LINE.sub("\n", _ENVIRONMENT.sub(" ", text).replace("&", " "))
     text = _DELIMITERS.sub(" ", text)

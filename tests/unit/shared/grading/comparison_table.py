@@ -442,6 +442,78 @@ BASES: list[Row] = [
     (r"{\rm 12 cm}", "12 cm", "math", True),
 ]
 
+MATRICES: list[Row] = [
+    (
+        r"\begin{pmatrix}1 & 2\\ 3 & 4\end{pmatrix}",
+        r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
+        "math",
+        True,
+    ),
+    (
+        r"\begin{pmatrix}1 & 2\\ 3 & 4\end{pmatrix}",
+        r"\begin{pmatrix}1 & 3\\ 2 & 4\end{pmatrix}",
+        "math",
+        False,
+    ),
+    (
+        r"\begin{pmatrix}2 \\ 7 \\ 1\end{pmatrix}",
+        r"\begin{pmatrix}7 \\ 1 \\ 2\end{pmatrix}",
+        "math",
+        False,
+    ),
+    (r"\begin{pmatrix}9\end{pmatrix}", r"\begin{pmatrix}4 \\ 5\end{pmatrix}", "math", False),
+    (
+        r"\begin{pmatrix}1 & 5 & 4\end{pmatrix}",
+        r"\begin{pmatrix}1 & 2 \\ 3 & 4\end{pmatrix}",
+        "math",
+        False,
+    ),
+    (
+        r"\begin{bmatrix}-2/7 \\ 4/7\end{bmatrix}",
+        r"\begin{pmatrix}-\frac27 \\ \frac47\end{pmatrix}",
+        "math",
+        True,
+    ),
+    (
+        r"\begin{pmatrix}0.25 \\ p\end{pmatrix}",
+        r"\begin{pmatrix}\frac14\\p\end{pmatrix}",
+        "math",
+        True,
+    ),
+    (r"\begin{pmatrix}1\\[2pt] 2\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}", "math", True),
+    (r"\begin{pmatrix}1\\[2pt] 2\end{pmatrix}", r"\begin{pmatrix}2\\1\end{pmatrix}", "math", False),
+    ("\\begin{pmatrix}1 \\\\\n2\\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}", "math", True),
+    ("\\begin{pmatrix}1 \\\\\n2\\end{pmatrix}", r"\begin{pmatrix}2\\1\end{pmatrix}", "math", False),
+    (r"\begin{pmatrix}1\\ -2\end{pmatrix}", "-1", "math", False),
+    (
+        r"\begin{pmatrix}1 & 2 \\ 3 & 4 \\ \end{pmatrix}",
+        r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
+        "math",
+        True,
+    ),
+    (
+        r"\left[\begin{array}{c}1 \\ 2\end{array}\right]",
+        r"\begin{bmatrix}1 \\ 2\end{bmatrix}",
+        "math",
+        True,
+    ),
+    (
+        r"\left[\begin{array}{c}1 \\ 2\end{array}\right]",
+        r"\begin{bmatrix}2 \\ 1\end{bmatrix}",
+        "math",
+        False,
+    ),
+    (
+        r"\frac12\begin{pmatrix}2 \\ 4\end{pmatrix}",
+        r"\begin{pmatrix}1 \\ 2\end{pmatrix}",
+        "math",
+        True,
+    ),
+    (r"x=\begin{pmatrix}4 \\ 2\end{pmatrix}", r"\begin{pmatrix}2 \\ 4\end{pmatrix}", "math", False),
+    (r"\begin{vmatrix}1 & 2 \\ 3 & 4\end{vmatrix}", "-2", "math", True),
+    (r"\begin{vmatrix}1 & 2 \\ 3 & 4\end{vmatrix}", "5", "math", False),
+]
+
 STEPPED: list[Row] = [
     (r"(1) $25 \mathrm{~m}$; (2) 30°", r"(1) 25 m; (2) 30^\circ", "steps", True),
     ("①25m；②4", "(1) 25 m; (2) 4", "steps", True),
@@ -470,5 +542,6 @@ COMPARISONS: list[Row] = [
     *LISTED,
     *MARKED,
     *BASES,
+    *MATRICES,
     *STEPPED,
 ]
