@@ -6,6 +6,7 @@ Only numbers and expressions are read this way; words keep their spelling.
 
 import re
 
+from shared.grading.kinds.repeating import without_repeating
 from shared.grading.kinds.siunitx import without_siunitx
 
 # Before three digits, and not before a fraction: "1 234" is a number, "1 234/5" is not.
@@ -50,6 +51,14 @@ _CELSIUS = re.compile(
     r"|\\(?:text|mathrm)\s?\{\s?(Celsius|Fahrenheit)\s?\})"
 )
 
+_PRIME = re.compile(r"\s?\^\s?(?:\{\s?((?:\\prime\s?|')+)\}|\\prime(?![a-z]))")
+# Prints nothing, but takes its argument's place.
+_PHANTOM = re.compile(r"\\[hv]?phantom\s?\{[^{}]*\}")
+_DENIED = (
+    (re.compile(r"\\not\s?="), r"\\ne "),
+    (re.compile(r"\\not\s?\\in(?![a-z])"), r"\\notin "),
+)
+
 # A dash before a number is its sign; between two it may say "to".
 _DASH = re.compile(r"(?<![\w)}\]])[–—](?=\s?[\w.\\(])")
 
@@ -77,7 +86,10 @@ def tidy(text: str) -> str:
 
     Powers, fractions and signs of Unicode become LaTeX, degrees become ``°``.
     """
-    text = _ROMAN.sub(r"\\text{\1}", without_siunitx(text))
+    text = _ROMAN.sub(r"\\text{\1}", without_repeating(without_siunitx(text)))
+    text = _PRIME.sub(_primes, _PHANTOM.sub(" ", text))
+    for denied, sign in _DENIED:
+        text = denied.sub(sign, text)
     text = _SPACED_GROUP.sub(",", _GROUP.sub("", text.translate(_SIGNS)))
     text = _DASH.sub("-", text)
     if _MATRIX.search(text):
@@ -100,3 +112,7 @@ def tidy(text: str) -> str:
         lambda match: f"°{(match[1] or match[2] or match[3])[0]}", _DEGREES.sub("°", text)
     )
     return "\n".join(" ".join(line.split()) for line in text.splitlines()).strip()
+
+
+def _primes(match: re.Match[str]) -> str:
+    return "'" * max(1, (match[1] or "").count("\\prime") + (match[1] or "").count("'"))
