@@ -53,7 +53,8 @@ _CELSIUS = re.compile(
 
 _PRIME = re.compile(r"\s?\^\s?(?:\{\s?((?:\\prime\s?|')+)\}|\\prime(?![a-z]))")
 # Prints nothing, but takes its argument's place.
-_PHANTOM = re.compile(r"\\[hv]?phantom\s?\{[^{}]*\}")
+_PHANTOM = re.compile(r"\\[hv]?phantom\s?\{[^{}]*\}|\\(?:text)?color\s?\{[^{}]*\}(?!\s?\{[^{}]*\})")
+_COLORED = re.compile(r"\\(?:text)?color\s?\{[^{}]*\}\s?\{([^{}]*)\}")
 _DENIED = (
     (re.compile(r"\\not\s?="), r"\\ne "),
     (re.compile(r"\\not\s?\\in(?![a-z])"), r"\\notin "),
@@ -87,7 +88,7 @@ def tidy(text: str) -> str:
     Powers, fractions and signs of Unicode become LaTeX, degrees become ``°``.
     """
     text = _ROMAN.sub(r"\\text{\1}", without_repeating(without_siunitx(text)))
-    text = _PRIME.sub(_primes, _PHANTOM.sub(" ", text))
+    text = _PRIME.sub(_primes, _PHANTOM.sub(" ", _COLORED.sub(r"\1", text)))
     for denied, sign in _DENIED:
         text = denied.sub(sign, text)
     text = _SPACED_GROUP.sub(",", _GROUP.sub("", text.translate(_SIGNS)))

@@ -100,7 +100,7 @@ def _same_words(gold: str, given: str) -> bool:
 
 def _compared(gold: str, given: str) -> Pairs | bool:
     if len(_OR.split(gold)) > 1 or len(_OR.split(given)) > 1:
-        if any("\\cup" in side or "\\infty" in side for side in (gold, given)):
+        if any(sign in side for sign in ("\\cup", "\\infty", "|") for side in (gold, given)):
             return _readable([(_as_union(gold), _as_union(given))])
         return _readable([(_as_set(gold), _as_set(given))])
     terms, said = ratio_terms(gold), ratio_terms(given)

@@ -380,6 +380,11 @@ WORDS: list[Row] = [
     (r"the answer is not $\frac{1}{2}$", r"\frac{1}{2}", "math", False),
     (r"\text{garbage \& \%} not \frac{1}{2}", "1/2", "math", False),
     ("twelve", "12", "math", False),
+    ("the x-axis", "x-axis", "math", True),
+    ("z-axis", "the z-axis", "text", True),
+    ("the x-axis", "y-axis", "math", False),
+    ("a T-shirt", "T-shirt", "math", True),
+    ("an L-shape", "L-shape", "text", True),
 ]
 
 RELATIONS: list[Row] = [
@@ -655,6 +660,81 @@ REPEATING: list[Row] = [
     (r"\overline{12}", "12", "math", False),
 ]
 
+QUALIFIED: list[Row] = [
+    ("D'", "D", "letter", False),
+    ("D′", "D", "letter", False),
+    ("'D'", "D", "letter", True),
+    ('"D"', "D", "letter", True),
+    ("D (or A)", "D", "letter", False),
+    ("D (and maybe A)", "D", "letter", False),
+    ("D (not A)", "D", "letter", True),
+    ("D (wrong)", "D", "letter", False),
+    ("D (is incorrect)", "D", "letter", False),
+    ("D (错误)", "D", "letter", False),
+    ("D (a cat)", "D", "letter", True),
+    ("D (False)", "D", "letter", True),
+    ("D (not enough data)", "D", "letter", True),
+    ("D选项", "D", "letter", True),
+    ("D项", "D", "letter", True),
+    ("D选项", "A", "letter", False),
+]
+
+COLORED: list[Row] = [
+    (r"\textcolor{blue}{D}", "D", "letter", True),
+    (r"\textcolor{blue}{\text{D}}", "D", "letter", True),
+    (r"{\color{blue} D}", "D", "letter", True),
+    (r"\underline{D}", "D", "letter", True),
+    (r"\fbox{D}", "D", "letter", True),
+    (r"\textcolor{blue}{D}", "A", "letter", False),
+    (r"\textcolor{blue}{7}", "7", "math", True),
+    (r"\textcolor{blue}{7}", "8", "math", False),
+    (r"\textcolor{blue}{\frac13}", r"\frac13", "math", True),
+    (r"2+\textcolor{blue}{3}", "5", "math", True),
+    (r"\color{blue} 7", "7", "number", True),
+]
+
+COMPOUND: list[Row] = [
+    ("3 hours 15 minutes", "3.25 hours", "math", True),
+    ("3 hours 15 minutes", "195 minutes", "math", True),
+    ("3 hours and 15 minutes", "3.25 h", "math", True),
+    ("3 hours 20 minutes", "3.25 hours", "math", False),
+    (r"3\text{ hours }15\text{ minutes}", "3.25 hours", "math", True),
+    ("6 feet 3 inches", "75 inches", "math", True),
+    ("6 feet 3 inches", "6.3 feet", "math", False),
+    ("2小时15分", "2.25小时", "math", True),
+    ("4 m 20 cm", "4.2 m", "math", True),
+    ("20 cm 4 m", "4.2 m", "math", False),
+    ("2 s 3 m", "5 m", "math", False),
+    ("2 hours 75 minutes", "3.25 hours", "math", False),
+    ("3.25 hours", "3 hours 15 minutes", "math", True),
+    ("3 hours 15 minutes", "195 min", "number", True),
+    ("3 hours 15 minutes", "18", "math", False),
+]
+
+IMAGINARY: list[Row] = [
+    (r"e^{2i\pi}", "1", "math", True),
+    (r"e^{i\pi}", "1", "math", False),
+    ("i^2", "-1", "math", True),
+    ("i^3", "-i", "math", True),
+    ("(2+i)(2-i)", "5", "math", True),
+    ("(2+i)^2", "3+4i", "math", True),
+    ("3-4i", "3+4i", "math", False),
+    ("i", "-i", "math", False),
+    (r"\frac{1}{i}", "-i", "math", True),
+]
+
+ABSOLUTE: list[Row] = [
+    ("|x-2|<3", "-1<x<5", "math", True),
+    ("|x-2|<3", "-1<x<4", "math", False),
+    ("|x-2|<3", "(-1,5)", "math", True),
+    (r"|x-2|\le 3", "-1<x<5", "math", False),
+    ("-1<x<5", "|x-2|<3", "math", True),
+    ("|y-2|<3", "-1<x<5", "math", False),
+    ("|x|>4", "x<-4 or x>4", "math", True),
+    ("|x|>4", "x<-4 or x>5", "math", False),
+    ("|2x-4|<6", "|x-2|<3", "math", True),
+]
+
 STEPPED: list[Row] = [
     (r"(1) $25 \mathrm{~m}$; (2) 30°", r"(1) 25 m; (2) 30^\circ", "steps", True),
     ("①25m；②4", "(1) 25 m; (2) 4", "steps", True),
@@ -688,5 +768,10 @@ COMPARISONS: list[Row] = [
     *MARKS,
     *DOTS,
     *REPEATING,
+    *QUALIFIED,
+    *COLORED,
+    *COMPOUND,
+    *IMAGINARY,
+    *ABSOLUTE,
     *STEPPED,
 ]
