@@ -10,7 +10,6 @@ from shared.formats.rows import Row
 from shared.formats.text import Fallback, gold, option_images, with_tags
 from shared.sample import AnswerKind, OrderRule, Sample
 
-
 _NO_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
@@ -90,7 +89,9 @@ def build(
     question, images = with_tags(question, images, row, columns.question)
     text, kind = gold(answer, question, fallback)
     if not text:
-        raise row.bad(columns.answer, "is empty", "has an empty box or answer tag, or nothing behind ####")
+        raise row.bad(
+            columns.answer, "is empty", "has an empty box or answer tag, or nothing behind ####"
+        )
     if kind == "math" and _NO_NUMBER.fullmatch(text):
         raise row.bad(columns.answer, "is not a number", f"is not a number ({text})")
     order, fixed = _order(question, text, kind, len(images), row, columns.answer)

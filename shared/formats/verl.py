@@ -38,7 +38,9 @@ def _images(row: Row, reading: Reading) -> tuple[str, ...]:
     named = any(map(_NAMES_PICTURES.search, row.values))
     for name, value in row.values.items():
         if _NAMES_MEDIA.search(name) and not _holds_nothing(value):
-            problem = "is not read; name the files of pictures in 'images'; only images are supported"
+            problem = (
+                "is not read; name the files of pictures in 'images'; only images are supported"
+            )
             raise row.bad(name, "is not read", problem)
     return reading.images(row, "images" if named else None)
 
