@@ -73,7 +73,7 @@ _CHOSEN = re.compile(
 )
 _REALLY = (
     r"\bbut\s(?:(?:it|this|that)\s)?(?:is\s)?(?:actually|really|in\sfact)\s"
-    r"(?:is\s|it['’]s\s|it\sis\s)?"
+    r"(?:is\s|it['’]s\s|it\sis\s)?(?=\W{0,3}(?:(?:option|image)\s\(?)?(?-i:[A-Z\d])(?![a-z]))"
 )
 # Where a sentence that corrects the one before starts.
 _ANEW = r"(?:^|(?<=[.!…\n])|(?<=[.!…\n]\s)|(?<=\bwait\s)|(?<=\bwait,\s))"
@@ -95,7 +95,13 @@ _IS_CORRECT = re.compile(
     r"|(?<=\bthat)|(?<=\bwhich))",
     re.IGNORECASE,
 )
-_BARE_IS = re.compile(r"\s(?:it\s)?is(?=[.!](?:\s|$)|\s?$)", re.MULTILINE)
+# "B it is.", "B is not the answer; C is."
+_IT_IS_BEHIND = re.compile(r"\sit\sis(?=[.!](?:\s|$)|\s?$)", re.MULTILINE)
+_ELLIPSIS = re.compile(
+    r"(?:\bnot|n['’]t)\s(?:the\s)?(?:\w{1,12}\s)?(?:answer|correct|right|match)[;,.]\s(?:but\s)?"
+    r"(?:option\s)?\(?[A-Z]\)?(?P<is>\sis)(?=[.!](?:\s|$)|\s?$)",
+    re.MULTILINE,
+)
 _CHINESE_CORRECT = re.compile(
     r"(?<=[A-Z)])\s?(?:[选選]?[项項]|[图圖])?\s?"
     r"(?:(?:是|才是?|就是|都|均)?\s?"
@@ -103,6 +109,7 @@ _CHINESE_CORRECT = re.compile(
     r"|最?(?:符合|[满滿]足|合适|[佳好]|恰当|准确|接近|相似|匹配)|答案)"
     r"|[与和跟][^，。,.\n不A-Z]{1,12}(?:相符|吻合|一致|匹配))(?!.{0,3}[吗嗎])"
 )
+_VERDICTS = (_IS_CORRECT, _IT_IS_BEHIND, _ELLIPSIS, _CHINESE_CORRECT)
 _MENTION = re.compile(
     rf"(?P<named>(?i:{NAMED})\(?)?(?:(?P<sign>[(\[{{<]\s?[A-Za-z]\s?[)\]}}>])|(?(named)[A-Za-z]|(?<![A-Za-z0-9])[A-Z])(?![\w'-]))"
 )
@@ -185,7 +192,7 @@ def cues(text: str, kind: AnswerKind) -> list[Cue]:
         finders += [_statements(text, one, kind, weak=True) for one in (_SUBJECT, _IT_IS, _REPLY)]
         finders.append(_taken_back(text))
     if kind in ("letter", "position"):
-        finders += [_verdicts(text, one, kind) for one in (_IS_CORRECT, _BARE_IS, _CHINESE_CORRECT)]
+        finders += [_verdicts(text, one, kind) for one in _VERDICTS]
     found = [cue for finder in finders for cue in finder]
     return sorted(found, key=lambda cue: cue.place, reverse=True)[:_MOST_CUES]
 
@@ -212,17 +219,18 @@ def _statements(
 def _verdicts(text: str, pattern: re.Pattern[str], kind: AnswerKind) -> Iterator[Cue]:
     """Cues behind the answer: "B is correct", "option B (a cat) is the match", "选项B正确"."""
     for match in _last(pattern, text):
-        sentence = _sentence_before(text, match.start())
+        groups = match.groupdict()
+        end = match.start("is" if "is" in groups else 0)
+        sentence = _sentence_before(text, end)
         subject = last_clause(sentence) if kind == "position" else _last_option(sentence)
         before = sentence.removesuffix(subject)
         clause = last_clause(before)
         if not subject or _LISTED.search(before) or _SUPPOSED.search(clause):
             continue
-        groups = match.groupdict()
         yield Cue(
-            place=match.start(),
-            start=match.start() - len(subject),
-            end=match.start(),
+            place=end,
+            start=end - len(subject),
+            end=end,
             weak=True,
             denied=bool(groups.get("not") or groups.get("wrong") or _DENIED.search(clause)),
         )
