@@ -62,9 +62,10 @@ def close(gold: Fraction, given: Fraction, rounded: int) -> bool:
     """Whether two numbers are equal, or equal after rounding when `rounded` of them are decimals.
 
     A decimal may stand for a number that it equals to six decimals and to a relative error of
-    5e-5; two decimals, to one of 1e-6.
+    5e-5; two decimals, to one of 1e-6. A whole number needs no rounding: 3.0000001 is not 3.
     """
-    if gold == given or rounded == 0:
+    whole = 1 in (gold.denominator, given.denominator)
+    if gold == given or rounded == 0 or (rounded == 1 and whole):
         return gold == given
     allowed = _ROUNDED if rounded == 1 else _BOTH_ROUNDED
     near = abs(gold - given) <= allowed * max(abs(gold), abs(given))
