@@ -84,7 +84,7 @@ def _other_case(gold: str, given: str) -> bool:
 
 
 def _other_transposes(gold: str, given: str) -> bool:
-    """Transposes of single letters must be the same; those of products are only counted as any."""
+    """Matrices have the same transposes; ``x^T y`` is ``y^T x``, and products change order."""
     found = [_TRANSPOSED.findall(_TWICE_TRANSPOSED.sub(r"\1", side)) for side in (gold, given)]
-    single = all(base.isalpha() for side in found for base in side)
-    return set(found[0]) != set(found[1]) if single else bool(found[0]) != bool(found[1])
+    matrices = all(base.isupper() for side in found for base in side)
+    return set(found[0]) != set(found[1]) if matrices else bool(found[0]) != bool(found[1])

@@ -604,6 +604,7 @@ MARKS: list[Row] = [
     ("(AB)^T", "B^T A^T", "math", True),
     ("(A^T)^T", "A", "math", True),
     ("A^T B", "A B^T", "math", False),
+    ("x^T y", "y^T x", "math", True),
     ("2^T", "2^{T}", "math", True),
     (r"x \not= 5", r"x \ne 5", "math", True),
     (r"\not=5", "5", "math", False),
