@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from shared.permutation.answers import answer_atoms, order_atoms
 from shared.permutation.bare import bare_atoms
+from shared.permutation.bare_answers import stands_for_an_image
 from shared.permutation.chinese import chinese_atoms
 from shared.permutation.doubts import refuse_doubtful
 from shared.permutation.english import CORE, LOOSE, ORDINAL, PRONOUN_ENDS
@@ -66,6 +67,8 @@ def names_an_image(
         return True
     ordering = kind == "order" or ORDERING.search(slots.text) is not None
     if ordering and order_atoms(answer, slots.names):
+        return True
+    if stands_for_an_image(answer, kind, bool(options), slots, len(atoms)):
         return True
     named = _PLACE.fullmatch(answer) is not None and _slot(_TOKEN.search(answer), slots)
     if named or _RELATIVE.search(answer) or _reads_a_name(answer, kind, slots, atoms):

@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 from shared.permutation.answers import answer_atoms, order_atoms
 from shared.permutation.english import CORE, LOOSE
+from shared.permutation.lone import (
+    are_slots,
+    names_a_place,
+    numbers_parts,
+    quantity_asked,
+    values_in,
+)
 from shared.permutation.names import ORDINALS, Atom, Refused
 from shared.permutation.slots import Slots
 from shared.sample import OrderRule
@@ -36,6 +43,8 @@ ORDERING = re.compile(
 _PLACE = re.compile(rf"(?:the )?(?:{'|'.join(ORDINALS)}|last|\d(?:st|nd|rd|th))(?: one)?\.?", re.I)
 _SIDE = re.compile(r"(?:the )?(?:left|right)(?: one)?\.?", re.I)
 _NUMBERS = re.compile(r"\(?\d{1,2}\)?(?:\s*(?:,|and|or|&|、|和)\s*\d{1,2})*\.?", re.I)
+# ``bare.py`` reads names in brackets and circles.
+_SIGNS = re.compile(r"[(（\[①-⑩]")
 _BARE = re.compile(r"(?<![\w'’.\-])[A-Z](?![\w'’])")
 _SMALL = re.compile(
     r"(?<![\w'’.\-=+*/^])(?:[b-h](?![\w'’=+*/^])"
@@ -128,6 +137,23 @@ def option_atoms(text: str, options: list[Option], slots: Slots, rule: OrderRule
             ASKED.search(question) and (_NUMBERS.fullmatch(words) or _SIDE.fullmatch(words))
         ):
             raise Refused("option_may_name_an_image", words)
+        elif names_a_place(words, question):
+            raise Refused("option_may_name_an_image", words)
+    _refuse_lists(text, options, question, slots)
+
+
+def _refuse_lists(text: str, options: list[Option], question: str, slots: Slots) -> None:
+    """Refuse options such as "1 and 2" or "II" that may be lists of images without a noun."""
+    asked = ASKED.search(question) is not None
+    if not asked and quantity_asked(question):
+        return
+    texts = [text[option.start : option.end] for option in options]
+    listed = [words for words in texts if not _SIGNS.search(words) and values_in(words)]
+    if all(are_slots(values_in(words), slots.names) for words in listed):
+        for words in listed:
+            several = len(values_in(words)) > 1 or asked
+            if several and not numbers_parts(question, words):
+                raise Refused("option_may_name_an_image", words)
 
 
 def refuse_bare_letters(text: str, slots: Slots, atoms: list[Atom]) -> None:
