@@ -1,4 +1,4 @@
-"""Reads answers that name images without a noun: "(b)", "two", "lower", "a cat (1)", "(1) 3; (2) 4".
+"""Reads answers that name images without a noun: "(b)", "two", "lower", "(1) 3; (2) 4".
 
 A list with one element for each image is one too: its order is that of the images.
 """
@@ -26,7 +26,8 @@ _IN_BRACKETS = re.compile(
 )
 _N = r"(?:[#(（]|no\.?[ \t]*)?(?P<{}>\d{{1,2}}|[①-⑩]|(?-i:[A-H])|first|second|third|fourth)[)）]?"
 _FROM_TO = re.compile(
-    rf"(?:\bfrom[ \t]+(?:the[ \t]+)?{_N.format('a')}[ \t]+(?:in)?to[ \t]+(?:the[ \t]+)?{_N.format('b')}"
+    rf"(?:\bfrom[ \t]+(?:the[ \t]+)?{_N.format('a')}[ \t]+(?:in)?to[ \t]+"
+    rf"(?:the[ \t]+)?{_N.format('b')}"
     rf"|从第?{_N.format('c')}[张个]?[到变至]第?{_N.format('d')})(?![\w%°]|[.,]\d)",
     re.I,
 )
@@ -35,11 +36,13 @@ _REACH = re.compile(
 )
 # "A cat (1) and a dog (2)"
 _BEHIND = re.compile(
-    r"(?<=[^\W\d_])[ \t]*[(（\[](?P<token>\d{1,2}|[a-h])[)）\]](?=[ \t]*(?:$|[,.;，。；、]|and\b|or\b|[和与]))"
+    r"(?:(?<=[^\W\d_])[ \t]+|(?<=[\u4e00-\u9fff]))[(（\[](?P<token>\d{1,2}|[a-h])[)）\]]"
+    r"(?=[ \t]*(?:$|[,.;，。；、]|and\b|or\b|[和与]))"
 )
 # "(1) 3; (2) 4", "1: a cat, 2: a dog"
 _ITEM = re.compile(
-    r"(?:^|[;；,，\n。.])[ \t]*(?:and[ \t]+)?(?:[(（\[](?P<a>\d{1,2}|[a-h])[)）\]]|(?P<b>\d{1,2}|[A-Ha-h])[ \t]*[:：])[ \t]*(?=\S)"
+    r"(?:^|[;；,，\n。.])[ \t]*(?:and[ \t]+)?"
+    r"(?:[(（\[](?P<a>\d{1,2}|[a-h])[)）\]]|(?P<b>\d{1,2}|[A-Ha-h])[ \t]*[:：])[ \t]*(?=\S)"
 )
 _EACH = re.compile(
     r"\b(?:each|every|respective(?:ly)?|per[ \t]+image)\b|各|分别|每[张張幅个個]", re.I
@@ -64,7 +67,7 @@ def stands_for_an_image(
     asked = ASKED.search(question) is not None
     if asked and not options and (small := _SMALL.fullmatch(answer)):
         return ord(small["a"] or small["b"]) - ord("a") < slots.names.count
-    values = values_in(answer)
+    values = [] if options and answer.isupper() else values_in(answer)
     which = asked or (len(values) > 1 and _asks_which(question))
     if which and are_slots(values, slots.names) and not numbers_parts(question, answer):
         return True
@@ -105,10 +108,12 @@ def _lists_images(answer: str, kind: AnswerKind, slots: Slots, named: int) -> bo
 
 
 def _in_question(signs: list[str], slots: Slots) -> bool:
-    """Whether the question numbers its own parts so, or the signs are the number of no image."""
-    if not all(
-        ord(one) - 96 <= slots.names.count if one.isalpha() else 1 <= int(one) <= slots.names.count
-        for one in map(str.lower, signs)
-    ):
+    """Whether the question has the signs for its parts or points, or no image has them."""
+    values = [int(one) if one.isdecimal() else ord(one.lower()) - 96 for one in signs]
+    if not all(1 <= value <= slots.names.count for value in values):
         return True
-    return all(re.search(rf"[(（\[]{one}[)）\]]|\b{one}[.:：、]", slots.text) for one in signs)
+    return all(
+        re.search(rf"[(（\[]{one}[)）\]]|\b{one}[.:：、]", slots.text)
+        or (one.isupper() and re.search(rf"\b{one}\b", slots.text))
+        for one in signs
+    )

@@ -86,7 +86,7 @@ _DOUBTFUL: list[tuple[str, str]] = [
     ("unclear_place", rf"第{_COUNT}[张幅]?[、和与及或,，]第?{_COUNT}[张幅]"),
     (
         "unclear_place",
-        rf"倒数第{_COUNT}|[首末尾](?:[张張幅]|[图圖])|(?:开头|起始|结尾|最后|最前|最末)的?[张張幅]?[图圖]|头一?[张張幅]|第{_COUNT}(?:[组行列排]的?图|页)",
+        rf"倒数第{_COUNT}|[首末尾](?:[张張幅]|[图圖])|(?:开头|起始|结尾|末尾|最后|最前|最末)的?[张張幅]?[图圖]|头一?[张張幅]|第{_COUNT}(?:[组行列排]的?图|页)",
     ),
     ("unclear_place", rf"第{_COUNT}个(?=[是有和与，。？?]|$)"),
     # The initial image, the image on top, the left-most image, image index 2
@@ -154,10 +154,12 @@ _PATTERNS = [(reason, re.compile(pattern, re.I)) for reason, pattern in _DOUBTFU
 _LETTER = re.compile(r"(?<=[\u4e00-\u9fff])(?P<token>[A-H])(?![A-Za-z])")
 # A second name without its noun, behind the first one.
 _SECOND = re.compile(
-    rf"\b{_NOUN}{G}*[#(]?{_NAME}\)?[^.?!\n]{{0,60}}?\b(?:but|not|nor|than|except|without|unlike|versus|vs\.?"
-    rf"|minus|(?:or|and|as|while|whereas|from|those|that|to|also){G}+(?:not{G}+)?(?:in|of|from|on|for|to|by))"
+    rf"\b{_NOUN}{G}*[#(]?(?P<first>{_NAME})\)?[^.?!\n]{{0,60}}?\b(?:but|not|nor|than|except"
+    r"|without|unlike|versus|vs\.?|minus|(?:or|and|as|while|whereas|from|those|that|to|also)"
+    rf"{G}+(?:not{G}+)?(?:in|of|from|on|for|to|by))"
     rf"(?:{G}+(?:not|in|of|from|on|for|at|are|is|also|those|that|it|the))*"
-    rf"{G}+[#(]?(?P<token>\d{{1,2}}|(?-i:[A-H]))\b(?![.]\d)(?:(?={G}*(?:[.,;:?!)\n]|$))|{PRONOUN_ENDS})",
+    rf"{G}+[#(]?(?P<token>\d{{1,2}}|(?-i:[A-H]))\b(?![.]\d)"
+    rf"(?:(?={G}*(?:[.,;:?!)\n]|$))|{PRONOUN_ENDS})",
     re.I,
 )
 _OTHER = re.compile(rf"\b(?:the{G}+other|another){G}+{_NOUN}|另[外]?[一]?[张張幅]", re.I)
@@ -197,7 +199,8 @@ def _refuse_second_name(text: str, slots: Slots, starts: set[int]) -> None:
         if match.start("token") in starts or match.start("token") - 1 in starts:
             continue
         name = read_name(match["token"], slots.names.count)
-        if name is not None and slots.names.slot(name) is not None:
+        alike = match["first"].isdecimal() == match["token"].isdecimal()
+        if alike and name is not None and slots.names.slot(name) is not None:
             raise Refused("unclear_name", match.group())
 
 

@@ -28,7 +28,7 @@ from shared.permutation.options import (
 )
 from shared.permutation.orders import Permutation, identity
 from shared.permutation.slots import read_slots
-from shared.permutation.wraps import plain_blanks
+from shared.permutation.wraps import join_lines, plain_blanks
 from shared.sample import AnswerKind, OrderRule, Sample
 
 # A group reads the same sample several times in a row.
@@ -152,7 +152,7 @@ def _read_text(
     refuse_doubtful(text, slots, atoms)
     if rule == "invariant":
         refuse_implied_order(text, slots, atoms)
-        if names_an_image(plain_blanks(answer), kind, options, slots, atoms):
+        if names_an_image(join_lines(plain_blanks(answer)), kind, options, slots, atoms):
             raise Refused("answer_names_an_image", answer)
         refuse_change(text, slots, atoms)
     return Reading(slots.names, tuple(atoms))

@@ -59,6 +59,8 @@ def names_an_image(
         slots: the question's text and labels.
         atoms: the names in the question.
     """
+    if stands_for_an_image(answer, kind, bool(options), slots, len(atoms)):
+        return True
     if letters := _LETTERS.fullmatch(answer):
         return _are_images(set(re.findall("[A-Z]", letters["letters"])), kind, options, slots)
     if options:
@@ -67,8 +69,6 @@ def names_an_image(
         return True
     ordering = kind == "order" or ORDERING.search(slots.text) is not None
     if ordering and order_atoms(answer, slots.names):
-        return True
-    if stands_for_an_image(answer, kind, bool(options), slots, len(atoms)):
         return True
     named = _PLACE.fullmatch(answer) is not None and _slot(_TOKEN.search(answer), slots)
     if named or _RELATIVE.search(answer) or _reads_a_name(answer, kind, slots, atoms):

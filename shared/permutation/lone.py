@@ -17,8 +17,10 @@ _PLACE = (
 )
 _NOUN = rf"(?:ones?|{CORE}|{LOOSE})"
 _WORD = re.compile(
-    rf"(?:(?:on|at|in|to)[ \t]+)?(?:the[ \t]+)?(?:{_PLACE})(?:[ \t-](?:left|right))?(?:[ \t-]?hand)?"
+    rf"(?:(?:on|at|in|to)[ \t]+)?(?:the[ \t]+)?(?:{_PLACE})(?:[ \t-](?:left|right))?"
+    r"(?:[ \t-]?hand)?"
     rf"(?P<one>[ \t]+{_NOUN})?(?:[ \t]+side)?[ \t]*\.?"
+    r"|the[ \t]+one[ \t]+(?P<one3>above|below|(?:on|at|to|in)[ \t]+the[ \t]+\w+)[ \t]*\.?"
     r"|(?:在)?[左右上下前后後](?P<of>[边邊侧側面方一])?(?P<one2>那?[张張幅]|的|图)?[。.]?",
     re.I,
 )
@@ -27,22 +29,28 @@ _FORMER = re.compile(
 )
 # A place of something inside an image, or the direction of something.
 _OF_A_THING = re.compile(
-    r"\b(?:mov\w+|turn\w*|rotat\w*|fac(?:e|es|ed|ing)|look\w*|points?[ \t]+(?:to|at|left)|pointing"
+    r"\b(?:mov\w+|turn\w*|rotat\w*|fac(?:e|es|ed|ing)|looking"
+    r"|looks?[ \t]+(?:to|at|left|right|up|down|toward\w*)|points?[ \t]+(?:to|at|left)|pointing"
     r"|directions?|camera|way|hands?|eyes?|foot|feet|legs?|arms?|ears?|shoulders?|cheeks?|wings?"
     r"|lanes?|knees?|lean\w*|tilt\w*|driv\w+|go(?:es|ing)?|relative[ \t]+to|respect[ \t]+to"
     r"|parts?|half|halves|corners?|rows?|shelf|shelves|floors?|edges?|areas?|regions?|sections?"
-    r"|sides?[ \t]+of|positions?[ \t]+of|drawers?|buttons?)\b|[朝向]|方向|手|眼|移动|转",
+    r"|in[ \t]+both|sides?[ \t]+of|positions?[ \t]+of|drawers?|buttons?)\b"
+    r"|[朝向]|方向|手|眼|移动|转",
     re.I,
 )
 _ASKS = re.compile(r"\bwhere\b|\bwhich\b|\bwhose\b|哪|何处|谁", re.I)
 _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _STEMS = "甲乙丙丁戊己庚辛壬癸"
+_STEM = re.compile(rf"(?P<stem>[{_STEMS}])[图号]?[。.]?")
 _TOKEN = (
     rf"(?:\d{{1,2}}|[ivx]{{1,4}}|{'|'.join(CARDINALS)}|[①-⑩]|[一二三四五六七八九十]|[{_STEMS}]"
     r"|(?<=[(（\[])[a-h](?=[)）\]]))"
 )
 _TOKEN = rf"(?<![A-Za-z\d]){_TOKEN}(?![A-Za-z\d])"
-_ONE = rf"(?:(?:numbers?|no\.?|only|both|仅|只有)[ \t]*)?[#(（\[]?(?P<token>{_TOKEN})[)）\]]?(?:号|[ \t]*only)?"
+_ONE = (
+    rf"(?:(?:numbers?|no\.?|only|both|仅|只有)[ \t]*)?[#(（\[]?(?P<token>{_TOKEN})[)）\]]?"
+    r"(?:号|[ \t]*only)?"
+)
 _NAMELESS = re.sub(r"\?P<token>", "?:", _ONE)
 _JOIN = r"[ \t]*(?:,[ \t]*(?:and|or)?|、|，|;|&|/|\+|\b(?:and|or|with|vs\.?)\b|[和与及跟同])?[ \t]*"
 _LIST = re.compile(rf"[ \t]*{_NAMELESS}(?:{_JOIN}{_NAMELESS})*[ \t]*[.。]?[ \t]*", re.I)
@@ -50,7 +58,8 @@ _ONES = re.compile(_ONE, re.I)
 # Two images of several are asked for: "Which two are alike?"
 _QUANTITY = re.compile(
     r"\b(?:numbers?|numerals?|digits?|values?|roots?|solutions?|scores?|coordinates?|results?"
-    r"|how[ \t]+(?:many|much)|sums?|totals?|factors?|remainders?|lengths?|x|y)\b|多少|几|数|根|解|值",
+    r"|how[ \t]+(?:many|much)|sums?|totals?|factors?|remainders?|lengths?|x|y)\b"
+    r"|多少|几|数|根|解|值",
     re.I,
 )
 
@@ -59,10 +68,12 @@ def names_a_place(words: str, question: str) -> bool:
     """Whether `words` is only a place ("Top", "left one") and `question` may ask for an image."""
     if _FORMER.fullmatch(words):
         return True
+    if stem := _STEM.fullmatch(words):
+        return stem["stem"] not in question  # The question names people or shapes so.
     match = _WORD.fullmatch(words)
     if match is None:
         return False
-    if match["one"] or match["one2"]:
+    if match["one"] or match["one2"] or match["one3"]:
         return True
     return _ASKS.search(question) is not None and _OF_A_THING.search(question) is None
 

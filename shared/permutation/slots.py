@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from shared.permutation.labels import BETWEEN, Labels, read_labels
 from shared.permutation.names import Family, Names, Refused
-from shared.permutation.wraps import join_lines, plain_blanks
+from shared.permutation.wraps import join_lines, plain_blanks, refuse_unclear_breaks
 from shared.sample import IMAGE_TAG, OrderRule
 
 # Words on the line of the first tag that say what its image is, as labels of the others do.
@@ -53,6 +53,7 @@ def read_slots(question: str, fixed: tuple[int, ...], rule: OrderRule) -> Slots:
     labels = read_labels(question, tags, movable)
     text = _blank(question, [(tag, tag + len(IMAGE_TAG)) for tag in tags])
     text = _blank(text, [(label.start, label.end) for label in labels.values()])
+    refuse_unclear_breaks(text)
     _refuse_text_between(text, tags, movable)
     _refuse_caption(text, tags, movable)
     found = labels.values()

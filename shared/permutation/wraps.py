@@ -7,7 +7,7 @@ import re
 
 from shared.permutation.names import ORDINALS, Refused
 
-_BLANKS = str.maketrans(dict.fromkeys("\u00a0\u1680\u202f\u205f\u200b\ufeff\u2060", " "))
+_BLANKS = str.maketrans(dict.fromkeys("\u00a0\u3000\u1680\u202f\u205f\u200b\ufeff\u2060", " "))
 _BLANKS |= str.maketrans(dict.fromkeys(map(chr, range(0x2000, 0x200B)), " "))
 _NOUN = (
     r"(?:images?|pictures?|pics?|photos?|photographs?|imgs?|figures?|figs?|frames?|panels?|views?"
@@ -23,16 +23,18 @@ _BREAK = r"[ \t]*\r?\n[ \t]*"
 _WRAPPED = re.compile(
     rf"(?<![\w-])(?:{_NOUN}\.?{_BREAK}(?=\#?\d{{1,2}}\b(?![.)、:：]))"
     rf"|{_WORD}{_BREAK}(?=(?:{_NOUN}|{_WORD}|ones?)(?![\w-]))"
-    rf"|(?:{_NOUN}\.?[ \t]*\#?\d{{1,2}}[ \t]*,?[ \t]*(?:and|or|to|than|in|of|with)){_BREAK}(?=\#?\d))"
-    rf"|[图圖片像]{_BREAK}(?=[\d一二三四五六七八九①-⑩](?![.、)）:：]))"
-    rf"|第{_BREAK}(?=[\d一二三四五六七八九])|(?<=第)[\d一二三四五六七八九]+{_BREAK}(?=[张張幅])"
-    rf"|[左右上下首末]{_BREAK}(?=[图圖边侧])|[张張幅]{_BREAK}(?=[图圖])",
+    rf"|(?:{_NOUN}\.?[ \t]*\#?\d{{1,2}}[ \t]*,?[ \t]*(?:and|or|to|than|in|of|with)){_BREAK}"
+    r"(?=\#?\d))"
+    rf"|[图圖片像]{_BREAK}(?=[\d一二三四五六七八九①-⑩](?![.、)）:：]))",
     re.I,
 )
-# "in Image⏎2. Say why": a name, or the number of a part?
+_GAP = rf"(?:[ \t]+|{_BREAK})"
+_NUMERAL = r"[\d一二三四五六七八九十]{1,2}"
+# "in Image⏎2. Say why": a name, or the number of a part? 第二⏎张图, 左 图: no rule reads these.
 _UNCLEAR = re.compile(
     rf"\b{_NOUN}{_BREAK}1[.)](?!\d)(?![\s\S]*\n[ \t]*2[.)])"
-    rf"|(?:^|\n)(?![ \t]*\d[.)])[^\n]*\b{_NOUN}{_BREAK}[2-9][.)](?!\d)",
+    rf"|(?:^|\n)(?![ \t]*\d[.)])[^\n]*\b{_NOUN}{_BREAK}[2-9][.)](?!\d)"
+    rf"|第{_GAP}?{_NUMERAL}{_GAP}[张張幅]|第{_GAP}{_NUMERAL}[张張幅]|[左右首末]{_GAP}[图圖]",
     re.I,
 )
 
@@ -42,12 +44,16 @@ def plain_blanks(text: str) -> str:
     return text.translate(_BLANKS)
 
 
-def join_lines(text: str) -> str:
-    """`text` (tags and labels blanked) with spaces for the line breaks inside names.
+def refuse_unclear_breaks(text: str) -> None:
+    """Look for line breaks in `text` (tags and labels blanked) that may be inside a name.
 
     Raises:
-        Refused: when a line break may be inside a name, but that is not certain.
+        Refused: with the words.
     """
     if unclear := _UNCLEAR.search(text):
         raise Refused("unclear_name", unclear.group())
+
+
+def join_lines(text: str) -> str:
+    """`text` with spaces for the line breaks inside names."""
     return _WRAPPED.sub(lambda found: re.sub(r"[\r\n]", " ", found.group()), text)
