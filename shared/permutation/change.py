@@ -42,7 +42,7 @@ _CHANGES = [
     for pattern in (
         # Did the dog move? Has it grown? How many were added? What disappeared?
         # "How far did it move?" has the same answer both ways.
-        rf"(?<!far )(?<!long )(?<!fast )\b(?:did|didn['’]t)\b[^.?!\n]*?\b{_MOVE}\b",
+        rf"(?<!far )(?<!long )(?<!fast )\b(?:did|didn['’]t)\b[^.?!\n]{{0,100}}?\b{_MOVE}\b",
         rf"\b(?:has|have|had)[ \t]+(?:(?:\w+ly|been|just|not|also|already)[ \t]+)*{_DONE}\b(?!-)",
         rf"(?:^|[.?!,\n][ \t]*|\b(?:where|how|why|direction|way)[ \t]+)"
         r"(?:has|have|had)[ \t]+(?!an?\b)"
