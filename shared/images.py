@@ -8,6 +8,7 @@ sizes are limited, and every failure is a `UserError`.
 import hashlib
 import io
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ PILLOW_MAX_PIXELS = 178_956_970
 
 MAX_ASPECT_RATIO = 200
 """Longest side over shortest; the image processors of the Qwen models refuse more."""
+
+# A damaged picture is refused with its name, which Pillow's warnings do not have.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 # Pillow's decoders raise these on damaged bytes.
 _UNDECODABLE = (

@@ -9,6 +9,63 @@ from typing import Any
 from shared.errors import UserError
 
 _GAP = re.compile(r"\s*")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+_LONG = "has a whole number of thousands of digits"
+
+
+class NotJson(ValueError):
+    """Text that is no JSON, or whose values no program could write again; says why in a few words.
+
+    Attributes:
+        line: the line of the text, from 1.
+    """
+
+    def __init__(self, reason: str, line: int = 1) -> None:
+        super().__init__(f"not JSON ({reason})")
+        self.line = line
+
+
+class _TooLong:
+    """Stands for a whole number that Python does not read."""
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        NotJson: also for a whole number that is too long for Python, and for half of a surrogate
+            pair (``\\ud83d`` alone), which is no character and cannot be written as UTF-8.
+    """
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise NotJson(error.msg, error.lineno) from None
+    except RecursionError:
+        raise NotJson("nested too deeply") from None
+    except ValueError:
+        raise NotJson(_LONG) from None
+    value = _held(value) if _HALF.search(text) else value
+    if isinstance(value, NotJson):
+        raise value
+    return value
+
+
+def parse_document(text: str) -> Any:
+    """As `parse_json`, but an item of a list with such a number or half is a `NotJson` instead.
+
+    Raises:
+        NotJson: when the whole text is no JSON.
+    """
+    try:
+        return parse_json(text)
+    except NotJson:
+        try:
+            value = _DECODER.decode(text)
+        except (json.JSONDecodeError, RecursionError):
+            value = None
+        if not isinstance(value, list):
+            raise
+        return [_held(item) for item in value]
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -36,7 +93,10 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
             values = pretty_printed(text) if first else None
             if values is None:
                 raise
-            yield from values
+            for place, value in values:
+                if isinstance(value, NotJson):
+                    raise UserError(f"{path}, line {place}: {value}") from None
+                yield place, value
             return
         first = False
         yield number, value
@@ -46,28 +106,49 @@ def pretty_printed(text: str) -> list[tuple[int, Any]] | None:
     """The values of a text whose JSON goes over several lines, as ``jq .`` writes it.
 
     That is one value after another, or one list of values. Each comes with the number of the line
-    on which it starts; the items of a list are counted instead. None when the text is not so.
+    on which it starts; the items of a list are counted instead. A value that `parse_json` refuses
+    is a `NotJson`. None when the text is not so.
     """
-    decoder, values, place, line = json.JSONDecoder(), list[tuple[int, Any]](), 0, 1
+    values, place, line = list[tuple[int, Any]](), 0, 1
     while gap := _GAP.match(text, place):
         line += text.count("\n", place, gap.end())
         if gap.end() == len(text):
             break
         try:
-            value, place = decoder.raw_decode(text, gap.end())
+            value, place = _DECODER.raw_decode(text, gap.end())
         except (json.JSONDecodeError, RecursionError):
             return None
         values.append((line, value))
         line += text.count("\n", gap.end(), place)
     if len(values) == 1 and isinstance(values[0][1], list):
-        return list(enumerate(values[0][1], start=1))
-    return values
+        values = list(enumerate(values[0][1], start=1))
+    return [(number, _held(value)) for number, value in values]
 
 
 def _parse(line: str, path: Path, number: int) -> Any:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from None
-    except RecursionError:
-        raise UserError(f"{path}, line {number}: not JSON (nested too deeply)") from None
+        return parse_json(line)
+    except NotJson as error:
+        raise UserError(f"{path}, line {number}: {error}") from None
+
+
+def _whole(digits: str) -> int | _TooLong:
+    try:
+        return int(digits)
+    except ValueError:
+        return _TooLong()
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole)
+
+
+def _held(value: Any) -> Any:
+    """The value, or `NotJson` when it could not be written as UTF-8."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):x}"
+        return NotJson(f"has {half}, half of a surrogate pair, without its other half")
+    except TypeError:
+        return NotJson(_LONG)
+    return value

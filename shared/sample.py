@@ -40,6 +40,14 @@ lists letters or places in the order to recover (the last three are the paper's 
 """
 
 
+# Kinds of answers that cannot be what an order rule moves.
+_NEVER_MOVED: dict[OrderRule, tuple[AnswerKind, ...]] = {
+    "letter": ("number", "boolean", "steps"),
+    "position": ("letter", "boolean", "steps"),
+    "order": ("letter", "number", "boolean", "steps"),
+}
+
+
 class Sample(BaseModel):
     """One question, its images in their original order, and its gold answer.
 
@@ -73,6 +81,8 @@ class Sample(BaseModel):
             )
         if any(not 0 <= index < len(self.images) for index in self.fixed):
             raise ValueError(f"fixed names image {max(self.fixed)} of {len(self.images)}")
+        if self.order is not None and self.kind in _NEVER_MOVED.get(self.order, ()):
+            raise ValueError(f"order '{self.order}' does not go with kind '{self.kind}'")
         return self
 
 
@@ -101,11 +111,14 @@ def _rows(path: Path) -> list[tuple[int, Sample]]:
 
 def _sample(row: Any, path: Path, number: int) -> Sample:
     try:
-        return Sample.model_validate(row)
+        sample = Sample.model_validate(row)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "row"
         raise UserError(f"{path}, line {number}, field '{field}': {in_words(first)}") from None
+    if not sample.id.strip():
+        raise UserError(f"{path}, line {number}, field 'id': is empty")
+    return sample
 
 
 def _with_files(sample: Sample, path: Path, number: int) -> Sample:

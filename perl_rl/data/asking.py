@@ -1,6 +1,5 @@
 """Asking a language model about a sample until its answer makes sense."""
 
-import json
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -8,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from perl_rl.asking import Message, image_parts, short_seed
 from shared.chat import ChatEndpoint
+from shared.jsonlines import NotJson, parse_json
 from shared.sample import IMAGE_TAG, Sample
 
 T = TypeVar("T")
@@ -30,8 +30,8 @@ def read_json(text: str, shape: type[Shape]) -> Shape:
     if text.startswith("```") and text.endswith("```"):
         text = text.removesuffix("```").partition("\n")[2]
     try:
-        row = json.loads(text)
-    except (ValueError, RecursionError):
+        row = parse_json(text)
+    except NotJson:
         raise Nonsense("not_json") from None
     try:
         return shape.model_validate(row)

@@ -1,5 +1,6 @@
 """Builds the `Sample` of a row: image tags, answer, and the order rule where it is known."""
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,6 +9,8 @@ from shared.formats.pictures import ImageFolder
 from shared.formats.rows import Row
 from shared.formats.text import Fallback, gold, option_images, with_tags
 from shared.sample import AnswerKind, OrderRule, Sample
+
+_NO_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 
 
 class Columns(NamedTuple):
@@ -86,7 +89,11 @@ def build(
     question, images = with_tags(question, images, row, columns.question)
     text, kind = gold(answer, question, fallback)
     if not text:
-        raise row.bad(columns.answer, "is empty", "has an empty box or answer tag")
+        raise row.bad(
+            columns.answer, "is empty", "has an empty box or answer tag, or nothing behind ####"
+        )
+    if kind == "math" and _NO_NUMBER.fullmatch(text):
+        raise row.bad(columns.answer, "is not a number", f"is not a number ({text})")
     order, fixed = _order(question, text, kind, len(images), row, columns.answer)
     return Sample(
         id="",

@@ -45,6 +45,9 @@ def picture_in(cell: Any, row: Row, column: str, bases: Sequence[Path], hint: st
         BadRow: when the cell holds something else, or names a file that does not exist. Text
             that is too long for a path is not quoted.
     """
+    if is_empty(cell):
+        problem = "must be bytes, a path or an image, not nothing (it is null or empty)"
+        raise row.bad(column, "is null or empty", problem)
     if isinstance(cell, dict):
         held = [cell[key] for key in ("bytes", "image", "path") if cell.get(key) is not None]
         if not held:
@@ -57,7 +60,9 @@ def picture_in(cell: Any, row: Row, column: str, bases: Sequence[Path], hint: st
     if isinstance(cell, str) and cell.strip():
         return _from_text(cell.strip(), row, column, bases, hint)
     raise row.bad(
-        column, "is not an image", f"must be bytes, a path or an image, not {_kind(cell)}"
+        column,
+        "is not an image",
+        f"must be bytes, a path or an image, not {type(cell).__name__}",
     )
 
 
@@ -111,7 +116,3 @@ def _from_base64(packed: str, row: Row, column: str) -> bytes:
 def _no_picture(text: str, row: Row, column: str) -> UserError:
     problem = f"holds {len(text)} characters that are neither a file's path nor a picture in base64"
     return row.bad(column, "is neither a path nor base64", problem)
-
-
-def _kind(cell: Any) -> str:
-    return "nothing" if is_empty(cell) else type(cell).__name__

@@ -5,7 +5,6 @@ for all rows (so a row of another shape changes the others) and stops at a broke
 """
 
 import codecs
-import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 from shared.errors import UserError
 from shared.formats.decimals import shortest_decimals
-from shared.jsonlines import pretty_printed
+from shared.jsonlines import NotJson, parse_document, parse_json, pretty_printed
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
 
@@ -203,9 +202,11 @@ def read_rows(file: Path) -> Iterator[Row | BadRow]:
 
 
 def row_of(file: Path, number: int, values: Any) -> Row | BadRow:
-    """`values` as a row, or the error when they are not an object."""
+    """`values` as a row, or the error when they are `NotJson` or not an object."""
     if isinstance(values, dict):
         return Row(file, number, values)
+    if isinstance(values, NotJson):
+        return BadRow(file, number, "row", "is not JSON", f"is {values}")
     return BadRow(file, number, "row", "is not an object", "must be an object with columns")
 
 
@@ -235,7 +236,7 @@ def _json_lines(file: Path) -> Iterator[tuple[int, Any]]:
                 if not line.strip():
                     continue
                 value = _parsed(line, file, number)
-                values = _pretty_printed(file) if first and isinstance(value, BadRow) else None
+                values = _pretty_printed(file) if first and isinstance(value, NotJson) else None
                 if values is not None:
                     yield from values
                     return
@@ -246,21 +247,23 @@ def _json_lines(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _pretty_printed(file: Path) -> list[tuple[int, Any]] | None:
+    """As `pretty_printed`; rows are counted where two of them start on one line."""
     try:
-        return pretty_printed(file.read_text(encoding="utf-8-sig"))
+        values = pretty_printed(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         return None
+    if values is not None and len({line for line, _ in values}) < len(values):
+        return [(number, value) for number, (_, value) in enumerate(values, start=1)]
+    return values
 
 
 def _parsed(line: bytes, file: Path, number: int) -> Any:
     try:
-        return json.loads(line.decode("utf-8-sig"))
-    except json.JSONDecodeError as error:
-        return BadRow(file, number, "row", "is not JSON", f"is not JSON ({error.msg})")
+        return parse_json(line.decode("utf-8-sig"))
     except UnicodeDecodeError:
         return BadRow(file, number, "row", "is not UTF-8 text", "is not UTF-8 text")
-    except RecursionError:
-        return BadRow(file, number, "row", "is not JSON", "is not JSON (nested too deeply)")
+    except NotJson as error:
+        return error
 
 
 def _json(file: Path) -> Iterator[tuple[int, Any]]:
@@ -280,18 +283,16 @@ def _json(file: Path) -> Iterator[tuple[int, Any]]:
 
 
 def read_json(file: Path) -> Any:
-    """The JSON document in a file.
+    """The JSON document in a file, as `shared.jsonlines.parse_document` gives it.
 
     Raises:
         UserError: when the file cannot be read or is not JSON.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
+        return parse_document(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{file}: cannot read the data file ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: is not UTF-8 text at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file}, line {error.lineno}: not JSON ({error.msg})") from None
-    except RecursionError:
-        raise UserError(f"{file}: not JSON (nested too deeply)") from None
+    except NotJson as error:
+        raise UserError(f"{file}, line {error.line}: {error}") from None

@@ -21,4 +21,6 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
         first = error.errors()[0]
         column = ".".join(str(part) for part in first["loc"]) or "row"
         raise row.bad(column, "does not fit", in_words(first)) from None
+    if not sample.id.strip():
+        raise row.bad("id", "is empty")
     yield sample.model_copy(update={"images": reading.images(row, images)})

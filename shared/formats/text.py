@@ -14,13 +14,15 @@ _NUMBERED_TAG = re.compile(r"<\|?\s?(?:image|img)[\s_-]?(\d{1,3})\s?\|?>", re.IG
 _PLAIN_TAG = re.compile(r"<\|?(?:image|img)\|?>", re.IGNORECASE)
 _OTHER_MEDIA = re.compile(r"<(?:video|audio)>")
 _ANSWER_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
-_AFTER_HASHES = re.compile(r"(?<!#)####(?!#)([^\n]+)\Z")
+_AFTER_HASHES = re.compile(r"(?<!#)####(?!#)([^\n]*)\Z")
 _WORDS = re.compile(r"\\(?:text|mathrm|mathbf)(?:bf|rm|it|sf|tt)?\s*\{([^{}]*)\}")
 _DOLLARS = re.compile(r"\$+([^$]+)\$+")
 _BACKSLASHES = re.compile(r"\\+(?=boxed)")
 _LETTER = re.compile(r"[(\[]?([A-Z])(?:[)\].:]{1,2}(?:\s.*)?)?", re.DOTALL)
 _BOOLEAN = re.compile(r"(?:true|false|yes|no)\.?", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+", re.ASCII)
+# Full-width signs as half-width ones.
+_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _LABEL = re.compile(r"(?:^|(?<=[\s,;(\[]))([A-Z])\s?[).:\]]")
 _OPTION_IMAGE = re.compile(
     r"(?:^|(?<=[\s,;(\[]))([A-Z])\s?[).:\]]{1,2}\s{0,3}" + re.escape(IMAGE_TAG)
@@ -93,11 +95,11 @@ def gold(answer: str, question: str, fallback: Fallback) -> tuple[str, AnswerKin
     """The gold answer as `unwrapped` gives it, and its kind, guessed from its form.
 
     A capital letter is a ``letter`` when the question labels that option; true, false, yes and no
-    are ``boolean``; digits with sign, separators and point are a ``number``; all else is
-    `fallback`.
+    are ``boolean``; digits with sign, separators and point are a ``number``, full-width ones too;
+    all else is `fallback`.
     """
     answer = unwrapped(answer)
-    plain = _WORDS.sub(r"\1", answer).strip()
+    plain = _WORDS.sub(r"\1", answer).strip().translate(_NARROW)
     letter = _LETTER.fullmatch(plain)
     if letter and {"A", "B", letter[1]} <= set(_LABEL.findall(question)):
         return letter[1], "letter"

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from shared.formats.building import Columns, Reading, build
+from shared.formats.cells import is_empty
 from shared.formats.rows import Row
 from shared.formats.turns import turns_of
 from shared.sample import Sample
 
 _NAMES_PICTURES = re.compile(r"image|img|picture|photo|figure", re.IGNORECASE)
+_NAMES_MEDIA = re.compile(r"video|audio|multi_?modal", re.IGNORECASE)
 
 
 def read(row: Row, reading: Reading) -> Iterator[Sample]:
@@ -33,8 +35,18 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
 
 def _images(row: Row, reading: Reading) -> tuple[str, ...]:
     """The images; published text-only data has no column for them."""
-    others = [name for name in row.values if _NAMES_PICTURES.search(name)]
-    return reading.images(row, "images" if others else None)
+    named = any(map(_NAMES_PICTURES.search, row.values))
+    for name, value in row.values.items():
+        if _NAMES_MEDIA.search(name) and not _holds_nothing(value):
+            problem = (
+                "is not read; name the files of pictures in 'images'; only images are supported"
+            )
+            raise row.bad(name, "is not read", problem)
+    return reading.images(row, "images" if named else None)
+
+
+def _holds_nothing(value: Any) -> bool:
+    return is_empty(value) or (isinstance(value, dict) and all(map(is_empty, value.values())))
 
 
 def _ground_truth(row: Row) -> str:

@@ -63,21 +63,27 @@ _CHINESE = re.compile(
     r"[*\s]{0,3}[:：]?\s*"
     r"|(?:正[确確]的|符合[^，。,\n]{0,12}的)\s?[是为為]\s*"
     r"|故[选選][择擇]?[:：]?\s*"
-    r"|(?:[选選][择擇]?|答案)\]?\s?(?=[(\"“]?\s?[A-ZＡ-Ｚ](?![A-Za-z]))"
+    r"|(?:[选選][择擇]?了?|答案)\]?\s?(?=(?:[选選][项項])?\s?[(\"“]?\s?[A-ZＡ-Ｚ](?![A-Za-z]))"
 )
+_REPLY = re.compile(r"(?<![问問回作])答[:：]\s*")
 _CHOSEN = re.compile(
     r"(?=[cpsgowi])(?<![A-Za-z])(?:choose|pick|select|chose|picked|selected|go(?:ing)?\swith|opt\sfor|guess"
     r"|(?:would|i['’]d)\ssay)(?:\s|:)\s{0,3}",
     re.IGNORECASE,
 )
+_REALLY = (
+    r"\bbut\s(?:(?:it|this|that)\s)?(?:is\s)?(?:actually|really|in\sfact)\s"
+    r"(?:is\s|it['’]s\s|it\sis\s)?(?=\W{0,3}(?:(?:option|image)\s\(?)?(?-i:[A-Z\d])(?![a-z]))"
+)
 # Where a sentence that corrects the one before starts.
 _ANEW = r"(?:^|(?<=[.!…\n])|(?<=[.!…\n]\s)|(?<=\bwait\s)|(?<=\bwait,\s))"
 _IT_IS = re.compile(
-    r"(?=[itwonac∴→⇒而应應是])(?:\b(?:it|this|that|which|one)"
+    r"(?=[itwonacbsl∴→⇒而应應是所因只就])(?:\b(?:it|this|that|which|one)"
     rf"(?:['’]s|\s(?:is|(?:must|should|would|has\sto|can\sonly)\sbe))\s{_ADVERB}"
     r"|[∴→⇒]\s?|而是|[应應][该該]?[是为為]"
     r"|(?<=[，,。\s])是\s?(?=[(\"“]?\s?[A-Z](?![A-Za-z]))|\bnot\s\S{1,12},?\sbut\s"
-    rf"|{_ANEW}(?:actually|correction)\s?[,:]\s?)",
+    rf"|{_ANEW}(?:actually|correction|no|sorry|oops)\s?[,:]\s?|\bi\smean\s|{_REALLY}"
+    r"|(?:所以|因此|只能|就)是\s?(?=[(\"“]?\s?[A-Z](?![A-Za-z]))|\bleft\swith\s(?:only\s|just\s)?|\bleaves?\s(?:us\swith|only|just)\s)",
     re.IGNORECASE,
 )
 _IS_CORRECT = re.compile(
@@ -89,20 +95,28 @@ _IS_CORRECT = re.compile(
     r"|(?<=\bthat)|(?<=\bwhich))",
     re.IGNORECASE,
 )
+# "B it is.", "B is not the answer; C is."
+_IT_IS_BEHIND = re.compile(r"\sit\sis(?=[.!](?:\s|$)|\s?$)", re.MULTILINE)
+_ELLIPSIS = re.compile(
+    r"(?:\bnot|n['’]t)\s(?:the\s)?(?:\w{1,12}\s)?(?:answer|correct|right|match)[;,.]\s(?:but\s)?"
+    r"(?:option\s)?\(?[A-Z]\)?(?P<is>\sis)(?=[.!](?:\s|$)|\s?$)",
+    re.MULTILINE,
+)
 _CHINESE_CORRECT = re.compile(
     r"(?<=[A-Z)])\s?(?:[选選]?[项項]|[图圖])?\s?"
-    r"(?:(?:是|才是|就是|都|均)?\s?"
+    r"(?:(?:是|才是?|就是|都|均)?\s?"
     r"(?:(?P<not>不(?:正[确確]|[对對]|符合|是)|[错錯]|有[误誤])|正[确確]|[对對](?=的|[，。,.]|$)"
-    r"|最?(?:符合|合适|[佳好]|恰当|准确|接近|相似|匹配)|答案)"
+    r"|最?(?:符合|[满滿]足|合适|[佳好]|恰当|准确|接近|相似|匹配)|答案)"
     r"|[与和跟][^，。,.\n不A-Z]{1,12}(?:相符|吻合|一致|匹配))(?!.{0,3}[吗嗎])"
 )
+_VERDICTS = (_IS_CORRECT, _IT_IS_BEHIND, _ELLIPSIS, _CHINESE_CORRECT)
 _MENTION = re.compile(
     rf"(?P<named>(?i:{NAMED})\(?)?(?:(?P<sign>[(\[{{<]\s?[A-Za-z]\s?[)\]}}>])|(?(named)[A-Za-z]|(?<![A-Za-z0-9])[A-Z])(?![\w'-]))"
 )
 _TAKEN_BACK = re.compile(
-    r"(?=[wntsac不错錯])(?:\b(?:wait,?\sno|no,\swait|scratch\sthat"
+    r"(?=[wntsacobi不错錯])(?:\b(?:wait,?\sno|no,\swait|scratch\sthat"
     r"|that(?:['’]s|\sis)\s(?:wrong|incorrect|not\s(?:right|correct)))\b"
-    rf"|(?P<soft>{_ANEW}(?:actually|correction)\b)"
+    rf"|(?P<soft>{_ANEW}(?:actually|correction)\b|{_ANEW}(?:no|sorry|oops),\s|\bi\smean\b|{_REALLY})"
     r"|(?<![^。，,.!？?…\s])(?:不[对對]|[错錯]了)[,，。])",
     re.IGNORECASE,
 )
@@ -113,7 +127,9 @@ _CLAUSE_START = re.compile(
     r"[,，;；:：]|\b(?:so|thus|therefore|hence|but|and|because|since|then)\b", re.IGNORECASE
 )
 _SUPPOSED = re.compile(
-    r"\b(?:if|whether|suppose|supposing|assume|assuming|unless)\b|如果|假设", re.IGNORECASE
+    r"\b(?:if|whether|suppose|supposing|assume|assuming|unless|although|even\sthough)\b"
+    r"|如果|假设|虽然|雖然|尽管|儘管",
+    re.IGNORECASE,
 )
 _OF_ANOTHER = re.compile(
     r"\b(?:wrong|incorrect|another|other|each|any|every|no|false|first|second)\s$|[错錯][误誤]的?$",
@@ -124,8 +140,16 @@ _GERUND = re.compile(
     r"\s(?:the|a|your)\s(?:\w+\s)?$",
     re.IGNORECASE,
 )
+DOUBT = (
+    r"(?<!\bno\s)(?<!out\s)(?<!out\sa\s)(?<!out\sany\s)(?<!\bbeyond\s)\bdoubts?\b"
+    r"|\b(?:unlikely|improbable|implausible|impossible|inconceivable|doubtful)"
+    r"(?=\s(?:that|for|to|the|it|if|whether)\b)|\b(?:hardly|no\s(?:way|chance|reason|evidence))\b"
+    r"|\bleast\s(?:likely|probable|plausible)(?=\s$|\s(?:answer|option|choice)\b)"
+)
+"""Words that deny what follows them in their clause."""
 _DENIED = re.compile(
-    r"\b(?:not|never|neither|nor|cannot|[a-z]{2,6}n['’]t)\b|[不没別别勿非][应應该該能可要会會]{0,3}$",
+    r"\b(?:not|never|neither|nor|cannot|[a-z]{2,6}n['’]t)\b|[不没沒別别勿非][应應该該能可要会會]{0,3}$"
+    rf"|[没沒]有(?:任何)?(?:理由|必要|[证證][据據])?$|{DOUBT}",
     re.IGNORECASE,
 )
 _PERHAPS = re.compile(r"\b(?:may|might|could|to)\s$", re.IGNORECASE)
@@ -165,10 +189,10 @@ def cues(text: str, kind: AnswerKind) -> list[Cue]:
     finders = [_statements(text, pattern, kind) for pattern in (_ANSWER, _HEADING, _CHINESE)]
     finders.append(_statements(text, _CHOSEN, kind, weak=not prose))
     if not prose:
-        finders += [_statements(text, one, kind, weak=True) for one in (_SUBJECT, _IT_IS)]
+        finders += [_statements(text, one, kind, weak=True) for one in (_SUBJECT, _IT_IS, _REPLY)]
         finders.append(_taken_back(text))
     if kind in ("letter", "position"):
-        finders += [_verdicts(text, one, kind) for one in (_IS_CORRECT, _CHINESE_CORRECT)]
+        finders += [_verdicts(text, one, kind) for one in _VERDICTS]
     found = [cue for finder in finders for cue in finder]
     return sorted(found, key=lambda cue: cue.place, reverse=True)[:_MOST_CUES]
 
@@ -179,7 +203,7 @@ def _statements(
     """Cues before the answer: "the answer is", "choose"."""
     deniable = kind == "math" or kind not in (*PROSE, "boolean", "steps")
     for match in _last(pattern, text):
-        clause = _clause(_sentence_before(text, match.start()))
+        clause = last_clause(_sentence_before(text, match.start()))
         if any(one.search(clause) for one in (_SUPPOSED, _OF_ANOTHER, _GERUND, _PERHAPS)):
             continue
         groups = match.groupdict()
@@ -195,25 +219,31 @@ def _statements(
 def _verdicts(text: str, pattern: re.Pattern[str], kind: AnswerKind) -> Iterator[Cue]:
     """Cues behind the answer: "B is correct", "option B (a cat) is the match", "选项B正确"."""
     for match in _last(pattern, text):
-        sentence = _sentence_before(text, match.start())
-        subject = _clause(sentence) if kind == "position" else _last_option(sentence)
+        groups = match.groupdict()
+        end = match.start("is" if "is" in groups else 0)
+        sentence = _sentence_before(text, end)
+        subject = last_clause(sentence) if kind == "position" else _last_option(sentence)
         before = sentence.removesuffix(subject)
-        clause = _clause(before)
+        clause = last_clause(before)
         if not subject or _LISTED.search(before) or _SUPPOSED.search(clause):
             continue
-        groups = match.groupdict()
         yield Cue(
-            place=match.start(),
-            start=match.start() - len(subject),
-            end=match.start(),
+            place=end,
+            start=end - len(subject),
+            end=end,
             weak=True,
-            denied=bool(groups["not"] or groups.get("wrong") or _DENIED.search(clause)),
+            denied=bool(groups.get("not") or groups.get("wrong") or _DENIED.search(clause)),
         )
 
 
 def takes_back(text: str) -> bool:
     """Whether a text takes back what was said before it ("Wait, no.")."""
     return _TAKEN_BACK.search(text) is not None
+
+
+def takes_all_back(text: str) -> bool:
+    """As `takes_back`, but not for a word that may only begin a sentence ("Actually, ...")."""
+    return any(match["soft"] is None for match in _TAKEN_BACK.finditer(text))
 
 
 def _taken_back(text: str) -> Iterator[Cue]:
@@ -234,7 +264,8 @@ def _sentence_before(text: str, place: int) -> str:
     return _SENTENCE_START.split(text[max(0, place - _BEFORE_CHARS) : place])[-1]
 
 
-def _clause(sentence: str) -> str:
+def last_clause(sentence: str) -> str:
+    """What stands in a sentence behind its last comma or conjunction."""
     return _CLAUSE_START.split(sentence)[-1]
 
 

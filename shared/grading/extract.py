@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from shared.boxed import last_box
-from shared.grading.cues import takes_back
+from shared.grading.cues import takes_all_back, takes_back
 from shared.grading.grade import canonical
 from shared.grading.limits import MAX_ANSWER_CHARS, MAX_RESPONSE_CHARS
 from shared.grading.lines import conclusion, first_line, last_line, without_closing
@@ -134,8 +134,10 @@ def _in_words(text: str, kind: AnswerKind) -> Reading | None:
     # "I choose B.\n\nC: too small" chooses B; "...\n\n(C)" answers C.
     if said.weak is not None and (found is None or _has_text(found, kind)):
         found = said.weak
-    if found is None and _THINK not in words:
+    if found is None and _THINK not in words and not takes_all_back(words):
         found = first_line(words, kind)
     if found is None and kind == "letter":
         found = conclusion(words)
+    if found is not None and kind == "letter" and found.form in said.denied:
+        found = None
     return found or said.unread

@@ -5,19 +5,20 @@
 
 import re
 
+from shared.grading.cues import DOUBT, last_clause
 from shared.grading.grade import canonical
 from shared.grading.kinds.steps import split_steps
 from shared.grading.limits import MAX_ANSWER_CHARS
 from shared.grading.options import NAMED, is_label, option_at
-from shared.grading.readings import PROSE, Reading, clean, read_start
+from shared.grading.readings import PROSE, REASON, Reading, clean, read_start
 from shared.sample import AnswerKind
 
 _MOST_LINE_CHARS = 60
 _MOST_SENTENCE_CHARS = 300
 _LEAD = re.compile(
-    r"(?:(?:so|thus|hence|therefore|in conclusion|overall|finally|actually|correction|probably"
-    r"|likely|definitely|perhaps|maybe|just|only)\b\s?[,:]?\s?){1,2}"
-    r"|(?:所以|因此|故|[综綜]上(?:所述)?)\s?[,，:：]?\s?|[∴→⇒=]\s?",
+    r"(?:(?:so|thus|hence|therefore|in conclusion|overall|finally|ultimately|indeed|of course"
+    r"|actually|correction|probably|likely|definitely|perhaps|maybe|just|only)\b\s?[,:]?\s?){1,2}"
+    r"|(?:所以|因此|故|[综綜]上(?:所述)?|[没沒][错錯](?=[,，])|[对對](?=[,，]))\s?[,，:：]?\s?|[∴→⇒=]\s?",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])(?=.)")
@@ -25,14 +26,38 @@ _FORMULA_SIGN = re.compile(r"[\d=\\]|^\S+$")
 _BULLET = re.compile(r"^(?:[-•>#]{1,6}\s+)+")
 # What the subject is: "The total is 6.", "the match is B", "REF corresponds to point B".
 _IS = re.compile(
-    r"\b(?:is|are|was|be|equals?|has|have|matches|match|gives|costs|totals|measures|corresponds?\sto)\s"
-    r"(?:about|approximately|exactly|indeed)?|[=≈]|等于|共有|[是为為有]",
+    r"\b(?:is|are|was|be|equals?|has|have|matches|match|gives|costs|totals|measures|corresponds?\sto"
+    r"|(?:we|i|you)\s(?:get|find|obtain|count)|yields?)\s(?:about|approximately|exactly|indeed)?"
+    r"|[=≈]|等[于於]|共有?|[是为為有]",
     re.IGNORECASE,
 )
+# Right before an "is" that denies.
+_NOT = re.compile(
+    rf"(?:\b(?:not|never|cannot)|n['’]t)\s(?:(?:be|have|to|to\sbe|appear|seem|likely|exactly|actually|necessarily)\s)?$|[不没沒非][应應该該能可会會]{{0,3}}$|{DOUBT}",
+    re.IGNORECASE,
+)
+_IN = re.compile(
+    r"\b(?:is|are|appears?|shown|visible|found|seen|occurs?|located)\s(?:only\s)?in\s(?=the\s|images?\b|picture|photo)",
+    re.IGNORECASE,
+)
+_WHICH = re.compile(r",\swhich\b", re.IGNORECASE)
+_IS_THE_ANSWER = re.compile(
+    r"(?:^|[=≈])\s?([^=≈]{1,40}?)\sis\s(?:the|our|my)\s(?:(?:final|correct|right|only)\s)?"
+    r"(?:answer|solution|result|value|total)\.?$",
+    re.IGNORECASE,
+)
+_SO_YES = re.compile(r"[,;]\s?(?:so|hence|thus|therefore)\s?,?\s(yes|no)\.?$", re.IGNORECASE)
+_CLAIM = re.compile(
+    r"(?:[说說]法|[陈陳]述|命[题題]|描述|判[断斷]|表述|[结結][论論])(?:是|[为為])?(.{1,6}?)的?$"
+)
+_DISPLAY = re.compile(r"(?:\\\[|\$\$)[ \t]*\n\s*([^\n]{1,200})\n[ \t]*(?:\\\]|\$\$)")
+_LEFT = re.compile(r"\s(?:left(?:\sover)?|remaining|in\s(?:total|all)|altogether)$", re.IGNORECASE)
+_MEASURED = re.compile(r"(\d[\d.,]*)\s?(?![百千万萬亿億成倍])[\u4e00-\u9fff]{1,2}")
 _MENTIONED = re.compile(rf"(?:(?i:{NAMED})\(?([A-Z])(?![A-Za-z0-9'-])|\(([A-Z])\))")
 _DENIED = re.compile(
     r"\b(?:not|never|neither|nor|cannot|no|[a-z]{2,6}n['’]t|if|whether|let|look|consider|examine|check"
-    r"|compare|try|wrong|incorrect)\b|[不没错]|\?",
+    r"|compare|try|wrong|incorrect)\b"
+    rf"|[不没错]|\?|{DOUBT}",
     re.IGNORECASE,
 )
 # "The dog in image B.", "The second one, B."
@@ -75,6 +100,8 @@ def last_line(text: str, kind: AnswerKind) -> Reading | None:
         tail = text[text.rfind("(1)") :].strip() if "(1)" in text else ""
         found = len(tail) <= MAX_ANSWER_CHARS and split_steps(tail)
         return Reading(tail, canonical(tail, kind)) if found else None
+    if kind in ("number", "math"):
+        text = _DISPLAY.sub(r"\1", text)
     lines = text.strip()[-4 * _MOST_SENTENCE_CHARS :].splitlines()
     if not lines:
         return None
@@ -146,14 +173,14 @@ def _ends(line: str, kind: AnswerKind) -> list[str]:
         return [line]
     sentence = _last_sentence(line)
     if kind == "number":
-        return [line, sentence, _after_is(sentence)]
-    if kind == "math":
         words = _after_is(sentence)
-        return [
-            words if _FORMULA_SIGN.search(words) and "=" not in sentence else "",
-            line,
-            sentence,
-        ]
+        return [line, sentence, _measure(words), words, _is_the_answer(sentence)]
+    if kind == "math":
+        return [_value(sentence), line, sentence]
+    if kind == "boolean":
+        return [line, sentence, *_found(_SO_YES, sentence), *_found(_CLAIM, sentence.rstrip(".。"))]
+    if kind == "position":
+        return [line, sentence, _after(_IN, sentence)]
     return [line, sentence]
 
 
@@ -162,10 +189,42 @@ def _last_sentence(line: str) -> str:
 
 
 def _after_is(sentence: str) -> str:
+    return _after(_IS, sentence)
+
+
+def _after(pattern: re.Pattern[str], sentence: str) -> str:
+    """What follows the last match; "" without one, or where it is denied."""
     last = None
-    for match in _IS.finditer(sentence):
+    for match in pattern.finditer(sentence):
         last = match
-    return "" if last is None else sentence[last.end() :].strip().rstrip(".。")
+    if last is None or _NOT.search(last_clause(sentence[: last.start()])):
+        return ""
+    return sentence[last.end() :].strip().rstrip(".。")
+
+
+def _found(pattern: re.Pattern[str], sentence: str) -> list[str]:
+    match = pattern.search(sentence)
+    return [match[1]] if match else []
+
+
+def _is_the_answer(sentence: str) -> str:
+    """The subject of "42 is the answer", "x = 42 is the solution"."""
+    return "".join(_found(_IS_THE_ANSWER, sentence)).strip()
+
+
+def _value(sentence: str) -> str:
+    """The formula that a sentence gives for its subject; "" for an equation, and without one."""
+    if subject := _is_the_answer(sentence):
+        return subject
+    words = _measure(_after_is(_WHICH.split(sentence, maxsplit=1)[0]))
+    return words if _FORMULA_SIGN.search(words) and "=" not in sentence else ""
+
+
+def _measure(words: str) -> str:
+    """A value without its reason and the words behind it: "42, which fits", "$42 left", "42人"."""
+    words = _LEFT.sub("", clean(REASON.split(words, maxsplit=1)[0]))
+    measured = _MEASURED.fullmatch(words)
+    return measured[1] if measured else words
 
 
 def _is_answer(part: str, kind: AnswerKind) -> bool:

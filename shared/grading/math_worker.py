@@ -23,7 +23,13 @@ from math_verify.grader import should_treat_as_complex
 
 from shared.grading.frames import LENGTH, frame
 from shared.grading.isolation import cut_network
-from shared.grading.values import may_be_equal, same_constant, says_nothing
+from shared.grading.values import (
+    may_be_equal,
+    same_constant,
+    same_region,
+    says_nothing,
+    with_imaginary_unit,
+)
 from shared.reaper import PR_SET_PDEATHSIG, prctl
 
 # Units are read before (``kinds/quantities.py``); the library would take any of 150 words and
@@ -41,7 +47,10 @@ def equal(gold: str, given: str) -> bool:
     if right is None or said is None:
         return False
     try:
+        right, said = with_imaginary_unit(right, said)
         same = same_constant(right, said)
+        if same is None:
+            same = same_region(right, said)
         if same is not None:
             return same
         # Zero turns off the library's own timeout: the pool measures the time.

@@ -33,7 +33,7 @@ _LABEL = re.compile(
 # What may stand behind a bare letter. "A cat" is a cat, and "I think" is no option.
 _AFTER_BARE = re.compile(
     r"\s*(?:$|\.(?!\w)|[,;!?…+。，、；！？\"'”’—–/&(\n\u4e00-\u9fff]|-\s"
-    r"|(?:because|since|as|which|where|so|due|given|for|from|in|with|by|based|when|while|and|or|but"
+    r"|(?:because|since|as|which|where|so|due|given|for|from|in|over|with|by|based|when|while|and|or|but"
     r"|not|rather|instead|only|option|choice|The|This|It|In|Because|Since|Here|Option|Explanation|Reason"
     r"|Note)\b)"
 )
@@ -41,9 +41,11 @@ _VERB = r"(?:is|was|has|does|do|did|can|cannot|would|shows?|looks?|seems?|depict
 _ANOTHER = (
     rf"(?:both\s|also\s|either\s|maybe\s|possibly\s|perhaps\s)?(?i:{NOUN})(?:{_BRACKETED}(?!\s{_VERB}\b)"
     r"|([A-Z])(?![\w'-])(?=\s*(?:$|[.,;:!?)/&。，、；\n]|(?:and|or|are|both|as\swell|together|The|This|It|Option|Both)\b"
-    r"|[和或与及都均]|[选選]?[项項])))"
+    r"|[和或与及都均]|[选選]?[项項]))|([a-z])\))"
 )
-_JOINED = r"(?:[,;/&+、，；]|(?:and|or|as\swell\sas|along\swith|plus)\b|[和或与與及]|以及)"
+_JOINED = (
+    r"(?:[,;/&+、，；]|(?:and|or|as\swell\sas|along\swith|plus)\b|[和或与與及]|以及|还是|還是|或者)"
+)
 _SEVERAL = re.compile(rf"\s*(?:{_JOINED}\s*){{1,3}}{_ANOTHER}|\s?{_BRACKETED}")
 # A second label inside the text of the first: "A. a cat and B. a dog".
 _INSIDE = re.compile(

@@ -13,7 +13,7 @@ PROSE: tuple[AnswerKind, ...] = ("text", "exact", "math", "list")
 
 _MOST_CHARS = 300
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$|\*)|[。！？]")
-_REASON = re.compile(
+REASON = re.compile(
     r",?\s(?:because|since|as|which|so)\b|,\s(?:not|but|rather\sthan|instead\sof)\b"
     r"|[,，;；]?\s?(?:因为|所以|而不是|而非)"
 )
@@ -60,7 +60,7 @@ def read_start(text: str, kind: AnswerKind) -> Reading | None:
         return Reading(text, canonical(text, kind)) if split_steps(text) else None
     line = clean(text.partition("\n")[0])
     sentence = clean(_SENTENCE_END.split(line, maxsplit=1)[0])
-    reasonless = clean(_REASON.split(sentence, maxsplit=1)[0])
+    reasonless = clean(REASON.split(sentence, maxsplit=1)[0])
     if kind in PROSE:
         part = _formulas(reasonless) if kind == "math" else reasonless
         return Reading(part, canonical(part, kind)) if part else None

@@ -22,11 +22,13 @@ class Stated:
     weak: Reading | None = None
     unread: Reading | None = None
     """The last strong statement of something that is no answer of the kind."""
+    denied: frozenset[str] = frozenset()
+    """The answers that are said to be wrong."""
 
 
 def stated(text: str, kind: AnswerKind) -> Stated:
     """The statements in a text, from the last one backwards."""
-    denied: set[str | None] = set()
+    denied: set[str] = set()
     weak = unread = None
     for cue in cues(text, kind):
         if cue.taken_back or (cue.replaced and weak is not None):
@@ -37,14 +39,14 @@ def stated(text: str, kind: AnswerKind) -> Stated:
         if reading is None:
             continue
         if cue.denied:
-            denied.add(reading.form)
+            denied |= {reading.form} if reading.form is not None else set()
         elif reading.several or (reading.form is not None and reading.form not in denied):
             if not cue.weak:
-                return Stated(reading, weak, unread)
+                return Stated(reading, weak, unread, frozenset(denied))
             weak = weak or reading
         elif not cue.weak and reading.form is None:
             unread = unread or reading
-    return Stated(None, weak, unread)
+    return Stated(None, weak, unread, frozenset(denied))
 
 
 def _reading(text: str, cue: Cue, kind: AnswerKind) -> Reading | None:

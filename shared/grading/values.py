@@ -9,9 +9,24 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
-from sympy import Basic, Eq, Expr, Float, MatrixBase, Rational, S, Set, Symbol, Tuple, oo, solve
+from sympy import (
+    Abs,
+    Basic,
+    Eq,
+    Expr,
+    Float,
+    I,
+    MatrixBase,
+    Rational,
+    S,
+    Set,
+    Symbol,
+    Tuple,
+    oo,
+    solve,
+)
 from sympy.core.relational import Relational
-from sympy.logic.boolalg import And, BooleanAtom
+from sympy.logic.boolalg import And, BooleanAtom, Or
 from sympy.sets import FiniteSet, Interval
 
 from shared.grading.kinds.quantities import close
@@ -42,6 +57,38 @@ def same_constant(gold: Basic, given: Basic) -> bool | None:
     pairs = list(zip(numbers, others, strict=True))
     size = max(abs(number) for pair in pairs for number in pair)
     return all(_near(one, other, size, rounded) for one, other in pairs)
+
+
+def with_imaginary_unit(gold: Basic, given: Basic) -> tuple[Basic, Basic]:
+    """Both sides with ``i`` as the imaginary unit, when it is the only name in them."""
+    if not (isinstance(gold, Expr) and isinstance(given, Expr)):
+        return gold, given
+    names = gold.free_symbols | given.free_symbols
+    if not names or {str(name) for name in names} != {"i"}:
+        return gold, given
+    unit = dict.fromkeys(names, I)
+    return gold.xreplace(unit), given.xreplace(unit)
+
+
+def same_region(gold: Any, given: Any) -> bool | None:
+    """Whether an inequality with an absolute value has the other side's solutions; None for others.
+
+    The library compares inequalities side by side: ``|x-1|<2`` is not its ``-1<x<3``.
+    """
+    if not any(isinstance(side, Relational) and side.has(Abs) for side in (gold, given)):
+        return None
+    right, said = _solutions(gold), _solutions(given)
+    names = {str(name) for side in (gold, given) for name in side.free_symbols}
+    if right is None or said is None or len(names) != 1:
+        return None
+    return bool(right == said)
+
+
+def _solutions(side: Any) -> Any:
+    if isinstance(side, Set):
+        return side
+    inequality = isinstance(side, (Relational, And, Or)) and not isinstance(side, Eq)
+    return side.as_set() if inequality and len(side.free_symbols) == 1 else None
 
 
 def says_nothing(side: Any) -> bool:

@@ -1,17 +1,19 @@
-"""What the apps of all services have in common: bounds, token, health, metrics, Redis outages."""
+"""What the apps of all services have in common: bounds, JSON, token, health, metrics, outages."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, HTTPException
 from fastapi.params import Depends as Dependency
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from shared.config.connections import SecurityConfig
+from shared.jsonlines import NotJson, parse_json
 from shared.service.auth import token_check
 from shared.service.connection import OUTAGE
 from shared.service.limits import BodyLimit, RateLimit
@@ -23,6 +25,36 @@ class Health(BaseModel):
     """Answer of the health routes."""
 
     status: Literal["ok"] = "ok"
+
+
+class _JsonRequest(Request):
+    """A request whose body is read as the project's files are."""
+
+    async def json(self) -> Any:
+        """The body.
+
+        Raises:
+            HTTPException: 422 when it is no JSON.
+        """
+        try:
+            return parse_json((await self.body()).decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            problem = f"not UTF-8 text at byte {error.start}"
+        except NotJson as error:
+            problem = f"{error}, at line {error.line}"
+        raise HTTPException(422, f"the body is {problem}")
+
+
+class _JsonRoute(APIRoute):
+    """A route that reads its body as `_JsonRequest` does."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(_JsonRequest(request.scope, request.receive))
+
+        return handle
 
 
 def service_app(
@@ -44,6 +76,7 @@ def service_app(
         The app, and the token check that every route but health must depend on.
     """
     app = FastAPI(title=title, openapi_url=None, responses=responses)
+    app.router.route_class = _JsonRoute
     app.add_middleware(BodyLimit, max_bytes=max_body, setting=body_setting)
     app.add_middleware(RateLimit, per_s=security.max_requests_per_s)
     token_required: list[Dependency] = [Depends(token_check(security.token))]

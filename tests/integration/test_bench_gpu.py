@@ -39,7 +39,7 @@ def test_a_stage_that_fails_or_hangs_is_a_line_too(monkeypatch: pytest.MonkeyPat
 
 
 def test_it_needs_no_engine_and_no_service() -> None:
-    absent = "vllm redis fastapi uvicorn httpx datasets sklearn openai torchvision rich psutil"
+    absent = "vllm redis fastapi uvicorn httpx datasets sklearn openai torchvision rich"
     program = (
         "import sys\n"
         f"for name in '{absent}'.split(): sys.modules[name] = None\n"

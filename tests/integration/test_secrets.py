@@ -34,7 +34,7 @@ TOKEN = "token-that-nobody-may-see"
 KEY = "judge-key-that-nobody-may-see"
 VARIABLE = "PERL_TEST_TOKEN"
 WAIT_S = 150.0
-SECRET_FILES = {"trainer-config.secrets"}
+SECRET_FILES = {"trainer-config.secrets", "report-config.secrets"}
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ _SPELLINGS = tuple(
         ("∓", r"\\mp "),
         ("×", r"\\times "),
         ("÷", r"\\div "),
+        (r"\^\s?(?:\{\s?\\(?:top|intercal)\s?\}|\\(?:top|intercal)(?![a-z]))", "^T"),
         ("θ", r"\\theta "),
         ("α", r"\\alpha "),
         ("β", r"\\beta "),

@@ -6,6 +6,7 @@ Only numbers and expressions are read this way; words keep their spelling.
 
 import re
 
+from shared.grading.kinds.repeating import without_repeating
 from shared.grading.kinds.siunitx import without_siunitx
 
 # Before three digits, and not before a fraction: "1 234" is a number, "1 234/5" is not.
@@ -19,10 +20,12 @@ _ENVIRONMENT = re.compile(
 )
 _MATRIX = re.compile(r"\\begin\s?\{(?:[pbvBV]?matrix|smallmatrix)\}|\\left\s?[(\[|]\s?\\begin")
 _NEW_LINE = re.compile(r"\\\\(?:\s?\[[^\[\]]{0,12}\])?|\\(?:newline|par)(?![a-zA-Z])|<br\s?/?>")
+# A row's end is no blank, though a space may follow it.
+_ROW_END = re.compile(r"\\\\(?:\s?\[[^\[\]]{0,12}\])?\s*")
 _SIZE = re.compile(r"\\(?:left|right|[bB]igg?[lrm]?)(?![a-zA-Z])\s?\.?")
 _NO_SPACE = re.compile(r"\\!\s?")
 _SPACE = re.compile(
-    r"\\[,;:>\s]|~|\\(?:quad|qquad|space|enspace|thinspace|thickspace|hfill)(?![a-zA-Z])"
+    r"(?<!\\)\\[,;:>\s]|~|\\(?:quad|qquad|space|enspace|thinspace|thickspace|hfill)(?![a-zA-Z])"
     r"|\\[hv]space\*?\s?\{[^{}]*\}"
 )
 _EMPTY = re.compile(r"(?<![\\}\w])\{\s*\}|(?<=\d)\{\s*\}")
@@ -46,6 +49,15 @@ _SPACED_POWER = re.compile(r"\s+(?=\^)")
 _CELSIUS = re.compile(
     r"°\s?(?:\\(?:text|mathrm)\s?\{\s?([CF])\s?\}|([CF])(?![a-zA-Z])"
     r"|\\(?:text|mathrm)\s?\{\s?(Celsius|Fahrenheit)\s?\})"
+)
+
+_PRIME = re.compile(r"\s?\^\s?(?:\{\s?((?:\\prime\s?|')+)\}|\\prime(?![a-z]))")
+# Prints nothing, but takes its argument's place.
+_PHANTOM = re.compile(r"\\[hv]?phantom\s?\{[^{}]*\}|\\(?:text)?color\s?\{[^{}]*\}(?!\s?\{[^{}]*\})")
+_COLORED = re.compile(r"\\(?:text)?color\s?\{[^{}]*\}\s?\{([^{}]*)\}")
+_DENIED = (
+    (re.compile(r"\\not\s?="), r"\\ne "),
+    (re.compile(r"\\not\s?\\in(?![a-z])"), r"\\notin "),
 )
 
 # A dash before a number is its sign; between two it may say "to".
@@ -75,10 +87,15 @@ def tidy(text: str) -> str:
 
     Powers, fractions and signs of Unicode become LaTeX, degrees become ``°``.
     """
-    text = _ROMAN.sub(r"\\text{\1}", without_siunitx(text))
+    text = _ROMAN.sub(r"\\text{\1}", without_repeating(without_siunitx(text)))
+    text = _PRIME.sub(_primes, _PHANTOM.sub(" ", _COLORED.sub(r"\1", text)))
+    for denied, sign in _DENIED:
+        text = denied.sub(sign, text)
     text = _SPACED_GROUP.sub(",", _GROUP.sub("", text.translate(_SIGNS)))
     text = _DASH.sub("-", text)
-    if not _MATRIX.search(text):
+    if _MATRIX.search(text):
+        text = _ROW_END.sub(r"\\\\ ", text)
+    else:
         text = _SIZE.sub("", text)
         text = _NEW_LINE.sub("\n", _ENVIRONMENT.sub(" ", text).replace("&", " "))
     text = _DELIMITERS.sub(" ", text)
@@ -96,3 +113,7 @@ def tidy(text: str) -> str:
         lambda match: f"°{(match[1] or match[2] or match[3])[0]}", _DEGREES.sub("°", text)
     )
     return "\n".join(" ".join(line.split()) for line in text.splitlines()).strip()
+
+
+def _primes(match: re.Match[str]) -> str:
+    return "'" * max(1, (match[1] or "").count("\\prime") + (match[1] or "").count("'"))

@@ -19,16 +19,32 @@ _LEAD = (
 _ANSWER = re.compile(
     _LEAD + r"(?:[(\[{]?(?P<marked>[a-z])"
     r"(?:[)\]}:]|\.(?![a-z](?:\W|$))|、(?!\s?[a-z](?:\W|$))|\s[-–—]\s(?![a-z]\W?$))(?P<rest>.*)"
-    r"|(?P<bare>[a-z])(?:\s?\((?![a-z]\))[^()]*\))?)",
+    r"|(?P<bare>[a-z])(?:\s?\((?![a-z]\))(?P<said>[^()]*)\)|\s?选?项)?)",
     re.IGNORECASE | re.DOTALL | re.ASCII,
 )
 _ANOTHER_LABEL = re.compile(r"\([a-z]\)|(?<![\w.])[a-z][.):](?!\w)", re.IGNORECASE | re.ASCII)
 
+# "B (or C)" and "B (wrong)"; other text in brackets is the option's.
+_TAKEN_BACK = re.compile(
+    r"(?:(?:and\s|or\s|also\s|maybe\s|possibly\s|perhaps\s|[/&|,+]\s?|或|和)+(?:option\s)?[a-z]"
+    r"|(?:(?:is|probably|maybe)\s)?(?:not\s(?:correct|right)|incorrect|wrong|rejected|eliminated"
+    r"|excluded|ruled\sout|错误?|不对|不正确))",
+    re.IGNORECASE,
+)
+
 
 def read_letter(answer: str) -> str | None:
     """The option that the answer names, as a capital letter; None when it names none or several."""
-    text = " ".join(unwrap(unwrap(answer).replace("**", "")).strip(QUOTES).split())
+    text = " ".join(_unquoted(unwrap(unwrap(answer).replace("**", ""))).split())
     match = _ANSWER.fullmatch(text) or _ANSWER.fullmatch(text.removesuffix("."))
     if match is None or _ANOTHER_LABEL.search(match["rest"] or ""):
         return None
+    if _TAKEN_BACK.fullmatch((match["said"] or "").strip()):
+        return None
     return (match["marked"] or match["bare"]).upper()
+
+
+def _unquoted(text: str) -> str:
+    """The text without quotes; the prime of ``B'`` is none."""
+    prime = len(text) > 1 and text.endswith("'") and text[0] not in QUOTES
+    return text.lstrip(QUOTES) if prime else text.strip(QUOTES)

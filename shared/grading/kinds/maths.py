@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from shared.grading.kinds.expressions import factored, is_readable, says_words, spelled
 from shared.grading.kinds.latex import tidy
+from shared.grading.kinds.marks import other_marks
 from shared.grading.kinds.parts import items, one_line, ratio_name, ratio_terms
 from shared.grading.kinds.quantities import in_one_unit, same_quantities
 from shared.grading.kinds.text import read_text
@@ -33,6 +34,7 @@ _HALF_LINE = re.compile(r"[a-zA-Z]\s?(<=?|>=?|\\[lg](?:eq?|t)(?![a-z]))\s?([^<>\
 _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _CLOCK = re.compile(r"\d{1,2}:\d\d(?::\d\d)?\s?[ap]\.?\s?m\b", re.IGNORECASE)
 _BASE = re.compile(r"(?<![\w.}])\d+_\{?(\d+)", re.ASCII)
+_ELLIPSIS = re.compile(r"(?<=[,+*-])\s?(?:…|\.{3,})|\\(?:cdots|dots[cbm]?)(?![a-z])")
 _FULL_STOP = re.compile(r"(?<![.\s])\s?[.,;]$")
 
 
@@ -45,6 +47,8 @@ def pairs_to_compare(gold: str, given: str, by_text: bool = True) -> Pairs | boo
         by_text: whether equal texts are equal without the library.
     """
     gold, given = _prepared(gold), _prepared(given)
+    if other_marks(gold, given):
+        return False
     verdict = same_quantities(gold, given)
     if verdict is not None:
         return verdict
@@ -80,7 +84,7 @@ def _prepared(side: str) -> str:
     joined = _OR_COMMAND.sub(
         lambda match: f" {match[1] or 'or'} ", one_line(tidy(without_pairs(side)))
     )
-    return _FULL_STOP.sub("", joined.strip()).strip()
+    return _FULL_STOP.sub("", _ELLIPSIS.sub(r"\\ldots ", joined).strip()).strip()
 
 
 def _says_words(side: str, gold: bool = False) -> bool:
@@ -96,7 +100,7 @@ def _same_words(gold: str, given: str) -> bool:
 
 def _compared(gold: str, given: str) -> Pairs | bool:
     if len(_OR.split(gold)) > 1 or len(_OR.split(given)) > 1:
-        if any("\\cup" in side or "\\infty" in side for side in (gold, given)):
+        if any(sign in side for sign in ("\\cup", "\\infty", "|") for side in (gold, given)):
             return _readable([(_as_union(gold), _as_union(given))])
         return _readable([(_as_set(gold), _as_set(given))])
     terms, said = ratio_terms(gold), ratio_terms(given)
@@ -165,7 +169,8 @@ def _lists_to_compare(golds: list[str], givens: list[str]) -> Pairs | bool:
         golds, givens = (
             sorted(side, key=lambda item: item.split("=")[0].strip()) for side in (golds, givens)
         )
-    return _readable([_without_percent(*pair) for pair in zip(golds, givens, strict=True)])
+    pairs = [pair for pair in zip(golds, givens, strict=True) if pair != ("\\ldots", "\\ldots")]
+    return _readable([_without_percent(*pair) for pair in pairs])
 
 
 def _is_set_and_tuple(one: str, other: str) -> bool:

@@ -8,6 +8,7 @@ the gold answer, or add one where the gold answer has none. A different unit is 
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from shared.grading.kinds.latex import tidy
 from shared.grading.kinds.units import read_unit
@@ -34,6 +35,11 @@ _NAME = re.compile(
     r"(?:(?:≈|\\approx(?![a-z])|(?:approximately|about|roughly|approx\.?)(?=\s))\s?)?",
     re.IGNORECASE,
 )
+# One number and unit of "2 hours 30 minutes", where Chinese shortens its units.
+_PART = re.compile(
+    r"\s?(?:(?:,|and)\s)?(\d{1,9}(?:\.\d{1,6})?)\s?([a-zA-Z]+|[\u4e00-\u9fff]{1,3})\.?", re.ASCII
+)
+_SHORT_UNITS = {"分": "分钟", "时": "小时"}
 _CURRENCY = re.compile(r"^([+-]?)\s?(?:(?:US|[AC])?\\?(\$)|([€£¥₹]))\s?")
 _FRACTION = re.compile(
     r"(?<![\d.])([+-]?\s?)(\d+)?\s?\\frac\s?(?:\{(-?)(\d+)\}\s?\{(\d+)\}|(\d)(\d))", re.ASCII
@@ -77,9 +83,11 @@ def read_quantity(answer: str) -> Quantity | None:
     text = _plain(answer)
     text = _NAME.sub("", text, count=1)
     currency = _CURRENCY.search(text)
-    match = _QUANTITY.fullmatch(_CURRENCY.sub(r"\1", text))
-    if match is None or len(text) > _MOST_CHARS:
+    if len(text) > _MOST_CHARS:
         return None
+    match = _QUANTITY.fullmatch(_CURRENCY.sub(r"\1", text))
+    if match is None:
+        return _compound(text)
     *number, unit = match.groups()
     value = _value(*number)
     decimal = bool(number[1] and ("." in number[1] or number[2]))
@@ -89,6 +97,35 @@ def read_quantity(answer: str) -> Quantity | None:
     if unit and read_unit(unit) is None and not _COUNTED.fullmatch(unit):
         return None
     return Quantity(value, currency[2] or currency[3] if currency else unit, decimal)
+
+
+def _compound(text: str) -> Quantity | None:
+    """ "2 hours 30 minutes" in the first of its units; None for other text.
+
+    Every unit is of one dimension and smaller than the one before, and so is its number of them.
+    """
+    parts: list[tuple[Fraction, Fraction]] = []
+    dimensions, place, first = set[str](), 0, ""
+    while place < len(text):
+        match = _PART.match(text, place)
+        unit = read_unit(_SHORT_UNITS.get(match[2], match[2])) if match else None
+        if match is None or unit is None:
+            return None
+        parts.append((Fraction(match[1]), unit[1]))
+        dimensions.add(unit[0])
+        first, place = first or match[2], match.end()
+    pairs = pairwise(parts)
+    if (
+        len(parts) < 2
+        or len(dimensions) > 1
+        or any(
+            number.denominator > 1 or other * size >= larger
+            for (number, larger), (other, size) in pairs
+        )
+    ):
+        return None
+    total = sum((number * size for number, size in parts), Fraction(0)) / parts[0][1]
+    return Quantity(total, _SHORT_UNITS.get(first, first), parts[-1][0].denominator > 1)
 
 
 def read_number(answer: str) -> float | None:

@@ -7,6 +7,7 @@ when it is one of the letters that stand after numbers far more often as units t
 import re
 from fractions import Fraction
 
+from shared.grading.kinds.counted import counts
 from shared.grading.kinds.number import Quantity, read_quantity
 from shared.grading.kinds.units import read_unit
 from shared.grading.kinds.wrapping import unwrap
@@ -25,14 +26,6 @@ _BARE = re.compile(
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _CONTENT = re.compile(_IN_COMMAND)
 _ENDS_IN_COMMAND = re.compile(r"\\[a-zA-Z]+$")
-_COUNTED = re.compile(r"[a-zA-Z]+(?:[ -][a-zA-Z]+){0,2}")
-# Words after a number that change it or deny it; others name what is counted.
-_NOT_COUNTED = re.compile(
-    r"million|thousand|hundred|billion|trillion|dozen|score|pi|squared|cubed|half|"
-    r"halves|third|thirds|quarter|quarters|fourth|fourths|fifth|fifths|tenth|"
-    r"tenths|times|over|plus|minus|or|and|not|is|to|of|by|per|than|less|more|"
-    r"least|most|infinity|factorial|mod|modulo"
-)
 # "3 cats" and "3\\text{cats}", but not "3abc", a product of letters.
 _APART = re.compile(r"\d\s*(?:\s[a-zA-Z]|\\[a-z]+\s?\{|[\u4e00-\u9fff])")
 _MOST_UNIT_CHARS = 120
@@ -60,7 +53,7 @@ def same_quantities(gold: str, given: str) -> bool | None:
         if None not in known:
             return _same(right, said, known)
         return _name(right.unit) == _name(said.unit) and _same(right, said, [None, None])
-    if said.unit and known[1] is None and not _counts(said.unit):
+    if said.unit and known[1] is None and not counts(said.unit, said.exact):
         return False
     return _same(right, said, [None, None])
 
@@ -134,11 +127,6 @@ def _same(gold: Quantity, given: Quantity, units: list[tuple[str, Fraction] | No
         return False
     sizes = (right[1], said[1]) if right and said else (Fraction(1), Fraction(1))
     return close(gold.exact * sizes[0], given.exact * sizes[1], gold.decimal + given.decimal)
-
-
-def _counts(unit: str) -> bool:
-    words = unit.lower().split()
-    return bool(_COUNTED.fullmatch(unit)) and not any(map(_NOT_COUNTED.fullmatch, words))
 
 
 def _name(unit: str) -> str:

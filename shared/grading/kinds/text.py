@@ -11,8 +11,8 @@ _PLAIN = str.maketrans("’‘‐–—", "''---")
 QUOTES = "\"'“”‘’«»"
 """Marks around an answer that are not part of it."""
 
-# "a kitten", but not "a" and not "a b".
-_ARTICLE = re.compile(r"^(?:an?|the)\s(?=\w\w)")
+# "a kitten" and "the y-axis", but not "a" and not "a b".
+_ARTICLE = re.compile(r"^(?:an?|the)\s(?=\w\w|\w-\w\w)")
 
 
 def read_text(answer: str) -> str | None:

@@ -9,8 +9,9 @@ import re
 # pass over the text takes linear time.
 _COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|boldsymbol|bm|mbox"
-    r"|hbox|boxed)\s?\{([^{}]*)\}"
+    r"|hbox|boxed|underline|emph|fbox|(?:textcolor|colorbox|color)\s?\{[^{}]*\})\s?\{([^{}]*)\}"
 )
+_COLOR = re.compile(r"\\color\s?\{[^{}]*\}(?!\s?\{)\s?")
 # A full stop after one of these ends a sentence; after words it is left to the kinds.
 _CLOSING = ("$", "`", "*", "\\)", "\\]")
 _PAIRS = (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`"))
@@ -25,7 +26,7 @@ def unwrap(answer: str) -> str:
 
     Every round removes at least two characters, and answers are short (``limits.py``).
     """
-    text = answer.translate(_NARROW).strip()
+    text = _COLOR.sub("", answer.translate(_NARROW)).strip()
     while (inner := _COMMAND.sub(r"\1", _without_pair(text)).strip()) != text:
         text = inner
     # The rest of a LaTeX space at the end of a box.

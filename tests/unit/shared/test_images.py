@@ -1,6 +1,8 @@
 """Images from outside: what decodes, what is refused, and that no bytes crash the decoder."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,24 @@ def test_pictures_are_opened_in_one_place() -> None:
     ]
     opening = [file for file in sources if "Image.open(" in file.read_text(encoding="utf-8")]
     assert opening == [ROOT / "shared" / "images.py"]
+
+
+def test_a_damaged_picture_is_refused_without_warnings_beside_it() -> None:
+    script = """
+import io
+from PIL import Image
+from shared.errors import UserError
+from shared.images import decode_image
+kept = io.BytesIO()
+Image.new("RGB", (64, 64)).save(kept, "TIFF")
+data = kept.getvalue()
+for size in (12, 30, 100, len(data) // 2, len(data) - 20):
+    try:
+        decode_image(data[:size], "x.tiff", 10**6)
+    except UserError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.count("image x.tiff: "), done.stderr) == (5, "")

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from shared.errors import UserError
-from shared.jsonlines import pretty_printed, read_json_lines
+from shared.jsonlines import (
+    NotJson,
+    parse_document,
+    parse_json,
+    pretty_printed,
+    read_json_lines,
+)
 
 ROWS: list[dict[str, Any]] = [{"a": 1}, {"b": ["x", {"c": None}]}]
 
@@ -42,3 +48,34 @@ def test_what_is_no_json_is_named_with_its_line(tmp_path: Path, text: str, line:
 @pytest.mark.parametrize("text", ["", "x", '{"a": 1}\nx', "[" * 100_000])
 def test_other_text_is_not_pretty_printed(text: str) -> None:
     assert not pretty_printed(text)
+
+
+LONG = "9" * 5000
+UNREADABLE = [
+    '{"a": "\\ud83d"}',
+    '{"a": ["x", "\\uDC00 y"]}',
+    '{"\\ud800": 1}',
+    '{"a": "\\ude00\\ud83d"}',
+    f'{{"a": {LONG}}}',
+    f'{{"a": [1, {{"b": -{LONG}}}]}}',
+]
+
+
+@pytest.mark.parametrize("bad", UNREADABLE)
+def test_a_number_or_a_half_that_nothing_can_hold_is_named_with_its_line(
+    tmp_path: Path, bad: str
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    for text, line in [(bad, 1), (f'{{"a": 1}}\n\n{bad}', 3), (f"[\n1,\n{bad}]", 2)]:
+        file.write_text(text)
+        with pytest.raises(UserError, match=rf"rows\.jsonl, line {line}: not JSON \(has "):
+            list(read_json_lines(file))
+    assert [isinstance(one, NotJson) for one in parse_document(f"[{bad}, 1]")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"\\ud83d\\ude00"', '"\\\\ud83d"', '"\\ud7ff"', '"\U0001f600"', "9" * 4300, "1e5000", "-0.5"],
+)
+def test_whole_pairs_and_long_numbers_are_read(text: str) -> None:
+    assert parse_json(text) == json.loads(text)

@@ -111,3 +111,28 @@ def test_a_file_without_samples(file: Path, content: bytes, message: str) -> Non
 
 def test_a_file_that_is_not_there(file: Path) -> None:
     assert refused(file) == ": cannot read the data file (No such file or directory)"
+
+
+@pytest.mark.parametrize(
+    ("order", "kind"),
+    [
+        *(
+            ("letter", "number"),
+            ("letter", "boolean"),
+            ("position", "letter"),
+            ("position", "steps"),
+        ),
+        *(("order", "number"), ("order", "letter")),
+    ],
+)
+def test_an_order_rule_that_cannot_move_the_answer_is_refused(
+    file: Path, order: str, kind: str
+) -> None:
+    write(file, row(order=order, kind=kind))
+    assert f"order '{order}' does not go with kind '{kind}'" in refused(file)
+
+
+@pytest.mark.parametrize("name", ["", " ", "\t"])
+def test_an_empty_id_is_refused(file: Path, name: str) -> None:
+    write(file, row(), row(id=name))
+    assert refused(file) == ", line 2, field 'id': is empty"

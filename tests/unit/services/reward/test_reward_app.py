@@ -119,3 +119,24 @@ async def test_metrics(client: httpx.AsyncClient, node: Node) -> None:
     node.metrics.dropped.labels("uniform_reward").inc()
     text = (await client.get("/metrics")).text
     assert 'perl_reward_groups_dropped_total{reason="uniform_reward"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'[{"response": "\ud83d", "answer": "3", "kind": "number"}]',
+        rb'[{"response": "x", "answer": "3\udc00", "kind": "text"}]',
+        rb'[{"response": "x", "answer": "3", "kind": "\ud83d"}]',
+        b'[{"response": "x", "answer": %s, "kind": "number"}]' % (b"9" * 5000),
+        b"[{]",
+        b"[" * 100_000,
+        b'[{"response": "\xff"}]',
+    ],
+)
+async def test_a_body_that_is_no_json_is_refused_in_one_line(
+    client: httpx.AsyncClient, body: bytes
+) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await client.post("/score", content=body, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("the body is not ")

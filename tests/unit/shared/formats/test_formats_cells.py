@@ -170,6 +170,13 @@ OPTIONS = "Pick.\nA. x\nB. y"
         ("3 \\text{ cm}", ("3 \\text{ cm}", "math")),
         ("$1 < x$ or $x < 0$", ("$1 < x$ or $x < 0$", "math")),
         ("##### 7", ("##### 7", "math")),
+        ("７", ("7", "number")),
+        ("－１，２００．５", ("-1,200.5", "number")),
+        ("\\boxed{１２}", ("12", "number")),
+        ("#### ４２", ("42", "number")),
+        ("Ｂ", ("B", "letter")),
+        ("（Ｂ）", ("B", "letter")),
+        ("Ｙｅｓ", ("Yes", "boolean")),
         ("x #### y\nz", ("x #### y\nz", "math")),
     ],
 )
@@ -177,7 +184,17 @@ def test_a_gold_answer_is_unwrapped(answer: str, expected: tuple[str, str]) -> N
     assert gold(answer, OPTIONS, "math") == expected
 
 
-@pytest.mark.parametrize("answer", ["<answer> </answer>", "\\boxed{\\text{}}", "<answer>\\boxed{}"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<answer> </answer>",
+        "\\boxed{\\text{}}",
+        "<answer>\\boxed{}",
+        "#### ",
+        "so\n####",
+        "<answer>####",
+    ],
+)
 def test_a_wrapped_answer_of_nothing_is_refused(tmp_path: Path, answer: str) -> None:
     text = refused(write_json(tmp_path / "train.jsonl", [ROW | {"answer": answer}]))
     assert "column 'answer': has an empty box or answer tag" in text
@@ -282,3 +299,60 @@ def test_a_pretty_printed_row_is_named_by_the_line_it_starts_on(tmp_path: Path) 
 def test_broken_json_over_several_lines_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "train.jsonl").write_bytes(text.encode("latin-1"))
     assert "row 1, column 'row': is not JSON" in refused(tmp_path / "train.jsonl")
+
+
+@pytest.mark.parametrize(
+    "answer", ["NaN", "nan", "-inf", "Infinity", "+INF", "\\boxed{NaN}", "#### inf"]
+)
+def test_an_answer_in_text_that_is_no_number_is_refused(tmp_path: Path, answer: str) -> None:
+    file = write_json(
+        tmp_path / "train.jsonl", [{"problem": "x?", "images": None, "answer": answer}]
+    )
+    with pytest.raises(UserError, match=r"row 1, column 'answer': is not a number \("):
+        read(file)
+
+
+@pytest.mark.parametrize("answer", ["\\infty", "banana", "infinite", "nano", "inf x"])
+def test_words_like_nan_are_answers(tmp_path: Path, answer: str) -> None:
+    file = write_json(
+        tmp_path / "train.jsonl", [{"problem": "x?", "images": None, "answer": answer}]
+    )
+    assert [one.answer for one in read(file)] == [answer]
+
+
+def test_rows_on_one_line_are_counted(tmp_path: Path) -> None:
+    row = json.dumps({"problem": "x?", "images": None, "answer": "3"})
+    file = tmp_path / "train.jsonl"
+    file.write_text(f"{row}{row}\n{row}")
+    assert [one.id for one in read(file)] == [f"{tmp_path.name}/train:{n}" for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"multi_modal_data": {"image": ["a.png"]}},
+        {"videos": ["a.mp4"]},
+        {"video": "a.mp4"},
+        {"audios": [{"path": "a.wav"}]},
+        {"images": [], "multimodal_data": {"image": None, "video": ["a.mp4"]}},
+    ],
+)
+def test_verl_media_that_are_not_read_are_refused(tmp_path: Path, extra: dict[str, Any]) -> None:
+    file = write_json(tmp_path / "train.jsonl", [VERL | extra])
+    with pytest.raises(UserError, match=f"row 1, column '{list(extra)[-1]}': is not read"):
+        read(file, "verl")
+
+
+@pytest.mark.parametrize(
+    "extra", [{"videos": None}, {"videos": []}, {"multi_modal_data": {"image": []}}, {"audio": ""}]
+)
+def test_verl_media_of_nothing_are_text_only(tmp_path: Path, extra: dict[str, Any]) -> None:
+    file = write_json(tmp_path / "train.jsonl", [VERL | extra])
+    assert [one.images for one in read(file, "verl")] == [()]
+
+
+@pytest.mark.parametrize("cell", [None, "", {"bytes": None, "path": None}, {}, math.nan])
+def test_a_picture_of_nothing_in_a_list_says_so(tmp_path: Path, cell: Any) -> None:
+    file = write_json(tmp_path / "train.jsonl", [ROW | {"images": [cell]}])
+    with pytest.raises(UserError, match=r"not nothing \(it is null or empty\)"):
+        read(file)

@@ -153,6 +153,8 @@ def test_a_damaged_picture_inside_parquet_is_named_and_not_kept(folder: Path) ->
     [
         (b"{", "is not JSON ("),
         (b"[" * 100_000, "is not JSON (nested too deeply)"),
+        (b'{"a": %s}' % (b"9" * 5000), "is not JSON (has a whole number"),
+        (b'{"a": "\\ud83d"}', "is not JSON (has \\ud83d, half"),
         (b"[1]", "must be an object with columns"),
         (b'"\xff"', "is not UTF-8 text"),
     ],

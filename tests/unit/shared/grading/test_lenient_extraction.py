@@ -41,7 +41,8 @@ def test_reasons_before_a_statement_do_not_hide_it(name: str) -> None:
 HOSTILE = """
 answer of |the answer is not |correct option |B is correct |is correct|A, |(A)|A and |option |
 the best choice |it is |choose |→|Note: |wait, no |选|答案|正确的|符合|B正确|选项A是|
-不是|\\text{|\\boxed{|
+不是|but it is actually |no, |i mean |B it is. |no doubt |not right; C |42 is the answer|
+is in the |42人|说法|没有|x is 42, which |\\text{|\\boxed{|
 \\boxed{1}|\\left|<answer>|</answer>|*|_| |\t|1|=|$|\\(|\\|，|.
 """
 
