@@ -3,7 +3,9 @@
 ``orders.py`` draws permutations. ``slots.py`` and ``labels.py`` find the words that stay in place;
 ``mentions.py``, ``chinese.py``, ``bare.py`` and ``options.py`` find the words that follow the
 images; ``answers.py`` reads the answer, and ``invariant.py`` says whether one that should stay
-names an image. ``doubts.py`` refuses words that none of them can read. ``engine.py`` joins them.
+names an image, with ``lone.py`` and ``bare_answers.py`` for names without a noun. ``wraps.py``
+makes blanks inside names plain. ``doubts.py`` refuses words that none of them can read, and
+``change.py`` questions about what changes between images. ``engine.py`` joins them.
 """
 
 from shared.permutation.engine import (

@@ -6,7 +6,7 @@ If such words were missed, the question would mean something else after the imag
 import re
 from collections.abc import Iterable, Sequence
 
-from shared.permutation.english import CORE, G
+from shared.permutation.english import CORE, PRONOUN_ENDS, G
 from shared.permutation.names import CARDINALS, ORDINALS, Atom, Refused, read_name
 from shared.permutation.slots import Slots
 
@@ -44,7 +44,28 @@ _DOUBTFUL: list[tuple[str, str]] = [
         rf"\b{_NOUN}{G}+(?:(?:that|which){G}+is{G}+)?(?:labell?ed|marked|numbered|tagged|called)"
         rf"(?:{G}+(?:as|with))?{G}+[\"'“‘(]?{_NAME}",
     ),
-    ("unclear_name", rf"(?:\b(?:the|and|or)|,){G}+(?-i:[A-H]){G}+{_NOUN}"),
+    ("unclear_name", rf"(?:\b(?:the|and|or)|,){G}+(?:(?-i:[A-H])|[(][\da-h][)]){G}+{_NOUN}"),
+    # No. 2 image; odd-numbered images, the images with even numbers, 奇数张图
+    ("unclear_name", rf"\bno\.{G}*\d{{1,2}}{G}+{_NOUN}"),
+    (
+        "set_of_images",
+        rf"\b(?:odd|even)(?:[ \t-]+(?:numbered|indexed|positioned|placed)){G}+{_NOUN}"
+        rf"|\b(?:odd|even){G}+(?:images|pictures|pics|photo(?:graph)?s|figures|frames)(?![\w-])"
+        rf"|\b{_NOUN}{G}+(?:with|at|in|of|that{G}+have){G}+(?:an?{G}+|the{G}+)?(?:odd|even)"
+        rf"(?:[ \t-]+numbered)?{G}+(?:numbers?|index(?:es)?|indices|positions?|places?|labels?)\b"
+        rf"|\b(?:alternate|alternating){G}+{_NOUN}"
+        r"|第?[奇偶双单]数[张張幅个個号]?的?图|编号为?[奇偶]数",
+    ),
+    # The top one, the next one
+    (
+        "place_of_another_layout",
+        rf"\b(?:the{G}+)(?:top|bottom|upper|lower|cent(?:er|re|ral))(?:most)?{G}+ones?\b",
+    ),
+    (
+        "place_relative_to_another_image",
+        rf"\bthe{G}+(?:next|previous|preceding|following){G}+ones?\b",
+    ),
+    ("former_or_latter", rf"\bthe{G}+(?:former|latter){G}+ones?\b"),
     # Compare image 1 with 3; in image 1, or in 2
     (
         "unclear_name",
@@ -63,7 +84,10 @@ _DOUBTFUL: list[tuple[str, str]] = [
     ),
     # 第一、二张图, 第一和第二张图; 倒数第二张图, 首张图, 第一组图, 第2页; 第三个是
     ("unclear_place", rf"第{_COUNT}[张幅]?[、和与及或,，]第?{_COUNT}[张幅]"),
-    ("unclear_place", rf"倒数第{_COUNT}|[首末尾][张幅]|第{_COUNT}(?:[组行列排]的?图|页)"),
+    (
+        "unclear_place",
+        rf"倒数第{_COUNT}|[首末尾](?:[张張幅]|[图圖])|(?:开头|起始|结尾|末尾|最后|最前|最末)的?[张張幅]?[图圖]|头一?[张張幅]|第{_COUNT}(?:[组行列排]的?图|页)",
+    ),
     ("unclear_place", rf"第{_COUNT}个(?=[是有和与，。？?]|$)"),
     # The initial image, the image on top, the left-most image, image index 2
     ("unclear_place", rf"\b(?:initial|starting|opening|ending|closing){G}+{_NOUN}"),
@@ -128,6 +152,23 @@ _TENTH = re.compile(
 _PATTERNS = [(reason, re.compile(pattern, re.I)) for reason, pattern in _DOUBTFUL]
 # Letters in Chinese text, which has no spaces around them.
 _LETTER = re.compile(r"(?<=[\u4e00-\u9fff])(?P<token>[A-H])(?![A-Za-z])")
+# A second name without its noun, behind the first one.
+_SECOND = re.compile(
+    rf"\b{_NOUN}{G}*[#(]?(?P<first>{_NAME})\)?[^.?!\n]{{0,60}}?\b(?:but|not|nor|than|except"
+    r"|without|unlike|versus|vs\.?|minus|(?:or|and|as|while|whereas|from|those|that|to|also)"
+    rf"{G}+(?:not{G}+)?(?:in|of|from|on|for|to|by))"
+    rf"(?:{G}+(?:not|in|of|from|on|for|at|are|is|also|those|that|it|the))*"
+    rf"{G}+[#(]?(?P<token>\d{{1,2}}|(?-i:[A-H]))\b(?![.]\d)"
+    rf"(?:(?={G}*(?:[.,;:?!)\n]|$))|{PRONOUN_ENDS})",
+    re.I,
+)
+_OTHER = re.compile(rf"\b(?:the{G}+other|another){G}+{_NOUN}|另[外]?[一]?[张張幅]", re.I)
+_ONE_OF_THEM = re.compile(
+    rf"\b(?:one|each|either|any|an?){G}+(?:of\b|{_NOUN})|(?<!另)(?<!另外)一[张張幅]|[每其某]", re.I
+)
+_BRACKET_BEFORE = re.compile(
+    r"[(（][ \t]*(?P<token>[a-hA-H]|\d|[一二三四五甲乙丙丁])[ \t]*[)）][ \t]*[图圖](?![片像形])"
+)
 _HASH = re.compile(r"(?<!\w)#[ \t]?(?P<token>\d{1,2})\b")
 
 
@@ -141,11 +182,42 @@ def refuse_doubtful(text: str, slots: Slots, atoms: Iterable[Atom]) -> None:
         if match := pattern.search(text):
             raise Refused(reason, match.group())
     starts = {atom.start for atom in atoms}
+    _refuse_second_name(text, slots, starts)
+    _refuse_bracket_before_noun(text, starts)
+    _refuse_other(text, atoms)
     letters = _LETTER.finditer(text) if slots.lettered else ()
     for match in (*_HASH.finditer(text), *letters):
         name = read_name(match["token"], slots.names.count)
         known = name is not None and slots.names.slot(name) is not None
         if known and match.start("token") not in starts:
+            raise Refused("unclear_name", match.group())
+
+
+def _refuse_second_name(text: str, slots: Slots, starts: set[int]) -> None:
+    """Refuse "in image 2 but not in 1": the bare number would stay when the images move."""
+    for match in _SECOND.finditer(text):
+        if match.start("token") in starts or match.start("token") - 1 in starts:
+            continue
+        name = read_name(match["token"], slots.names.count)
+        alike = match["first"].isdecimal() == match["token"].isdecimal()
+        if alike and name is not None and slots.names.slot(name) is not None:
+            raise Refused("unclear_name", match.group())
+
+
+def _refuse_other(text: str, atoms: Iterable[Atom]) -> None:
+    """Refuse "the other image" of a text that names none: it is not the one that comes first."""
+    if not list(atoms) and (match := _OTHER.search(text)) and not _ONE_OF_THEM.search(text):
+        raise Refused("place_relative_to_another_image", match.group())
+
+
+def _refuse_bracket_before_noun(text: str, starts: set[int]) -> None:
+    """Refuse (a)图, unless the bracket is a name that follows, or the number of a part."""
+    found = list(_BRACKET_BEFORE.finditer(text))
+    parts = re.search(r"[(（]\d[)）](?![ \t]*[图圖])", text) is not None
+    for match in found:
+        starts_text = re.search(r"(?:^|[\n。；;？！?!：:])[ \t]*$", text[: match.start()])
+        part = match["token"].isdecimal() and starts_text is not None and parts
+        if match.start("token") not in starts and not part:
             raise Refused("unclear_name", match.group())
 
 

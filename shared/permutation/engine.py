@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.permutation.answers import answer_atoms
 from shared.permutation.bare import bare_atoms
+from shared.permutation.change import refuse_change
 from shared.permutation.chinese import chinese_atoms
 from shared.permutation.doubts import refuse_doubtful, refuse_implied_order
 from shared.permutation.invariant import names_an_image
@@ -27,6 +28,7 @@ from shared.permutation.options import (
 )
 from shared.permutation.orders import Permutation, identity
 from shared.permutation.slots import read_slots
+from shared.permutation.wraps import join_lines, plain_blanks
 from shared.sample import AnswerKind, OrderRule, Sample
 
 # A group reads the same sample several times in a row.
@@ -150,8 +152,9 @@ def _read_text(
     refuse_doubtful(text, slots, atoms)
     if rule == "invariant":
         refuse_implied_order(text, slots, atoms)
-        if names_an_image(answer, kind, options, slots, atoms):
+        if names_an_image(join_lines(plain_blanks(answer)), kind, options, slots, atoms):
             raise Refused("answer_names_an_image", answer)
+        refuse_change(text, slots, atoms)
     return Reading(slots.names, tuple(atoms))
 
 

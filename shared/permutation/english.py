@@ -6,7 +6,7 @@ from shared.permutation.names import CARDINALS, ORDINALS
 from shared.permutation.slots import Slots
 
 G = r"[ \t]"
-CORE = r"(?:images?|pictures?|pics?|photos?|photographs?|imgs?|figures?|figs?\.?)"
+CORE = r"(?:images?|pictures?|pics?\.?|photos?|photographs?|imgs?\.?|figures?|figs?\.?)"
 # Words that may also name something inside an image, unless labels use them.
 LOOSE = (
     r"(?:frames?|panels?|paintings?|diagrams?|drawings?|screenshots?|snapshots?|illustrations?"

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from shared.permutation.answers import answer_atoms, order_atoms
 from shared.permutation.bare import bare_atoms
+from shared.permutation.bare_answers import stands_for_an_image
 from shared.permutation.chinese import chinese_atoms
 from shared.permutation.doubts import refuse_doubtful
 from shared.permutation.english import CORE, LOOSE, ORDINAL, PRONOUN_ENDS
@@ -58,6 +59,8 @@ def names_an_image(
         slots: the question's text and labels.
         atoms: the names in the question.
     """
+    if stands_for_an_image(answer, kind, bool(options), slots, len(atoms)):
+        return True
     if letters := _LETTERS.fullmatch(answer):
         return _are_images(set(re.findall("[A-Z]", letters["letters"])), kind, options, slots)
     if options:

@@ -17,7 +17,7 @@ _LOOSE = (
     r"|screens?|samples?|items?|cards?|shapes?|patterns?|objects?"
 )
 _NOUN = (
-    r"(?:images?|pictures?|pics?|photos?|photographs?|imgs?|figures?|figs?\.?|options?|choices?"
+    r"(?:images?|pictures?|pics?\.?|photos?|photographs?|imgs?\.?|figures?|figs?\.?|options?|choices?"
     rf"|candidates?|{_LOOSE}|views?|图片|图像|图形|照片|图|圖片|圖像|圖|选项)"
 )
 # "Left view" is a drawing of a solid, not a place.

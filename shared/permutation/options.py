@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 from shared.permutation.answers import answer_atoms, order_atoms
 from shared.permutation.english import CORE, LOOSE
+from shared.permutation.lone import (
+    are_slots,
+    names_a_place,
+    numbers_parts,
+    quantity_asked,
+    values_in,
+)
 from shared.permutation.names import ORDINALS, Atom, Refused
 from shared.permutation.slots import Slots
 from shared.sample import OrderRule
@@ -23,6 +30,8 @@ ASKED = re.compile(
     r"|side(?![ \t]+of))\b(?!(?:[ \t]+\w+){0,3}[ \t]+(?:numbers?|digits?|values?|letters?)\b)"
     rf"|\b(?:identify|choose|select|find|pick|name|give|click|tell|point)\b[^.?!\n]{{0,30}}"
     rf"\b{_NOUN}[ \t]+(?:that|which|with|where|in|show\w*|contain\w*)\b"
+    r"|\bwhich[ \t]+(?:two|three|four|pair)(?=[ \t]*\?|[ \t]+(?:are|is|looks?|match\w*|have|show"
+    r"|belong|differ|contain|come|do|of)\b)"
     r"|\bodd[ \t]+(?:one|man)[ \t]+out\b"
     rf"|\b(?:number|index|letter|label)[ \t]+of[ \t]+the[ \t]+(?:\w+[ \t]+)?{_NOUN}\b"
     rf"|\b{_NOUN}[ \t]+(?:number|index)\b"
@@ -36,6 +45,13 @@ ORDERING = re.compile(
 _PLACE = re.compile(rf"(?:the )?(?:{'|'.join(ORDINALS)}|last|\d(?:st|nd|rd|th))(?: one)?\.?", re.I)
 _SIDE = re.compile(r"(?:the )?(?:left|right)(?: one)?\.?", re.I)
 _NUMBERS = re.compile(r"\(?\d{1,2}\)?(?:\s*(?:,|and|or|&|、|和)\s*\d{1,2})*\.?", re.I)
+# ``bare.py`` reads names in brackets, and in circles where labels are.
+_BRACKETS, _CIRCLED = re.compile(r"[(（\[]"), re.compile(r"[①-⑩]")
+_LETTER_PAIR = re.compile(r"[A-H](?:(?:[ \t]*(?:,|and|or|&|和|与|、)[ \t]*)+[A-H])+[ \t]*\.?")
+_POINTS = re.compile(
+    r"\b(?:points?|angles?|lines?|segments?|vert(?:ex|ices)|sides?|labell?ed|marked)\b|[点角线]",
+    re.I,
+)
 _BARE = re.compile(r"(?<![\w'’.\-])[A-Z](?![\w'’])")
 _SMALL = re.compile(
     r"(?<![\w'’.\-=+*/^])(?:[b-h](?![\w'’=+*/^])"
@@ -116,18 +132,47 @@ def option_atoms(text: str, options: list[Option], slots: Slots, rule: OrderRule
     if rule == "letter" and options:
         raise Refused("options_are_text_not_images", text[options[0].start : options[0].end])
     question = text[: options[0].label] if options else ""
+    orders: set[str] = set()
     for option in options:
         words = text[option.start : option.end]
         atoms = order_atoms(words, slots.names)
         if atoms and slots.names.stable({atom.slot for atom in atoms}):
+            orders.add(words)
             if ORDERING.search(question):
                 yield from (_moved(atom, option.start) for atom in atoms)
             elif ASKED.search(question):
                 raise Refused("option_may_name_an_image", words)
-        elif _PLACE.fullmatch(words) or (
-            ASKED.search(question) and (_NUMBERS.fullmatch(words) or _SIDE.fullmatch(words))
+        elif (
+            _PLACE.fullmatch(words)
+            or (ASKED.search(question) and (_NUMBERS.fullmatch(words) or _SIDE.fullmatch(words)))
+            or names_a_place(words, question)
         ):
             raise Refused("option_may_name_an_image", words)
+    texts = {text[option.start : option.end] for option in options}
+    _refuse_lists(sorted(texts - orders), question, slots)
+
+
+def _refuse_lists(texts: list[str], question: str, slots: Slots) -> None:
+    """Refuse options such as "1 and 2" or "II" that may be lists of images without a noun."""
+    asked = ASKED.search(question) is not None
+    if not asked and quantity_asked(question):
+        return
+    listed = [
+        words
+        for words in texts
+        if not (_BRACKETS.search(words) or (slots.circled and _CIRCLED.search(words)))
+        and (values_in(words) or (asked and _LETTER_PAIR.fullmatch(words)))
+    ]
+    if asked and not _POINTS.search(question):
+        for words in listed:
+            if _LETTER_PAIR.fullmatch(words) and not slots.lettered:
+                raise Refused("option_may_name_an_image", words)
+    listed = [words for words in listed if values_in(words)]
+    if all(are_slots(values_in(words), slots.names) for words in listed):
+        for words in listed:
+            several = len(values_in(words)) > 1 or asked
+            if several and not numbers_parts(question, words):
+                raise Refused("option_may_name_an_image", words)
 
 
 def refuse_bare_letters(text: str, slots: Slots, atoms: list[Atom]) -> None:

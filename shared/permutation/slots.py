@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from shared.permutation.labels import BETWEEN, Labels, read_labels
 from shared.permutation.names import Family, Names, Refused
+from shared.permutation.wraps import join_lines, plain_blanks, refuse_unclear_breaks
 from shared.sample import IMAGE_TAG, OrderRule
 
 # Words on the line of the first tag that say what its image is, as labels of the others do.
@@ -46,17 +47,19 @@ def read_slots(question: str, fixed: tuple[int, ...], rule: OrderRule) -> Slots:
     Raises:
         Refused: when text between images belongs to one of them, or labels are ambiguous.
     """
+    question = plain_blanks(question)
     tags = [match.start() for match in re.finditer(re.escape(IMAGE_TAG), question)]
     movable = [slot for slot in range(len(tags)) if slot not in fixed]
     labels = read_labels(question, tags, movable)
     text = _blank(question, [(tag, tag + len(IMAGE_TAG)) for tag in tags])
     text = _blank(text, [(label.start, label.end) for label in labels.values()])
+    refuse_unclear_breaks(text)
     _refuse_text_between(text, tags, movable)
     _refuse_caption(text, tags, movable)
     found = labels.values()
     letters = [one.token for one in found if one.name.family == "letter"]
     return Slots(
-        text=text,
+        text=join_lines(text),
         names=_names(labels, movable, frozenset(fixed), len(tags), rule),
         nouns=frozenset(one.noun.lower().rstrip("s.") for one in found if one.noun),
         lettered=rule == "letter" or bool(letters),

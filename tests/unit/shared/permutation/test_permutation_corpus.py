@@ -27,7 +27,9 @@ MOVES = [case for case in CASES if case["outcome"] == "moves"]
 REFUSED = [case for case in CASES if case["outcome"] != "moves"]
 KINDS = (
     *("answers", "sentence then label", "bare labels", "views", "letters and ranges"),
-    *("beside the text", "blank lines"),
+    *("beside the text", "blank lines", "options without a noun", "answers without a noun"),
+    *("blanks inside names", "second names", "sets by number", "Chinese places"),
+    *("places with one", "changes"),
 )
 STYLES = (
     *("mantis", "mmiu", "blink", "remi", "mathverse", "k12 captions", "virl39k", "nlvr2"),
@@ -110,7 +112,7 @@ def test_what_may_turn_untrue_is_refused(case: Case) -> None:
 
 def test_every_kind_and_style_has_cases() -> None:
     counts = Counter(case["style"] for case in CASES)
-    assert len(CASES) >= 200
+    assert len(CASES) >= 400
     assert all(counts[kind] >= 5 for kind in (*KINDS, *STYLES)), counts
     texts = [(case["text"], case.get("answer"), case.get("kind")) for case in CASES]
     assert len(set(texts)) == len(texts)
