@@ -63,7 +63,7 @@ _CHANGES = [
         # What will happen next? From one image to the next
         r"\b(?:happens?|happening|comes?|do|does|go|goes|follows?|occurs?|say)[ \t]+next\b"
         r"(?![ \t]+to\b)",
-        r"\bnext[ \t]*\?|\bwhat(?:[ \t]+\w+){0,3}[ \t]+next\b(?![ \t]+to\b)",
+        r"\b(?:next|now)[ \t]*\?|\bwhat(?:[ \t]+\w+){0,3}[ \t]+next\b(?![ \t]+to\b)",
         rf"\b(?:from|between)[ \t]+one[ \t]+{NOUN}[ \t]+(?:to|and)[ \t]+"
         r"(?:the[ \t]+)?(?:next|another|other)\b",
         rf"\b{NOUN}[ \t]+(?:(?:is|are|was|then)[ \t]+)*followed[ \t]+by\b",
@@ -79,7 +79,7 @@ _CHANGES = [
         r"(?:增加|增多|增大|减少|变[大小多少高低长短远近])[^。？！\n]{0,6}还是"
         r"|[向往朝][左右上下前后][^。？！\n]{0,6}还是[向往朝]?[左右上下前后]",
         r"(?:增加|减少)了(?:多少|几|什么|哪)|(?<![为极])[多少]了(?:什么|几|多少|哪|一)|消失|不见了"
-        r"|(?:什么|怎样|如何|哪些|怎么)的?变化|变化了|变成了",
+        r"|(?:什么|怎样|如何|哪些|怎么)的?变化|变化了|变成了|变了",
         r"(?:相机|摄像机|镜头|摄影机|视角)[^。？！\n]{0,12}(?:移动|旋转|转动|平移|转)",
         r"更?[近远大小高矮长短多少亮暗]了吗|越来越|更[近远大小高矮长短多少亮暗]了",
         r"了还是[^。？！\n]{1,8}了|[两二三几]次(?:拍摄|拍照)之间",

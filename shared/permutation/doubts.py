@@ -155,7 +155,8 @@ _LETTER = re.compile(r"(?<=[\u4e00-\u9fff])(?P<token>[A-H])(?![A-Za-z])")
 # A second name without its noun, behind the first one.
 _SECOND = re.compile(
     rf"\b{_NOUN}{G}*[#(]?(?P<first>{_NAME})\)?[^.?!\n]{{0,60}}?\b(?:but|not|nor|than|except"
-    r"|without|unlike|versus|vs\.?|minus|(?:or|and|as|while|whereas|from|those|that|to|also)"
+    r"|without|unlike|versus|vs\.?|minus|in|from|like|resembles?|match(?:es)?"
+    rf"|(?:that|those|ones?|image|copy|version|rotation|reflection|half|part){G}+of|(?:or|and|as|while|whereas|from|those|that|to|also)"
     rf"{G}+(?:not{G}+)?(?:in|of|from|on|for|to|by))"
     rf"(?:{G}+(?:not|in|of|from|on|for|at|are|is|also|those|that|it|the))*"
     rf"{G}+[#(]?(?P<token>\d{{1,2}}|(?-i:[A-H]))\b(?![.]\d)"

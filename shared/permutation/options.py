@@ -45,8 +45,8 @@ ORDERING = re.compile(
 _PLACE = re.compile(rf"(?:the )?(?:{'|'.join(ORDINALS)}|last|\d(?:st|nd|rd|th))(?: one)?\.?", re.I)
 _SIDE = re.compile(r"(?:the )?(?:left|right)(?: one)?\.?", re.I)
 _NUMBERS = re.compile(r"\(?\d{1,2}\)?(?:\s*(?:,|and|or|&|、|和)\s*\d{1,2})*\.?", re.I)
-# ``bare.py`` reads names in brackets, and in circles where labels are.
-_BRACKETS, _CIRCLED = re.compile(r"[(（\[]"), re.compile(r"[①-⑩]")
+# ``bare.py`` reads numbers in brackets, and letters and circles where labels have them.
+_BRACKETS, _SIGNS = re.compile(r"[(（\[][ \t]*\d"), re.compile(r"[(（\[①-⑩]")
 _LETTER_PAIR = re.compile(r"[A-H](?:(?:[ \t]*(?:,|and|or|&|和|与|、)[ \t]*)+[A-H])+[ \t]*\.?")
 _POINTS = re.compile(
     r"\b(?:points?|angles?|lines?|segments?|vert(?:ex|ices)|sides?|labell?ed|marked)\b|[点角线]",
@@ -157,10 +157,11 @@ def _refuse_lists(texts: list[str], question: str, slots: Slots) -> None:
     asked = ASKED.search(question) is not None
     if not asked and quantity_asked(question):
         return
+    read_there = bool(slots.bracketed) or slots.circled
     listed = [
         words
         for words in texts
-        if not (_BRACKETS.search(words) or (slots.circled and _CIRCLED.search(words)))
+        if not (_BRACKETS.search(words) or (read_there and _SIGNS.search(words)))
         and (values_in(words) or (asked and _LETTER_PAIR.fullmatch(words)))
     ]
     if asked and not _POINTS.search(question):
