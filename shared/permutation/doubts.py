@@ -86,7 +86,8 @@ _DOUBTFUL: list[tuple[str, str]] = [
     ("unclear_place", rf"第{_COUNT}[张幅]?[、和与及或,，]第?{_COUNT}[张幅]"),
     (
         "unclear_place",
-        rf"倒数第{_COUNT}|[首末尾](?:[张張幅]|[图圖])|(?:开头|起始|结尾|末尾|最后|最前|最末)的?[张張幅]?[图圖]|头一?[张張幅]|第{_COUNT}(?:[组行列排]的?图|页)",
+        rf"倒数第{_COUNT}|[首末尾](?:[张張幅]|[图圖])|(?:开头|起始|结尾|末尾|最后|最前|最末)的?[张張幅]?[图圖]"
+        rf"|头一?[张張幅]|第{_COUNT}(?:[组行列排]的?图|页)",
     ),
     ("unclear_place", rf"第{_COUNT}个(?=[是有和与，。？?]|$)"),
     # The initial image, the image on top, the left-most image, image index 2
@@ -156,7 +157,8 @@ _LETTER = re.compile(r"(?<=[\u4e00-\u9fff])(?P<token>[A-H])(?![A-Za-z])")
 _SECOND = re.compile(
     rf"\b{_NOUN}{G}*[#(]?(?P<first>{_NAME})\)?[^.?!\n]{{0,60}}?\b(?:but|not|nor|than|except"
     r"|without|unlike|versus|vs\.?|minus|in|from|like|resembles?|match(?:es)?"
-    rf"|(?:that|those|ones?|image|copy|version|rotation|reflection|half|part){G}+of|(?:or|and|as|while|whereas|from|those|that|to|also)"
+    rf"|(?:that|those|ones?|image|copy|version|rotation|reflection|half|part){G}+of"
+    r"|(?:or|and|as|while|whereas|from|those|that|to|also)"
     rf"{G}+(?:not{G}+)?(?:in|of|from|on|for|to|by))"
     rf"(?:{G}+(?:not|in|of|from|on|for|at|are|is|also|those|that|it|the))*"
     rf"{G}+[#(]?(?P<token>\d{{1,2}}|(?-i:[A-H]))\b(?![.]\d)"
