@@ -135,12 +135,17 @@ def divide_machine(
     """Divide the cores, or on `device` "cuda" the GPUs, that this process may use.
 
     Raises:
-        UserError: when the machine has too few GPUs.
+        UserError: when the machine has too few GPUs, or none for a parallel engine.
     """
     cores = sorted(os.sched_getaffinity(0))
     if device == "cuda":
         gpus = visible_gpus()
         return divide_gpus(gpus, len(cores), nodes, ranks, tensor_parallel, share_gpus)
+    if tensor_parallel > 1:
+        raise UserError(
+            f"rollout.engine.tensor_parallel_size: {tensor_parallel} needs as many GPUs for a node, "
+            "and this run computes on the CPU; set it to 1"
+        )
     return divide_cores(cores, nodes, ranks)
 
 

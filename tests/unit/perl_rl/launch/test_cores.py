@@ -2,7 +2,7 @@
 
 import pytest
 
-from perl_rl.launch.division import Division, divide_cores, divide_gpus
+from perl_rl.launch.division import Division, divide_cores, divide_gpus, divide_machine
 from shared.errors import UserError
 
 
@@ -84,3 +84,9 @@ def test_gpus_are_shared_when_asked() -> None:
     assert division.rollout[0].gpus == division.trainer.gpus == ("0",)
     with pytest.raises(UserError, match="need 3 GPUs"):
         divide_gpus(["0"], 8, nodes=1, ranks=2, tensor_parallel=1, share=True)
+
+
+def test_a_parallel_engine_needs_gpus() -> None:
+    with pytest.raises(UserError, match=r"^rollout\.engine\.tensor_parallel_size: 2 needs as many"):
+        divide_machine("cpu", 1, 1, tensor_parallel=2, share_gpus=False)
+    assert len(divide_machine("cpu", 1, 1, tensor_parallel=1, share_gpus=False).rollout) == 1
