@@ -143,7 +143,7 @@ def divide_machine(
         return divide_gpus(gpus, len(cores), nodes, ranks, tensor_parallel, share_gpus)
     if tensor_parallel > 1:
         raise UserError(
-            f"rollout.engine.tensor_parallel_size: {tensor_parallel} needs as many GPUs for a node, "
+            f"rollout.engine.tensor_parallel_size: {tensor_parallel} needs as many GPUs a node, "
             "and this run computes on the CPU; set it to 1"
         )
     return divide_cores(cores, nodes, ranks)
