@@ -100,7 +100,8 @@ def test_both_models_are_asked_and_say_what_transformers_says(trained, capsys):
         low, high = summary["eval"][when]["intervals_95"]["accuracy"]
         assert low <= summary["eval"][when]["accuracy"] <= high
     assert "accuracy over all orders" in said
-    assert said.endswith(f"done: {run / 'summary.json'}\n")
+    assert f"done: {run / 'summary.json'}\n" in said
+    assert said.endswith(f"report: {run / 'report.md'}, {run / 'report.png'}\n")
     assert "PeRL: live" in (run / "report.md").read_text()
     with Image.open(run / "report.png") as picture:
         assert picture.width > 100
