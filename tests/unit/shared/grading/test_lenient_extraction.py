@@ -13,6 +13,9 @@ from shared.grading.pool import GraderPool
 from shared.sample import AnswerKind
 from tests.unit.shared.grading.extraction_table import RESPONSES
 
+# Thousands of cases: together they take longer than the inner loop has.
+pytestmark = pytest.mark.slow
+
 CASES = [
     pytest.param(kind, gold, right, response, id=f"{name}-{response[:60]!r}-{gold}")
     for name, rows in RESPONSES.items()
