@@ -13,7 +13,7 @@ from shared.grading.pool import GraderPool
 from shared.sample import AnswerKind
 from tests.unit.shared.grading.extraction_table import RESPONSES
 
-# Thousands of cases: together they take longer than the inner loop has.
+# Together these many cases take longer than the inner loop has.
 pytestmark = pytest.mark.slow
 
 CASES = [

@@ -17,7 +17,7 @@ from shared.permutation import Permutation, apply_order, read
 from shared.sample import IMAGE_TAG, Sample
 from tests.unit.shared.permutation.content_world import orders
 
-# Thousands of cases: together they take longer than the inner loop has.
+# Together these many cases take longer than the inner loop has.
 pytestmark = pytest.mark.slow
 
 Case = dict[str, Any]
