@@ -289,6 +289,16 @@ class ScoredGroup(Message):
         )
 
 
+class TrainedResponses(Message):
+    """What the trainer computed about the responses of a group that it trained on."""
+
+    version: PolicyVersion
+    """The policy version that was trained on them, before the step."""
+    logprobs: tuple[Floats | None, ...]
+    """For each response of the group, order by order: (T,) log-probability of each token under the
+    policy as it was when its update began; None when ``trainer.selection`` left it out."""
+
+
 M = TypeVar("M", bound=Message)
 
 
