@@ -48,6 +48,8 @@ class TrainerState(BaseModel):
     refused_updates: int = 0
     """Updates since the ranks started that changed nothing, because their gradient norm was not
     finite."""
+    record: str = ""
+    """Why no more groups are recorded (docs/record.md); empty while they are."""
     beats: int = 0
     """A counter that rises while the trainer's main host is alive; worker hosts watch it."""
 

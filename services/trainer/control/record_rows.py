@@ -145,7 +145,7 @@ def _settlement(settled: SettledGroup) -> Values:
 
 def _question(orders: list[_Order]) -> Values:
     if not orders:
-        return {}
+        return {"images": []}
     first = orders[0].task
     return {
         "sample_id": first.sample_id,

@@ -1,4 +1,4 @@
-"""The record's columns: what is written is read back, by each kind of reader; bad files get a line."""
+"""The record's columns: what is written is read back, and bad files get one line."""
 
 from pathlib import Path
 from typing import Any
