@@ -32,7 +32,6 @@ pytestmark = pytest.mark.anyio
 
 V2 = PolicyVersion(incarnation=2, step=5)
 PICTURE = next(data for _, data, _ in kinds())
-IMAGES = {digest(PICTURE): PICTURE}
 
 
 def states(run_dir: Path) -> dict[str, str]:
@@ -53,6 +52,7 @@ class Run:
     folder: Path
 
     def __post_init__(self) -> None:
+        self.images = {digest(PICTURE): PICTURE}
         self.ledger = Ledger(self.client, self.keys)
         self.recorder = self.new_recorder()
 
@@ -73,9 +73,10 @@ class Run:
         await RunState(self.client, self.keys).update(step=step)
 
     async def issue(self, name: str) -> list[PromptTask]:
-        tasks = [task(group_id=name, order_index=i, images=(*IMAGES, *IMAGES)) for i in range(2)]
-        self.recorder.images.keep(IMAGES)
-        assert await self.ledger.issue(tasks, IMAGES)
+        names = [*self.images, *self.images]
+        tasks = [task(group_id=name, order_index=i, images=tuple(names)) for i in range(2)]
+        self.recorder.images.keep(self.images)
+        assert await self.ledger.issue(tasks, self.images)
         return tasks
 
     async def put(self, stream: str, message: Any) -> Entry:
@@ -228,6 +229,7 @@ async def test_only_a_share_is_recorded_and_the_same_one_again(run: Run) -> None
     first = states(run.folder)
     assert 4 <= len(first) <= 16
     shutil.rmtree(groups_folder(run.folder))
+    run.recorder = run.new_recorder(share=0.5, dropped=0.0)
     await run.resume({}, 0)
     for number in range(20):
         await run.train(f"g{number}", step=1)
@@ -239,22 +241,19 @@ async def test_old_steps_and_their_images_are_deleted(run: Run) -> None:
     run.recorder = run.new_recorder(keep_steps=2)
     await run.resume({}, 0)
     recording = asyncio.create_task(run.recorder.run())
-    others = [data for _, data, _ in list(kinds())[1:5]]
+    others = [data for _, data, _ in list(kinds())[1:7]]
     for step, data in enumerate(others, start=1):
-        IMAGES.clear()
-        IMAGES[digest(data)] = data
+        run.images = {digest(data): data}
         await run.train(f"g{step}", step)
         async with asyncio.timeout(20):
             while await run.client.xlen(run.keys.records):
                 await asyncio.sleep(0.05)
     await run.recorder.finish()
     await recording
-    IMAGES.clear()
-    IMAGES[digest(PICTURE)] = PICTURE
-    assert set(read_groups(run.folder, ["step"])["step"].to_pylist()) == {3, 4}
+    assert set(read_groups(run.folder, ["step"])["step"].to_pylist()) == {5, 6}
     # An image that was kept lately may belong to a group that is about to be issued.
     assert image_file(run.folder, digest(others[0])) is None
-    assert image_file(run.folder, digest(others[3])) is not None
+    assert image_file(run.folder, digest(others[5])) is not None
 
 
 async def test_a_folder_that_cannot_be_written_ends_the_record_and_not_the_run(
@@ -347,7 +346,8 @@ class RecordedAccount(Account):
         self.do(self.recorder.catch_up())
         recorded = states(self.folder) if self.settled else {}
         assert recorded == self.settled
-        assert self.do(self.client.exists(self.keys.records, self.keys.group_tasks)) == 0
+        assert self.do(self.client.xlen(self.keys.records)) == 0
+        assert self.do(self.client.hlen(self.keys.group_tasks)) == 0
         super().close()
 
 
