@@ -202,8 +202,11 @@ def groups_folder(run_dir: Path) -> Path:
 
 
 def lost_folder(run_dir: Path) -> Path:
-    """Where the groups of lost histories are, which a resumed run settled again."""
-    return run_dir / "lost_groups"
+    """Where the groups of lost histories are, which a resumed run settled again.
+
+    Beside the folder of the groups, because pandas and `datasets` read a folder with all below it.
+    """
+    return run_dir / "groups.lost"
 
 
 def images_folder(run_dir: Path) -> Path:

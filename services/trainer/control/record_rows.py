@@ -121,7 +121,7 @@ def _cached(task: PromptTask) -> Callable[[str], str | int]:
 def _mismatch(
     task: PromptTask, response: Response, ours: np.ndarray | None, version: PolicyVersion | None
 ) -> np.ndarray:
-    if ours is None or task.clean_images:
+    if ours is None or version is None or task.clean_images:
         return np.zeros(0, dtype=np.float32)
     same = [np.full(span.tokens, span.version == version) for span in response.versions]
     return np.abs(ours - response.logprobs)[np.concatenate([*same, np.zeros(0, dtype=bool)])]

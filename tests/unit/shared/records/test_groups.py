@@ -115,7 +115,7 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 
 
 def test_no_history_was_lost(run: Path) -> None:
-    assert "no lost_groups/step-*.parquet" in line(run, lost=True)
+    assert "no groups.lost/step-*.parquet" in line(run, lost=True)
 
 
 def test_a_half_written_file(run: Path) -> None:
