@@ -188,9 +188,9 @@ def _judgement(one: Row) -> str:
         if one["original_answer"] not in (None, one["answer"]):
             answer += f" = {printable(one['original_answer'])} in the original order"
         facts.append(f"{'right' if one['accuracy'] >= 1 else 'wrong'}, {answer},")
-        penalty = f", penalty {one['penalty']:.2f}" if one["penalty"] else ""
-        parts = f"accuracy {one['accuracy']:.2f}, format {one['format']:.2f}{penalty}"
-        facts.append(f"reward {one['reward']:.2f} ({parts}),")
+        penalty = f", penalty {one['penalty']:.3g}" if one["penalty"] else ""
+        parts = f"accuracy {one['accuracy']:.3g}, format {one['format']:.3g}{penalty}"
+        facts.append(f"reward {one['reward']:.3g} ({parts}),")
     if one["advantage"] is not None:
         facts.append(f"advantage {one['advantage']:+.2f}")
         facts.append(f"(its order {one['advantage_per_order']:+.2f}),")
