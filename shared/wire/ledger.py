@@ -322,7 +322,7 @@ class Ledger:
         stale += [keys.image_prefix + name for name in await self._image_names()]
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.delete(keys.ledger, keys.counts, keys.image_refs, keys.group_images, keys.events)
-            pipe.delete(keys.scores, keys.group_tasks, keys.records)
+            pipe.delete(keys.scores, keys.group_tasks)
             for chunk in _chunks(stale, 500):
                 pipe.delete(*chunk)
             for stream in (keys.prompts, keys.trajectories, keys.groups):

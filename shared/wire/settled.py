@@ -75,6 +75,15 @@ class SettledStream:
         if entry_ids:
             await self._client.xdel(self._keys.records, *entry_ids)
 
+    async def image_bytes(self) -> dict[str, bytes]:
+        """SHA-256 to bytes of all images that groups in flight show."""
+        found: dict[str, bytes] = {}
+        for name in sorted(await self.images_in_flight()):
+            data = await self._client.get(self._keys.image_prefix + name)
+            if data is not None:
+                found[name] = data
+        return found
+
     async def images_in_flight(self) -> set[str]:
         """The SHA-256 of all images that groups in flight show."""
         return {name.decode() for name in await self._client.hkeys(self._keys.image_refs)}

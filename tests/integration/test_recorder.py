@@ -30,7 +30,6 @@ from tests.scripted_sampler import demo_config
 
 pytestmark = pytest.mark.anyio
 
-V2 = PolicyVersion(incarnation=2, step=5)
 PICTURE = next(data for _, data, _ in kinds())
 
 
@@ -52,6 +51,7 @@ class Run:
     folder: Path
 
     def __post_init__(self) -> None:
+        self.incarnation = 1
         self.images = {digest(PICTURE): PICTURE}
         self.ledger = Ledger(self.client, self.keys)
         self.recorder = self.new_recorder()
@@ -62,11 +62,17 @@ class Run:
         )
         return Recorder(self.client, self.keys, config, self.folder)
 
+    @property
+    def version(self) -> PolicyVersion:
+        """At which all groups are issued; of the responses in `group` some tokens have 2.5."""
+        return PolicyVersion(incarnation=self.incarnation, step=5)
+
     async def resume(self, settled: dict[str, str], step: int) -> None:
         """Begin again from a checkpoint, as the control plane does."""
         await self.recorder.catch_up()
         await self.ledger.restore(settled)
-        await self.recorder.begin(settled, step)
+        self.incarnation += 1
+        await self.recorder.begin(settled, step, self.incarnation)
         await self.at_step(step)
 
     async def at_step(self, step: int) -> None:
@@ -74,7 +80,10 @@ class Run:
 
     async def issue(self, name: str) -> list[PromptTask]:
         names = [*self.images, *self.images]
-        tasks = [task(group_id=name, order_index=i, images=tuple(names)) for i in range(2)]
+        tasks = [
+            task(group_id=name, order_index=i, images=tuple(names), issued_at=self.version)
+            for i in range(2)
+        ]
         self.recorder.images.keep(self.images)
         assert await self.ledger.issue(tasks, self.images)
         return tasks
@@ -100,14 +109,14 @@ class Run:
         entry = await self.put(self.keys.groups, scored)
         await self.at_step(step)
         ours = [one.logprobs for order in scored.orders for one in order.batch.responses]
-        figures = TrainedResponses(version=V2, logprobs=tuple(one + 0.25 for one in ours))
-        assert await self.ledger.train(name, V2, step, entry.id, figures)
+        figures = TrainedResponses(version=self.version, logprobs=tuple(one + 0.25 for one in ours))
+        assert await self.ledger.train(name, self.version, step, entry.id, figures)
 
     async def drop(self, name: str, reason: str = "uniform_reward") -> None:
         scored = await self.scored(name)
         entry = await self.put(self.keys.trajectories, scored.orders[1].batch)
         assert await self.ledger.drop(
-            *(name, V2, reason, self.keys.trajectories, entry), group=encode(scored)
+            *(name, self.version, reason, self.keys.trajectories, entry), group=encode(scored)
         )
 
     def row(self, name: str) -> dict[str, Any]:
@@ -256,19 +265,41 @@ async def test_old_steps_and_their_images_are_deleted(run: Run) -> None:
     assert image_file(run.folder, digest(others[5])) is not None
 
 
-async def test_a_folder_that_cannot_be_written_ends_the_record_and_not_the_run(
+async def test_a_disk_that_fails_stops_nothing_and_is_tried_again(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.rmtree(groups_folder(run.folder))
     groups_folder(run.folder).write_text("in the way")
-    await run.train("g1", step=1)
-    await run.recorder.run()
+    checkpoint: dict[str, str] = {}
+    for step in (1, 2):
+        await run.train(f"g{step}", step)
+        await run.recorder.catch_up()
+        checkpoint |= await run.ledger.settled() if step == 1 else {}
     (line,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
-    assert "cannot write to the run folder" in line and "training goes on" in line
+    assert line.startswith("groups are not recorded: cannot write in ") and "\n" not in line
+    assert "training goes on" in line
     state = await RunState(run.client, run.keys).get()
-    assert state.record and "\n" not in state.record
-    await run.train("g2", step=2)
-    assert await run.client.exists(run.keys.records, run.keys.recording) == 0
+    assert state.record.startswith("groups are not recorded: cannot write in ")
+
+    # What could not be written is not lost, also when the run goes on from a checkpoint meanwhile.
+    await run.resume(checkpoint, step=1)
+    await run.train("g2", 2)
+    groups_folder(run.folder).unlink()
+    await run.recorder.catch_up()
+    assert states(run.folder) == await run.ledger.settled()
+    assert read_groups(run.folder, ["group_id"], lost=True)["group_id"].to_pylist() == ["g2"]
+    assert (await RunState(run.client, run.keys).get()).record == ""
+
+
+async def test_images_that_could_not_be_written_come_later(run: Run) -> None:
+    (run.folder / "images").write_text("in the way")
+    await run.issue("g1")
+    await run.recorder.catch_up()
+    assert "cannot write" in (await RunState(run.client, run.keys).get()).record
+    (run.folder / "images").unlink()
+    await run.recorder.catch_up()
+    assert (await RunState(run.client, run.keys).get()).record == ""
+    assert all(image_file(run.folder, name) for name in run.images)
 
 
 async def test_a_full_stream_counts_what_it_leaves_out(run: Run) -> None:
@@ -306,7 +337,7 @@ class RecordedAccount(Account):
         self.recorder = Recorder(self.client, self.keys, self.config, self.folder)
 
     def begin(self) -> None:
-        self.do(self.recorder.begin(self.checkpoint, self.checkpoint_step))
+        self.do(self.recorder.begin(self.checkpoint, self.checkpoint_step, self.incarnation))
         self.say_step()
 
     def say_step(self) -> None:
@@ -321,7 +352,9 @@ class RecordedAccount(Account):
         self.checkpoint_step = self.step
 
     def resume(self) -> None:
-        self.do(self.recorder.catch_up())
+        """The disk may be full while it resumes, so that the recorder does not catch up first."""
+        if len(self.settled) % 2:
+            self.do(self.recorder.catch_up())
         super().resume()
         self.step = self.checkpoint_step
         self.begin()

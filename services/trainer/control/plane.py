@@ -209,7 +209,7 @@ class ControlPlane:
         await self.state.clear_wishes()
         await self._recorder.catch_up()
         await self.ledger.restore(settled)
-        await self._recorder.begin(settled, step)
+        await self._recorder.begin(settled, step, before + 1)
         await self.state.update(
             phase="starting",
             stalled="",

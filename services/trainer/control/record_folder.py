@@ -6,6 +6,7 @@ groups of a lost history aside. Adding a row a second time changes nothing.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,32 @@ from shared.records.groups import (
 
 _IMAGES = ["images", "order_images"]
 _IDENTITY = ["group_id", "incarnation"]
+_STATE = ["group_id", "incarnation", "status", "step", "reason"]
+
+
+@dataclass(frozen=True)
+class History:
+    """The history that survives: what a checkpoint holds, and what its trainer adds."""
+
+    settled: Mapping[str, str]
+    """`Ledger.settled` of the checkpoint."""
+    step: int
+    """Of the checkpoint. What was settled for a step up to it is in the checkpoint."""
+    incarnation: int
+    """Of the trainer that continues it."""
+
+    def lost(self, table: pa.Table) -> pa.Array:
+        """For each row, whether it belongs to another history."""
+        columns = (table[name].to_pylist() for name in _STATE)
+        return pa.array(
+            [
+                incarnation < self.incarnation
+                and step > self.step
+                and self.settled.get(name) != f"{status}:{step if status == TRAINED else reason}"
+                for name, incarnation, status, step, reason in zip(*columns, strict=True)
+            ],
+            pa.bool_(),
+        )
 
 
 class StepFiles:
@@ -134,32 +161,31 @@ class RecordFolder:
         """Make the folder, and delete unfinished files."""
         self._groups.open()
 
-    def add(self, rows: Sequence[Row]) -> None:
-        """Write settled groups."""
-        self._groups.add(as_table(rows))
+    def add(self, rows: Sequence[Row], history: History) -> None:
+        """Write settled groups, each to the history that it belongs to."""
+        table = as_table(rows)
+        lost = history.lost(table)
+        self._add_lost(table.filter(lost))
+        self._groups.add(table.filter(pc.invert(lost)))
 
-    def set_lost_aside(self, settled: Mapping[str, str], step: int) -> int:
-        """Move the groups that are not part of the history that a checkpoint continues.
-
-        Args:
-            settled: `Ledger.settled` of the checkpoint.
-            step: of the checkpoint. What was settled for a step up to it is part of its history.
-
-        Returns:
-            How many groups were moved.
-        """
+    def set_lost_aside(self, history: History) -> int:
+        """Move the groups that are no part of the history; returns how many there were."""
         moved = 0
-        for file in [file for file in self._groups.files() if _step(file) > step]:
+        for file in [file for file in self._groups.files() if _step(file) > history.step]:
             table = pq.read_table(file, schema=SCHEMA)
-            lost = pa.array([settled.get(name) != state for name, state in _states(table)])
+            lost = history.lost(table)
             rows = table.filter(lost)
             if rows.num_rows:
                 # First there, then gone here: a recorder that is killed in between repeats both.
-                self._lost.open()
-                self._lost.add(rows)
+                self._add_lost(rows)
                 self._groups.replace(file, table.filter(pc.invert(lost)))
             moved += rows.num_rows
         return moved
+
+    def _add_lost(self, table: pa.Table) -> None:
+        if table.num_rows:
+            self._lost.open()
+            self._lost.add(table)
 
     def delete_old(self, newest: int) -> bool:
         """Delete steps beyond ``record.keep_steps``; whether there were any.
@@ -186,12 +212,3 @@ def _step(file: Path) -> int:
 
 def _identities(table: pa.Table) -> list[tuple[Any, ...]]:
     return list(zip(*(table[name].to_pylist() for name in _IDENTITY), strict=True))
-
-
-def _states(table: pa.Table) -> list[tuple[str, str]]:
-    """Each row's group id, and its state as the ledger words it."""
-    columns = (table[name].to_pylist() for name in ("group_id", "status", "step", "reason"))
-    return [
-        (name, f"{status}:{step if status == TRAINED else reason}")
-        for name, status, step, reason in zip(*columns, strict=True)
-    ]

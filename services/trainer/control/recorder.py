@@ -1,11 +1,12 @@
 """Writes every settled group to the run folder (docs/record.md), beside the run.
 
 The script that settles a group puts it on a stream; here it is read, written, and then removed.
-Nothing waits for it: when the disk fails, recording ends with one line in the log and in
-``perl-rl status``, and training goes on.
+Nothing waits for it: when the disk fails, one line in the log and in ``perl-rl status`` says so,
+training goes on, and what still waits on the stream is written when the disk is back.
 """
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import redis.asyncio
 
-from services.trainer.control.record_folder import RecordFolder
+from services.trainer.control.record_folder import History, RecordFolder
 from services.trainer.control.record_rows import Values, group_row
 from services.trainer.control.shown_images import ShownImages
 from shared.config import Config
@@ -31,9 +32,10 @@ logger = logging.getLogger(__name__)
 TOKENIZER = "tokenizer.json"
 """Copied into the run folder, so that token ids can be read there."""
 
-_START = "0"
 _READ_AT_ONCE = 32
 _BLOCK_S = 1.0
+_RETRY_S = 10.0
+"""How long to wait before a disk that failed is tried again."""
 _MOST_ROWS = 256
 _LONGEST_WAIT_S = 15.0
 """A row is written after this long, though its step is not complete."""
@@ -51,31 +53,35 @@ class Recorder:
         self._state = RunState(client, keys)
         self._patient = Patience(client, "recorder", config.redis.timeout_s)
         self._folder = RecordFolder(run_dir, config.record.keep_steps)
-        self.images = ShownImages(run_dir, self._images_failed)
+        self._history = History({}, 0, 0)
         self._one_at_a_time = asyncio.Lock()
-        self._read_to = _START
+        self._read_to = "0"
         self._waiting: list[tuple[str, Values]] = []
+        """Stream entries and rows that are not written yet."""
         self._waiting_since = 0.0
         self._trained_step = 0
         self._tidied_step = 0
-        self._disk_error: OSError | None = None
-        self._finishing = False
+        self._failing = False
+        self._finishing = asyncio.Event()
         self._ended = not (config.record.share or config.record.dropped)
+        self.images = ShownImages(run_dir)
         if self._ended:
             self.images.close()
 
-    async def begin(self, settled: Mapping[str, str], step: int) -> None:
+    async def begin(self, settled: Mapping[str, str], step: int, incarnation: int) -> None:
         """Record the history that continues a checkpoint; groups of a lost one are set aside.
 
         Args:
             settled: `Ledger.settled` of the checkpoint, which the ledger has restored.
             step: the checkpoint's step.
+            incarnation: of the trainer that continues.
         """
         async with self._one_at_a_time:
-            self._waiting, self._read_to, self._trained_step = [], _START, step
+            self._history = History(settled, step, incarnation)
+            self._trained_step = step
             await self._patient(partial(self._state.update, record=""))
             # Also where nothing is recorded: the files must not mix two histories.
-            await self._surviving(partial(asyncio.to_thread, self._set_aside, settled, step))
+            await self._surviving(partial(asyncio.to_thread, self._set_aside))
             if self._ended:
                 await self._patient(self._stream.close)
                 return
@@ -86,19 +92,21 @@ class Recorder:
             await self._patient(partial(self._stream.open, record.share, record.dropped, room))
 
     async def run(self) -> None:
-        """Record settled groups until `finish` is called, or recording ends."""
-        while not self._ended and not self._finishing:
+        """Record settled groups until `finish` is called.
+
+        It must not be cancelled: a thread may be writing.
+        """
+        while not self._ended and not self._finishing.is_set():
             async with self._one_at_a_time:
                 await self._surviving(self._take_in)
-            # Lets `catch_up` and `begin` have their turn.
-            await asyncio.sleep(0)
+            with contextlib.suppress(TimeoutError):
+                # At least one turn of the loop, in which `catch_up` and `begin` get the lock.
+                pause_s = _RETRY_S if self._failing else 0.0
+                await asyncio.wait_for(self._finishing.wait(), pause_s)
 
     async def finish(self) -> None:
-        """Write what is left, and let `run` end.
-
-        `run` must not be cancelled: a thread may be writing.
-        """
-        self._finishing = True
+        """Write what is left, and let `run` end."""
+        self._finishing.set()
         await self.catch_up()
 
     async def catch_up(self) -> None:
@@ -113,8 +121,7 @@ class Recorder:
 
     async def _take_in(self) -> None:
         found = await self._read(_BLOCK_S)
-        if ready := self._ready(idle=not found):
-            await self._write(ready)
+        await self._write(self._ready(idle=not found))
         if self._trained_step > self._tidied_step:
             await self._tidy()
 
@@ -127,12 +134,12 @@ class Recorder:
         """Take in some entries; whether there were any."""
         read = partial(self._stream.read, self._read_to, _READ_AT_ONCE, block_s)
         found = await self._patient(read)
-        if self._disk_error is not None:
-            raise self._disk_error
+        if self.images.error is not None:
+            raise self.images.error
         if not found:
             return False
         rows = await asyncio.to_thread(self._as_rows, found)
-        self._waiting_since = time.monotonic() if not self._waiting else self._waiting_since
+        self._waiting_since = self._waiting_since if self._waiting else time.monotonic()
         self._waiting += [(raw.id, row) for raw, row in zip(found, rows, strict=True)]
         self._read_to = found[-1].id
         trained = [row["step"] for row in rows if row["status"] == TRAINED]
@@ -155,7 +162,8 @@ class Recorder:
     async def _write(self, ready: list[tuple[str, Values]]) -> None:
         if not ready:
             return
-        await asyncio.to_thread(self._folder.add, [row for _, row in ready])
+        rows = [row for _, row in ready]
+        await asyncio.to_thread(self._folder.add, rows, self._history)
         entries = {entry for entry, _ in ready}
         await self._patient(partial(self._stream.finish, sorted(entries)))
         self._waiting = [one for one in self._waiting if one[0] not in entries]
@@ -174,9 +182,9 @@ class Recorder:
         needed |= await asyncio.to_thread(self._folder.images)
         await asyncio.to_thread(self.images.delete_others, needed)
 
-    def _set_aside(self, settled: Mapping[str, str], step: int) -> None:
+    def _set_aside(self) -> None:
         self._folder.open()
-        moved = self._folder.set_lost_aside(settled, step)
+        moved = self._folder.set_lost_aside(self._history)
         if moved:
             folder = lost_folder(self._run_dir)
             logger.info("%d groups of a lost history are moved to %s", moved, folder)
@@ -184,16 +192,14 @@ class Recorder:
         if tokenizer.is_file():
             shutil.copyfile(tokenizer, self._run_dir / TOKENIZER)
 
-    def _images_failed(self, error: OSError) -> None:
-        self._disk_error = error
-
     async def _surviving(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do some work of the recorder; whatever goes wrong there, training goes on."""
         try:
+            if self._failing:
+                await self._recover()
             await work()
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            await self._end(f"cannot write to the run folder ({where}{error.strerror or error})")
+            await self._disk_failed(error)
         except WaitTimeout:
             # Without Redis there is no run.
             raise
@@ -201,9 +207,33 @@ class Recorder:
             logger.exception("the recorder failed")
             await self._end(f"the recorder failed ({type(error).__name__}: {error})")
 
+    async def _disk_failed(self, error: OSError) -> None:
+        reason = error.strerror or error
+        why = f"groups are not recorded: cannot write in {self._run_dir} ({reason})"
+        if not self._failing:
+            logger.error("%s; training goes on, and it is tried again", why)
+        self._failing = True
+        await self._patient(partial(self._state.update, record=why))
+
+    async def _recover(self) -> None:
+        """Write what waits since the disk failed.
+
+        Raises:
+            OSError: when it fails still.
+        """
+        await asyncio.to_thread(self._set_aside)
+        await self._write(self._waiting)
+        self.images.open()
+        in_flight = await self._patient(self._stream.image_bytes)
+        await asyncio.to_thread(self.images.keep, in_flight)
+        if self.images.error is not None:
+            raise self.images.error
+        self._failing = False
+        logger.info("groups are recorded again")
+        await self._patient(partial(self._state.update, record=""))
+
     async def _end(self, why: str) -> None:
         self._ended = True
         self.images.close()
-        logger.error("%s; training goes on, and no more groups are recorded", why)
         await self._patient(self._stream.close)
         await self._patient(partial(self._state.update, record=why))

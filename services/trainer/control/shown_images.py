@@ -5,7 +5,7 @@ images. The recorder deletes those that no group shows any more.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from shared.files import write_atomically
@@ -14,26 +14,23 @@ from shared.records.groups import images_folder
 
 
 class ShownImages:
-    """The folder of a run's images; used by the feeder and the recorder, in different threads.
+    """The folder of a run's images; used by the feeder and the recorder, in different threads."""
 
-    Args:
-        failed: called with the error when an image cannot be written; from then on none is.
-    """
-
-    def __init__(self, run_dir: Path, failed: Callable[[OSError], None]) -> None:
+    def __init__(self, run_dir: Path) -> None:
         self._folder = images_folder(run_dir)
-        self._failed = failed
         self._lock = threading.Lock()
         self._open = True
         self._there: set[str] = set()
         # Names that were kept since the last two deletions: their groups may not be issued yet.
         self._new: set[str] = set()
         self._newer: set[str] = set()
+        self.error: OSError | None = None
+        """Why an image could not be written; none is written then, until `open`."""
 
     def keep(self, images: Mapping[str, bytes]) -> None:
         """Write those of these images, SHA-256 to bytes, that are not there."""
         with self._lock:
-            if not self._open:
+            if not self._open or self.error is not None:
                 return
             self._newer.update(images)
             try:
@@ -45,8 +42,12 @@ class ShownImages:
                         write_atomically(file, images[name])
                     self._there.add(name)
             except OSError as error:
-                self._open = False
-                self._failed(error)
+                self.error = error
+
+    def open(self) -> None:
+        """Try again to write images, after an error."""
+        with self._lock:
+            self.error = None
 
     def close(self) -> None:
         """Write no more images."""
