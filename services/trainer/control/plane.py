@@ -53,8 +53,8 @@ class ControlPlane:
         self._registry = Registry(client, keys)
         self.watchdog = Watchdog(client, keys, config.trainer.stall_after_s)
         data = load(config.data, config.data.train_sources(), run_dir / "images")
-        self._recorder = Recorder(client, keys, config, run_dir)
-        self._feeder = Feeder(client, keys, config, data.samples, data.sizes, self._recorder.images)
+        self.recorder = Recorder(client, keys, config, run_dir)
+        self._feeder = Feeder(client, keys, config, data.samples, data.sizes, self.recorder.images)
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
         )
@@ -70,7 +70,7 @@ class ControlPlane:
         """
         logger.info("objective: %s", self._config.trainer.objective.line())
         beside = [asyncio.create_task(one) for one in (self.watchdog.run(), beat(self.state))]
-        recording = asyncio.create_task(self._recorder.run())
+        recording = asyncio.create_task(self.recorder.run())
         try:
             await self._run(stop)
             await self._patient(partial(self._let_nodes_catch_up, stop))
@@ -86,7 +86,7 @@ class ControlPlane:
     async def _finish_recording(self, recording: asyncio.Task[None]) -> None:
         try:
             async with asyncio.timeout(self._config.trainer.drain_timeout_s):
-                await self._recorder.finish()
+                await self.recorder.finish()
                 await recording
         except TimeoutError:
             logger.error(
@@ -207,9 +207,9 @@ class ControlPlane:
             before = max(before, checkpoint.incarnation)
             settled, step = checkpoint.settled, checkpoint.step
         await self.state.clear_wishes()
-        await self._recorder.catch_up()
+        await self.recorder.catch_up()
         await self.ledger.restore(settled)
-        await self._recorder.begin(settled, step, before + 1)
+        await self.recorder.begin(settled, step, before + 1)
         await self.state.update(
             phase="starting",
             stalled="",
