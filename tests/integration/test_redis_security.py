@@ -10,6 +10,7 @@ from shared.service.connection import connect
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
 from shared.wire.queues import WorkStream
+from shared.wire.settled import SettledStream
 from tests.builders import task
 
 pytestmark = pytest.mark.anyio
@@ -34,11 +35,17 @@ async def test_a_user_of_few_rights_can_do_the_run_s_work_and_no_other(acl_url):
     keys = Keys("r")
     ledger, prompts = Ledger(client, keys), WorkStream(client, keys.prompts, "one")
     await ledger.restore({})
+    settled = SettledStream(client, keys)
+    await settled.open(share=1.0, dropped=1.0, room=10)
     tasks = [task(group_id="g", order_index=index) for index in range(2)]
     assert await ledger.issue(tasks, {"ab" * 32: b"picture"})
     for entry in await prompts.read(2, 1.0):
         await ledger.drop_dead_letter(prompts, entry, "for the test")
     assert (await ledger.counts()).dropped == {"dead_letter": 1}
+    (record,) = await settled.read("0", 10, 1.0)
+    await settled.finish([record.id])
+    assert await settled.images_in_flight() == set() == set(await settled.image_bytes())
+    await settled.close()
     with pytest.raises(redis.exceptions.NoPermissionError):
         await client.get("perl:other:state")
     await client.aclose()

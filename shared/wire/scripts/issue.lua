@@ -24,13 +24,14 @@ for i, name in ipairs(image_names) do
   redis.call('SET', image_prefix .. name, images[i], 'NX')
 end
 
--- The recorder needs the question also when what comes of it is damaged.
-if redis.call('EXISTS', recording) == 1 then
-  local now = redis.call('TIME')
-  redis.call('HSET', group_tasks, group_id, cmsgpack.pack({now[1] * 1000 + math.floor(now[2] / 1000), tasks}))
+local entry_id
+for _, task in ipairs(tasks) do
+  entry_id = redis.call('XADD', prompts, '*', 'm', task, 'g', group_id, 's', state)
 end
 
-for _, task in ipairs(tasks) do
-  redis.call('XADD', prompts, '*', 'm', task, 'g', group_id, 's', state)
+-- The recorder needs the question also when what comes of it is damaged.
+if redis.call('HLEN', recording) > 0 then
+  local issued_ms = tonumber(string.match(entry_id, '^%d+'))
+  redis.call('HSET', group_tasks, group_id, cmsgpack.pack({issued_ms, tasks}))
 end
 return 1

@@ -9,7 +9,8 @@
 -- `dead_letter` is empty, or the payload of an entry that no service could process and the reason.
 -- `share` to `figures` are for the record: `group` is empty where the entry itself holds the group.
 
-local carried = redis.call('EXISTS', recording) == 1 and redis.call('XRANGE', stream, entry_id, entry_id)[1]
+local recorded = redis.call('HLEN', recording) > 0
+local carried = recorded and redis.call('XRANGE', stream, entry_id, entry_id)[1]
 if not finish(stream, consumer_group, entry_id) then return 0 end
 if #dead_letter > 0 then
   local payload, reason = dead_letter[1], dead_letter[2]
