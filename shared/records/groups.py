@@ -27,6 +27,7 @@ TRAINED, DROPPED, SKIPPED = "trained", "dropped", "skipped"
 """What ``status`` may say. A skipped group was never sampled."""
 
 _VERSION_KEY = b"perl_record_schema"
+_TRIES = 5
 _FILE = re.compile(r"step-(\d{8})-(\d{4})\.parquet")
 
 _text = pa.string()
@@ -276,12 +277,24 @@ def read_groups(
     if not run_dir.is_dir():
         raise UserError(f"{run_dir}: no such folder; name the folder of a run")
     folder = lost_folder(run_dir) if lost else groups_folder(run_dir)
-    files = group_files(folder)
-    if not files:
-        raise UserError(
-            f"{run_dir}: no recorded groups (no {folder.name}/step-*.parquet); name the folder of "
-            "a run that has settled groups, with record.share above 0"
-        )
+    for _ in range(_TRIES):
+        files = group_files(folder)
+        if not files:
+            break
+        try:
+            return _read(files, columns, where)
+        except FileNotFoundError:
+            # A live run has deleted an old step meanwhile.
+            continue
+    raise UserError(
+        f"{run_dir}: no recorded groups (no {folder.name}/step-*.parquet that can be read); name "
+        "the folder of a run that has settled groups, with record.share above 0"
+    )
+
+
+def _read(
+    files: Sequence[Path], columns: Sequence[str] | None, where: ds.Expression | None
+) -> pa.Table:
     for file in files:
         check_file(file)
     source = ds.dataset(list(map(str, files)), format="parquet", schema=SCHEMA)
@@ -293,9 +306,12 @@ def check_file(file: Path) -> None:
 
     Raises:
         UserError: when it is not.
+        FileNotFoundError: when it is not there.
     """
     try:
         version = (pq.read_schema(file).metadata or {}).get(_VERSION_KEY, b"none").decode()
+    except FileNotFoundError:
+        raise
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise UserError(f"{file}: not a whole Parquet file ({reason}); delete it") from None

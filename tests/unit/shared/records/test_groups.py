@@ -111,7 +111,16 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    assert line(tmp_path).startswith(f"{tmp_path}: no recorded groups (no groups/step-*.parquet)")
+    assert line(tmp_path).startswith(f"{tmp_path}: no recorded groups (no groups/step-*.parquet ")
+
+
+def test_a_step_that_is_deleted_while_it_is_read(run: Path) -> None:
+    """A live run deletes old steps: the list is read again, and not for ever."""
+    gone = groups_folder(run) / file_name(9, 0)
+    gone.symlink_to(run / "deleted")
+    assert "no recorded groups" in line(run)
+    gone.unlink()
+    assert read_groups(run).num_rows == 14
 
 
 def test_no_history_was_lost(run: Path) -> None:
