@@ -3,7 +3,6 @@
 `launch` does this itself. Run the command before you start services one by one.
 """
 
-import importlib
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from perl_rl.report.progress import Progress
 from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.files import make_folder
+from shared.functions import in_one_line, load_function
 
 
 def main(config_path: Path, run_dir: Path | None, overrides: list[str]) -> int:
@@ -46,15 +46,16 @@ def prepare_data(config: Config, note: Callable[[str], None]) -> None:
     path, train = config.data.prepare, config.data.train
     if path is None or not isinstance(train, Path) or train.exists():
         return
-    module, _, name = path.partition(":")
-    try:
-        prepare = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"data.prepare '{path}': {error}; write it as package.module:function"
-        ) from None
+    prepare = load_function(path, "data.prepare", ("folder", "seed"))
     note(f"writing the data to {train.parent}")
-    prepare(train.parent, config.seed)
+    try:
+        prepare(train.parent, config.seed)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # What a custom function may raise is not defined.
+        raise UserError(f"data.prepare '{path}': failed with {in_one_line(error)}") from error
+    if not train.exists():
+        raise UserError(f"data.prepare '{path}': has not written data.train, {train}")
 
 
 def check_data_shown(config: Config, folder: Path, progress: Progress) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from perl_rl.counting import Advance
 from perl_rl.golds import Golds
+from perl_rl.launch.gold_names import names_nothing
 from perl_rl.launch.prompt_process import PromptProcess
 from perl_rl.launch.prompts import Job, Prompt
 from shared.config import Config
@@ -105,6 +106,8 @@ def _check_sample(one: Located, most_images: int) -> None:
         check_gold(sample.answer, sample.kind)
     except UngradableGold as error:
         raise UserError(f"{one.place()}: {error}") from None
+    if nothing := names_nothing(sample):
+        raise UserError(f"{one.place()}: {nothing}; correct it or leave the sample out")
 
 
 def compare_golds(

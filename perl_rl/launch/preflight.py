@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shared.config import Config, ModelConfig
 from shared.errors import UserError
+from shared.families import check_family
 from shared.service.serve import bind
 
 TRACES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "policy", "weights")
@@ -30,7 +31,8 @@ def check_run_dir(folder: Path, resume: bool) -> None:
 
 
 def check_model(model: ModelConfig) -> None:
-    """Check that the model folder holds configuration, weights, tokenizer and image processor."""
+    """Check the family of the model, and that its weights, tokenizer and image processor are there.
+    """
     folder = model.path
     if not folder.is_dir():
         raise UserError(f"model.path: there is no folder {folder}; check the path")
@@ -44,6 +46,7 @@ def check_model(model: ModelConfig) -> None:
                 f"model.path {folder}: holds no {what} ({' or '.join(names)}); save the model and "
                 "its processor there with save_pretrained"
             )
+    check_family(folder)
     _check_weights(folder)
 
 

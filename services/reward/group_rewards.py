@@ -12,14 +12,18 @@ from textwrap import shorten
 
 import numpy as np
 
-from services.reward.scoring import BadReward, load_function
+from services.reward.scoring import BadReward
 from shared.config import RewardConfig
+from shared.functions import load_function
 from shared.permutation import answer_in_original, gold_slot, identity
 from shared.sample import Sample
 from shared.wire.messages import LARGEST, PromptTask, ScoredGroup
 
 GroupReward = Callable[[ScoredGroup, RewardConfig], Sequence[float]]
 """The new total rewards of a group's responses, order by order."""
+
+ARGUMENTS = ("group", "config")
+"""What a group's reward function is called with."""
 
 
 class GroupRewards:
@@ -36,7 +40,7 @@ class GroupRewards:
             self._functions.append(("reward.consistency_weight", with_consistency))
         path = config.group_function
         if path is not None:
-            function = load_function(path, "reward.group_function")
+            function = load_function(path, "reward.group_function", ARGUMENTS)
             self._functions.append((f"reward.group_function '{path}'", function))
 
     async def apply(self, group: ScoredGroup) -> ScoredGroup:

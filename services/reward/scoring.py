@@ -15,7 +15,6 @@ A plain function runs in a thread, so it may block. The penalty for the length o
 """
 
 import asyncio
-import importlib
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from services.reward.judge import Judge, JudgeUnavailable
 from services.reward.penalties import UNKNOWN, Details, penalty
 from shared.config import RewardConfig
 from shared.errors import UserError
+from shared.functions import load_function
 from shared.grading.grade import ExpressionGrader, UngradableGold
 from shared.problems import in_words
 from shared.sample import AnswerKind
@@ -50,6 +50,10 @@ class RewardContext:
 RewardFunction = Callable[
     [str, str, AnswerKind, PromptTask | None, RewardContext], Reward | Awaitable[Reward]
 ]
+
+
+ARGUMENTS = ("response", "gold", "kind", "task", "context")
+"""What a reward function is called with."""
 
 
 class FunctionFailed(Exception):
@@ -75,7 +79,7 @@ class Scorer:
         judge: Judge | None = None,
         max_tokens: int | None = None,
     ) -> None:
-        self._function = load_function(config.function)
+        self._function = load_function(config.function, "reward.function", ARGUMENTS)
         self._waits = not inspect.iscoroutinefunction(self._function)
         self._context = RewardContext(config, expressions, judge)
         self._max_tokens = max_tokens
@@ -147,25 +151,3 @@ def _refusal(error: ValidationError) -> str:
     field = ".".join(map(str, first["loc"]))
     shown = "" if first["type"] == "missing" else f" (got {shorten(repr(first['input']), 80)})"
     return f"a Reward whose field '{field}' {in_words(first)}{shown}"
-
-
-def load_function(path: str, key: str = "reward.function") -> Callable[..., Any]:
-    """The function at ``module:function``, which the configuration names under `key`.
-
-    Raises:
-        UserError: when there is no such module or function.
-    """
-    module_name, separator, name = path.partition(":")
-    if not separator or not module_name or not name:
-        raise UserError(f"{key} '{path}': write it as package.module:function")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(
-            f"{key} '{path}': cannot import {module_name} ({error}); install it or put "
-            "its folder on PYTHONPATH"
-        ) from None
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"{key} '{path}': {module_name} has no function '{name}'")
-    return function

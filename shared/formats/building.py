@@ -7,7 +7,14 @@ from typing import NamedTuple
 from shared.config.source import SourceConfig
 from shared.formats.pictures import ImageFolder
 from shared.formats.rows import Row
-from shared.formats.text import Fallback, gold, option_images, with_tags
+from shared.formats.text import (
+    Fallback,
+    gold,
+    lone_letter,
+    option_images,
+    options_without,
+    with_tags,
+)
 from shared.sample import AnswerKind, OrderRule, Sample
 
 _NO_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
@@ -94,6 +101,8 @@ def build(
         )
     if kind == "math" and _NO_NUMBER.fullmatch(text):
         raise row.bad(columns.answer, "is not a number", f"is not a number ({text})")
+    if kind == fallback:
+        _refuse_unlisted(text, question, row, columns.answer)
     order, fixed = _order(question, text, kind, len(images), row, columns.answer)
     return Sample(
         id="",
@@ -105,6 +114,18 @@ def build(
         fixed=fixed,
         source=source,
     )
+
+
+def _refuse_unlisted(answer: str, question: str, row: Row, column: str) -> None:
+    """Refuse a letter that is none of the question's options: no response would ever be right."""
+    letter = lone_letter(answer)
+    options = options_without(letter, question) if letter else None
+    if options:
+        raise row.bad(
+            column,
+            "names no option",
+            f"'{letter}' is not one of the {len(options)} options (A to {options[-1]})",
+        )
 
 
 def _order(

@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
         "preprocessor_config.json",
         "model.safetensors",
     ):
-        (model / name).write_text("{}")
+        (model / name).write_text('{"model_type": "qwen2_5_vl"}')
     for name in ROW["images"]:
         Image.new("RGB", (28, 28)).save(tmp_path / name)
     write_rows(tmp_path, ROW)
