@@ -16,10 +16,12 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     launch.add_argument("--run-dir", type=Path, help=_RUN_DIR)
     launch.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
 
-    text = "before you start services one by one: check the model, prepare and check the data"
+    text = "before a run starts: find what is wrong with settings, model and data, and report on them"
     check = add_command(commands, "check", _check, text)
     add_config(check)
     check.add_argument("--run-dir", type=Path, help=_RUN_DIR)
+    text = "services will run on other machines: do not look for GPUs and free ports on this one"
+    check.add_argument("--elsewhere", action="store_true", help=text)
 
     text = "the memory of each process on its GPU, part by part, and whether it fits"
     plan = add_command(commands, "plan", _plan, text)
@@ -81,7 +83,7 @@ def _launch(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from perl_rl.launch.check import main as check
 
-    return check(options.config, options.run_dir, options.overrides)
+    return check(options.config, options.run_dir, options.overrides, options.elsewhere)
 
 
 def _plan(options: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
-"""``perl-rl check``: writes a run's data where `data.prepare` says how, and checks data and model.
+"""``perl-rl check``: refuses what `launch` would refuse, and says what the run will do.
 
-`launch` does this itself. Run the command before you start services one by one.
+It writes the data where `data.prepare` says how. Run it before a launch, or before you start
+services one by one.
 """
 
 import itertools
@@ -10,7 +11,13 @@ from pathlib import Path
 
 from perl_rl.counting import Advance, counting
 from perl_rl.launch.data_check import check_data
-from perl_rl.launch.preflight import check_model
+from perl_rl.launch.data_report import data_lines
+from perl_rl.launch.device import settled_model
+from perl_rl.launch.division import division_of
+from perl_rl.launch.estimates import disk_line, time_line
+from perl_rl.launch.functions import check_functions
+from perl_rl.launch.preflight import check_model, check_ports, earlier_run
+from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.progress import Progress
 from shared.config import Config, load_config
 from shared.errors import UserError
@@ -18,19 +25,46 @@ from shared.files import make_folder
 from shared.functions import in_one_line, load_function
 
 
-def main(config_path: Path, run_dir: Path | None, overrides: list[str]) -> int:
-    """Returns 0 when a run of this configuration can start.
+def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewhere: bool) -> int:
+    """Print what the run will do with its data; returns 0 when it can start.
+
+    Args:
+        elsewhere: its services run on other machines, so that this one need have no free ports and
+            no GPUs for them.
 
     Raises:
-        UserError: naming what is wrong with the model or the data, and the fix.
+        UserError: naming what is wrong with settings, model, functions or data, and the fix.
     """
     config = load_config(config_path, overrides)
     folder = (run_dir or Path("runs") / config.run).absolute()
     make_folder(folder, "--run-dir")
-    check_model(config.model)
+    size = check_model(config.model)
+    if not elsewhere:
+        config = _check_machine(config)
+    check_functions(config.reward)
     prepare_data(config, _note)
-    print(check_data(config, folder, counting, _note).line())
+    checked = check_data(config, folder, counting, _note)
+    lines = [*data_lines(config, checked), disk_line(config, size, folder)]
+    print("\n".join(["", *lines, time_line(config, folder), "", checked.line()]))
+    if earlier := earlier_run(folder):
+        _note(f"{folder} holds an earlier run ({earlier}): launch --resume continues it")
+    if not elsewhere:
+        # Last: another run that uses the ports now says nothing about this one's data.
+        check_ports(config)
     return 0
+
+
+def _check_machine(config: Config) -> Config:
+    """As `launch` does: the configuration with device and number type chosen.
+
+    Raises:
+        UserError: when GPUs are missing.
+    """
+    model, computing = settled_model(config.model)
+    _note(computing)
+    config = config.model_copy(update={"model": model})
+    warn_unless_it_fits(config, division_of(config), _note)
+    return config
 
 
 def _note(text: str) -> None:

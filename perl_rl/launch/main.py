@@ -16,8 +16,9 @@ from typing import Any
 from perl_rl.folder_lock import hold_folder
 from perl_rl.launch.check import check_data_shown, prepare_data
 from perl_rl.launch.device import settled_model
-from perl_rl.launch.division import divide_machine
+from perl_rl.launch.division import division_of
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
+from perl_rl.launch.functions import check_functions
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import Session
@@ -75,13 +76,8 @@ def launch(
     check_ports(config)
     model, computing = settled_model(config.model)
     config = config.model_copy(update={"model": model})
-    division = divide_machine(
-        model.device,
-        config.rollout.nodes,
-        config.trainer.ranks,
-        config.rollout.engine.tensor_parallel_size,
-        config.launcher.share_gpus,
-    )
+    division = division_of(config)
+    check_functions(config.reward)
     progress = open_progress()
     if resume:
         progress.note(f"resuming after step {_saved_step(folder)} of {config.trainer.steps}")

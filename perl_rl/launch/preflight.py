@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from perl_rl.launch.model_size import ModelSize, model_size
 from shared.config import Config, ModelConfig
 from shared.errors import UserError
 from shared.families import check_family
@@ -20,19 +21,23 @@ def check_run_dir(folder: Path, resume: bool) -> None:
     """A new run needs a folder that holds no run; ``--resume`` needs one that does."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; choose another --run-dir")
-    found = [name for name in TRACES if (folder / name).exists()]
+    found = earlier_run(folder)
     if found and not resume:
         raise UserError(
-            f"{folder}: holds an earlier run ({found[0]}); add --resume to continue it, or "
+            f"{folder}: holds an earlier run ({found}); add --resume to continue it, or "
             "choose another --run-dir"
         )
     if not found and resume:
         raise UserError(f"{folder}: holds no run to resume; check --run-dir or leave out --resume")
 
 
-def check_model(model: ModelConfig) -> None:
-    """Check the family of the model, and that its weights, tokenizer and image processor are there.
-    """
+def earlier_run(folder: Path) -> str | None:
+    """A file or folder that an earlier run has left in `folder`; None when there is none."""
+    return next((name for name in TRACES if (folder / name).exists()), None)
+
+
+def check_model(model: ModelConfig) -> ModelSize:
+    """Check the model's family, and that its weights, tokenizer and image processor are there."""
     folder = model.path
     if not folder.is_dir():
         raise UserError(f"model.path: there is no folder {folder}; check the path")
@@ -48,6 +53,7 @@ def check_model(model: ModelConfig) -> None:
             )
     check_family(folder)
     _check_weights(folder)
+    return model_size(folder)
 
 
 def _check_weights(folder: Path) -> None:

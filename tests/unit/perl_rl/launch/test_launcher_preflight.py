@@ -86,11 +86,10 @@ def make_config(folder: Path, **sections: Any) -> Config:
 def check_data(config: Config, folder: Path, notes: list[str] | None = None) -> tuple[int, int]:
     """Samples and pictures; all that is checked of the data before the prompts."""
     note = (notes if notes is not None else []).append
-    asked = list(read_rows(config, folder, counting, note))
-    located = [one for one, _ in asked]
+    located = read_rows(config, folder, counting, note).all
     compare_golds(config, located, counting, note)
     sizes = picture_sizes(located, config.data.max_image_pixels, counting)
-    return len(asked), len(sizes)
+    return len(located), len(sizes)
 
 
 def refusal(check: Any, *arguments: Any) -> str:
