@@ -44,7 +44,7 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewher
     check_functions(config.reward)
     prepare_data(config, _note)
     checked = check_data(config, folder, counting, _note)
-    lines = [*data_lines(config, checked), disk_line(config, size, folder)]
+    lines = [*data_lines(config, checked, counting), disk_line(config, size, folder)]
     print("\n".join(["", *lines, time_line(config, folder), "", checked.line()]))
     if earlier := earlier_run(folder):
         _note(f"{folder} holds an earlier run ({earlier}): launch --resume continues it")

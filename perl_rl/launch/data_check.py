@@ -19,6 +19,7 @@ from shared.errors import UserError
 from shared.formats import Loaded, Located, SourceConfig, SourceSize, load
 from shared.grading.grade import UngradableGold, check_gold
 from shared.images import decode_image, digest, image_bytes
+from shared.sample import AnswerKind
 
 GOLDS_COMPARED = 5000
 """Different gold answers that are compared with themselves before the start."""
@@ -117,22 +118,27 @@ def _load(
         loaded = load(config.data, sources, run_dir / "images", advance)
     for line in loaded.notes:
         note(line)
+    golds = set[tuple[str, AnswerKind]]()
     for one in loaded.located:
-        _check_sample(one, config.rollout.engine.max_images)
+        _check_sample(one, config.rollout.engine.max_images, golds)
     return loaded
 
 
-def _check_sample(one: Located, most_images: int) -> None:
+def _check_sample(one: Located, most_images: int, golds: set[tuple[str, AnswerKind]]) -> None:
+    """Refuse a sample that the run could not use; `golds` are those that are known to be good."""
     sample = one.sample
     if len(sample.images) > most_images:
         raise UserError(
             f"{one.place()}: {len(sample.images)} images, more than rollout.engine.max_images "
             f"({most_images}); raise it or leave the sample out"
         )
-    try:
-        check_gold(sample.answer, sample.kind)
-    except UngradableGold as error:
-        raise UserError(f"{one.place()}: {error}") from None
+    gold = (sample.answer, sample.kind)
+    if gold not in golds:
+        try:
+            check_gold(*gold)
+        except UngradableGold as error:
+            raise UserError(f"{one.place()}: {error}") from None
+        golds.add(gold)
     if nothing := names_nothing(sample):
         raise UserError(f"{one.place()}: {nothing}; correct it or leave the sample out")
 

@@ -5,67 +5,72 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from textwrap import wrap
 
-from perl_rl.launch.data_check import Checked
+from perl_rl.launch.data_check import Checked, Counting
 from shared.config import Config
 from shared.formats import Located, SourceSize
 from shared.permutation import refusal
+from shared.seeds import generator
 
 COLUMNS = 100
+READ_AT_MOST = 5_000
+"""Samples whose texts are read for the share that can be permuted: about 1 ms each."""
 _MOST_SOURCES = 20
 _NAME = 28
 
 
-def data_lines(config: Config, checked: Checked) -> list[str]:
+def data_lines(config: Config, checked: Checked, counting: Counting) -> list[str]:
     """Samples by source and kind, what can be permuted, images, prompts, steps and epochs."""
     rows = checked.rows
-    reasons = [refusal(one.sample) for one in rows.train]
     lines = [f"training data: {len(rows.train):,} samples; held out: {len(rows.heldout):,}", ""]
-    lines += _sources(rows.train, reasons)
-    lines += ["", *_permuted(rows.train, reasons)]
+    lines += _sources(rows.train)
+    lines += ["", *_permuted(config, rows.train, counting)]
     if config.permutation.n_s == 0:
         lines.append("  permutation.n_s is 0: this run permutes none")
     lines += ["", _images(rows.train), _prompts(config, checked)]
     return lines + list(_steps(config, rows.sizes))
 
 
-def _sources(train: Sequence[Located], reasons: Sequence[str | None]) -> Iterator[str]:
+def _sources(train: Sequence[Located]) -> Iterator[str]:
     """A table with one line for each source, the largest first."""
-    of: dict[str, list[int]] = defaultdict(list)
-    for index, one in enumerate(train):
-        of[one.sample.source or one.file.name].append(index)
-    yield f"{'source':<{_NAME}} {'samples':>9} {'can be permuted':>16}  kinds of answers"
-    ranked = sorted(of, key=lambda name: -len(of[name]))
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in train:
+        kinds[one.sample.source or one.file.name][one.sample.kind] += 1
+    ranked = sorted(kinds, key=lambda name: -kinds[name].total())
+    yield f"{'source':<{_NAME}} {'samples':>11}  kinds of answers"
     for name in ranked[:_MOST_SOURCES]:
-        yield from _row(_short(name), of[name], train, reasons)
+        yield from _row(_short(name), kinds[name])
     if rest := ranked[_MOST_SOURCES:]:
-        together = [index for name in rest for index in of[name]]
-        yield from _row(f"{len(rest)} more sources", together, train, reasons)
+        yield from _row(f"{len(rest)} more sources", sum((kinds[one] for one in rest), Counter()))
 
 
-def _row(
-    name: str, indices: Sequence[int], train: Sequence[Located], reasons: Sequence[str | None]
-) -> Iterator[str]:
-    free = sum(reasons[index] is None for index in indices)
-    kinds = Counter(train[index].sample.kind for index in indices)
+def _row(name: str, kinds: Counter[str]) -> Iterator[str]:
     words = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common())
-    start = f"{name:<{_NAME}} {len(indices):>9,} {_share(free, len(indices)):>16}  "
+    start = f"{name:<{_NAME}} {kinds.total():>11,}  "
     first, *more = wrap(words, COLUMNS - len(start))
     yield start + first
     yield from (" " * len(start) + line for line in more)
 
 
-def _permuted(train: Sequence[Located], reasons: Sequence[str | None]) -> Iterator[str]:
+def _permuted(config: Config, train: Sequence[Located], counting: Counting) -> Iterator[str]:
     """How many samples can be permuted, and why the others cannot, each with an example."""
-    free = reasons.count(None)
-    yield f"can be permuted: {free:,} of {len(train):,} ({_share(free, len(train))})"
-    if free == len(train):
-        return
-    yield "  the others keep their order, because of (docs/permutation.md explains each):"
+    looked_at, of = train, f"{len(train):,}"
+    if len(train) > READ_AT_MOST:
+        looked_at = generator(config.seed, "check").sample(train, READ_AT_MOST)
+        of = f"{READ_AT_MOST:,} samples drawn at random"
+    reasons: Counter[str] = Counter()
     examples: dict[str, Located] = {}
-    for one, reason in zip(train, reasons, strict=True):
-        if reason is not None:
-            examples.setdefault(reason, one)
-    for reason, count in Counter(reason for reason in reasons if reason).most_common():
+    with counting("orders of images", len(looked_at)) as advance:
+        for one in looked_at:
+            reason = refusal(one.sample)
+            if reason is not None:
+                reasons[reason] += 1
+                examples.setdefault(reason, one)
+            advance()
+    free = len(looked_at) - reasons.total()
+    yield f"can be permuted: {free:,} of {of} ({free / len(looked_at):.0%})"
+    if reasons:
+        yield "  the others keep their order (docs/permutation.md explains each reason):"
+    for reason, count in reasons.most_common():
         one = examples[reason]
         place = f"{one.file.name}, row {one.row}, sample '{one.sample.id}'"
         yield _cut(f"  {count:>9,}  {reason}: {place}")
@@ -111,10 +116,6 @@ def _steps(config: Config, sizes: Sequence[SourceSize]) -> Iterator[str]:
 def _short(name: str) -> str:
     """The end of a long name, which may be a path."""
     return name if len(name) <= _NAME else "..." + name[3 - _NAME :]
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.0%}"
 
 
 def _cut(line: str) -> str:

@@ -10,9 +10,16 @@ _SLOTLESS = "answer_names_no_slot"
 
 def names_nothing(sample: Sample) -> str | None:
     """What the gold answer names in vain, and what there is; None when it is there or in doubt."""
-    form = canonical(sample.answer, sample.kind)
-    if form is None or _is_a_slot(sample):
+    if sample.kind not in ("letter", "position", "order"):
         return None
+    form = canonical(sample.answer, sample.kind)
+    nothing = None if form is None else _beyond(form, sample)
+    # Labels in the question may name images otherwise than by their number.
+    return None if nothing is None or _is_a_slot(sample) else nothing
+
+
+def _beyond(form: str, sample: Sample) -> str | None:
+    """What is beyond the number of images or options."""
     images, options = len(sample.images), len(sample.images) - len(set(sample.fixed))
     if sample.kind == "letter" and sample.order == "letter":
         return _beyond_options(form, options) if _index(form) >= options else None
