@@ -31,15 +31,34 @@ def model_size(folder: Path) -> ModelSize:
     """
     parameters = vision = 0
     for file in sorted(folder.glob("*.safetensors")):
-        for name, tensor in _header(file).items():
-            numbers = math.prod(tensor["shape"]) if name != "__metadata__" else 0
+        for name, numbers in _tensors(file).items():
             parameters += numbers
             vision += numbers if _VISION in name else 0
     return ModelSize(parameters, vision)
 
 
-def _header(file: Path) -> dict[str, Any]:
-    """Name, type and shape of each tensor: JSON behind its length in 8 bytes, the lowest first."""
+def _tensors(file: Path) -> dict[str, int]:
+    """How many numbers each tensor of a file has."""
+    length, text = _header(file)
+    try:
+        header: dict[str, Any] = json.loads(text)
+        header.pop("__metadata__", None)
+        numbers = {name: math.prod(one["shape"]) for name, one in header.items()}
+        end = max((one["data_offsets"][1] for one in header.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise UserError(
+            f"model.path {file}: is no safetensors file; copy the model again"
+        ) from None
+    missing = 8 + length + end - file.stat().st_size
+    if missing > 0:
+        raise UserError(
+            f"model.path {file}: is cut off, {missing:,} bytes are missing; copy the model again"
+        )
+    return numbers
+
+
+def _header(file: Path) -> tuple[int, bytes]:
+    """The length of the header, which is in the first 8 bytes, the lowest first; and its JSON."""
     with file.open("rb") as stream:
         start = stream.read(len(_POINTER))
         if start == _POINTER:
@@ -49,16 +68,4 @@ def _header(file: Path) -> dict[str, Any]:
             )
         length = int.from_bytes(start[:8], "little")
         stream.seek(8)
-        text = stream.read(length) if length <= _LONGEST_HEADER else b""
-    try:
-        header: dict[str, Any] = json.loads(text)
-        ends = [one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"]
-        [math.prod(one["shape"]) for name, one in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        raise UserError(f"model.path {file}: is no safetensors file; copy the model again") from None
-    missing = 8 + length + max(ends, default=0) - file.stat().st_size
-    if missing > 0:
-        raise UserError(
-            f"model.path {file}: is cut off, {missing:,} bytes are missing; copy the model again"
-        )
-    return header
+        return length, stream.read(length) if length <= _LONGEST_HEADER else b""
