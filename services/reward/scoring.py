@@ -10,11 +10,10 @@ A custom reward function is ``def function(response, gold, kind, task, context)`
 - ``context`` (``RewardContext``): the configuration, the grader of expressions, the judge, and the
   details of the response beyond its text.
 
-A plain function runs in a thread, so it may block. The penalty for the length of the response
+A plain function runs in a thread, so it may block, for ``reward.function_timeout_s``. The penalty for the length of the response
 (``penalties.py``) is added to the reward of any function.
 """
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from pydantic import ValidationError
 
 from services.reward.judge import Judge, JudgeUnavailable
 from services.reward.penalties import UNKNOWN, Details, penalty
+from services.reward.plain_calls import CallTimeout, PlainCalls
 from shared.config import RewardConfig
 from shared.errors import UserError
 from shared.functions import load_function
@@ -64,6 +64,10 @@ class BadReward(FunctionFailed):
     """A function returned something else than a reward of finite numbers: no try gets another."""
 
 
+class RewardTimeout(FunctionFailed):
+    """A function did not return in time: another try would wait as long."""
+
+
 class Scorer:
     """Scores single responses with the configured reward function.
 
@@ -81,6 +85,8 @@ class Scorer:
     ) -> None:
         self._function = load_function(config.function, "reward.function", ARGUMENTS)
         self._waits = not inspect.iscoroutinefunction(self._function)
+        self._name = f"reward.function '{config.function}'"
+        self._calls = plain_calls(self._name, config)
         self._context = RewardContext(config, expressions, judge)
         self._max_tokens = max_tokens
 
@@ -100,6 +106,7 @@ class Scorer:
             JudgeUnavailable: when the judge gives no verdict.
             FunctionFailed: when the reward function raises.
             BadReward: when it returns no `Reward`, or one with a number that is none.
+            RewardTimeout: when it does not return in time.
         """
         if details.max_tokens is None:
             details = replace(details, max_tokens=self._max_tokens)
@@ -112,16 +119,18 @@ class Scorer:
         return reward.model_copy(update=changes)
 
     async def _call(self, *arguments: Any) -> Reward:
-        name = f"reward.function '{self._context.config.function}'"
+        name = self._name
         try:
             if self._waits:
-                reward = await asyncio.to_thread(self._function, *arguments)
+                reward = await self._calls.call(self._function, *arguments)
             else:
                 reward = self._function(*arguments)
             if inspect.isawaitable(reward):
                 reward = await reward
         except (UngradableGold, JudgeUnavailable, UserError):
             raise
+        except CallTimeout as late:
+            raise RewardTimeout(str(late)) from None
         except Exception as error:
             if _is_of_reward(error):
                 raise BadReward(f"{name} returned {_refusal(error)}") from None
@@ -135,6 +144,11 @@ class Scorer:
             return Reward.model_validate(_fields(reward))
         except ValidationError as error:
             raise BadReward(f"{name} returned {_refusal(error)}") from None
+
+
+def plain_calls(name: str, config: RewardConfig) -> PlainCalls:
+    """The calls of the custom function `name`, limited as `config` says."""
+    return PlainCalls(name, config.function_timeout_s, "reward.function_timeout_s")
 
 
 def _fields(reward: Reward) -> dict[str, Any]:
