@@ -40,7 +40,10 @@ def check_model(model: ModelConfig) -> ModelSize:
     """Check the model's family, and that its weights, tokenizer and image processor are there."""
     folder = model.path
     if not folder.is_dir():
-        raise UserError(f"model.path: there is no folder {folder}; check the path")
+        raise UserError(
+            f"model.path: there is no folder {folder}; name one on this machine, for nothing is "
+            "downloaded"
+        )
     for what, names in (
         ("configuration", ("config.json",)),
         ("tokenizer", ("tokenizer.json", "vocab.json", "tokenizer.model")),

@@ -1,5 +1,6 @@
 """``perl-rl check``: writes the data with data.prepare, and names bad input."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ def check(folder: Path, *overrides: str) -> int:
         f"data.train={folder / 'd' / 'train.jsonl'}",
         f"data.heldout={folder / 'd/heldout.jsonl'}",
     )
+    ports = ("trainer.port=0", "reward.port=0", "rollout.port=0")
+    settings = (*data, *ports, *overrides)
     config = str(ROOT / "configs" / "demo.yaml")
-    return main(["check", config, "--run-dir", str(folder / "run"), "--set", *data, *overrides])
+    return main(["check", config, "--run-dir", str(folder / "run"), "--set", *settings])
 
 
 @pytest.mark.slow
@@ -26,6 +29,18 @@ def test_the_data_is_written_once_and_checked(tmp_path, capsys):
     assert check(tmp_path) == 0
     assert "writing the data" not in capsys.readouterr().out
     assert (tmp_path / "d" / "train.jsonl").stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_named_after_the_report(tmp_path, capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert check(tmp_path, f"trainer.port={port}") == 2
+        out, err = capsys.readouterr()
+        assert "data: 3240 questions" in out and f"cannot listen on 127.0.0.1:{port}" in err
+        assert check(tmp_path, f"trainer.port={port}", "--elsewhere") == 0
 
 
 @pytest.mark.parametrize(

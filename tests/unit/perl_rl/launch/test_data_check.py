@@ -41,7 +41,8 @@ def folder(tmp_path: Path) -> Path:
 def check(folder: Path, *rows: dict[str, Any], settings: tuple[str, ...] = ()) -> int:
     file = folder / "train.jsonl"
     file.write_text("\n".join(json.dumps(row) for row in rows))
-    data = (f"data.train={file}", "data.heldout=null", "data.prepare=null", *settings)
+    ports = ("trainer.port=0", "reward.port=0", "rollout.port=0")
+    data = (f"data.train={file}", "data.heldout=null", "data.prepare=null", *ports, *settings)
     config = str(ROOT / "configs" / "demo.yaml")
     return main(["check", config, "--run-dir", str(folder / "run"), "--set", *data])
 
