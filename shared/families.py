@@ -24,7 +24,9 @@ def check_family(folder: Path) -> str:
         content = json.loads(file.read_text(encoding="utf-8"))
         kind, classes = content.get("model_type"), content.get("architectures") or ["no class"]
     except OSError as error:
-        raise UserError(f"model.path {folder}: cannot read config.json ({error.strerror})") from None
+        raise UserError(
+            f"model.path {folder}: cannot read config.json ({error.strerror})"
+        ) from None
     except (ValueError, AttributeError):
         raise UserError(f"{file}: is not a model's configuration; copy the model again") from None
     if kind not in FAMILIES:

@@ -59,10 +59,10 @@ def in_one_line(error: BaseException) -> str:
 
 
 def _not_imported(named: str, module: str, error: BaseException) -> str:
-    absent = isinstance(error, ModuleNotFoundError) and error.name is not None
-    if absent and f"{module}.".startswith(f"{error.name}."):
+    absent = error.name if isinstance(error, ModuleNotFoundError) else None
+    if absent and f"{module}.".startswith(f"{absent}."):
         return (
-            f"{named}: there is no module {error.name}; Python looked in {_looked_in()}; put its "
+            f"{named}: there is no module {absent}; Python looked in {_looked_in()}; put its "
             "folder on PYTHONPATH, or install it"
         )
     return f"{named}: cannot import {module}: {in_one_line(error)}; Python looked in {_looked_in()}"

@@ -16,7 +16,9 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     launch.add_argument("--run-dir", type=Path, help=_RUN_DIR)
     launch.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
 
-    text = "before a run starts: find what is wrong with settings, model and data, and report on them"
+    text = (
+        "before a run starts: find what is wrong with settings, model and data, and report on them"
+    )
     check = add_command(commands, "check", _check, text)
     add_config(check)
     check.add_argument("--run-dir", type=Path, help=_RUN_DIR)

@@ -219,7 +219,9 @@ def _prompts(
                 question=one.sample.question,
                 sizes=shown,
                 room=context - answer,
-                room_of=f"rollout.engine.max_model_len {context} less {section}.max_tokens {answer}",
+                room_of=(
+                    f"rollout.engine.max_model_len {context} less {section}.max_tokens {answer}"
+                ),
             )
         of.append(index.setdefault(key, len(index)))
     return tuple(prompts.values()), of

@@ -1,6 +1,7 @@
 """What a run will take of disk and time, from the model's parameters and an earlier run's steps."""
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -70,7 +71,7 @@ def seconds_per_response(rows: list[Metrics]) -> float | None:
     """
     found = [
         (row["time"] - before["time"]) / row["samples_generated"]
-        for before, row in zip(rows, rows[1:], strict=False)
+        for before, row in pairwise(rows)
         if row["step"] == before["step"] + 1 and row["time"] > before["time"]
     ]
     return median(found) if found else None

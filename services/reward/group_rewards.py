@@ -2,7 +2,8 @@
 
 A custom function is ``def f(group: ScoredGroup, config: RewardConfig) -> Sequence[float]``,
 named in ``reward.group_function``: the new totals, order by order, as `ScoredGroup.rewards`. It
-runs in a thread, for ``reward.function_timeout_s``. Accuracy, form and the extracted answer stay what they were.
+runs in a thread, for ``reward.function_timeout_s``. Accuracy, form and the extracted answer stay
+what they were.
 """
 
 from collections import Counter

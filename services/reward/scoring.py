@@ -10,8 +10,8 @@ A custom reward function is ``def function(response, gold, kind, task, context)`
 - ``context`` (``RewardContext``): the configuration, the grader of expressions, the judge, and the
   details of the response beyond its text.
 
-A plain function runs in a thread, so it may block, for ``reward.function_timeout_s``. The penalty for the length of the response
-(``penalties.py``) is added to the reward of any function.
+A plain function runs in a thread, so it may block, for ``reward.function_timeout_s``. The penalty
+for the length of the response (``penalties.py``) is added to the reward of any function.
 """
 
 import inspect

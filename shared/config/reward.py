@@ -108,8 +108,8 @@ class RewardConfig(Section):
     function: str = "services.reward.rules:accuracy_and_format"
     """Dotted path ``module:function`` of the reward function."""
     function_timeout_s: Positive = 120.0
-    """Longest time for one call of a custom function that is plain, not ``async``; then its group is
-    dropped with the reason `reward_timeout`. ``task_timeout_s`` bounds a whole batch."""
+    """Longest time for one call of a custom function that is plain, not ``async``; then its group
+    is dropped with the reason `reward_timeout`. ``task_timeout_s`` bounds a whole batch."""
     accuracy_weight: float = 0.9
     """Weight of a right answer in the reward."""
     format_weight: float = 0.1

@@ -95,9 +95,10 @@ def build(
 ) -> Sample:
     """The sample of one question, with an empty id that `stream` fills in.
 
-    What the row says of its kind and order counts. Where it says nothing: when the options A, B, ... are all images, the answer moves with them (order rule ``letter``)
-    and the other images are fixed. Any other question gets no order rule: how its answer depends
-    on the order is unknown.
+    What the row says of its kind and order counts. Where it says nothing: when the options A, B
+    and so on are all images, the answer moves with them (order rule ``letter``) and the other
+    images are fixed. Any other question gets no order rule: how its answer depends on the order is
+    unknown.
 
     Raises:
         BadRow: when tags and images do not match, or the answer is an option that does not exist.

@@ -130,13 +130,19 @@ def test_the_run_without_a_mistake_passes(
 
 
 SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
-    ({"trainer__optimizer": {"learning_rat": 1e-6}}, "did you mean 'trainer.optimizer.learning_rate'?"),
+    (
+        {"trainer__optimizer": {"learning_rat": 1e-6}},
+        "did you mean 'trainer.optimizer.learning_rate'?",
+    ),
     ({"trainer__steps": "ten"}, "trainer.steps: must be a whole number (got 'ten')"),
     ({"model__dtype": "float16"}, "model.dtype: must be 'auto', 'bfloat16' or 'float32'"),
     ({"run": "my first run"}, "run: must match"),
     ({"run": None}, "the key 'run' is missing"),
     ("run: first\n\tmodel: x\n", "run.yaml: not valid YAML"),
-    ({"sampling__n": 1, "permutation__n_s": 0}, "with sampling.n 1 and permutation.n_s 0 it has one"),
+    (
+        {"sampling__n": 1, "permutation__n_s": 0},
+        "with sampling.n 1 and permutation.n_s 0 it has one",
+    ),
     (
         {"sampling__n": 1, "trainer__objective": {"preset": "grpo"}},
         "advantage per_order compares a response with those of its own order, and sampling.n is 1",
@@ -166,11 +172,11 @@ SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
     (
         {"reward__group_function": "broken_rewards:f"},
         "reward.group_function 'broken_rewards:f': cannot import broken_rewards: "
-        "ModuleNotFoundError: No module named 'nowhere_to_be_found' at {folder}/broken_rewards.py:1",
+        "ModuleNotFoundError: No module named 'nowhere_to_be_found' at {folder}/broken_rewards.py",
     ),
     (
         {"reward__filter": {"functions": ["own_rewards:three"]}},
-        "reward.filter.functions 'own_rewards:three': 'three' in {folder}/own_rewards.py is of type",
+        "reward.filter.functions 'own_rewards:three': 'three' in {folder}/own_rewards.py is of",
     ),
     ({"data__train": "trian.jsonl"}, "{folder}/trian.jsonl: no such data file or folder"),
     ({"data__train": "rows.csv"}, "rows.csv: must end in one of .parquet, .jsonl, .json"),
@@ -211,7 +217,10 @@ SAMPLES: list[tuple[dict[str, Any], str]] = [
     ({"images": ["a.png", "b.png", "https://a.b/c.png"]}, "is a https address; nothing is fetched"),
     ({"question": SAMPLE["question"] + " word" * 600}, "tokens, more than 488 (rollout.engine.max"),
     ({"question": SAMPLE["question"] + "<|image_pad|>"}, "model's special token <|image_pad|>"),
-    ({"question": "<image>" * 5 + "Which?", "images": ["a.png"] * 5}, "5 images, more than rollout"),
+    (
+        {"question": "<image>" * 5 + "Which?", "images": ["a.png"] * 5},
+        "5 images, more than rollout",
+    ),
     ({"anwser": "second"}, "column 'anwser': is unknown"),
 ]
 
@@ -280,7 +289,9 @@ def test_a_mistake_in_published_formats_is_named(
     good = {"verl": VERL, "easyr1": EASYR1, "mantis": MANTIS}[format]
     row = {key: value for key, value in (good | changes).items() if value is not None}
     write = write_table if format == "verl" else write_json
-    file = write(folder / {"verl": "v.parquet", "easyr1": "e.jsonl", "mantis": "m.json"}[format], [row])
+    file = write(
+        folder / {"verl": "v.parquet", "easyr1": "e.jsonl", "mantis": "m.json"}[format], [row]
+    )
     source = {"path": str(file), "format": format, **settings}
     line = refused(capsys, check(folder, changed(CONFIG, data__train=source)))
     assert named.format(folder=folder) in line

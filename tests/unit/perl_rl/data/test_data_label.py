@@ -178,7 +178,12 @@ def test_rules_first_then_the_endpoint_and_their_agreement(
     "settings",
     [
         [],
-        ["--set", "endpoint.url=http://127.0.0.1:9/v1", "endpoint.model=m", "label.rules_only=true"],
+        [
+            "--set",
+            "endpoint.url=http://127.0.0.1:9/v1",
+            "endpoint.model=m",
+            "label.rules_only=true",
+        ],
     ],
     ids=["no endpoint", "rules_only"],
 )

@@ -40,7 +40,9 @@ def lines(
         }
     )
     sizes = sizes or [SourceSize("train", 1.0, len(train))]
-    checked = Checked(Rows(train, [], sizes), pictures=2, lengths=[50 + n for n in range(len(train))])
+    checked = Checked(
+        Rows(train, [], sizes), pictures=2, lengths=[50 + n for n in range(len(train))]
+    )
     found = data_lines(config, checked, lambda what, total: nullcontext(lambda: None))
     assert max(map(len, found)) <= COLUMNS
     return found

@@ -13,7 +13,6 @@ from services.reward.filters import (
 )
 from services.reward.scoring import BadReward, FunctionFailed, Scorer
 from shared.config import FilterConfig, RewardConfig
-from shared.errors import UserError
 from shared.wire.messages import Reward, ScoredGroup, ScoredOrder
 from tests.builders import batch, reward, task
 

@@ -11,7 +11,9 @@ from shared.sample import Sample
 from tests.format_files import save_digits, write_json, write_table
 
 
-def read(folder: Path, format: str, row: dict[str, Any], table: bool = False, **keys: str) -> Sample:
+def read(
+    folder: Path, format: str, row: dict[str, Any], table: bool = False, **keys: str
+) -> Sample:
     save_digits(folder, 3)
     write = write_table if table else write_json
     file = write(folder / ("train.parquet" if table else "train.jsonl"), [row])
