@@ -23,7 +23,7 @@ from perl_rl.report.observe import look
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import load_config
 from shared.reaper import descendants, running
-from shared.records.steps import StepRecord
+from shared.records.steps import StepRecord, read_lines
 from shared.service.connection import connect
 from shared.weights.manifest import Manifest
 from shared.wire.board import VersionBoard
@@ -242,7 +242,11 @@ async def test_killed_ranks_and_a_stopped_run_go_on_and_ask_the_same(
     assert counts.balanced()
     assert (counts.trained, counts.in_flight) == (STEPS * 4, 0)
     assert _asked(run.sampler.issued) == _asked(expected_tasks)
-    assert metrics[-1]["step"] == STEPS
+    assert [row["step"] for row in metrics] == list(range(1, STEPS + 1))
+    starts = [row["incarnation"] for row in metrics]
+    assert starts == sorted(starts) and starts[-1] == 3
+    lost = read_lines(tmp_path / "run/metrics.lost.jsonl")
+    assert all((row["step"], row["incarnation"]) not in enumerate(starts, 1) for row in lost)
     done = await state.get()
     assert (done.phase, done.step, done.incarnation) == ("done", STEPS, 3)
 

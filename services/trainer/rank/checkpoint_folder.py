@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import UserError
+from shared.files import sync_to_disk
 
 _STATE_FILE = "state.json"
 _DIGESTS = "SHA256SUMS"
@@ -72,7 +73,7 @@ class CheckpointFolder:
         if final.exists():
             final.rename(replaced)
         unfinished.rename(final)
-        _sync(self.folder)
+        sync_to_disk(self.folder)
         shutil.rmtree(replaced, ignore_errors=True)
         for old in self._complete()[: -self._keep]:
             shutil.rmtree(old)
@@ -159,9 +160,9 @@ def _seal(folder: Path) -> None:
         for digest, file in zip(digests, files, strict=True)
     ]
     (folder / _DIGESTS).write_text("".join(lines))
-    _sync(folder / _DIGESTS)
+    sync_to_disk(folder / _DIGESTS)
     for path in {folder, *(file.parent for file in files)}:
-        _sync(path)
+        sync_to_disk(path)
 
 
 def _digest_on_disk(file: Path) -> str:
@@ -174,14 +175,6 @@ def _digest_on_disk(file: Path) -> str:
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _damage(folder: Path) -> str | None:
