@@ -20,11 +20,10 @@ def write_atomically(file: Path, data: bytes | str) -> None:
 
 def write_durably(file: Path, text: str) -> None:
     """`write_atomically`, and the content is on the disk when it returns."""
-    with scratch_for(file) as scratch:
-        with scratch.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
+    with scratch_for(file) as scratch, scratch.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
     sync_to_disk(file.parent)
 
 
