@@ -4,6 +4,7 @@ import json
 import os
 import statistics
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,7 @@ def summarise(
 def resumed_after(metrics: list[Metrics]) -> list[int]:
     """The steps after which another start of the trainer went on."""
     starts = [(0, 1), *((row["step"], row.get("incarnation", 0)) for row in metrics)]
-    pairs = zip(starts, starts[1:], strict=False)
-    return [step for (step, before), (_, after) in pairs if after > before]
+    return [step for (step, before), (_, after) in pairwise(starts) if after > before]
 
 
 def plain_robustness(result: dict[str, Any]) -> dict[str, Any]:

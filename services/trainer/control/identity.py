@@ -38,7 +38,7 @@ FIXED = (
     "eval.orders",
     "eval.max_tokens",
 )
-"""Keys, and sections whose keys are all fixed. The model, the data and the ranks are added below."""
+"""Keys, and sections whose keys are all fixed; model, data and ranks are added to them."""
 
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 
