@@ -11,6 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+FIGURES = {
+    "accuracy": "accuracy",
+    "worst_case": "right under every order",
+    "flip_rate": "flip rate",
+}
+"""An evaluation's main figures, with what they are called."""
+
 _FOLDER = "evaluations"
 _PREFIX = "step-"
 
@@ -70,3 +77,11 @@ def best_step(run_dir: Path, among: Iterable[int]) -> int | None:
         if step in candidates
     }
     return max(found, key=lambda step: (found[step], step), default=None)
+
+
+def figures_line(evaluation: dict[str, Any]) -> str:
+    """One evaluation's main figures and who answered, in words."""
+    figures = [f"{label} {evaluation[name]['value']:.3f}" for name, label in FIGURES.items()]
+    versions = evaluation.get("versions") or ()
+    by = f" ({'versions' if len(versions) > 1 else 'version'} {' to '.join(versions)})"
+    return ", ".join(figures) + (by if versions else "")

@@ -103,6 +103,15 @@ class StepRecord(BaseModel):
     ``importance_cap`` and ``importance_floor``."""
     importance_outside: float | None = None
     """Share of trained tokens whose importance weight was beyond a bound; null likewise."""
+    heldout_step: int | None = None
+    """The step whose policy was evaluated on the held-out questions, if an evaluation ended since
+    the step before; else null, like the figures below. ``evaluations/`` has them whole."""
+    heldout_accuracy: float | None = None
+    """Its accuracy over all orders."""
+    heldout_worst_case: float | None = None
+    """Its share of questions that were answered right under every order."""
+    heldout_flip_rate: float | None = None
+    """Its share of questions whose answer changes with the order."""
     groups_dropped: dict[str, int]
     """Groups that were dropped so far, by reason."""
     groups_dropped_step: dict[str, int]

@@ -200,6 +200,8 @@ class ControlPlane:
         await self.state.update(
             phase="starting",
             detail=where,
+            evaluating=0,
+            evaluation="",
             stalled="",
             failed_elsewhere=0,
             incarnation=before + 1,

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,12 @@ class CheckpointFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         return max(0, needed + needed // 20 - shutil.disk_usage(self.folder).free)
 
-    def commit(self, state: CheckpointState) -> Path:
-        """Name the checkpoint after its step; delete those beyond ``trainer.checkpoint.keep``."""
+    def commit(self, state: CheckpointState, spared: Collection[int] = ()) -> Path:
+        """Name the checkpoint after its step; delete those beyond ``trainer.checkpoint.keep``.
+
+        Args:
+            spared: steps whose checkpoints are kept, however old.
+        """
         unfinished, replaced = self.unfinished(), self.folder / _REPLACED
         (unfinished / _STATE_FILE).write_text(json.dumps(vars(state)))
         _seal(unfinished)
@@ -75,8 +80,9 @@ class CheckpointFolder:
         unfinished.rename(final)
         sync_to_disk(self.folder)
         shutil.rmtree(replaced, ignore_errors=True)
-        for old in self._complete()[: -self._keep]:
-            shutil.rmtree(old)
+        for step in self.steps()[: -self._keep]:
+            if step not in spared:
+                shutil.rmtree(self.of_step(step))
         return final
 
     def set_damaged_aside(self) -> list[str]:
@@ -138,8 +144,15 @@ class CheckpointFolder:
 
     def newest_step(self) -> int:
         """The step of the newest complete checkpoint, by its name; 0 when there is none."""
-        complete = self._complete()
-        return int(complete[-1].name.removeprefix(_PREFIX)) if complete else 0
+        return max(self.steps(), default=0)
+
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, by their names, the oldest first."""
+        return [int(folder.name.removeprefix(_PREFIX)) for folder in self._complete()]
+
+    def damage(self, step: int) -> str | None:
+        """What is wrong with the checkpoint of `step`; None when every file matches its digest."""
+        return _damage(self.of_step(step))
 
     def _complete(self) -> list[Path]:
         return sorted(self.folder.glob(f"{_PREFIX}*")) if self.folder.is_dir() else []

@@ -13,6 +13,7 @@ from services.trainer.compute import collective
 from services.trainer.compute.policy import Policy
 from services.trainer.compute.step import Stepper, Updates
 from services.trainer.rank.checkpoints import Checkpoints
+from services.trainer.rank.evaluated import NewEvaluations
 from services.trainer.rank.fetch import GroupFetcher
 from services.trainer.rank.guards import StepGuards
 from services.trainer.rank.history import keep_until
@@ -54,12 +55,11 @@ class TrainingLoop:
         self._stepper = Stepper(policy.engine, policy.reference, config, device)
         self._guards = StepGuards(trainer.guard, self._stepper)
         self._publisher = Publisher(config, policy.engine, run_dir / "weights", weights_url)
-        self._checkpoints = Checkpoints(
-            link, policy.engine, run_dir / "checkpoints", trainer.checkpoint.keep, device
-        )
+        self._checkpoints = Checkpoints(link, policy.engine, run_dir, trainer.checkpoint, device)
         self.version = PolicyVersion(incarnation=incarnation, step=self._checkpoints.restore())
         if collective.is_first():
             keep_until(run_dir, self.version.step)
+        self._evaluated = NewEvaluations(run_dir)
 
     def run(self) -> None:
         """Train until the configured number of steps is reached or the operator says stop."""
@@ -158,6 +158,7 @@ class TrainingLoop:
             self._config.trainer.objective,
         )
         row |= {name: figures[name] for name in _GUARD_FIGURES}
+        row |= self._evaluated.new()
         # The reward and accuracy so far are those of the kept groups; these are of all groups.
         row |= self._link.do(lambda: self._intake.tally.close(len(batch)))
         write_metrics(self._run_dir / METRICS, row)
