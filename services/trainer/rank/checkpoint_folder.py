@@ -17,6 +17,9 @@ from pathlib import Path
 from shared.errors import UserError
 from shared.files import sync_to_disk
 
+ENGINE_TAG = "engine"
+"""What DeepSpeed calls its part of a checkpoint."""
+
 _STATE_FILE = "state.json"
 _DIGESTS = "SHA256SUMS"
 _PREFIX = "step-"

@@ -9,7 +9,11 @@ import torch
 
 from services.trainer.compute import collective
 from services.trainer.compute.deepspeed_engine import checkpoint_bytes
-from services.trainer.rank.checkpoint_folder import CheckpointFolder, CheckpointState
+from services.trainer.rank.checkpoint_folder import (
+    ENGINE_TAG,
+    CheckpointFolder,
+    CheckpointState,
+)
 from services.trainer.rank.link import Link
 from shared.config.trainer import CheckpointConfig
 from shared.errors import UserError
@@ -19,9 +23,6 @@ from shared.wire.messages import PolicyVersion
 from shared.wire.runstate import RunState
 
 logger = logging.getLogger(__name__)
-
-_TAG = "engine"
-"""What DeepSpeed calls its part of a checkpoint."""
 
 
 class Checkpoints:
@@ -59,7 +60,7 @@ class Checkpoints:
         if step < 0:
             return 0
         folder = self._folder.of_step(step)
-        path, _ = self._engine.load_checkpoint(str(folder), tag=_TAG)
+        path, _ = self._engine.load_checkpoint(str(folder), tag=ENGINE_TAG)
         if path is None:
             raise UserError(
                 f"{folder}: DeepSpeed finds no state in it; delete it to go further back"
@@ -86,7 +87,9 @@ class Checkpoints:
         if collective.is_first():
             self._folder.begin()
         torch.distributed.barrier()
-        self._engine.save_checkpoint(str(self._folder.unfinished()), tag=_TAG, save_latest=False)
+        self._engine.save_checkpoint(
+            str(self._folder.unfinished()), tag=ENGINE_TAG, save_latest=False
+        )
         torch.distributed.barrier()
         if collective.is_first():
             settled = self._link.do(self._ledger.settled)
