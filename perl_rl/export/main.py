@@ -1,5 +1,6 @@
 """``perl-rl export RUN``: which checkpoint is meant, whether it is sound, and where it goes."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,8 @@ def export(run_dir: Path, out: Path, step: int | None = None, best: bool = False
     make_folder(out, "--out")
     check_model(config.model)
     _check_sound(checkpoints, chosen)
+    # DeepSpeed would look for GPUs, and warn when there is none.
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
     # Here, because torch takes seconds to import.
     from perl_rl.export.model import write_model
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoProcessor
+from transformers.utils import logging
 
 from services.trainer.compute.model import load_model
 from services.trainer.rank.checkpoint_folder import ENGINE_TAG
@@ -38,6 +39,7 @@ def write_model(config: Config, checkpoint: Path, out: Path) -> str:
             "trainer": config.trainer.model_copy(update=plain),
         }
     )
+    logging.disable_progress_bar()
     model = load_model(config.model.path, config, torch.device("cpu"))
     names = {name for name, _ in model.named_parameters()}
     if names - tensors.keys():
