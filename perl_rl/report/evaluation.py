@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import redis.asyncio
 
+from perl_rl.ending import RunFailed
 from perl_rl.launch.processes import Child, Program, Supervisor
-from perl_rl.report.account import RunFailed
 from perl_rl.report.progress import Progress, duration
 from perl_rl.report.summary import write_json
 from perl_rl.report.watch import LOOK_EVERY_S

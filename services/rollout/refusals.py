@@ -21,6 +21,9 @@ _FIELD = re.compile(r"[a-z][a-z0-9_]*")
 # Steps on the way to a value that are no field of the request: pydantic's names of its types.
 _TYPES = {"body", "str", "int", "float", "bool", "list", "dict", "default", "nullable", "union"}
 
+# vLLM's names for pictures that come in no address, or in an empty one.
+_PICTURES = re.compile("multi_modal_|_embeds")
+
 _PART = (
     'must be {"type": "text", "text": ...} or {"type": "image_url", "image_url": {"url": '
     '"data:image/png;base64,..."}}'
@@ -53,9 +56,10 @@ def refuse_in_words(app: FastAPI) -> None:
         return _refusal("a field of the request has a value of the wrong type", None)
 
     @app.exception_handler(VLLMValidationError)
-    async def refused(request: Request, error: VLLMValidationError) -> Response:
-        if (error.parameter or "").endswith("_embeds"):
-            return _refusal(ONLY_DATA, error.parameter)
+    @app.exception_handler(ValueError)
+    async def refused(request: Request, error: Exception) -> Response:
+        if _PICTURES.search(str(error)):
+            return _refusal(ONLY_DATA, None)
         return await others(request, error)
 
 
