@@ -13,7 +13,7 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     text = "train: start every service on this machine, and stop them at the end"
     launch = add_command(commands, "launch", _launch, text)
     add_config(launch)
-    launch.add_argument("--run-dir", type=Path, help=_RUN_DIR)
+    launch.add_argument("--run-dir", type=Path, metavar="DIR", help=_RUN_DIR)
     launch.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
 
     text = (
@@ -21,14 +21,16 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     check = add_command(commands, "check", _check, text)
     add_config(check)
-    check.add_argument("--run-dir", type=Path, help=_RUN_DIR)
     text = "services will run on other machines: do not look for GPUs and free ports on this one"
     check.add_argument("--elsewhere", action="store_true", help=text)
+    check.add_argument("--run-dir", type=Path, metavar="DIR", help=_RUN_DIR)
 
     text = "the memory of each process on its GPU, part by part, and whether it fits"
     plan = add_command(commands, "plan", _plan, text)
     add_config(plan)
-    plan.add_argument("--gpu-gb", type=float, default=80.0, metavar="GB", help="default: 80")
+    plan.add_argument(
+        "--gpu-gb", type=float, default=80.0, metavar="GB", help="memory of each GPU, in GB"
+    )
     text = "GPUs of this machine (default: as many as the run needs)"
     plan.add_argument("--gpus", type=int, metavar="N", help=text)
 
@@ -62,8 +64,12 @@ def add_status(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add ``status``."""
     text = "show the nodes, versions, queues and ledger of a run"
     status = add_command(commands, "status", _status, text)
-    status.add_argument("--redis", metavar="URL", help="default: $PERL_REDIS_URL, else port 6379")
-    status.add_argument("--run", metavar="NAME", help="which run, when Redis holds several")
+    status.add_argument(
+        "--redis", metavar="URL", help="address of Redis (default: $PERL_REDIS_URL, else port 6379)"
+    )
+    status.add_argument(
+        "--run", metavar="NAME", help="which run, when Redis holds several (default: the only one)"
+    )
     status.add_argument("--run-dir", type=Path, help="folder of a run started with launch")
 
 

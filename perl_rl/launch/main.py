@@ -8,7 +8,6 @@ import contextlib
 import json
 import logging
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import Session
 from perl_rl.plan.warning import warn_unless_it_fits
-from perl_rl.report.account import RunFailed
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
 from services.trainer.control.identity import identity_of, keep_identity, read_identity
@@ -54,8 +52,8 @@ def launch(
 ) -> int:
     """Run a configuration to its end, with every service on this machine. Call in the main thread.
 
-    Returns the exit status: 0 when every step was trained and the ledger balances, 1 when the run
-    failed, 128 + number when a signal ended it. All processes have ended when it returns.
+    Returns the exit status: 0 when every step was trained and the ledger balances, 128 + number
+    when a signal ended it. All processes have ended when it returns.
 
     Args:
         config_path: the YAML file.
@@ -65,6 +63,7 @@ def launch(
         debug: services log debug messages.
 
     Raises:
+        RunFailed: when the run did not do what its configuration asks.
         UserError: for bad input or settings, found before the start or by a service.
     """
     config = load_config(config_path, list(overrides))
@@ -100,10 +99,6 @@ def launch(
             save_config(config, file)
             session = Session(config, file, folder, division, progress, server, debug)
             status = asyncio.run(_until_signal(session, config, folder))
-    except RunFailed as failure:
-        progress.close()
-        print(f"perl-rl: failed: {failure}", file=sys.stderr)
-        return 1
     finally:
         progress.close()
     if status == 0 and config.data.heldout is not None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import redis.asyncio
 
+from perl_rl.ending import USER_ERROR_STATUS, RunFailed
 from perl_rl.launch.division import Division, Resources
 from perl_rl.launch.embedded_redis import EmbeddedRedis
 from perl_rl.launch.preflight import node_port
-from perl_rl.launch.processes import USER_ERROR_STATUS, Child, Program, Supervisor
+from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.launch.restarts import Restarts
 from perl_rl.launch.turns import start_in_turn
-from perl_rl.report.account import RunFailed, check_account
+from perl_rl.report.account import check_account
 from perl_rl.report.evaluation import Evaluation, EvaluationFailed
 from perl_rl.report.meanwhile import MeanwhileEvaluation
 from perl_rl.report.observe import RunView

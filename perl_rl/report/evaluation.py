@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import redis.asyncio
 
+from perl_rl.ending import RunFailed
 from perl_rl.launch.processes import Child, Program, Supervisor
-from perl_rl.report.account import RunFailed
 from perl_rl.report.nodes import Wanted, ask_nodes
 from perl_rl.report.pace import Pace
 from perl_rl.report.progress import Progress

@@ -5,7 +5,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +15,10 @@ LOST_METRICS = "metrics.lost.jsonl"
 
 _TAIL_BYTES = 1 << 20
 """More than a line takes: a step of 4,096 groups has one of about 150 kB."""
+
+
+Alarm = Literal["kl", "logprob_mismatch", "canary", "nonfinite_gradient"]
+"""What a step can be an alarm for."""
 
 
 class StepRecord(BaseModel):
@@ -79,7 +83,8 @@ class StepRecord(BaseModel):
     reward_s: float
     """Seconds to score one order's responses, median over the step's orders."""
     wait_s: float
-    """Seconds that the trainer waited for groups."""
+    """Seconds that the trainer waited for groups; before the first one, the start of the nodes does
+    not count."""
     train_s: float
     """Seconds from the groups to the optimizer's step."""
     sync_s: float
@@ -93,6 +98,9 @@ class StepRecord(BaseModel):
     canary_change: float | None
     """Mean absolute change of log-probabilities when pictures are exchanged, in nats; near 0 means
     that the model does not look at them. Null in steps without this check."""
+    alarms: list[Alarm] = []
+    """What this step is an alarm for, by ``trainer.guard``: ``kl``, ``logprob_mismatch``,
+    ``canary`` or ``nonfinite_gradient``."""
     guard_alarms: int
     """Alarms of ``trainer.guard`` since the ranks started."""
     refused_updates: int = 0

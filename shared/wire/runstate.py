@@ -41,6 +41,8 @@ class TrainerState(BaseModel):
     the last step with tokens of its own policy version."""
     canary_change: float | None = None
     """Mean absolute change of log-probabilities with other pictures, when last measured."""
+    alarms: str = ""
+    """What the guards raised an alarm for at the last step, separated by commas."""
     guard_alarms: int = 0
     """Alarms of the guards since the ranks started."""
     failed_elsewhere: int = 0

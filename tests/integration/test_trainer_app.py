@@ -83,15 +83,20 @@ async def test_it_is_ready_once_the_ranks_have_published(http, plane):
 async def test_the_last_steps_figures_are_gauges(http, tmp_path):
     before = (await http.get("/metrics")).text
     assert "perl_step_reward NaN" in before
+    assert 'perl_step_alarm{of="kl"} 0.0' in before
 
     file = tmp_path / "metrics.jsonl"
-    file.write_text(line(step=1, reward=0.25) + line(step=2, reward=0.75, kl=0.5, samples=12))
+    file.write_text(
+        line(step=1, reward=0.25) + line(step=2, reward=0.75, kl=148, samples=12, alarms=["kl"])
+    )
 
     text = (await http.get("/metrics")).text
-    for figure in ("reward 0.75", "kl 0.5", "samples 12.0", "grad_norm NaN"):
+    for figure in ("reward 0.75", "kl 148.0", "samples 12.0", "grad_norm NaN"):
         assert f"perl_step_{figure}\n" in text
     assert "# HELP perl_step_wait_s Seconds that the trainer waited for groups" in text
     assert "perl_step_groups" not in text
+    assert 'perl_step_alarm{of="kl"} 1.0' in text
+    assert 'perl_step_alarm{of="logprob_mismatch"} 0.0' in text
 
 
 async def test_wishes_reach_the_ranks_and_can_be_taken_back(http, plane):

@@ -26,10 +26,6 @@ from shared.wire.messages import PolicyVersion
 
 logger = logging.getLogger(__name__)
 
-# Clients may send images as data: URIs only. This name never resolves (RFC 2606), so the engine
-# fetches nothing from addresses that a request names.
-_NO_MEDIA_HOST = "media-by-data-uri-only.invalid"
-
 _GPU_STEP_TOKENS = 8192
 _TOKEN_METRICS = ("vllm:prompt_tokens", "vllm:generation_tokens")
 
@@ -50,7 +46,6 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         max_model_len=engine.max_model_len,
         limit_mm_per_prompt={"image": engine.max_images, "video": 0},
         mm_processor_kwargs=model.pixel_bounds() or None,
-        allowed_media_domains=[_NO_MEDIA_HOST],
         tensor_parallel_size=engine.tensor_parallel_size,
         gpu_memory_utilization=engine.gpu_memory_utilization,
         kv_cache_memory_bytes=cache,

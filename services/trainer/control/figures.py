@@ -2,11 +2,12 @@
 
 import math
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from shared.records.evaluations import FIGURES, evaluation_files, read_evaluation
-from shared.records.steps import StepRecord, last_record
+from shared.records.steps import Alarm, StepRecord, last_record
 
 _NOT_FIGURES = {
     *("step", "time", "guard_alarms", "refused_updates", "heldout_step"),
@@ -31,6 +32,10 @@ class StepFigures:
         }
         for gauge in self._gauges.values():
             gauge.set(math.nan)
+        self._alarms = Gauge(
+            "perl_step_alarm", "1: the step is an alarm of trainer.guard", ["of"], registry=registry
+        )
+        self._show_alarms([])
 
     def refresh(self) -> None:
         """Read the last step's figures."""
@@ -40,6 +45,11 @@ class StepFigures:
         for name, gauge in self._gauges.items():
             value = getattr(record, name)
             gauge.set(math.nan if value is None else value)
+        self._show_alarms(record.alarms)
+
+    def _show_alarms(self, raised: list[Alarm]) -> None:
+        for name in get_args(Alarm):
+            self._alarms.labels(name).set(name in raised)
 
 
 class HeldOutGauges:

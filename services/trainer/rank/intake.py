@@ -56,6 +56,9 @@ class Intake:
         self._held: list[HeldGroup] = []
         self._handed_out: list[HeldGroup] = []
         """The last batch: still in flight until its version is announced."""
+        self.first_sampled: float | None = None
+        """When the first group began to be sampled, on the clock of ``time.monotonic``: before,
+        the nodes were starting."""
 
     async def batch(
         self, current: PolicyVersion, check: Callable[[], None] = lambda: None
@@ -122,6 +125,9 @@ class Intake:
             await self._stream.finish(held.entry)
             return
         self._held.append(held)
+        if self.first_sampled is None:
+            lasted_s = max(one.batch.sampled_s + one.scored_s for one in held.group.orders)
+            self.first_sampled = time.monotonic() - lasted_s
 
     async def _check_not_superseded(self) -> None:
         newest = (await self._state.get()).incarnation

@@ -15,7 +15,7 @@ from services.trainer.compute.step import Stepper, Updates
 from services.trainer.rank.checkpoints import Checkpoints
 from services.trainer.rank.evaluated import NewEvaluations
 from services.trainer.rank.fetch import GroupFetcher
-from services.trainer.rank.guards import StepGuards
+from services.trainer.rank.guards import GuardFigures, StepGuards
 from services.trainer.rank.history import keep_until
 from services.trainer.rank.intake import HeldGroup, Intake
 from services.trainer.rank.link import Link
@@ -29,7 +29,6 @@ from shared.wire.messages import PolicyVersion
 logger = logging.getLogger(__name__)
 
 _PAUSE_POLL_S = 1.0
-_GUARD_FIGURES = ("canary_change", "guard_alarms", "refused_updates")
 
 
 class TrainingLoop:
@@ -79,7 +78,7 @@ class TrainingLoop:
     def _train_one_step(self) -> None:
         times, trained = StepTimes(), self.version
         batch = self._wait_for_groups()
-        times.waited()
+        times.waited(self._intake.first_sampled)
         self._operator.report("training", trained)
         minibatches = self._groups.minibatches(batch, trained)
         if not minibatches:
@@ -89,7 +88,7 @@ class TrainingLoop:
         times.trained()
         batch, refused = self._shared_out(batch, updates, len(minibatches))
         figures = self._guards.after(trained.step + 1, updates)
-        self._operator.report_figures(**{k: v for k, v in figures.items() if v is not None})
+        self._operator.report_figures(**figures.shown())
         if len(updates.refused) == len(minibatches):
             # The policy is what it was: other groups take the place of the dropped ones.
             if collective.is_first():
@@ -146,7 +145,7 @@ class TrainingLoop:
         updates: Updates,
         times: StepTimes,
         trained: PolicyVersion,
-        figures: dict[str, float | None],
+        figures: GuardFigures,
     ) -> None:
         row: dict[str, Any] = step_metrics(
             self.version.step,
@@ -157,8 +156,8 @@ class TrainingLoop:
             trained,
             self._config.trainer.objective,
         )
-        row |= {name: figures[name] for name in _GUARD_FIGURES}
         row |= self._evaluated.new()
+        row |= figures.recorded()
         # The reward and accuracy so far are those of the kept groups; these are of all groups.
         row |= self._link.do(lambda: self._intake.tally.close(len(batch)))
         write_metrics(self._run_dir / METRICS, row)

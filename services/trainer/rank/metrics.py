@@ -23,8 +23,14 @@ class StepTimes:
         self._last = time.monotonic()
         self.wait_s = self.train_s = self.sync_s = 0.0
 
-    def waited(self) -> None:
-        """The batch is complete."""
+    def waited(self, began: float | None = None) -> None:
+        """The batch is complete.
+
+        Args:
+            began: when its first group began to be sampled, by ``time.monotonic``; waiting for
+                nodes to start is no part of a step.
+        """
+        self._last = max(self._last, began or self._last)
         self.wait_s = self._lap()
 
     def trained(self) -> None:

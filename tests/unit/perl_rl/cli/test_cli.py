@@ -1,15 +1,17 @@
 """The command line: light to start, one line for a mistake, and what each light command prints."""
 
+import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import redis
 
-from perl_rl.cli.main import main
+from perl_rl.cli.main import command_line, main
 from perl_rl.report.heldout import evaluate
 from shared.errors import UserError
 from shared.wire.keys import Keys
@@ -261,3 +263,40 @@ def test_a_file_that_cannot_be_made_is_one_line(
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("perl-rl: error: ") and error.count("\n") == 1
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                yield from parsers(one)
+
+
+def test_every_option_says_its_default_or_that_it_is_needed() -> None:
+    for parser in parsers(command_line()):
+        assert parser.description, parser.prog
+        for action in parser._actions:
+            shown = parser._get_formatter()._expand_help(action) if action.help else ""
+            optional = action.option_strings and action.nargs != 0 and not action.required
+            if optional and action.help != argparse.SUPPRESS:
+                assert "default: " in shown or "needed" in shown or "not used" in shown, (
+                    parser.prog,
+                    action.option_strings,
+                )
+            assert shown or action.help == argparse.SUPPRESS or action.choices, (
+                parser.prog,
+                action,
+            )
+
+
+@pytest.mark.parametrize("words", [[], ["launch"], ["lunch"], ["permute", "x", "--orders", "many"]])
+def test_a_wrong_command_line_is_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("perl-rl: error: ") and error.count("\n") == 1
+    assert error.endswith(" --help\n")
