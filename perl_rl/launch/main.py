@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from perl_rl.folder_lock import hold_folder
-from perl_rl.launch.check import check_data_shown, prepare_data
+from perl_rl.launch.check import prepare_data
 from perl_rl.launch.device import settled_model
 from perl_rl.launch.division import divide_machine
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
@@ -89,7 +89,6 @@ def launch(
         progress.note(computing)
         warn_unless_it_fits(config, division, progress.note)
         prepare_data(config, progress.note)
-        check_data_shown(config, folder, progress)
         with (
             hold_folder(folder, _BUSY),
             _log_to(folder / "logs", config),
@@ -100,7 +99,12 @@ def launch(
             file = folder / "config.yaml"
             save_config(config, file)
             session = Session(config, file, folder, division, progress, server, debug)
-            status = asyncio.run(_until_signal(session, config, folder))
+            try:
+                status = asyncio.run(_until_signal(session, config, folder))
+            finally:
+                if not session.data_checked and not resume:
+                    # There is no run: the folder may be used again.
+                    file.unlink(missing_ok=True)
     except RunFailed as failure:
         progress.close()
         print(f"perl-rl: failed: {failure}", file=sys.stderr)
@@ -146,8 +150,8 @@ async def _until_signal(session: Session, config: Config, folder: Path) -> int:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
-    step = _saved_step(folder)
-    session.progress.note(f"stopped; to continue after step {step}: --resume --run-dir {folder}")
+    how = f"to continue after step {_saved_step(folder)}: --resume --run-dir {folder}"
+    session.progress.note(f"stopped; {how if session.data_checked else 'nothing was started yet'}")
     return 128 + stopped.result()
 
 
