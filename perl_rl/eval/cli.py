@@ -82,7 +82,8 @@ def _add_orders(parser: argparse.ArgumentParser) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", type=Path, metavar="PATH", help="a model folder, run by vLLM in this process")
-    add("--endpoint", metavar="URL", help="instead, an OpenAI-compatible address: http://../v1")
+    text = "instead, an OpenAI-compatible address, http://../v1; of several, each gets its share"
+    add("--endpoint", nargs="+", metavar="URL", help=text)
     add("--model-name", metavar="NAME", help="the model's name at the endpoint")
     add(
         "--api-key-env",
@@ -94,7 +95,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=16,
         metavar="N",
-        help="requests at the same time (default: %(default)s)",
+        help="requests at the same time, to all addresses together (default: %(default)s)",
     )
     add(
         "--timeout-s",
@@ -284,7 +285,7 @@ def _model(
             settings["run"] = engine.model.model_dump(mode="json", exclude={"path"})
         return str(options.model), VllmModel(engine, decoding), settings
     config = _endpoint(
-        url=options.endpoint,
+        url=" ".join(options.endpoint),
         model=options.model_name,
         api_key=_key(options.api_key_env),
         timeout_s=options.timeout_s,

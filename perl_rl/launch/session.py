@@ -1,6 +1,7 @@
 """Starts the services of one run, restarts those that die, and stops all when training is done."""
 
 import asyncio
+import importlib
 import logging
 import os
 import sys
@@ -118,8 +119,13 @@ class Session:
 
     async def _stop_services(self, supervisor: Supervisor) -> None:
         self.progress.state("stopping the services", None)
-        await supervisor.stop(supervisor.running())
+        await together([supervisor.stop(supervisor.running()), self._load_page()])
         logger.info("all services have ended")
+
+    async def _load_page(self) -> None:
+        """What draws the report takes as long to import as the services take to end."""
+        if self._evaluation.results:
+            await asyncio.to_thread(importlib.import_module, "perl_rl.report.page")
 
     async def _start(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
         """Check the data and start everything: first the engines, which take longest."""
