@@ -8,7 +8,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,12 +92,14 @@ class ChatEndpoint:
         temperature: float = 0.0,
         seed: int | None = None,
         keep: Callable[[str], bool] = lambda text: True,
+        headers: Callable[[Mapping[str, str]], None] = lambda headers: None,
     ) -> str:
         """The text of one answer.
 
         Args:
             max_tokens: longest answer, in tokens.
             keep: whether to keep an answer in the cache.
+            headers: called with the headers of the endpoint's answer, not of one from the cache.
 
         Raises:
             EndpointFailed: when the endpoint refuses, or its reply is not a chat completion.
@@ -116,12 +118,14 @@ class ChatEndpoint:
         if file is not None and file.is_file():
             self._observe("cache")
             return str(json.loads(file.read_text(encoding="utf-8"))["text"])
-        text = await self._send(request)
+        text = await self._send(request, headers)
         if file is not None and keep(text):
             await asyncio.to_thread(_keep, file, text)
         return text
 
-    async def _send(self, request: dict[str, Any]) -> str:
+    async def _send(
+        self, request: dict[str, Any], headers: Callable[[Mapping[str, str]], None]
+    ) -> str:
         config, url = self._config, self._address(request)
         async with self._turn:
             if config.budget is not None and self.asked >= config.budget:
@@ -132,7 +136,9 @@ class ChatEndpoint:
             self.asked += 1
             self._observe("asked")
             try:
-                answer = await self._clients[url].chat.completions.create(**request)
+                completions = self._clients[url].chat.completions
+                raw = await completions.with_raw_response.create(**request)
+                answer = raw.parse()
             except APIStatusError as error:
                 raise _kind_of(error.status_code)(
                     f"endpoint {url}, model {config.model}: answered {error.status_code} "
@@ -152,6 +158,7 @@ class ChatEndpoint:
                 f"endpoint {url}, model {config.model}: the reply is not a chat completion; "
                 "check the address (most end in /v1)"
             )
+        headers(raw.headers)
         return choices[0].message.content or ""
 
     def _address(self, request: dict[str, Any]) -> str:

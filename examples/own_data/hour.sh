@@ -38,9 +38,10 @@ says "interrupted at step" perl-rl status --run-dir runs/own
 says "flip rate" perl-rl launch run.yaml --run-dir runs/own --resume "$@"
 says "done, 12 steps" perl-rl status --run-dir runs/own
 
-echo "== evaluation"
+echo "== export, and evaluation of what was exported"
+says "exported step 12 of" perl-rl export runs/own --out runs/model
 python -m perl_rl.demo.benchmark data/benchmark
 says "Mantis-Eval, 12 questions" perl-rl eval --benchmark mantis-eval --data data/benchmark --limit 12 \
-    --model runs/own/policy --config run.yaml --orders 6 --max-tokens 24 --out runs/eval.json
+    --model runs/model --config run.yaml --orders 6 --max-tokens 24 --out runs/eval.json
 
 echo "hour.sh: every step was as said"

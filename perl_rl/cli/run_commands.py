@@ -1,4 +1,4 @@
-"""Commands about a whole run: launch, check, plan, report, demo, status, dead-letters."""
+"""Commands about a whole run: launch, check, plan, report, export, demo, status, dead-letters."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ _RUN_DIR = "folder for the run's files (default: runs/<run>)"
 
 
 def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add ``launch``, ``check``, ``plan`` and ``report``."""
+    """Add ``launch``, ``check``, ``plan``, ``report`` and ``export``."""
     text = "train: start every service on this machine, and stop them at the end"
     launch = add_command(commands, "launch", _launch, text)
     add_config(launch)
@@ -32,6 +32,16 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     report = add_command(commands, "report", _report, text)
     add_config(report)
     report.add_argument("--run-dir", type=Path, required=True, help="folder of the run")
+
+    text = "write the policy of a checkpoint as a model folder"
+    exported = add_command(commands, "export", _export, text)
+    exported.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    which = exported.add_mutually_exclusive_group()
+    text = "the checkpoint of this step (default: the newest)"
+    which.add_argument("--step", type=int, metavar="N", help=text)
+    which.add_argument("--best", action="store_true", help="the best held-out accuracy")
+    text = "where the model goes; a new folder"
+    exported.add_argument("--out", type=Path, required=True, metavar="DIR", help=text)
 
 
 def add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -94,6 +104,12 @@ def _report(options: argparse.Namespace) -> int:
     from perl_rl.report.main import main as report
 
     return report(options.config, options.run_dir, options.overrides)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from perl_rl.export.main import export
+
+    return export(options.run, options.out, options.step, options.best)
 
 
 def _demo(options: argparse.Namespace) -> int:

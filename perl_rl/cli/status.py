@@ -81,6 +81,9 @@ def describe(name: str, view: RunView) -> str:
     lines = [f"run      {name}", f"now      {view.waiting_for()}"]
     lines.append(f"step     {state.step} of {state.steps}")
     lines.append(f"policy   version {view.version or 'none yet'}")
+    if state.evaluation or state.evaluating:
+        running = f"step {state.evaluating} is being evaluated" if state.evaluating else ""
+        lines.append(f"eval     {'; '.join(one for one in (state.evaluation, running) if one)}")
     lines += [f"node     {_node(node, view.version)}" for node in view.nodes]
     lines += [f"node     {lost}  lost (no heartbeat)" for lost in view.lost]
     lines += [f"queue    {stream}: {length}" for stream, length in view.queued.items()]

@@ -39,6 +39,8 @@ def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     compare.add_argument(
         "--out", type=Path, metavar="FILE.json", help="also write the comparison there"
     )
+    text = "compare only the questions that both have, where they differ"
+    compare.add_argument("--common", action="store_true", help=text)
     text = "write a benchmark's questions as samples, as input of perl-rl data label"
     samples = actions.add_parser("samples", help=text, description=text)
     samples.set_defaults(command=_samples)
@@ -338,7 +340,7 @@ def _compare(options: argparse.Namespace) -> int:
     from perl_rl.eval.table import comparison_table
     from perl_rl.report.summary import write_json
 
-    comparison = compare(read_result(options.a), read_result(options.b))
+    comparison = compare(read_result(options.a), read_result(options.b), options.common)
     if options.out is not None:
         write_json(options.out, comparison.model_dump(mode="json"))
     print(comparison_table(comparison))

@@ -25,6 +25,8 @@ from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.account import RunFailed
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
+from services.trainer.control.identity import identity_of, keep_identity, read_identity
+from services.trainer.control.resuming import where_it_goes_on
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config, load_config, save_config
 from shared.config.secrets import secret_words
@@ -83,12 +85,13 @@ def launch(
         config.launcher.share_gpus,
     )
     progress = open_progress()
-    if resume:
-        progress.note(f"resuming after step {_saved_step(folder)} of {config.trainer.steps}")
     try:
         progress.note(computing)
         warn_unless_it_fits(config, division, progress.note)
         prepare_data(config, progress.note)
+        keep_identity(folder, identity_of(config))
+        if resume:
+            progress.note(_going_on(config, folder))
         with (
             hold_folder(folder, _BUSY),
             _log_to(folder / "logs", config),
@@ -153,6 +156,17 @@ async def _until_signal(session: Session, config: Config, folder: Path) -> int:
     how = f"to continue after step {_saved_step(folder)}: --resume --run-dir {folder}"
     session.progress.note(f"stopped; {how if session.data_checked else 'nothing was started yet'}")
     return 128 + stopped.result()
+
+
+def _going_on(config: Config, folder: Path) -> str:
+    found, identity = (
+        CheckpointFolder(folder / "checkpoints", keep=1).latest(),
+        read_identity(folder),
+    )
+    if found is None:
+        return "resuming: there is no checkpoint yet, so the run begins again at step 1"
+    sources = [] if identity is None else identity.sources
+    return f"resuming with {where_it_goes_on(config, found[1], sources)}"
 
 
 def _saved_step(folder: Path) -> int:

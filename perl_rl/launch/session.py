@@ -21,6 +21,7 @@ from perl_rl.launch.start_times import keep_start_s, last_start_s
 from perl_rl.launch.turns import ENGINES, start_in_turn
 from perl_rl.report.account import RunFailed, check_account
 from perl_rl.report.evaluation import Evaluation, EvaluationFailed
+from perl_rl.report.meanwhile import MeanwhileEvaluation
 from perl_rl.report.observe import RunView
 from perl_rl.report.progress import Progress
 from perl_rl.report.summary import DONE
@@ -108,7 +109,12 @@ class Session:
         self._started = time.monotonic()
         await self._start(supervisor, client)
         self._note(f"watch it from another terminal: perl-rl status --run-dir {self._folder}")
-        await together([self._until_trained(supervisor, client), self._evaluation.before(client)])
+        meanwhile = MeanwhileEvaluation(
+            client, self._config, self._folder, self.progress, "launcher"
+        )
+        async with meanwhile.beside():
+            trained = self._until_trained(supervisor, client)
+            await together([trained, self._evaluation.before(client)])
         self._wall_s = time.monotonic() - self._started
         logger.info("the trainer has ended")
         await self._let_nodes_catch_up(supervisor, client)

@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 from perl_rl.counting import counting
-from perl_rl.eval.heldout import decoding, held_out
+from perl_rl.eval.heldout import HeldOutResult, decoding, held_out
 from perl_rl.eval.models import VllmModel
-from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.report.summary import write_json
 from shared.config import Config, load_config
 from shared.errors import UserError
@@ -51,11 +50,13 @@ def evaluate(config_file: Path, model: Path, out: Path) -> None:
     write_json(out, result.model_dump(mode="json"))
 
 
-async def _ask(config: Config, folder: Path) -> OrderRobustness:
+async def _ask(config: Config, folder: Path) -> HeldOutResult:
     questions = held_out(config, folder)
-    async with VllmModel(config, decoding(config)) as model:
+    greedily = decoding(config)
+    async with VllmModel(config, greedily) as model:
         with counting("answered", len(questions.prompts())) as advance:
-            return await questions.ask(model, lambda done, total: advance() if done else None)
+            found = await questions.ask(model, lambda done, total: advance() if done else None)
+    return HeldOutResult(**dict(found), asked=questions.asked(greedily))
 
 
 if __name__ == "__main__":

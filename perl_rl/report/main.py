@@ -14,8 +14,9 @@ import redis.asyncio
 from perl_rl.launch.processes import Supervisor
 from perl_rl.report.account import RunFailed, check_account
 from perl_rl.report.evaluation import Evaluation
+from perl_rl.report.meanwhile import MeanwhileEvaluation
 from perl_rl.report.page import report_on
-from perl_rl.report.progress import open_progress
+from perl_rl.report.progress import Progress, open_progress
 from perl_rl.report.summary import DONE
 from perl_rl.report.watch import LOOK_EVERY_S, RunWatch
 from shared.config import Config, load_config, save_config
@@ -43,7 +44,7 @@ def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         save_config(config, file)
         evaluation = Evaluation(config, file, folder, progress, "report")
-        wall_s = asyncio.run(_follow(config, config.redis.url, folder, watch, evaluation))
+        wall_s = asyncio.run(_follow(config, config.redis.url, folder, watch, evaluation, progress))
         asyncio.run(_evaluate_rest(config, folder, evaluation))
     except RunFailed as failure:
         progress.close()
@@ -60,7 +61,12 @@ def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
 
 
 async def _follow(
-    config: Config, url: str, folder: Path, watch: RunWatch, evaluation: Evaluation
+    config: Config,
+    url: str,
+    folder: Path,
+    watch: RunWatch,
+    evaluation: Evaluation,
+    progress: Progress,
 ) -> float:
     """Watch the run to its end, and evaluate on its nodes; seconds until its end.
 
@@ -71,7 +77,8 @@ async def _follow(
     try:
         began = time.monotonic()
         until_done = _until_done(client, watch, config.trainer.groups_timeout_s)
-        await together([until_done, evaluation.before(client)])
+        async with MeanwhileEvaluation(client, config, folder, progress, "report").beside():
+            await together([until_done, evaluation.before(client)])
         wall_s = time.monotonic() - began
         assert watch.view is not None, "the run is done"
         check_account(watch.view, config.trainer.steps, folder, "see the trainer's log")

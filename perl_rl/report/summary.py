@@ -1,12 +1,15 @@
 """``summary.json``: what a run did, from its metrics, its ledger and its nodes."""
 
 import json
+import os
 import statistics
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from shared.files import write_atomically
+from shared.records.steps import read_lines
 from shared.wire.ledger import Counts
 from shared.wire.registry import NodeInfo
 from shared.wire.runstate import TrainerState
@@ -23,39 +26,49 @@ Metrics = dict[str, Any]
 
 
 def read_metrics(file: Path) -> list[Metrics]:
-    """The lines of ``metrics.jsonl`` in step order.
+    """The lines of ``metrics.jsonl`` in step order, without a last one that a kill cut short.
 
-    The trainer only adds lines, so a step that was trained again after a resume has several: the
-    last one counts. A last line without its end is left out: its writer was killed.
+    Until the trainer goes on from a checkpoint, they include steps that will be trained again.
     """
-    if not file.is_file():
-        return []
-    text = file.read_text(encoding="utf-8")
-    lines = text[: text.rfind("\n") + 1].splitlines()
-    by_step = {row["step"]: row for row in map(json.loads, lines)}
+    # A run of an older version of this software may hold a step twice: its last line counts.
+    by_step = {row["step"]: row for row in read_lines(file)}
     return [by_step[step] for step in sorted(by_step)]
 
 
 class MetricsTail:
-    """Lines that are added to ``metrics.jsonl`` after this was made.
+    """Lines that are added to ``metrics.jsonl`` after this was made, each once.
 
-    A step that is trained again after a resume comes again.
+    The trainer replaces the file when it goes on from a checkpoint. A step that is trained again
+    comes again.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._offset = file.stat().st_size if file.exists() else 0
+        self._offset, self._inode = 0, 0
+        self._seen: set[tuple[int, int]] = set()
+        """Incarnation and step of every line so far."""
+        self.new()
 
     def new(self) -> list[Metrics]:
         """The complete lines since the last call."""
         if not self._file.exists():
             return []
         with self._file.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_ino != self._inode or found.st_size < self._offset:
+                self._offset, self._inode = 0, found.st_ino
             file.seek(self._offset)
             added = file.read()
         complete = added[: added.rfind(b"\n") + 1]
         self._offset += len(complete)
-        return [json.loads(line) for line in complete.splitlines()]
+        rows = [json.loads(line) for line in complete.splitlines()]
+        unseen = [row for row in rows if _trained(row) not in self._seen]
+        self._seen |= {_trained(row) for row in rows}
+        return unseen
+
+
+def _trained(row: Metrics) -> tuple[int, int]:
+    return row.get("incarnation", 0), row["step"]
 
 
 def summarise(
@@ -83,6 +96,7 @@ def summarise(
     return {
         "outcome": outcome,
         "steps": len(metrics),
+        "resumed_after": resumed_after(metrics),
         "groups": {
             "issued": counts.issued,
             "trained": counts.trained,
@@ -110,6 +124,12 @@ def summarise(
         "nodes": [_node(node, restarts.get(node.name, 0)) for node in nodes],
         "eval": evaluation,
     }
+
+
+def resumed_after(metrics: list[Metrics]) -> list[int]:
+    """The steps after which another start of the trainer went on."""
+    starts = [(0, 1), *((row["step"], row.get("incarnation", 0)) for row in metrics)]
+    return [step for (step, before), (_, after) in pairwise(starts) if after > before]
 
 
 def plain_robustness(result: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.node import Node
+from services.rollout.versions import NamesVersions
 from shared.config import Config
 from shared.service.app import metrics_route, service_app
 from shared.wire.registry import NodeState
@@ -43,6 +44,8 @@ def create_app(node: Node, config: Config) -> FastAPI:
         max_body=config.rollout.max_request_mib * 2**20,
         body_setting="rollout.max_request_mib",
     )
+
+    app.add_middleware(NamesVersions, node=node)
 
     async def ready() -> None:
         if not node.ready:

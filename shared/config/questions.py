@@ -57,7 +57,7 @@ class DataConfig(Section):
     """JSON-lines file of samples (``shared/sample.py``), one source, or a list of sources that are
     mixed by their weights."""
     heldout: Questions | None = None
-    """Samples for the evaluation before and after training; empty: no evaluation."""
+    """Samples for the evaluations before, while and after training; empty: no evaluation."""
     heldout_samples: Count | None = None
     """How many of them are asked, the same ones each time; default: all."""
     image_folder: Path | None = None
@@ -145,8 +145,11 @@ class SamplingConfig(Section):
 
 
 class EvalConfig(Section):
-    """The evaluation before and after training; it decodes greedily."""
+    """The evaluations on ``data.heldout``: before, while and after training; decoded greedily."""
 
+    every_steps: Count | None = None
+    """Evaluate after every so many steps too, while training goes on; default: only before the
+    first step and after the last. One that is not done when the next is due lets that one pass."""
     orders: Count = 6
     """Orders of each held-out question, including the original one."""
     max_tokens: Count = 2048

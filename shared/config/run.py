@@ -86,6 +86,24 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _best_is_evaluated(self) -> "Config":
+        saved, evaluated = self.trainer.checkpoint, self.eval.every_steps
+        if not saved.keep_best:
+            return self
+        if self.data.heldout is None or evaluated is None:
+            raise ValueError(
+                "trainer.checkpoint.keep_best needs data.heldout and eval.every_steps: the best "
+                "checkpoint is the one with the best held-out accuracy"
+            )
+        if evaluated % saved.every_steps:
+            raise ValueError(
+                f"eval.every_steps ({evaluated}) must be a multiple of "
+                f"trainer.checkpoint.every_steps ({saved.every_steps}) with "
+                "trainer.checkpoint.keep_best, so that every policy that is evaluated is saved"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _overlong_within_a_response(self) -> "Config":
         overlong, longest = self.reward.overlong, self.sampling.max_tokens
         if overlong is not None and overlong.buffer_tokens > longest:

@@ -47,6 +47,8 @@ class CheckpointConfig(Section):
     """Steps between two checkpoints; the last step always writes one."""
     keep: Count = 2
     """How many checkpoints are kept, the newest ones."""
+    keep_best: bool = False
+    """Keep the one with the best held-out accuracy too (needs ``eval.every_steps``)."""
 
 
 class TrainerConfig(Section):

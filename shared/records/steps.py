@@ -5,8 +5,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+METRICS = "metrics.jsonl"
+LOST_METRICS = "metrics.lost.jsonl"
+"""Lines of steps that were trained again: after the checkpoint from which the run went on."""
 
 _TAIL_BYTES = 1 << 20
 """More than a line takes: a step of 4,096 groups has one of about 150 kB."""
@@ -18,8 +23,11 @@ class StepRecord(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True, extra="allow")
 
     step: int
-    """The step that was trained, counted from 1. A step that was trained again after a resume has
-    several lines; the last one counts."""
+    """The step that was trained, counted from 1. Each step has one line. When a run goes on from a
+    checkpoint, the lines of later steps move to ``metrics.lost.jsonl``: they are trained again."""
+    incarnation: int = 0
+    """Which start of the trainer trained it, counted from 1: it rises with each resume, also after
+    a failure."""
     time: float
     """When it ended, in seconds since 1970."""
     groups: list[str]
@@ -95,12 +103,30 @@ class StepRecord(BaseModel):
     ``importance_cap`` and ``importance_floor``."""
     importance_outside: float | None = None
     """Share of trained tokens whose importance weight was beyond a bound; null likewise."""
+    heldout_step: int | None = None
+    """The step whose policy was evaluated on the held-out questions, if an evaluation ended since
+    the step before; else null, like the figures below. ``evaluations/`` has them whole."""
+    heldout_accuracy: float | None = None
+    """Its accuracy over all orders."""
+    heldout_worst_case: float | None = None
+    """Its share of questions that were answered right under every order."""
+    heldout_flip_rate: float | None = None
+    """Its share of questions whose answer changes with the order."""
     groups_dropped: dict[str, int]
     """Groups that were dropped so far, by reason."""
     groups_dropped_step: dict[str, int]
     """Groups that were dropped while this step was collected, by reason."""
     dropped_share: float
     """Share of dropped groups among those that were settled for this step."""
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl`` as they are; a last one without its end is left out, because
+    its writer was killed."""
+    if not file.is_file():
+        return []
+    text = file.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def last_record(file: Path) -> StepRecord | None:

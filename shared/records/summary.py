@@ -15,6 +15,9 @@ class RunSummary(BaseModel):
     the reason."""
     steps: int
     """Steps that were trained."""
+    resumed_after: list[int]
+    """Steps after which the run went on from a checkpoint, with ``--resume`` or after a failure; 0:
+    from the start. Empty: it ran in one go."""
     groups: dict[str, Any]
     """The ledger at the end: groups ``issued``, ``trained``, ``dropped`` (by reason) and
     ``in_flight``; the first number is the sum of the others."""

@@ -11,6 +11,10 @@ NodeState = Literal["starting", "ready", "outdated", "draining"]
 """``outdated``: a rollout node that cannot get the newest weights, and takes no work."""
 
 
+VERSIONS_HEADER = "x-policy-versions"
+"""Of a rollout node's answers: the first and the last policy version that it may be by."""
+
+
 class NodeInfo(BaseModel):
     """What a node reports about itself with every heartbeat."""
 

@@ -48,6 +48,10 @@ class TrainerState(BaseModel):
     refused_updates: int = 0
     """Updates since the ranks started that changed nothing, because their gradient norm was not
     finite."""
+    evaluating: int = 0
+    """The step whose policy is evaluated while training goes on; 0: none."""
+    evaluation: str = ""
+    """The last evaluation while training, in words."""
     beats: int = 0
     """A counter that rises while the trainer's main host is alive; worker hosts watch it."""
 

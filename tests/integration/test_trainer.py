@@ -14,16 +14,18 @@ import httpx
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from perl_rl.cli.main import main
 from perl_rl.cli.status import describe
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
 from perl_rl.report.observe import look
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import load_config
+from shared.prompting import messages
 from shared.reaper import descendants, running
-from shared.records.steps import StepRecord
+from shared.records.steps import StepRecord, read_lines
 from shared.service.connection import connect
 from shared.weights.manifest import Manifest
 from shared.wire.board import VersionBoard
@@ -150,7 +152,7 @@ def _asked(tasks: list[PromptTask]) -> dict:
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
-async def test_two_ranks_train_as_one_does(stage, undisturbed, files, tmp_path, redis_url):
+async def test_two_ranks_train_as_one_does(stage, undisturbed, files, tmp_path, redis_url, capsys):
     expected, _, _ = undisturbed
     # Room for two groups without pictures and for one with: in each step one rank makes more passes
     # than the other, and one passes text only while the other passes pictures.
@@ -161,6 +163,7 @@ async def test_two_ranks_train_as_one_does(stage, undisturbed, files, tmp_path, 
     for key in ("loss", "kl", "mean_response_tokens", "grad_norm"):
         ours = [line[key] for line in metrics]
         assert ours == pytest.approx([line[key] for line in expected], rel=1e-3, abs=1e-4)
+    _check_export(run, STEPS, capsys)
     counts = await (await run.ledger()).counts()
     assert counts.trained == counts.issued == STEPS * 4
     images = {len(task.images) for task in run.sampler.issued}
@@ -170,6 +173,30 @@ async def test_two_ranks_train_as_one_does(stage, undisturbed, files, tmp_path, 
         for step in ({f"g{4 * n + i:08d}" for i in range(4)} for n in range(STEPS))
     ]
     assert per_step == [4] * STEPS, "half of each step's four groups, two orders each"
+
+
+def _check_export(run: Run, step: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last checkpoint gives the run's `policy`: the same processor, and the same logits."""
+    folder, out = run.folder / "run", run.folder / "exported"
+    assert main(["export", str(folder), "--step", str(step), "--out", str(out)]) == 0
+    assert f"exported step {step} of {folder} to {out} (" in capsys.readouterr().out
+    logits, processed = [], []
+    for model_folder in (folder / "policy", out):
+        processor = AutoProcessor.from_pretrained(model_folder)
+        text = processor.apply_chat_template(
+            messages("<image>Which digit?", "Box it."), add_generation_prompt=True, tokenize=False
+        )
+        seen = processor(text=[text], images=[digit(3)], return_tensors="pt")
+        model = AutoModelForImageTextToText.from_pretrained(model_folder, dtype=torch.float32)
+        with torch.no_grad():
+            logits.append(model(**seen).logits)
+        processed.append(seen)
+    assert torch.equal(processed[0]["input_ids"], processed[1]["input_ids"])
+    assert torch.equal(processed[0]["pixel_values"], processed[1]["pixel_values"])
+    assert torch.equal(*logits)
+    assert main(["export", str(folder), "--step", "99", "--out", str(out / "new")]) == 2
+    refused = capsys.readouterr().err
+    assert f"there is no checkpoint of step 99; there are those of steps {step}" in refused
 
 
 async def test_tokens_count_alike_however_groups_are_shared_out(files, tmp_path, redis_url):
@@ -242,7 +269,11 @@ async def test_killed_ranks_and_a_stopped_run_go_on_and_ask_the_same(
     assert counts.balanced()
     assert (counts.trained, counts.in_flight) == (STEPS * 4, 0)
     assert _asked(run.sampler.issued) == _asked(expected_tasks)
-    assert metrics[-1]["step"] == STEPS
+    assert [row["step"] for row in metrics] == list(range(1, STEPS + 1))
+    starts = [row["incarnation"] for row in metrics]
+    assert starts == sorted(starts) and starts[-1] == 3
+    lost = read_lines(tmp_path / "run/metrics.lost.jsonl")
+    assert all((row["step"], row["incarnation"]) not in enumerate(starts, 1) for row in lost)
     done = await state.get()
     assert (done.phase, done.step, done.incarnation) == ("done", STEPS, 3)
 
@@ -299,9 +330,9 @@ async def _training(state: RunState, incarnation: int) -> None:
 
 
 async def test_a_trainer_that_is_to_stay_serves_the_final_weights_until_told_to_stop(
-    files, tmp_path, redis_url
+    files, tmp_path, redis_url, capsys
 ):
-    run = Run(tmp_path, redis_url, files, steps=1, serve_after_end=True)
+    run = Run(tmp_path, redis_url, files, steps=1, serve_after_end=True, zero_stage=0)
     client = await connect(redis_url, 10.0)
     async with run.started() as process:
         await run.until((tmp_path / "run/policy/config.json").exists)
@@ -319,6 +350,7 @@ async def test_a_trainer_that_is_to_stay_serves_the_final_weights_until_told_to_
         process.terminate()
         assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 0
 
+    _check_export(run, 1, capsys)
     assert str(manifest.version) == "1.1"
     assert len(data) == manifest.nbytes
     assert ready.status_code == 200

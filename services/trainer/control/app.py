@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from pydantic import BaseModel
 from starlette.responses import FileResponse
 
-from services.trainer.control.figures import StepFigures
+from services.trainer.control.figures import HeldOutGauges, StepFigures
 from services.trainer.control.plane import ControlPlane
 from shared.config.connections import SecurityConfig
 from shared.service.app import Health, answer_outages, metrics_route, service_app
@@ -55,6 +55,7 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
         )
     }
     figures = StepFigures(registry, run_dir / "metrics.jsonl")
+    heldout = HeldOutGauges(registry, run_dir)
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
 
     stalled = Gauge(
@@ -95,6 +96,7 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
 
     async def refresh() -> None:
         await asyncio.to_thread(figures.refresh)
+        await asyncio.to_thread(heldout.refresh)
         for stage, seconds in plane.watchdog.seconds().items():
             stalled.labels(stage).set(seconds)
         state = await plane.state.get()

@@ -10,7 +10,9 @@ from pathlib import Path
 import redis.asyncio
 
 from services.trainer.control.feeder import Feeder
+from services.trainer.control.identity import identity_of, keep_identity
 from services.trainer.control.ranks import HostRanks, RanksFailed, run_ranks
+from services.trainer.control.resuming import where_it_goes_on
 from services.trainer.control.watchdog import Watchdog
 from services.trainer.hosts.presence import beat
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
@@ -52,6 +54,8 @@ class ControlPlane:
         self._registry = Registry(client, keys)
         self.watchdog = Watchdog(client, keys, config.trainer.stall_after_s)
         data = load(config.data, config.data.train_sources(), run_dir / "images")
+        self._sources = data.sizes
+        keep_identity(run_dir, identity_of(config, data.sizes))
         self._feeder = Feeder(client, keys, config, data.samples, data.sizes)
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
@@ -185,20 +189,24 @@ class ControlPlane:
         found = self._checkpoints.latest()
         before = (await self.state.get()).incarnation
         settled: dict[str, str] = {}
-        step = 0
+        step, where = 0, ""
         if found is not None:
             _, checkpoint = found
             before = max(before, checkpoint.incarnation)
             settled, step = checkpoint.settled, checkpoint.step
+            where = f"goes on with {where_it_goes_on(self._config, checkpoint, self._sources)}"
         await self.state.clear_wishes()
         await self.ledger.restore(settled)
         await self.state.update(
             phase="starting",
+            detail=where,
+            evaluating=0,
+            evaluation="",
             stalled="",
             failed_elsewhere=0,
             incarnation=before + 1,
             step=step,
             steps=self._config.trainer.steps,
         )
-        logger.info("incarnation %d starts at step %d", before + 1, step)
+        logger.info("incarnation %d starts at step %d %s", before + 1, step, where)
         return before + 1

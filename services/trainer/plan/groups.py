@@ -5,7 +5,8 @@ groups as one that was never interrupted.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import count
 
 from services.trainer.plan.augmentation import noisy_orders, strength_at
 from services.trainer.plan.mixture import Mixture
@@ -20,6 +21,11 @@ from shared.wire.messages import PolicyVersion, PromptTask, SamplingSettings
 def group_id(index: int) -> str:
     """The name of the run's group number `index`."""
     return f"g{index:08d}"
+
+
+def first_unsettled(settled: Mapping[str, str]) -> int:
+    """The number of the first group that a run which goes on asks."""
+    return next(index for index in count() if group_id(index) not in settled)
 
 
 class GroupPlan:

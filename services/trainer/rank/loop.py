@@ -13,14 +13,17 @@ from services.trainer.compute import collective
 from services.trainer.compute.policy import Policy
 from services.trainer.compute.step import Stepper, Updates
 from services.trainer.rank.checkpoints import Checkpoints
+from services.trainer.rank.evaluated import NewEvaluations
 from services.trainer.rank.fetch import GroupFetcher
 from services.trainer.rank.guards import StepGuards
+from services.trainer.rank.history import keep_until
 from services.trainer.rank.intake import HeldGroup, Intake
 from services.trainer.rank.link import Link
 from services.trainer.rank.metrics import StepTimes, step_metrics, write_metrics
 from services.trainer.rank.operator import Operator
 from services.trainer.rank.publish import Publisher
 from shared.config import Config
+from shared.records.steps import METRICS
 from shared.wire.messages import PolicyVersion
 
 logger = logging.getLogger(__name__)
@@ -52,10 +55,11 @@ class TrainingLoop:
         self._stepper = Stepper(policy.engine, policy.reference, config, device)
         self._guards = StepGuards(trainer.guard, self._stepper)
         self._publisher = Publisher(config, policy.engine, run_dir / "weights", weights_url)
-        self._checkpoints = Checkpoints(
-            link, policy.engine, run_dir / "checkpoints", trainer.checkpoint.keep, device
-        )
+        self._checkpoints = Checkpoints(link, policy.engine, run_dir, trainer.checkpoint, device)
         self.version = PolicyVersion(incarnation=incarnation, step=self._checkpoints.restore())
+        if collective.is_first():
+            keep_until(run_dir, self.version.step)
+        self._evaluated = NewEvaluations(run_dir)
 
     def run(self) -> None:
         """Train until the configured number of steps is reached or the operator says stop."""
@@ -154,9 +158,10 @@ class TrainingLoop:
             self._config.trainer.objective,
         )
         row |= {name: figures[name] for name in _GUARD_FIGURES}
+        row |= self._evaluated.new()
         # The reward and accuracy so far are those of the kept groups; these are of all groups.
         row |= self._link.do(lambda: self._intake.tally.close(len(batch)))
-        write_metrics(self._run_dir / "metrics.jsonl", row)
+        write_metrics(self._run_dir / METRICS, row)
 
     def _checkpoint_is_due(self) -> bool:
         """The last step's checkpoint is written by `run`."""

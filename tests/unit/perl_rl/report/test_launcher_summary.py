@@ -58,6 +58,7 @@ def test_totals_medians_and_means() -> None:
     summary = summarise(metrics, counts, nodes, {"rollout-1": 2}, 42.0, evaluation, "done", TRAINER)
     assert set(RunSummary.model_validate(summary).model_dump()) == set(summary)
     assert summary["steps"] == 3
+    assert summary["resumed_after"] == []
     assert (summary["dtype"], summary["device"]) == ("bfloat16", "cpu")
     assert summary["groups"] == {
         "issued": 10,
@@ -116,7 +117,7 @@ def test_the_tail_gives_a_step_trained_again_after_a_resume_again(tmp_path: Path
     tail = MetricsTail(file)
     write(file, row(3))
     assert [one["step"] for one in tail.new()] == [3]
-    write(file, row(2, reward=0.9), row(3))
+    write(file, row(2, incarnation=2), row(3, incarnation=2))
     assert [one["step"] for one in tail.new()] == [2, 3]
 
 
