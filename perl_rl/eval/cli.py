@@ -108,7 +108,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a model folder, run by vLLM here; this or --endpoint is needed",
     )
-    add("--endpoint", metavar="URL", help="an OpenAI-compatible address: http://../v1")
+    text = "OpenAI-compatible addresses, http://../v1; of several, each gets its share"
+    add("--endpoint", nargs="+", metavar="URL", help=text)
     add("--model-name", metavar="NAME", help="the model's name there; needed with --endpoint")
     add(
         "--api-key-env",
@@ -120,7 +121,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=16,
         metavar="N",
-        help="requests at the same time",
+        help="requests at the same time, to all addresses together",
     )
     add(
         "--timeout-s",
@@ -310,7 +311,7 @@ def _model(
             settings["run"] = engine.model.model_dump(mode="json", exclude={"path"})
         return str(options.model), VllmModel(engine, decoding), settings
     config = _endpoint(
-        url=options.endpoint,
+        url=" ".join(options.endpoint),
         model=options.model_name,
         api_key=_key(options.api_key_env),
         timeout_s=options.timeout_s,

@@ -152,7 +152,9 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._engine.shutdown()
+        from services.rollout.engine.start import end_engine
+
+        end_engine(self._engine)
 
     async def ask(self, prompt: Prompt) -> str:
         """The response; the engine batches the prompt with others in flight."""

@@ -92,16 +92,33 @@ def prepare_data(config: Config, note: Callable[[str], None]) -> None:
         raise UserError(f"data.prepare '{path}': has not written data.train, {train}")
 
 
-def check_data_shown(config: Config, folder: Path, progress: Progress) -> None:
+def check_data_shown(
+    config: Config,
+    folder: Path,
+    progress: Progress,
+    pictures_done: Callable[[], None],
+    stopped: Callable[[], bool],
+) -> None:
     """Check the data, and show how far the check is where the run will be shown.
 
     Args:
         folder: the run's; pictures inside data files are copied there.
+        pictures_done: called when only the prompts are left.
+        stopped: whether to give up.
+
+    Raises:
+        UserError: as `check_data`, and when it has given up.
     """
 
     @contextmanager
     def shown(what: str, total: int | None) -> Iterator[Advance]:
         numbers, of = itertools.count(1), "" if total is None else f" of {total}"
-        yield lambda: progress.state(f"checking {what}: {next(numbers)}{of}", None)
 
-    progress.note(check_data(config, folder, shown, progress.note).line())
+        def advance() -> None:
+            if stopped():
+                raise UserError("the data check was stopped")
+            progress.state(f"checking {what}: {next(numbers)}{of}", None)
+
+        yield advance
+
+    progress.note(check_data(config, folder, shown, progress.note, pictures_done).line())

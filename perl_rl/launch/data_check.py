@@ -64,7 +64,11 @@ class Checked:
 
 
 def check_data(
-    config: Config, run_dir: Path, counting: Counting, note: Callable[[str], None]
+    config: Config,
+    run_dir: Path,
+    counting: Counting,
+    note: Callable[[str], None],
+    pictures_done: Callable[[], None] = lambda: None,
 ) -> Checked:
     """Read all rows, decode every picture once, and render every prompt once.
 
@@ -74,6 +78,7 @@ def check_data(
     Args:
         note: called with a line about the rows of each source, and about each gold answer that no
             answer can match.
+        pictures_done: called when only the prompts are left.
 
     Raises:
         UserError: naming file and row of the first sample that the run could not use.
@@ -82,6 +87,7 @@ def check_data(
         rows = read_rows(config, run_dir, counting, note)
         compare_golds(config, rows.all, counting, note)
         sizes = picture_sizes(rows.all, config.data.max_image_pixels, counting)
+        pictures_done()
         prompts, of = _prompts(config, rows, sizes)
         job = Job(model=config.model, instruction=config.data.instruction, prompts=prompts)
         with counting("prompts", len(prompts)) as advance:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from perl_rl.folder_lock import hold_folder
-from perl_rl.launch.check import check_data_shown, prepare_data
+from perl_rl.launch.check import prepare_data
 from perl_rl.launch.device import settled_model
 from perl_rl.launch.division import division_of
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
@@ -84,7 +84,6 @@ def launch(
         progress.note(computing)
         warn_unless_it_fits(config, division, progress.note)
         prepare_data(config, progress.note)
-        check_data_shown(config, folder, progress)
         keep_identity(folder, identity_of(config))
         if resume:
             progress.note(_going_on(config, folder))
@@ -98,7 +97,12 @@ def launch(
             file = folder / "config.yaml"
             save_config(config, file)
             session = Session(config, file, folder, division, progress, server, debug)
-            status = asyncio.run(_until_signal(session, config, folder))
+            try:
+                status = asyncio.run(_until_signal(session, config, folder))
+            finally:
+                if not session.data_checked and not resume:
+                    # There is no run: the folder may be used again.
+                    file.unlink(missing_ok=True)
     finally:
         progress.close()
     if status == 0 and config.data.heldout is not None:
@@ -140,8 +144,8 @@ async def _until_signal(session: Session, config: Config, folder: Path) -> int:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
-    step = _saved_step(folder)
-    session.progress.note(f"stopped; to continue after step {step}: --resume --run-dir {folder}")
+    how = f"to continue after step {_saved_step(folder)}: --resume --run-dir {folder}"
+    session.progress.note(f"stopped; {how if session.data_checked else 'nothing was started yet'}")
     return 128 + stopped.result()
 
 

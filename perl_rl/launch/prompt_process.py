@@ -22,6 +22,8 @@ class PromptProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # Ctrl-C in the terminal reaches only the parent, which ends this process.
+            start_new_session=True,
         )
         return self
 

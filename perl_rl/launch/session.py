@@ -1,6 +1,7 @@
 """Starts the services of one run, restarts those that die, and stops all when training is done."""
 
 import asyncio
+import importlib
 import logging
 import os
 import sys
@@ -11,12 +12,14 @@ from pathlib import Path
 import redis.asyncio
 
 from perl_rl.ending import USER_ERROR_STATUS, RunFailed
+from perl_rl.launch.data_beside import DataBeside
 from perl_rl.launch.division import Division, Resources
 from perl_rl.launch.embedded_redis import EmbeddedRedis
 from perl_rl.launch.preflight import node_port
 from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.launch.restarts import Restarts
-from perl_rl.launch.turns import start_in_turn
+from perl_rl.launch.start_times import keep_start_s, last_start_s
+from perl_rl.launch.turns import ENGINES, start_in_turn
 from perl_rl.report.account import check_account
 from perl_rl.report.evaluation import Evaluation, EvaluationFailed
 from perl_rl.report.meanwhile import MeanwhileEvaluation
@@ -60,7 +63,10 @@ class Session:
         everything = Resources(len(cores), cores).engine_environment()
         self._evaluation = Evaluation(config, config_file, folder, progress, "launcher", everything)
         self._restarts = Restarts(config.launcher.max_restarts, config.launcher.restart_window_s)
+        self.data_checked = False
+        """Whether the data is good; before that there is no run."""
         self._started: float | None = None
+        self._up = False
         self._wall_s = 0.0
 
     async def run(self, supervisor: Supervisor) -> None:
@@ -102,7 +108,6 @@ class Session:
         for line in self._division.lines():
             self._note(line)
         self._started = time.monotonic()
-        await self._evaluation.hold(client)
         await self._start(supervisor, client)
         self._note(f"watch it from another terminal: perl-rl status --run-dir {self._folder}")
         meanwhile = MeanwhileEvaluation(
@@ -121,12 +126,43 @@ class Session:
 
     async def _stop_services(self, supervisor: Supervisor) -> None:
         self.progress.state("stopping the services", None)
-        await supervisor.stop(supervisor.running())
+        await together([supervisor.stop(supervisor.running()), self._load_page()])
         logger.info("all services have ended")
 
+    async def _load_page(self) -> None:
+        """What draws the report takes as long to import as the services take to end."""
+        if self._evaluation.results:
+            await asyncio.to_thread(importlib.import_module, "perl_rl.report.page")
+
     async def _start(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
+        """Check the data and start everything: first the engines, which take longest."""
+        programs = self._programs()
+        engines = [program for program in programs if program.name.startswith(ENGINES)]
+        self._note(self._what_starts())
+        data = DataBeside(self._config, self._folder, self.progress)
+
+        async def start_engines() -> None:
+            await data.only_prompts_left.wait()
+            await self._start_engines(engines, supervisor, client)
+
+        await together([data.check(), start_engines()])
+        self.data_checked = True
+        await self._evaluation.hold(client)
+        for program in programs:
+            if program not in engines:
+                await supervisor.start(program)
+
+    def _what_starts(self) -> str:
+        config, last = self._config, last_start_s(self._folder, self._config.run)
+        nodes = f"{config.rollout.nodes} rollout (vLLM), {config.reward.nodes} reward"
+        known = "" if last is None else f"; it took {last:.0f} s last time"
+        return f"starting nodes: {nodes}, and the trainer (DeepSpeed){known}"
+
+    async def _start_engines(
+        self, engines: list[Program], supervisor: Supervisor, client: redis.asyncio.Redis
+    ) -> None:
         if not self._division.shares_gpus:
-            for program in self._programs():
+            for program in engines:
                 await supervisor.start(program)
             return
         self._note("processes share GPUs: the engines start first, one after the other")
@@ -138,7 +174,7 @@ class Session:
             )
 
         patience_s = self._config.rollout.start_timeout_s
-        await start_in_turn(self._programs(), supervisor, up, self._after_death, patience_s)
+        await start_in_turn(engines, supervisor, up, self._after_death, patience_s)
 
     async def _let_nodes_catch_up(
         self, supervisor: Supervisor, client: redis.asyncio.Redis
@@ -191,12 +227,23 @@ class Session:
         while True:
             child = await supervisor.next_exit(LOOK_EVERY_S)
             await self._keep_redis()
-            await self._run_watch.look(client)
+            self._say_when_up(await self._run_watch.look(client))
             if child is None:
                 continue
             if child.name == "trainer" and child.status == 0:
                 return
             await self._after_death(supervisor, child)
+
+    def _say_when_up(self, view: RunView | None) -> None:
+        if self._up or view is None or view.version is None:
+            return
+        ready = [one for one in view.nodes if one.kind == "rollout" and one.state == "ready"]
+        if len(ready) < self._config.rollout.nodes:
+            return
+        assert self._started is not None, "the services have been started"
+        self._up, took_s = True, time.monotonic() - self._started
+        keep_start_s(self._folder, self._config.run, took_s)
+        self._note(f"everything is up after {took_s:.0f} s")
 
     def _doing(self, view: RunView) -> str:
         expected = self._config.rollout.nodes + self._config.reward.nodes

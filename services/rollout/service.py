@@ -12,7 +12,12 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from services.rollout.app import open_api
 from services.rollout.consumer import Consumer
 from services.rollout.engine.sampler import Sampler
-from services.rollout.engine.start import change_weights, start_engine, tokens_computed
+from services.rollout.engine.start import (
+    change_weights,
+    end_engine,
+    start_engine,
+    tokens_computed,
+)
 from services.rollout.failures import EngineFailed
 from services.rollout.node import Node
 from services.rollout.weights.watch import WeightWatcher
@@ -80,7 +85,7 @@ class RolloutService:
         finally:
             self.engine = None
             # On the event loop: elsewhere the engine's reader would take the end for a failure.
-            engine.shutdown()
+            end_engine(engine)
 
     def _image_store(self) -> ImageStore:
         return ImageStore(

@@ -142,6 +142,15 @@ def test_a_trainer_that_dies_too_often_is_reported(start: Callable[..., Launch])
     assert "incarnation 1 starts at step 0" in said, "the end of its log is shown"
 
 
+def test_an_interruption_of_the_data_check_leaves_no_run(start: Callable[..., Launch]) -> None:
+    launched = start()
+    launched.until(lambda: "starting nodes: 1 rollout" in launched.said(), "start")
+    assert launched.end(signal.SIGINT) == 128 + signal.SIGINT
+    assert "nothing was started yet" in launched.said()
+    assert launched.processes() == []
+    assert not (launched.folder / "config.yaml").exists(), "the folder may be used again"
+
+
 def test_a_killed_launcher_leaves_no_process(start: Callable[..., Launch]) -> None:
     launched = start("--set", "data.heldout=null")
     log = launched.folder / "logs" / "trainer.log"

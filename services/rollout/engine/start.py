@@ -27,6 +27,11 @@ from shared.wire.messages import PolicyVersion
 logger = logging.getLogger(__name__)
 
 _GPU_STEP_TOKENS = 8192
+
+_END_S = 1.0
+"""How long an engine's processes may take to end, then they are killed. They hold nothing but
+memory; on a CPU the worker does not end by itself within vLLM's own 5 s."""
+
 _TOKEN_METRICS = ("vllm:prompt_tokens", "vllm:generation_tokens")
 
 
@@ -144,7 +149,12 @@ async def _abandon(starting: "asyncio.Future[AsyncLLM]") -> None:
         engine = await starting
     except Exception:
         return
-    engine.shutdown()
+    end_engine(engine)
+
+
+def end_engine(engine: AsyncLLM) -> None:
+    """End the engine and its processes; nothing may be in flight."""
+    engine.shutdown(timeout=_END_S)
 
 
 async def change_weights(
