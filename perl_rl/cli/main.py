@@ -8,7 +8,13 @@ import sys
 from importlib.metadata import version
 
 from perl_rl.cli.options import Command, Parser
-from perl_rl.cli.run_commands import add_dead_letters, add_demo, add_run_commands, add_status
+from perl_rl.cli.run_commands import (
+    add_dead_letters,
+    add_demo,
+    add_run_commands,
+    add_show,
+    add_status,
+)
 from perl_rl.cli.service_commands import add_services
 from perl_rl.cli.tool_commands import add_tools
 from perl_rl.data.cli import add_data_commands
@@ -36,6 +42,7 @@ def command_line() -> argparse.ArgumentParser:
     add_services(commands)
     add_demo(commands)
     add_status(commands)
+    add_show(commands)
     add_dead_letters(commands)
     add_tools(commands)
     add_data_commands(commands)

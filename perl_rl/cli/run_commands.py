@@ -1,4 +1,4 @@
-"""Commands about a whole run: launch, check, plan, report, export, demo, status, dead-letters."""
+"""Commands about a whole run, from ``check`` and ``launch`` to ``show`` and ``export``."""
 
 import argparse
 from pathlib import Path
@@ -73,6 +73,16 @@ def add_status(commands: "Commands[argparse.ArgumentParser]") -> None:
     status.add_argument("--run-dir", type=Path, help="folder of a run started with launch")
 
 
+def add_show(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add ``show``."""
+    text = "one group of a run: its orders, responses, rewards and advantages"
+    shown = add_command(commands, "show", _show, text)
+    shown.add_argument("group", metavar="GROUP", help="its id; 12 is short for g00000012")
+    text = "the run's folder (default: the one in runs that was recorded to last)"
+    shown.add_argument("--run", type=Path, metavar="RUN", help=text)
+    shown.add_argument("--full", action="store_true", help="show long responses whole")
+
+
 def add_dead_letters(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add ``dead-letters list`` and ``dead-letters replay``."""
     text = "messages that no service could process"
@@ -132,6 +142,13 @@ def _status(options: argparse.Namespace) -> int:
     from perl_rl.cli.status import status
 
     print(status(options.redis, options.run, options.run_dir))
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from perl_rl.cli.show import show
+
+    print(show(options.group, options.run, options.full))
     return 0
 
 

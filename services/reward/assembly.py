@@ -6,6 +6,7 @@ Every step ends in one script of the ledger, so a batch that is handled twice co
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from services.reward.filters import Filter, reason_to_drop
 from services.reward.group_rewards import GroupRewards
@@ -40,7 +41,11 @@ REWARD_TIMEOUT = "reward_timeout"
 
 
 class Assembly:
-    """Handles entries of the stream of trajectories."""
+    """Handles entries of the stream of trajectories.
+
+    Args:
+        recorded: whether dropped groups are recorded.
+    """
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class Assembly:
         group_rewards: GroupRewards,
         filters: Sequence[Filter],
         metrics: Metrics,
+        recorded: bool,
     ) -> None:
         self._stream = stream
         self._ledger = ledger
@@ -57,6 +63,7 @@ class Assembly:
         self._group_rewards = group_rewards
         self._filters = filters
         self._metrics = metrics
+        self._recorded = recorded
 
     async def handle(self, entry: Entry) -> None:
         """Score one batch; when it completes its group, forward the group or drop it."""
@@ -69,7 +76,7 @@ class Assembly:
             order = await self._score(batch)
         except UngradableGold as error:
             logger.error("sample %s: %s; its group is dropped", batch.task.sample_id, error)
-            await self._drop(batch, entry, UNGRADABLE_GOLD)
+            await self._drop(batch, entry, UNGRADABLE_GOLD, detail=str(error))
             return
         except (BadReward, RewardTimeout) as error:
             await self._refuse(batch, entry, error)
@@ -116,13 +123,14 @@ class Assembly:
             *(task.sample_id, task.group_id, task.order_index, error),
         )
         late = isinstance(error, RewardTimeout)
-        await self._drop(batch, entry, REWARD_TIMEOUT if late else BAD_REWARD)
+        await self._drop(batch, entry, REWARD_TIMEOUT if late else BAD_REWARD, detail=str(error))
 
     async def _settle(self, entry: Entry, group: ScoredGroup) -> None:
         reason = reason_to_drop(group, self._filters)
         batch = group.orders[0].batch
         if reason is not None:
-            await self._drop(batch, entry, reason, group.score_sums())
+            recorded = encode(group) if self._recorded else b""
+            await self._drop(batch, entry, reason, group.score_sums(), recorded)
         elif await self._ledger.forward(entry, group, batch.task.issued_at):
             self._metrics.forwarded.inc()
 
@@ -131,10 +139,15 @@ class Assembly:
         batch: TrajectoryBatch,
         entry: Entry,
         reason: str,
-        scores: Mapping[str, float] | None = None,
+        scores: Mapping[str, float] = MappingProxyType({}),
+        group: bytes = b"",
+        detail: str = "",
     ) -> None:
-        task, stream = batch.task, self._stream.name
-        if await self._ledger.drop(task.group_id, task.issued_at, reason, stream, entry, scores):
+        settled = await self._ledger.drop(
+            *(batch.task.group_id, batch.task.issued_at, reason, self._stream.name, entry),
+            *(scores, group, detail),
+        )
+        if settled:
             self._metrics.dropped.labels(reason).inc()
 
 

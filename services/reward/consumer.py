@@ -63,6 +63,7 @@ class Consumer:
                 per_order=config.trainer.objective.advantage == "per_order",
             ),
             metrics,
+            recorded=config.record.dropped > 0,
         )
         self._in_work: set[str] = set()
         self._worker = StreamWorker(

@@ -16,9 +16,8 @@ from services.reward.plain_calls import CallTimeout
 from services.reward.scoring import BadReward, RewardTimeout, plain_calls
 from shared.config import RewardConfig
 from shared.functions import load_function
-from shared.permutation import answer_in_original, gold_slot, identity
-from shared.sample import Sample
-from shared.wire.messages import LARGEST, PromptTask, ScoredGroup
+from shared.records.answers import original_answer
+from shared.wire.messages import LARGEST, ScoredGroup
 
 GroupReward = Callable[[ScoredGroup, RewardConfig], Sequence[float]]
 """The new total rewards of a group's responses, order by order."""
@@ -90,28 +89,6 @@ def consistency(group: ScoredGroup) -> list[float]:
             alike = 0 if answer is None else everywhere[answer] - here[answer]
             agreement.append(alike / others if others else 0.0)
     return agreement
-
-
-def original_answer(extracted: str, task: PromptTask) -> str | int:
-    """What an answer means whatever the order: the original index of the image it names.
-
-    An answer that names no single image is its text, without case, spacing and a last full stop,
-    with the images that it lists named as in the original order.
-    """
-    shown = Sample(
-        id=task.sample_id,
-        question=task.question,
-        images=task.images,
-        answer=extracted,
-        kind=task.kind,
-        order=task.order,
-        fixed=task.fixed,
-    )
-    slot = gold_slot(shown, identity(len(task.images)))
-    if slot is not None:
-        return task.permutation[slot]
-    text = answer_in_original(extracted, shown, task.permutation)
-    return "".join(text.split()).casefold().rstrip(".")
 
 
 def _with_totals(group: ScoredGroup, given: Sequence[float], name: str) -> ScoredGroup:

@@ -10,6 +10,7 @@ from shared.config.questions import (
     PermutationConfig,
     SamplingConfig,
 )
+from shared.config.record import RecordConfig
 from shared.config.reward import RewardConfig
 from shared.config.rollout import RolloutConfig
 from shared.config.section import Positive, Section
@@ -48,6 +49,7 @@ class Config(Section):
     trainer: TrainerConfig
     weights: WeightsConfig = WeightsConfig()
     eval: EvalConfig = EvalConfig()
+    record: RecordConfig = RecordConfig()
     launcher: LauncherConfig = LauncherConfig()
 
     @model_validator(mode="after")

@@ -92,6 +92,22 @@ class Keys:
         """Prefix of the keys that hold image bytes, followed by the SHA-256."""
         return self._name("image", "")
 
+    @property
+    def records(self) -> str:
+        """Stream of settled groups that the recorder has not written yet."""
+        return self._name("records")
+
+    @property
+    def recording(self) -> str:
+        """Hash: which shares of the groups are recorded, and how many may wait; absent when nobody
+        records."""
+        return self._name("recording")
+
+    @property
+    def group_tasks(self) -> str:
+        """Hash: group id to its tasks and when they were issued, while it is in flight."""
+        return self._name("group-tasks")
+
     def assembly(self, group_id: str) -> str:
         """Hash of one group: order index to its `ScoredOrder`, until all orders have arrived."""
         return self._name("assembly", group_id)

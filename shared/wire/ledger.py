@@ -6,6 +6,7 @@ caller gets False and changes nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import redis.asyncio
 from pydantic import BaseModel
@@ -16,6 +17,7 @@ from shared.wire.messages import (
     PromptTask,
     ScoredGroup,
     ScoredOrder,
+    TrainedResponses,
     encode,
     group_identity,
 )
@@ -85,6 +87,8 @@ class Ledger:
             image_refs=keys.image_refs,
             group_images=keys.group_images,
             dead_letters=keys.dead_letters,
+            recording=keys.recording,
+            group_tasks=keys.group_tasks,
             group_id=first.group_id,
             state=_in_flight(first.issued_at),
             image_prefix=keys.image_prefix,
@@ -95,21 +99,26 @@ class Ledger:
         )
         return bool(done)
 
-    async def refuse(self, group_id: str, why: str) -> bool:
+    async def refuse(self, tasks: Sequence[PromptTask], why: str) -> bool:
         """Enter a group that cannot be asked as dropped; False when it was issued before.
 
         The drop reason is ``dead_letter``, and a dead letter says `why`.
         """
-        keys = self._keys
+        keys, first = self._keys, tasks[0]
         done = await self._refuse(
             ledger=keys.ledger,
             counts=keys.counts,
             events=keys.events,
             prompts=keys.prompts,
             dead_letters=keys.dead_letters,
-            group_id=group_id,
+            records=keys.records,
+            recording=keys.recording,
+            trainer=keys.state,
+            group_id=first.group_id,
             state=f"{DROPPED}:{DEAD_LETTER}",
             reason=why,
+            incarnation=first.issued_at.incarnation,
+            tasks=[encode(task) for task in tasks],
         )
         return bool(done)
 
@@ -158,16 +167,23 @@ class Ledger:
         reason: str,
         stream: str,
         entry: Entry,
-        scores: Mapping[str, float] | None = None,
+        scores: Mapping[str, float] = MappingProxyType({}),
+        group: bytes = b"",
+        detail: str = "",
     ) -> bool:
         """Drop a group for `reason` and finish the entry of `stream` that carried it.
 
         Args:
             scores: `ScoredGroup.score_sums`, when the group is dropped right after its scoring.
+            group: the `ScoredGroup`, for the record, when `entry` does not hold it.
+            detail: more about the reason, in words, for the record.
         """
         state = f"{DROPPED}:{reason}"
         return await self._settle_one(
-            group_id, _in_flight(issued_at), state, state, stream, entry.id, scores=scores
+            *(group_id, _in_flight(issued_at), state, state, stream, entry.id),
+            scores=scores,
+            group=group,
+            detail=detail,
         )
 
     async def drop_dead_letter(self, stream: WorkStream, entry: Entry, why: str) -> bool:
@@ -184,16 +200,28 @@ class Ledger:
             group_id, expected = identity[0], _in_flight(identity[1])
         state = f"{DROPPED}:{DEAD_LETTER}"
         return await self._settle_one(
-            group_id, expected, state, state, stream.name, entry.id, (entry.payload, why)
+            *(group_id, expected, state, state, stream.name, entry.id),
+            dead_letter=(entry.payload, why),
+            detail=why,
         )
 
     async def train(
-        self, group_id: str, issued_at: PolicyVersion, step: int, entry_id: str
+        self,
+        group_id: str,
+        issued_at: PolicyVersion,
+        step: int,
+        entry_id: str,
+        figures: TrainedResponses | None = None,
     ) -> bool:
-        """Record that optimizer step `step` trained the group, and finish its entry."""
-        expected = _in_flight(issued_at)
+        """Record that optimizer step `step` trained the group, and finish its entry.
+
+        Args:
+            figures: what the trainer computed, for the record.
+        """
         return await self._settle_one(
-            group_id, expected, f"{TRAINED}:{step}", TRAINED, self._keys.groups, entry_id
+            *(group_id, _in_flight(issued_at), f"{TRAINED}:{step}", TRAINED),
+            *(self._keys.groups, entry_id),
+            figures=b"" if figures is None else encode(figures),
         )
 
     async def _settle_one(
@@ -204,8 +232,12 @@ class Ledger:
         counter: str,
         stream: str,
         entry_id: str,
+        *,
         dead_letter: tuple[()] | tuple[bytes, str] = (),
-        scores: Mapping[str, float] | None = None,
+        scores: Mapping[str, float] = MappingProxyType({}),
+        group: bytes = b"",
+        figures: bytes = b"",
+        detail: str = "",
     ) -> bool:
         keys = self._keys
         done = await self._settle(
@@ -218,6 +250,10 @@ class Ledger:
             assembly=keys.assembly(group_id),
             dead_letters=keys.dead_letters,
             score_sums=keys.scores,
+            records=keys.records,
+            recording=keys.recording,
+            group_tasks=keys.group_tasks,
+            trainer=keys.state,
             group_id=group_id,
             expected_state=expected,
             new_state=state,
@@ -225,8 +261,13 @@ class Ledger:
             image_prefix=keys.image_prefix,
             consumer_group=CONSUMER_GROUP,
             entry_id=entry_id,
+            share=counter.partition(":")[0],
+            incarnation=expected.partition(":")[2],
+            detail=detail,
+            group=group,
+            figures=figures,
             dead_letter=dead_letter,
-            scores=_pairs(scores or {}),
+            scores=_pairs(scores),
         )
         return bool(done)
 
@@ -281,7 +322,7 @@ class Ledger:
         stale += [keys.image_prefix + name for name in await self._image_names()]
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.delete(keys.ledger, keys.counts, keys.image_refs, keys.group_images, keys.events)
-            pipe.delete(keys.scores)
+            pipe.delete(keys.scores, keys.group_tasks)
             for chunk in _chunks(stale, 500):
                 pipe.delete(*chunk)
             for stream in (keys.prompts, keys.trajectories, keys.groups):

@@ -289,6 +289,17 @@ class ScoredGroup(Message):
         )
 
 
+class TrainedResponses(Message):
+    """What the trainer computed about the responses of a group that it trained on."""
+
+    version: PolicyVersion | None
+    """The policy version whose log-probabilities these are; None when an earlier update of the same
+    step had changed the policy."""
+    logprobs: tuple[Floats | None, ...]
+    """For each response of the group, order by order: (T,) log-probability of each token under the
+    policy as it was when its update began; None when ``trainer.selection`` left it out."""
+
+
 M = TypeVar("M", bound=Message)
 
 

@@ -54,6 +54,8 @@ class TrainerState(BaseModel):
     """The step whose policy is evaluated while training goes on; 0: none."""
     evaluation: str = ""
     """The last evaluation while training, in words."""
+    record: str = ""
+    """Why no more groups are recorded (docs/record.md); empty while they are."""
     beats: int = 0
     """A counter that rises while the trainer's main host is alive; worker hosts watch it."""
 

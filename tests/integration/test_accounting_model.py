@@ -268,6 +268,9 @@ class Account(RuleBasedStateMachine):
         lengths = [self.do(self.client.xlen(getattr(self.keys, kind))) for kind in KINDS]
         assert lengths == [0, 0, 0]
         assert self.do(self.client.keys(self.keys.image_prefix + "*")) == []
+        self.close()
+
+    def close(self) -> None:
         self.do(self.client.aclose())
         self.runner.close()
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -25,6 +26,7 @@ from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import load_config
 from shared.prompting import messages
 from shared.reaper import descendants, running
+from shared.records.groups import image_file, read_groups
 from shared.records.steps import StepRecord, read_lines
 from shared.service.connection import connect
 from shared.weights.manifest import Manifest
@@ -121,6 +123,13 @@ class Run:
             assert set(row) == set(StepRecord.model_fields), "the page about the fields is wrong"
         return rows
 
+    def recorded(self) -> dict[str, dict]:
+        """The row of each recorded group."""
+        rows = read_groups(self.folder / "run").to_pylist()
+        found = {row["group_id"]: row for row in rows}
+        assert len(found) == len(rows), "a group was recorded twice"
+        return found
+
     async def ledger(self) -> Ledger:
         return Ledger(await connect(self.redis_url, 10.0), Keys("test"))
 
@@ -173,6 +182,44 @@ async def test_two_ranks_train_as_one_does(stage, undisturbed, files, tmp_path, 
         for step in ({f"g{4 * n + i:08d}" for i in range(4)} for n in range(STEPS))
     ]
     assert per_step == [4] * STEPS, "half of each step's four groups, two orders each"
+    _recorded_as_one_rank_does(run, undisturbed[2])
+
+
+def _recorded_as_one_rank_does(run: Run, one: Run) -> None:
+    """Each group has the log-probabilities of its own tokens, whichever rank computed them."""
+    ours, theirs = run.recorded(), one.recorded()
+    assert ours.keys() == theirs.keys()
+    for name, row in ours.items():
+        assert row["response_token_ids"] == theirs[name]["response_token_ids"]
+        for mine, other in zip(
+            row["response_trainer_logprobs"],
+            theirs[name]["response_trainer_logprobs"],
+            strict=True,
+        ):
+            assert mine == pytest.approx(other, abs=2e-3)
+
+
+async def test_every_group_is_recorded_with_what_the_trainer_computed(undisturbed, redis_server):
+    metrics, _, run = undisturbed
+    rows = run.recorded()
+    for line in metrics:
+        of_step = [row for row in rows.values() if row["step"] == line["step"]]
+        assert {row["group_id"] for row in of_step} == set(line["groups"])
+        tokens = sum(row["tokens"] for row in of_step)
+        assert tokens == line["generated_tokens"]
+        differences = [
+            abs(one - other)
+            for row in of_step
+            for mine, sampled in zip(
+                row["response_trainer_logprobs"], row["response_sampler_logprobs"], strict=True
+            )
+            for one, other in zip(mine, sampled, strict=True)
+        ]
+        assert np.mean(differences) == pytest.approx(line["logprob_mismatch_abs"], rel=1e-3)
+        assert np.mean([row["reward"] for row in of_step]) == pytest.approx(line["reward"])
+    folder = run.folder / "run"
+    assert all(image_file(folder, one) for row in rows.values() for one in row["images"])
+    assert (folder / "tokenizer.json").is_file()
 
 
 def _check_export(run: Run, step: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -274,6 +321,8 @@ async def test_killed_ranks_and_a_stopped_run_go_on_and_ask_the_same(
     assert starts == sorted(starts) and starts[-1] == 3
     lost = read_lines(tmp_path / "run/metrics.lost.jsonl")
     assert all((row["step"], row["incarnation"]) not in enumerate(starts, 1) for row in lost)
+    states = {name: f"{row['status']}:{row['step']}" for name, row in run.recorded().items()}
+    assert states == await (await run.ledger()).settled()
     done = await state.get()
     assert (done.phase, done.step, done.incarnation) == ("done", STEPS, 3)
 

@@ -46,6 +46,20 @@ def added(values: list[float], device: torch.device) -> list[float]:
     return tensor.tolist()
 
 
+def gathered(values: torch.Tensor, device: torch.device) -> list[torch.Tensor]:
+    """Every rank's (N,) float32 values, of any lengths, on the CPU; every rank calls it."""
+    if world() == 1:
+        return [values.cpu()]
+    lengths = [0] * world()
+    lengths[rank()] = len(values)
+    lengths = largest(lengths, device)
+    mine = torch.zeros(max(lengths), device=device)
+    mine[: len(values)] = values
+    parts = [torch.empty_like(mine) for _ in lengths]
+    distributed.all_gather(parts, mine)
+    return [part[:length].cpu() for part, length in zip(parts, lengths, strict=True)]
+
+
 def total(sums: LossSums, device: torch.device) -> LossSums:
     """The sums over all ranks."""
     names = list(vars(sums))

@@ -21,21 +21,28 @@ def select(group: ScoredGroup, keep: int, within_orders: bool = False) -> Scored
     `within_orders` each order keeps as many, for advantages that compare within orders: there the
     best of one order and the worst of another would carry no signal.
     """
-    by_order = [
-        [(number, index) for index in range(len(order.rewards))]
-        for number, order in enumerate(group.orders)
-    ]
-    if keep >= sum(map(len, by_order)):
+    kept = selected_places(group, keep, within_orders)
+    if len(kept) == sum(len(order.rewards) for order in group.orders):
         return group
-    pools, each = [list(chain(*by_order))], keep
-    if within_orders:
-        pools, each = by_order, keep // len(by_order)
-    kept = {place for pool in pools for place in _chosen(group, pool, each)}
     orders = [
         _only(order, [index for index in range(len(order.rewards)) if (number, index) in kept])
         for number, order in enumerate(group.orders)
     ]
     return group.model_copy(update={"orders": tuple(one for one in orders if one.rewards)})
+
+
+def selected_places(group: ScoredGroup, keep: int, within_orders: bool = False) -> set[Place]:
+    """Where the responses are that `select` keeps."""
+    by_order = [
+        [(number, index) for index in range(len(order.rewards))]
+        for number, order in enumerate(group.orders)
+    ]
+    if keep >= sum(map(len, by_order)):
+        return set(chain(*by_order))
+    pools, each = [list(chain(*by_order))], keep
+    if within_orders:
+        pools, each = by_order, keep // len(by_order)
+    return {place for pool in pools for place in _chosen(group, pool, each)}
 
 
 def _chosen(group: ScoredGroup, pool: list[Place], keep: int) -> list[Place]:

@@ -22,7 +22,7 @@ from shared.config import Config
 
 @dataclass(frozen=True)
 class Updates:
-    """What the updates of one step did; equal on every rank."""
+    """What the updates of one step did; equal on every rank but for `logprobs`."""
 
     sums: LossSums
     """Over all ranks, of the updates that were made."""
@@ -30,6 +30,9 @@ class Updates:
     """Of the last update that was made; None when none was."""
     refused: tuple[int, ...]
     """Numbers of the updates, from 0, that changed nothing: their gradient norm was not finite."""
+    logprobs: tuple[torch.Tensor, ...] = ()
+    """For each update, (T,) float32: the policy's log-probabilities of this rank's response tokens
+    when the update began, group by group; empty unless trained groups are recorded."""
 
 
 class Stepper:
@@ -44,6 +47,7 @@ class Stepper:
         self._objective = config.trainer.objective
         self._max_tokens = config.sampling.max_tokens
         self._device = device
+        self._recorded = config.record.share > 0
 
     def train(self, minibatches: list[list[PreparedGroup]]) -> Updates:
         """One optimizer update for each minibatch of this rank's groups.
@@ -51,6 +55,7 @@ class Stepper:
         Every rank calls it with as many minibatches of as many groups.
         """
         sums, norm, refused = LossSums(), None, []
+        logprobs: list[torch.Tensor] = []
         budget = self._config.trainer.micro_batch_tokens
         updates: Iterable[list[tuple[PackedBatch, bool]]] = (
             self._same_everywhere(pack(groups, budget)) for groups in minibatches
@@ -64,14 +69,16 @@ class Stepper:
                 proximal[0] = self._proximal(first)
             updates = chain([first], later)
         for number, batches in enumerate(updates):
-            found = self._accumulate(batches, number == 0, proximal[number])
+            found, seen = self._accumulate(batches, number == 0, proximal[number])
+            logprobs += [torch.cat(seen)] if self._recorded else []
             update_norm = apply_gradients(self._engine)
             if math.isfinite(update_norm):
                 norm = update_norm
                 sums.add(found)
             else:
                 refused.append(number)
-        return Updates(collective.total(sums, self._device), norm, tuple(refused))
+        total = collective.total(sums, self._device)
+        return Updates(total, norm, tuple(refused), tuple(logprobs))
 
     def _proximal(self, batches: list[tuple[PackedBatch, bool]]) -> list[list[torch.Tensor]]:
         """The policy's log-probabilities of each chunk of each batch, as it is now."""
@@ -126,9 +133,14 @@ class Stepper:
         batches: list[tuple[PackedBatch, bool]],
         first_update: bool,
         proximal: list[list[torch.Tensor]] | None,
-    ) -> LossSums:
-        """Accumulate one update's gradients; the sums over this rank's responses."""
+    ) -> tuple[LossSums, list[torch.Tensor]]:
+        """Accumulate one update's gradients.
+
+        Returns:
+            The sums over this rank's responses, and the log-probabilities of their tokens.
+        """
         sums, divisor = LossSums(), self._divisor(batches)
+        seen: list[torch.Tensor] = []
         mean_weight = self._mean_weight(batches, proximal)
         for index, (batch, real) in enumerate(batches):
             batch, known = batch.to(self._device), iter(proximal[index] if proximal else ())
@@ -145,11 +157,12 @@ class Stepper:
                         *(next(known, None), mean_weight),
                     )
                     sums.add(figures)
+                    seen.append(logprobs.detach().float())
                     loss = loss / divisor
                 else:
                     loss = 0.0 * logprobs.sum()
                 self._engine.backward(loss + features.carried() if last else loss)
-        return sums
+        return sums, seen
 
     def _reference_logprobs(self, chunk: RowChunk, features: BatchFeatures) -> torch.Tensor | None:
         if self._reference is None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from itertools import count, islice
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import redis.asyncio
 
+from services.trainer.control.shown_images import ShownImages
 from services.trainer.plan.augmentation import distorted
 from services.trainer.plan.groups import GroupPlan, group_id
 from shared.config import Config
@@ -38,7 +40,11 @@ _BLOCK_S = 1.0
 
 
 class Feeder:
-    """Keeps as many groups in flight as the staleness limit allows."""
+    """Keeps as many groups in flight as the staleness limit allows.
+
+    Args:
+        shown: where the images of the issued groups are recorded.
+    """
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class Feeder:
         config: Config,
         samples: list[Sample],
         sizes: Sequence[SourceSize] = (),
+        shown: ShownImages | None = None,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -57,6 +64,7 @@ class Feeder:
         self._board = VersionBoard(client, keys)
         self._registry = Registry(client, keys)
         self._patient = Patience(client, "feeder", config.redis.timeout_s)
+        self._shown = shown
         self._names: dict[str, str] = {}
         self._unread = 0
 
@@ -152,7 +160,9 @@ class Feeder:
                 raise
             why = f"sample '{sample.id}': {error}"
             logger.error("group %s goes to the dead letters: %s", group_id(index), why)
-            await self._ledger.refuse(group_id(index), why)
+            # Images that cannot be read have no hash.
+            names = defaultdict(str, self._names)
+            await self._ledger.refuse(self._plan.tasks(index, names, issued_at), why)
             return
         self._unread = 0
         tasks = self._plan.tasks(index, self._names, issued_at)
@@ -160,6 +170,8 @@ class Feeder:
         if noisy:
             distort = partial(self._distort, images, strength)
             tasks, images = await asyncio.to_thread(distort, tasks, noisy)
+        if self._shown is not None:
+            await asyncio.to_thread(self._shown.keep, images)
         if not await self._ledger.issue(tasks, images):
             logger.warning("group %s was issued before; skipped", tasks[0].group_id)
 

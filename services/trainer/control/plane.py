@@ -12,6 +12,7 @@ import redis.asyncio
 from services.trainer.control.feeder import Feeder
 from services.trainer.control.identity import identity_of, keep_identity
 from services.trainer.control.ranks import HostRanks, RanksFailed, run_ranks
+from services.trainer.control.recorder import Recorder
 from services.trainer.control.resuming import where_it_goes_on
 from services.trainer.control.watchdog import Watchdog
 from services.trainer.hosts.presence import beat
@@ -56,7 +57,8 @@ class ControlPlane:
         data = load(config.data, config.data.train_sources(), run_dir / "images")
         self._sources = data.sizes
         keep_identity(run_dir, identity_of(config, data.sizes))
-        self._feeder = Feeder(client, keys, config, data.samples, data.sizes)
+        self._recorder = Recorder(client, keys, config, run_dir)
+        self._feeder = Feeder(client, keys, config, data.samples, data.sizes, self._recorder.images)
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
         )
@@ -72,6 +74,7 @@ class ControlPlane:
         """
         logger.info("objective: %s", self._config.trainer.objective.line())
         beside = [asyncio.create_task(one) for one in (self.watchdog.run(), beat(self.state))]
+        recording = asyncio.create_task(self._recorder.run())
         try:
             await self._run(stop)
             await self._patient(partial(self._let_nodes_catch_up, stop))
@@ -82,6 +85,19 @@ class ControlPlane:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+            await self._finish_recording(recording)
+
+    async def _finish_recording(self, recording: asyncio.Task[None]) -> None:
+        try:
+            async with asyncio.timeout(self._config.trainer.drain_timeout_s):
+                await self._recorder.finish()
+                await recording
+        except TimeoutError:
+            logger.error(
+                "the last groups were not recorded within %.0f s (trainer.drain_timeout_s); a "
+                "resumed run records them",
+                self._config.trainer.drain_timeout_s,
+            )
 
     async def _let_nodes_catch_up(self, stop: asyncio.Event) -> None:
         """Serve the last weights until every live rollout node has them.
@@ -196,7 +212,9 @@ class ControlPlane:
             settled, step = checkpoint.settled, checkpoint.step
             where = f"goes on with {where_it_goes_on(self._config, checkpoint, self._sources)}"
         await self.state.clear_wishes()
+        await self._recorder.catch_up()
         await self.ledger.restore(settled)
+        await self._recorder.begin(settled, step, before + 1)
         await self.state.update(
             phase="starting",
             detail=where,

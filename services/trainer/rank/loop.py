@@ -9,6 +9,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from services.trainer.compute import collective
 from services.trainer.compute.policy import Policy
 from services.trainer.compute.step import Stepper, Updates
@@ -22,9 +24,10 @@ from services.trainer.rank.link import Link
 from services.trainer.rank.metrics import StepTimes, step_metrics, write_metrics
 from services.trainer.rank.operator import Operator
 from services.trainer.rank.publish import Publisher
+from services.trainer.rank.trained import trained_responses
 from shared.config import Config
 from shared.records.steps import METRICS
-from shared.wire.messages import PolicyVersion
+from shared.wire.messages import PolicyVersion, TrainedResponses
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ class TrainingLoop:
         steps = self._config.trainer.steps
         if collective.is_first():
             self._link.do(self._intake.tally.begin)
-        self._publish([], [])
+        self._publish([], [], {})
         while self.version.step < steps and self._may_continue():
             self._train_one_step()
         self._checkpoint(needed=True)
@@ -86,6 +89,7 @@ class TrainingLoop:
         self._guards.before(trained.step + 1, [one for groups in minibatches for one in groups])
         updates = self._stepper.train(minibatches)
         times.trained()
+        computed = self._computed(batch, updates, trained)
         batch, refused = self._shared_out(batch, updates, len(minibatches))
         figures = self._guards.after(trained.step + 1, updates)
         self._operator.report_figures(**figures.shown())
@@ -95,7 +99,7 @@ class TrainingLoop:
                 self._link.do(lambda: self._intake.refused(refused))
             return
         self.version = PolicyVersion(incarnation=trained.incarnation, step=trained.step + 1)
-        self._publish(batch, refused)
+        self._publish(batch, refused, computed)
         times.published()
         if collective.is_first():
             self._write_metrics(batch, updates, times, trained, figures)
@@ -135,9 +139,27 @@ class TrainingLoop:
             )
         return trained, refused
 
-    def _publish(self, trained: list[HeldGroup], refused: list[HeldGroup]) -> None:
+    def _computed(
+        self, batch: list[HeldGroup], updates: Updates, trained: PolicyVersion
+    ) -> dict[str, TrainedResponses]:
+        """What the ranks computed about each group; only on rank 0, when groups are recorded."""
+        if not updates.logprobs:
+            return {}
+        logprobs = collective.gathered(torch.cat(updates.logprobs), self._policy.device)
+        if not collective.is_first():
+            return {}
+        return trained_responses(
+            batch, [one.numpy() for one in logprobs], trained, self._config.trainer
+        )
+
+    def _publish(
+        self,
+        trained: list[HeldGroup],
+        refused: list[HeldGroup],
+        computed: dict[str, TrainedResponses],
+    ) -> None:
         self._operator.report("publishing", self.version)
-        self._publisher.publish(self.version, trained, refused)
+        self._publisher.publish(self.version, trained, refused, computed)
 
     def _write_metrics(
         self,

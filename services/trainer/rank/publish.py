@@ -5,9 +5,10 @@ that others rely on: a version is announced once it can be fetched, and its grou
 it is announced, which lets the feeder issue new ones: at the new version.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,7 +21,10 @@ from services.trainer.rank.spool import WeightSpool
 from shared.config import Config
 from shared.wire.board import VersionBoard
 from shared.wire.ledger import Ledger
-from shared.wire.messages import PolicyVersion
+from shared.wire.messages import PolicyVersion, TrainedResponses
+
+Figures = Mapping[str, TrainedResponses]
+"""Group id to what the ranks computed about it."""
 
 
 class Publisher:
@@ -41,12 +45,14 @@ class Publisher:
         version: PolicyVersion,
         trained: list[HeldGroup],
         refused: Sequence[HeldGroup] = (),
+        figures: Figures = MappingProxyType({}),
     ) -> None:
         """Publish the parameters as they are now, as `version`.
 
         Args:
             trained: the groups that this version was trained on, on rank 0.
             refused: the step's other groups, whose updates changed nothing.
+            figures: what the ranks computed about the trained groups, for the record.
 
         Raises:
             WaitTimeout, OSError: of the version before.
@@ -55,7 +61,9 @@ class Publisher:
         # Under ZeRO 3 each parameter is gathered from all ranks, so all go through them.
         parameters = list(full_parameters(self._engine, keep=collective.is_first()))
         if collective.is_first():
-            self._last = self._thread.submit(self._deliver, version, parameters, trained, refused)
+            self._last = self._thread.submit(
+                self._deliver, version, parameters, trained, refused, figures
+            )
 
     def finish(self) -> None:
         """Wait until the last version is announced and its groups are settled.
@@ -85,16 +93,18 @@ class Publisher:
         parameters: Iterable[tuple[str, torch.Tensor]],
         trained: list[HeldGroup],
         refused: Sequence[HeldGroup],
+        figures: Figures,
     ) -> None:
         self._spool.write(version, parameters)
         # A connection belongs to the thread that opens it.
         link = self._link = self._link or Link(self._config)
         board, ledger = VersionBoard(link.client, link.keys), Ledger(link.client, link.keys)
         link.do(lambda: board.announce(version, f"{self._url}/{version}"))
-        link.do(lambda: _settle(ledger, trained, version.step))
+        link.do(lambda: _settle(ledger, trained, version.step, figures))
         link.do(lambda: drop_refused(ledger, link.keys, refused))
 
 
-async def _settle(ledger: Ledger, trained: list[HeldGroup], step: int) -> None:
+async def _settle(ledger: Ledger, trained: list[HeldGroup], step: int, figures: Figures) -> None:
     for held in trained:
-        await ledger.train(held.group.group_id, held.issued_at, step, held.entry.id)
+        name = held.group.group_id
+        await ledger.train(name, held.issued_at, step, held.entry.id, figures.get(name))

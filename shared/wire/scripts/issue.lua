@@ -1,5 +1,5 @@
 -- Enters a group as in flight and queues its tasks. Returns 0 when it was issued before.
--- keys: ledger counts prompts image_refs group_images dead_letters
+-- keys: ledger counts prompts image_refs group_images dead_letters recording group_tasks
 -- args: group_id state image_prefix image_names... images... tasks... letters...
 
 if redis.call('HEXISTS', ledger, group_id) == 1 then return 0 end
@@ -22,6 +22,12 @@ redis.call('HSET', group_images, group_id, table.concat(image_names, ','))
 for i, name in ipairs(image_names) do
   redis.call('HINCRBY', image_refs, name, 1)
   redis.call('SET', image_prefix .. name, images[i], 'NX')
+end
+
+-- The recorder needs the question also when what comes of it is damaged.
+if redis.call('EXISTS', recording) == 1 then
+  local now = redis.call('TIME')
+  redis.call('HSET', group_tasks, group_id, cmsgpack.pack({now[1] * 1000 + math.floor(now[2] / 1000), tasks}))
 end
 
 for _, task in ipairs(tasks) do

@@ -26,6 +26,19 @@ local function add_scores(score_sums, scores)
   for i = 1, #scores, 2 do redis.call('HINCRBYFLOAT', score_sums, scores[i], scores[i + 1]) end
 end
 
+-- Whether a group is recorded when it is settled now; `share` names the share of its kind. The
+-- group's id decides, so that a resumed run records the same groups. No group waits for the
+-- recorder: one for which there is no room is only counted.
+local function is_recorded(recording, records, group_id, share)
+  local wanted = redis.call('HGET', recording, share)
+  if not wanted then return false end
+  local draw = tonumber(string.sub(redis.sha1hex(group_id), 1, 8), 16) / 4294967296
+  if draw >= tonumber(wanted) then return false end
+  if redis.call('XLEN', records) < tonumber(redis.call('HGET', recording, 'room')) then return true end
+  redis.call('HINCRBY', recording, 'missed', 1)
+  return false
+end
+
 -- Reads the list whose length is ARGV[at]; returns it and the index behind it.
 local function read_list(at)
   local items = {}

@@ -2,10 +2,14 @@
 -- Returns 0 when another consumer finished the entry, or the group is not in flight in this
 -- incarnation.
 -- keys: ledger counts events image_refs group_images stream assembly dead_letters score_sums
+-- keys: records recording group_tasks trainer
 -- args: group_id expected_state new_state counter image_prefix consumer_group entry_id
+-- args: share incarnation detail group figures
 -- args: dead_letter... scores...
 -- `dead_letter` is empty, or the payload of an entry that no service could process and the reason.
+-- `share` to `figures` are for the record: `group` is empty where the entry itself holds the group.
 
+local carried = redis.call('EXISTS', recording) == 1 and redis.call('XRANGE', stream, entry_id, entry_id)[1]
 if not finish(stream, consumer_group, entry_id) then return 0 end
 if #dead_letter > 0 then
   local payload, reason = dead_letter[1], dead_letter[2]
@@ -13,6 +17,21 @@ if #dead_letter > 0 then
 end
 
 if redis.call('HGET', ledger, group_id) ~= expected_state then return 0 end
+if carried and is_recorded(recording, records, group_id, share) then
+  local entry = {'group', group_id, 'state', new_state, 'incarnation', incarnation, 'detail', detail,
+    'step', redis.call('HGET', trainer, 'step') or 0, 'stream', stream, 'entry', entry_id,
+    'figures', figures, 'tasks', redis.call('HGET', group_tasks, group_id) or ''}
+  -- A group that was scored is whole; else the orders that are there are put together.
+  local whole = #group > 0 or redis.call('HEXISTS', assembly, 'done') == 1
+  local parts = whole and {} or redis.call('HVALS', assembly)
+  parts[#parts + 1] = #group > 0 and group or carried[2][2]
+  for i, part in ipairs(parts) do
+    entry[#entry + 1] = 'part' .. i
+    entry[#entry + 1] = part
+  end
+  redis.call('XADD', records, '*', unpack(entry))
+end
+redis.call('HDEL', group_tasks, group_id)
 redis.call('DEL', assembly)
 redis.call('HSET', ledger, group_id, new_state)
 redis.call('HINCRBY', counts, 'in_flight', -1)

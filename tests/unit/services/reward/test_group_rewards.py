@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 
-from services.reward.group_rewards import GroupRewards, consistency, original_answer
+from services.reward.group_rewards import GroupRewards, consistency
 from services.reward.scoring import BadReward
 from shared.config import RewardConfig
 from shared.errors import UserError
 from shared.permutation import all_orders, apply_order
+from shared.records.answers import original_answer
 from shared.sample import Sample
 from shared.wire.messages import PromptTask, Reward, ScoredGroup, ScoredOrder
 from tests.builders import batch, response, task
