@@ -21,6 +21,7 @@ from shared.config import Config
 from shared.errors import UserError
 from shared.service.connection import OUTAGE, Patience
 from shared.service.heartbeat import stay_registered
+from shared.service.idle import IdleClock
 from shared.service.worker import StreamWorker
 from shared.together import first_error
 from shared.wire.keys import Keys
@@ -76,6 +77,7 @@ class Consumer:
             in_work=self._in_work,
         )
         self._done = 0
+        self._idle = IdleClock()
 
     @property
     def state(self) -> NodeState:
@@ -114,6 +116,7 @@ class Consumer:
         )
 
     def _info(self) -> NodeInfo:
+        idle_s, measured_s = self._idle.seconds()
         return NodeInfo(
             name=self._name,
             kind="reward",
@@ -121,6 +124,8 @@ class Consumer:
             state=self.state,
             working_on=len(self._in_work),
             done=self._done,
+            idle_s=idle_s,
+            measured_s=measured_s,
         )
 
     async def _handle(self, entry: Entry) -> None:
@@ -128,8 +133,9 @@ class Consumer:
         away_since: float | None = None
         while True:
             try:
-                async with asyncio.timeout(self._config.task_timeout_s):
-                    await self._assembly.handle(entry)
+                with self._idle.work():
+                    async with asyncio.timeout(self._config.task_timeout_s):
+                        await self._assembly.handle(entry)
                 self._done += 1
                 return
             except JudgeAway as error:

@@ -16,6 +16,8 @@ from shared.wire.scripts import Script
 
 CONSUMER_GROUP = "workers"
 _FIELD = b"m"
+_SEQUENCE_BITS = 20
+"""Room for a million entries in one millisecond; with the milliseconds it fits in 63 bits."""
 _LOOKS = 3
 """How often to look for abandoned entries within the time after which they count as abandoned."""
 
@@ -31,6 +33,15 @@ class Entry:
     was written by something else than our services."""
     state: str = ""
     """The group's state in the ledger as long as the entry is worth processing."""
+
+    @property
+    def age_rank(self) -> int:
+        """A number that grows from one entry of a stream to the next: the smaller, the older.
+
+        An entry that another consumer takes over keeps it.
+        """
+        milliseconds, _, sequence = self.id.partition("-")
+        return (int(milliseconds) << _SEQUENCE_BITS) + int(sequence)
 
 
 class WorkStream:

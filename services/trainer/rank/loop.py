@@ -6,6 +6,7 @@ next step trains (``publish.py``).
 """
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from services.trainer.compute.step import Stepper, Updates
 from services.trainer.rank.checkpoints import Checkpoints
 from services.trainer.rank.fetch import GroupFetcher
 from services.trainer.rank.guards import StepGuards
+from services.trainer.rank.idle import IdleShares
 from services.trainer.rank.intake import HeldGroup, Intake
 from services.trainer.rank.link import Link
 from services.trainer.rank.metrics import StepTimes, step_metrics, write_metrics
@@ -49,6 +51,9 @@ class TrainingLoop:
         self._operator = Operator(link, trainer.steps, device)
         self._intake = Intake(link.client, link.keys, config, incarnation)
         self._groups = GroupFetcher(link, config, policy.preparer, device)
+        self._idle = IdleShares(link.client, link.keys)
+        self._ended: float | None = None
+        """When the last step ended."""
         self._stepper = Stepper(policy.engine, policy.reference, config, device)
         self._guards = StepGuards(trainer.guard, self._stepper)
         self._publisher = Publisher(config, policy.engine, run_dir / "weights", weights_url)
@@ -156,7 +161,14 @@ class TrainingLoop:
         row |= {name: figures[name] for name in _GUARD_FIGURES}
         # The reward and accuracy so far are those of the kept groups; these are of all groups.
         row |= self._link.do(lambda: self._intake.tally.close(len(batch)))
+        row |= self._idle_figures(times.wait_s)
         write_metrics(self._run_dir / "metrics.jsonl", row)
+
+    def _idle_figures(self, wait_s: float) -> dict[str, Any]:
+        now, last = time.monotonic(), self._ended
+        self._ended = now
+        step_s = None if last is None else now - last
+        return self._link.do(lambda: self._idle.figures(wait_s, step_s))
 
     def _checkpoint_is_due(self) -> bool:
         """The last step's checkpoint is written by `run`."""
