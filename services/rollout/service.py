@@ -121,8 +121,8 @@ class RolloutService:
                 last = now
             elif now - last > patience:
                 raise EngineFailed(
-                    f"{self._node.name}: the engine has {self._node.idle.working} requests and gave no "
-                    f"token for {now - last:.0f} s (rollout.stall_timeout_s)"
+                    f"{self._node.name}: the engine has {self._node.idle.working} requests and "
+                    f"gave no token for {now - last:.0f} s (rollout.stall_timeout_s)"
                 )
 
     async def _drain_at(self, stop: asyncio.Event) -> None:

@@ -53,9 +53,7 @@ async def generate(
         EngineDeadError: when the engine has ended.
     """
     final: RequestOutput | None = None
-    async for output in engine.generate(
-        prepared, parameters, uuid.uuid4().hex, priority=priority
-    ):
+    async for output in engine.generate(prepared, parameters, uuid.uuid4().hex, priority=priority):
         final = output
     if final is None or not final.finished:
         raise SamplingFailed("the engine ended a request without its answer")

@@ -89,9 +89,7 @@ class Sampler:
     ) -> tuple[RequestOutput, tuple[Grid, ...]]:
         parameters = sampling_parameters(task.sampling, task.n, task.seed)
         try:
-            return await self._run(
-                task.question, pictures, list(task.images), parameters, priority
-            )
+            return await self._run(task.question, pictures, list(task.images), parameters, priority)
         except VLLMClientError as error:
             raise Unanswerable(str(error)) from None
         except EngineDeadError as error:
