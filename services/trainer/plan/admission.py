@@ -1,9 +1,9 @@
 """How many groups may be in flight, so that the staleness limit can train all that are kept.
 
-A group that is issued now can be trained in this step or one of the next ``max_staleness``:
-``(max_staleness + 1) * groups_per_step`` groups have a place. Filters drop some groups. If each one took a place until it is dropped, the
-nodes would have little work while a step waits for its last groups; so of the groups that are not
-scored yet only as many as will probably be kept take places.
+A group that is issued now can be trained in this step or one of the next ``max_staleness``, so
+``(max_staleness + 1) * groups_per_step`` groups have a place. Filters drop some groups. If each one
+took a place until it is dropped, the nodes would have little work while a step waits for its last
+groups; so of the groups that are not scored yet only as many as will probably be kept take places.
 """
 
 import math
