@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.files import write_atomically
+from shared.records.bounds import STAGES, bound_by
 from shared.records.steps import read_lines
 from shared.wire.ledger import Counts
 from shared.wire.registry import NodeInfo
@@ -93,6 +94,7 @@ def summarise(
         outcome: `DONE`, "interrupted", or "failed: " and the reason.
         trainer: its last state.
     """
+    idle = {stage: _idle_share(metrics, stage) for stage in STAGES}
     return {
         "outcome": outcome,
         "steps": len(metrics),
@@ -111,6 +113,9 @@ def summarise(
         "samples_trained": sum(row.get("samples", 0) for row in metrics),
         "samples_generated": sum(row.get("samples_generated", 0) for row in metrics),
         "wall_s": wall_s,
+        "step_s": _mean(_values(metrics, "step_s")),
+        "idle_share": idle,
+        "bound_by": bound_by(idle),
         **{name: _median(_values(metrics, name)) for name in STEP_TIMES},
         "sync_paused_s": _median([pause for node in nodes for pause in node.paused_s]),
         "generated_tokens": sum(row.get("generated_tokens", 0) for row in metrics),
@@ -151,6 +156,14 @@ def _is_estimate(value: object) -> bool:
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Write in one step: a reader sees the old file or the new one."""
     write_atomically(file, json.dumps(content, indent=2) + "\n")
+
+
+def _idle_share(metrics: list[Metrics], stage: str) -> float | None:
+    """The mean of a stage's shares, each weighted by the length of its step."""
+    name = f"{stage}_idle_share"
+    steps = [row for row in metrics if row.get(name) is not None]
+    total_s = sum(row["step_s"] for row in steps)
+    return sum(row[name] * row["step_s"] for row in steps) / total_s if total_s else None
 
 
 def _median(values: list[float]) -> float | None:

@@ -122,12 +122,12 @@ class RolloutService:
         while True:
             await asyncio.sleep(self._config.rollout.heartbeat_s)
             now, before, seen = time.monotonic(), seen, tokens_computed()
-            if seen != before or self._node.sampling == 0:
+            if seen != before or self._node.idle.working == 0:
                 last = now
             elif now - last > patience:
                 raise EngineFailed(
-                    f"{self._node.name}: the engine has {self._node.sampling} requests and gave no "
-                    f"token for {now - last:.0f} s (rollout.stall_timeout_s)"
+                    f"{self._node.name}: the engine has {self._node.idle.working} requests and "
+                    f"gave no token for {now - last:.0f} s (rollout.stall_timeout_s)"
                 )
 
     async def _drain_at(self, stop: asyncio.Event) -> None:

@@ -98,6 +98,9 @@ class TrainerConfig(Section):
     """Attention of the vision tower in the trainer: ``flash`` (the flash-attn package, GPU and
     bfloat16 only), ``batched`` (windows of equal size together) or ``sdpa`` (one window after
     another); ``auto``: ``flash`` where it can be used, else ``batched``."""
+    prepare_ahead_mib: int = Field(default=1024, ge=0)
+    """Memory of each rank for the pictures of groups that are prepared while the step before
+    trains, in MiB; 0: each step prepares its groups when it begins."""
     groups_timeout_s: Positive = 1800.0
     """Longest wait for a full batch of scored groups."""
     start_timeout_s: Positive = 1800.0

@@ -90,6 +90,19 @@ class StepRecord(BaseModel):
     sync_s: float
     """Seconds that training stands still for the new weights: until the version before is written
     and announced, and these are copied."""
+    step_s: float | None = None
+    """Seconds since the step before ended; null for the first step after a start, as are the four
+    fields that follow."""
+    rollout_idle_share: float | None = None
+    """Share of time for which the rollout nodes had no request in the engine, over the heartbeats
+    that came during the step; null when none came."""
+    reward_idle_share: float | None = None
+    """Share of time for which the reward nodes had nothing to score, likewise."""
+    trainer_idle_share: float | None = None
+    """Share of ``step_s`` for which the ranks waited for groups."""
+    bound_by: str | None = None
+    """The stage that stood idle least: ``rollout``, ``reward`` or ``trainer``; ``hand-over`` when
+    each was idle for more than a quarter of the time: they wait for each other."""
     logprob_mismatch_abs: float | None
     """Mean absolute difference between the sampler's and the trainer's log-probabilities, in nats
     per token, over tokens of the current policy version; null without such tokens."""

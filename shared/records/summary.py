@@ -31,6 +31,14 @@ class RunSummary(BaseModel):
     """Responses in the trained groups."""
     wall_s: float
     """Seconds from the start of the services to the end of training, of this launch only."""
+    step_s: float | None
+    """Mean seconds of a step, without the first one after each start."""
+    idle_share: dict[str, float | None]
+    """Share of these steps' time for which each stage stood idle, as measured: ``rollout`` (no
+    request in the engines), ``reward`` (nothing to score) and ``trainer`` (waiting for groups)."""
+    bound_by: str | None
+    """The stage that stood idle least, so that the others waited for it; ``hand-over`` when each
+    was idle for more than a quarter of the time."""
     rollout_s: float | None
     """Median seconds to sample one order's responses."""
     reward_s: float | None

@@ -53,6 +53,11 @@ class Keys:
         return self._name("events")
 
     @property
+    def hints(self) -> str:
+        """Stream of the entries that the next step will probably train; the ranks read it."""
+        return self._name("hints")
+
+    @property
     def versions(self) -> str:
         """Stream of published policy versions; the last entry is the current one."""
         return self._name("versions")

@@ -29,6 +29,12 @@ TRAINED = "trained"
 DROPPED = "dropped"
 DEAD_LETTER = "dead_letter"
 """Drop reason of a group with an order that no service could process."""
+STALE = "stale"
+"""Drop reason of a scored group that was older than ``trainer.max_staleness`` at its turn."""
+NONFINITE_GRADIENT = "nonfinite_gradient"
+"""Drop reason of a group whose update changed nothing: its gradient norm was not finite."""
+DROPPED_BY_TRAINER = (STALE, NONFINITE_GRADIENT)
+"""Drop reasons of groups that passed the filters."""
 
 
 class Counts(BaseModel):
@@ -322,7 +328,7 @@ class Ledger:
         stale += [keys.image_prefix + name for name in await self._image_names()]
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.delete(keys.ledger, keys.counts, keys.image_refs, keys.group_images, keys.events)
-            pipe.delete(keys.scores, keys.group_tasks)
+            pipe.delete(keys.scores, keys.group_tasks, keys.hints)
             for chunk in _chunks(stale, 500):
                 pipe.delete(*chunk)
             for stream in (keys.prompts, keys.trajectories, keys.groups):

@@ -34,6 +34,10 @@ class NodeInfo(BaseModel):
     """Entries finished since the start."""
     tokens: int = 0
     """Tokens sampled since the start."""
+    idle_s: float = 0.0
+    """Seconds without work in hand, since the first work."""
+    measured_s: float = 0.0
+    """Seconds since the first work."""
     versions_loaded: int = 0
     """Policy versions loaded since the start."""
     versions_skipped: int = 0

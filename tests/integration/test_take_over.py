@@ -26,7 +26,7 @@ VERSION = task().issued_at
 class ScriptedAnswers:
     """In place of an engine: any task is answered after 0.5 s, so new work lasts for 6 s."""
 
-    async def sample(self, task: PromptTask) -> TrajectoryBatch:
+    async def sample(self, task: PromptTask, priority: int = 0) -> TrajectoryBatch:
         await asyncio.sleep(0.5)
         return TrajectoryBatch(**dict(batch()) | {"task": task})
 

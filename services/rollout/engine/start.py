@@ -57,6 +57,8 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         max_num_seqs=engine.max_num_seqs,
         max_num_batched_tokens=step_tokens(engine.max_num_batched_tokens, model.device),
         enforce_eager=engine.enforce_eager,
+        # The oldest group first: requests carry their entry's place in the queue.
+        scheduling_policy="priority",
         # On a CPU a seeded request must be prefilled at once: vLLM rewinds its generator after a
         # partial prefill, which PyTorch's CPU generator cannot do, and the engine dies of it.
         enable_chunked_prefill=False if current_platform.is_cpu() else None,

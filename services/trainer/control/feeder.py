@@ -17,6 +17,7 @@ from pathlib import Path
 import redis.asyncio
 
 from services.trainer.control.shown_images import ShownImages
+from services.trainer.plan.admission import KeptShare, most_in_flight
 from services.trainer.plan.augmentation import distorted
 from services.trainer.plan.groups import GroupPlan, group_id
 from shared.config import Config
@@ -30,7 +31,7 @@ from shared.sample import Sample
 from shared.service.connection import Patience
 from shared.wire.board import Announcement, VersionBoard
 from shared.wire.keys import Keys
-from shared.wire.ledger import Ledger
+from shared.wire.ledger import DROPPED_BY_TRAINER, Counts, Ledger
 from shared.wire.messages import PolicyVersion, PromptTask
 from shared.wire.registry import Registry
 
@@ -67,6 +68,7 @@ class Feeder:
         self._shown = shown
         self._names: dict[str, str] = {}
         self._unread = 0
+        self._kept = KeptShare(memory=4 * config.trainer.groups_per_step)
 
     async def run(self, incarnation: int, stop: asyncio.Event) -> None:
         """Issue the groups of one incarnation until `stop`, starting with the first unsettled one.
@@ -126,15 +128,25 @@ class Feeder:
                 )
 
     async def _room(self) -> int:
-        """How many groups may be issued now.
-
-        With ``(max_staleness + 1) * groups_per_step`` groups in flight, the last one is trained
-        ``max_staleness`` steps after it was issued. The run's remaining need is a limit, too.
-        """
+        """How many groups may be issued now: `most_in_flight`, and no more than the run needs."""
         trainer, counts = self._config.trainer, await self._ledger.counts()
-        capacity = (trainer.max_staleness + 1) * trainer.groups_per_step
+        scored = int(await self._client.xlen(self._keys.groups))
+        places = (trainer.max_staleness + 1) * trainer.groups_per_step
         needed = trainer.steps * trainer.groups_per_step - counts.trained
-        return max(0, min(capacity, needed) - counts.in_flight)
+        most = most_in_flight(places, scored, self._kept_share(counts, scored))
+        return max(0, min(most, needed) - counts.in_flight)
+
+    def _kept_share(self, counts: Counts, scored: int) -> float:
+        """The share of groups that pass the filters.
+
+        A synchronous run (``max_staleness: 0``) gets 1: what it sampled too much would be stale.
+        """
+        if self._config.trainer.max_staleness == 0:
+            return 1.0
+        late = sum(counts.dropped.get(reason, 0) for reason in DROPPED_BY_TRAINER)
+        kept = counts.trained + scored + late
+        self._kept.see(kept, sum(counts.dropped.values()) - late)
+        return self._kept.share
 
     async def _last_event(self) -> str:
         entries = await self._client.xrevrange(self._keys.events, count=1)

@@ -36,35 +36,13 @@ _FIXES = {
 class StepTally:
     """Counts the groups of one step at a time; used by rank 0 only."""
 
-    def __init__(self, client: redis.asyncio.Redis, keys: Keys, config: TrainerConfig) -> None:
-        self._client, self._keys = client, keys
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys) -> None:
         self._ledger = Ledger(client, keys)
-        self._limit = config.max_dropped_per_step or _ROUNDS * config.groups_per_step
         self._counts, self._scores = Counts(), Scores()
 
     async def begin(self) -> None:
         """Start counting from the totals as they are now."""
         self._counts, self._scores = await self._ledger.counts(), await self._ledger.scores()
-
-    async def check(self, step: int) -> None:
-        """End a run that drops group after group.
-
-        Raises:
-            UserError: naming the reasons, and how to fix the most frequent one.
-        """
-        dropped = _difference(await self._ledger.counts(), self._counts)
-        total = sum(dropped.values())
-        if total <= self._limit:
-            return
-        most = max(dropped, key=lambda reason: dropped[reason])
-        reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(dropped.items()))
-        fix = _FIXES.get(most, f"see the filter that gives the reason '{most}'")
-        if most == DEAD_LETTER:
-            fix = f"{fix}; {await most_frequent_reason(self._client, self._keys)}"
-        raise UserError(
-            f"trainer: {total} groups were dropped while step {step} was collected ({reasons}), "
-            f"more than trainer.max_dropped_per_step ({self._limit}); {fix}"
-        )
 
     async def close(self, trained: int) -> dict[str, Any]:
         """The step's figures for ``metrics.jsonl``; counting starts again for the next step.
@@ -82,6 +60,45 @@ class StepTally:
         }
         self._counts, self._scores = counts, scores
         return figures
+
+
+class DropLimit:
+    """Ends a run that drops group after group; used by rank 0 only."""
+
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, config: TrainerConfig) -> None:
+        self._client, self._keys = client, keys
+        self._ledger = Ledger(client, keys)
+        self._limit = config.max_dropped_per_step or _ROUNDS * config.groups_per_step
+        self._counts: Counts | None = None
+
+    async def begin(self) -> None:
+        """Start counting from the totals as they are now: for each step anew."""
+        self._counts = await self._ledger.counts()
+
+    async def begin_once(self) -> None:
+        """Start counting, unless it has been started."""
+        if self._counts is None:
+            await self.begin()
+
+    async def check(self, step: int) -> None:
+        """Compare the groups that were dropped while `step` was collected with the limit.
+
+        Raises:
+            UserError: naming the reasons, and how to fix the most frequent one.
+        """
+        dropped = _difference(await self._ledger.counts(), self._counts or Counts())
+        total = sum(dropped.values())
+        if total <= self._limit:
+            return
+        most = max(dropped, key=lambda reason: dropped[reason])
+        reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(dropped.items()))
+        fix = _FIXES.get(most, f"see the filter that gives the reason '{most}'")
+        if most == DEAD_LETTER:
+            fix = f"{fix}; {await most_frequent_reason(self._client, self._keys)}"
+        raise UserError(
+            f"trainer: {total} groups were dropped while step {step} was collected ({reasons}), "
+            f"more than trainer.max_dropped_per_step ({self._limit}); {fix}"
+        )
 
 
 def _difference(now: Counts, before: Counts) -> dict[str, int]:
