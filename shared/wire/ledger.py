@@ -21,6 +21,7 @@ from shared.wire.messages import (
 )
 from shared.wire.queues import CONSUMER_GROUP, Entry, WorkStream
 from shared.wire.scripts import Script
+from shared.wire.verdicts import KEPT, Verdict
 
 IN_FLIGHT = "in_flight"
 TRAINED = "trained"
@@ -107,9 +108,11 @@ class Ledger:
             events=keys.events,
             prompts=keys.prompts,
             dead_letters=keys.dead_letters,
+            verdicts=keys.verdicts,
             group_id=group_id,
             state=f"{DROPPED}:{DEAD_LETTER}",
             reason=why,
+            verdict=str(Verdict(DEAD_LETTER)),
         )
         return bool(done)
 
@@ -135,19 +138,21 @@ class Ledger:
 
     async def forward(self, entry: Entry, group: ScoredGroup, issued_at: PolicyVersion) -> bool:
         """Hand a complete group to the trainer and finish `entry` in one script."""
-        keys = self._keys
+        keys, sums = self._keys, group.score_sums()
         done = await self._forward(
             trajectories=keys.trajectories,
             assembly=keys.assembly(group.group_id),
             groups=keys.groups,
             ledger=keys.ledger,
+            verdicts=keys.verdicts,
             score_sums=keys.scores,
             consumer_group=CONSUMER_GROUP,
             entry_id=entry.id,
             group_id=group.group_id,
             expected_state=_in_flight(issued_at),
             group=encode(group),
-            scores=_pairs(group.score_sums()),
+            verdict=str(Verdict.of_scores(KEPT, sums)),
+            scores=_pairs(sums),
         )
         return bool(done)
 
@@ -165,9 +170,10 @@ class Ledger:
         Args:
             scores: `ScoredGroup.score_sums`, when the group is dropped right after its scoring.
         """
-        state = f"{DROPPED}:{reason}"
+        state, expected = f"{DROPPED}:{reason}", _in_flight(issued_at)
+        verdict = Verdict.of_scores(reason, scores or {})
         return await self._settle_one(
-            group_id, _in_flight(issued_at), state, state, stream, entry.id, scores=scores
+            group_id, expected, state, state, verdict, stream, entry.id, scores=scores
         )
 
     async def drop_dead_letter(self, stream: WorkStream, entry: Entry, why: str) -> bool:
@@ -182,18 +188,18 @@ class Ledger:
             if identity is None:
                 return await stream.bury(entry, self._keys.dead_letters, why)
             group_id, expected = identity[0], _in_flight(identity[1])
-        state = f"{DROPPED}:{DEAD_LETTER}"
+        state, verdict = f"{DROPPED}:{DEAD_LETTER}", Verdict(DEAD_LETTER)
         return await self._settle_one(
-            group_id, expected, state, state, stream.name, entry.id, (entry.payload, why)
+            group_id, expected, state, state, verdict, stream.name, entry.id, (entry.payload, why)
         )
 
     async def train(
         self, group_id: str, issued_at: PolicyVersion, step: int, entry_id: str
     ) -> bool:
         """Record that optimizer step `step` trained the group, and finish its entry."""
-        expected = _in_flight(issued_at)
+        state, expected = f"{TRAINED}:{step}", _in_flight(issued_at)
         return await self._settle_one(
-            group_id, expected, f"{TRAINED}:{step}", TRAINED, self._keys.groups, entry_id
+            group_id, expected, state, TRAINED, Verdict(KEPT), self._keys.groups, entry_id
         )
 
     async def _settle_one(
@@ -202,6 +208,7 @@ class Ledger:
         expected: str,
         state: str,
         counter: str,
+        verdict: Verdict,
         stream: str,
         entry_id: str,
         dead_letter: tuple[()] | tuple[bytes, str] = (),
@@ -217,11 +224,13 @@ class Ledger:
             stream=stream,
             assembly=keys.assembly(group_id),
             dead_letters=keys.dead_letters,
+            verdicts=keys.verdicts,
             score_sums=keys.scores,
             group_id=group_id,
             expected_state=expected,
             new_state=state,
             counter=counter,
+            verdict=str(verdict),
             image_prefix=keys.image_prefix,
             consumer_group=CONSUMER_GROUP,
             entry_id=entry_id,
@@ -269,8 +278,26 @@ class Ledger:
         states = {group.decode(): state.decode() for group, state in raw.items()}
         return {group: state for group, state in states.items() if not _is_in_flight(state)}
 
-    async def restore(self, settled: Mapping[str, str]) -> None:
-        """Replace the account by a checkpoint's (see `settled`) and empty the queues in one step.
+    async def verdicts(self) -> dict[str, str]:
+        """Group id to its first `Verdict` as text, for every group that has one.
+
+        A checkpoint keeps it: which questions are skipped depends on it.
+        """
+        raw = await self._client.hgetall(self._keys.verdicts)
+        return {group.decode(): verdict.decode() for group, verdict in raw.items()}
+
+    async def verdicts_of(self, groups: Sequence[str]) -> list[Verdict | None]:
+        """The first verdict on each of these groups; None as long as it has none."""
+        if not groups:
+            return []
+        raw = await self._client.hmget(self._keys.verdicts, list(groups))
+        return [None if one is None else Verdict.parse(one.decode()) for one in raw]
+
+    async def restore(
+        self, settled: Mapping[str, str], verdicts: Mapping[str, str] | None = None
+    ) -> None:
+        """Replace the account by a checkpoint's (see `settled` and `verdicts`) and empty the queues
+        in one step.
 
         Groups that were in flight at the checkpoint, or settled after it, are left out, so the
         feeder issues them again. Nodes may still finish work of the lost history: its groups are
@@ -281,7 +308,7 @@ class Ledger:
         stale += [keys.image_prefix + name for name in await self._image_names()]
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.delete(keys.ledger, keys.counts, keys.image_refs, keys.group_images, keys.events)
-            pipe.delete(keys.scores)
+            pipe.delete(keys.scores, keys.verdicts)
             for chunk in _chunks(stale, 500):
                 pipe.delete(*chunk)
             for stream in (keys.prompts, keys.trajectories, keys.groups):
@@ -290,6 +317,8 @@ class Ledger:
             if settled:
                 pipe.hset(keys.ledger, mapping=dict(settled))
                 pipe.hset(keys.counts, mapping=_tally(settled.values()))
+            if verdicts:
+                pipe.hset(keys.verdicts, mapping=dict(verdicts))
             await pipe.execute()
 
     async def _groups(self) -> list[str]:

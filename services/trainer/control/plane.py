@@ -185,13 +185,14 @@ class ControlPlane:
         found = self._checkpoints.latest()
         before = (await self.state.get()).incarnation
         settled: dict[str, str] = {}
+        verdicts: dict[str, str] = {}
         step = 0
         if found is not None:
             _, checkpoint = found
             before = max(before, checkpoint.incarnation)
-            settled, step = checkpoint.settled, checkpoint.step
+            settled, verdicts, step = checkpoint.settled, checkpoint.verdicts, checkpoint.step
         await self.state.clear_wishes()
-        await self.ledger.restore(settled)
+        await self.ledger.restore(settled, verdicts)
         await self.state.update(
             phase="starting",
             stalled="",

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.errors import UserError
@@ -31,6 +31,9 @@ class CheckpointState:
     step: int
     settled: dict[str, str]
     """The ledger's settled groups at this step (see ``Ledger.settled``)."""
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """The verdicts that were known at this step (see ``Ledger.verdicts``), those on groups in
+    flight included. A checkpoint of an earlier release has none."""
 
 
 class CheckpointFolder:

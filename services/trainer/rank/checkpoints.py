@@ -79,7 +79,9 @@ class Checkpoints:
         torch.distributed.barrier()
         if collective.is_first():
             settled = self._link.do(self._ledger.settled)
-            state = CheckpointState(version.incarnation, version.step, settled)
+            # After the settled groups, so that there is a verdict on each of them.
+            verdicts = self._link.do(self._ledger.verdicts)
+            state = CheckpointState(version.incarnation, version.step, settled, verdicts)
             self._sealing = self._sealer.submit(self._folder.commit, state)
 
     def finish(self) -> None:
