@@ -26,6 +26,7 @@ from shared.wire.verdicts import KEPT, Verdict
 IN_FLIGHT = "in_flight"
 TRAINED = "trained"
 DROPPED = "dropped"
+SKIPPED = "skipped"
 DEAD_LETTER = "dead_letter"
 """Drop reason of a group with an order that no service could process."""
 
@@ -37,6 +38,8 @@ class Counts(BaseModel):
     trained: int = 0
     in_flight: int = 0
     dropped: dict[str, int] = {}
+    skipped: dict[str, int] = {}
+    """Groups that were not issued, by the reason; no part of the account."""
 
     def balanced(self) -> bool:
         """Invariant 1 of the design: every issued group is accounted for."""
@@ -252,17 +255,18 @@ class Ledger:
         """The totals now."""
         raw = await self._client.hgetall(self._keys.counts)
         values = {key.decode(): int(value) for key, value in raw.items()}
-        dropped = {
-            key.removeprefix(f"{DROPPED}:"): value
-            for key, value in values.items()
-            if key.startswith(f"{DROPPED}:")
-        }
         return Counts(
             issued=values.get("issued", 0),
             trained=values.get(TRAINED, 0),
             in_flight=values.get(IN_FLIGHT, 0),
-            dropped=dropped,
+            dropped=_by_reason(values, DROPPED),
+            skipped=_by_reason(values, SKIPPED),
         )
+
+    async def skip(self, totals: Mapping[str, int]) -> None:
+        """Record how many groups were skipped since the run began, by reason."""
+        if totals:
+            await self._client.hset(self._keys.counts, mapping=_skips(totals))
 
     async def scores(self) -> Scores:
         """The sums of the scores, since the ledger was last restored."""
@@ -286,24 +290,31 @@ class Ledger:
         raw = await self._client.hgetall(self._keys.verdicts)
         return {group.decode(): verdict.decode() for group, verdict in raw.items()}
 
-    async def verdicts_of(self, groups: Sequence[str]) -> list[Verdict | None]:
-        """The first verdict on each of these groups; None as long as it has none."""
-        if not groups:
-            return []
-        raw = await self._client.hmget(self._keys.verdicts, list(groups))
-        return [None if one is None else Verdict.parse(one.decode()) for one in raw]
+    async def verdict(self, group_id: str) -> Verdict | None:
+        """The first verdict on a group; None as long as it has none."""
+        raw = await self._client.hget(self._keys.verdicts, group_id)
+        return None if raw is None else Verdict.parse(raw.decode())
 
     async def restore(
-        self, settled: Mapping[str, str], verdicts: Mapping[str, str] | None = None
+        self,
+        settled: Mapping[str, str],
+        verdicts: Mapping[str, str] = {},
+        skipped: Mapping[str, int] = {},
     ) -> None:
-        """Replace the account by a checkpoint's (see `settled` and `verdicts`) and empty the queues
-        in one step.
+        """Replace the account by a checkpoint's and empty the queues in one step.
 
         Groups that were in flight at the checkpoint, or settled after it, are left out, so the
         feeder issues them again. Nodes may still finish work of the lost history: its groups are
         not in flight in that incarnation, so it is discarded on arrival.
+
+        Args:
+            settled: see `settled`.
+            verdicts: see `verdicts`.
+            skipped: see `Counts.skipped`.
         """
         keys = self._keys
+        # A settled group without a verdict is of a checkpoint that an earlier release wrote.
+        known = {group: _verdict_of(state) for group, state in settled.items()} | dict(verdicts)
         stale = [keys.assembly(group) for group in await self._groups()]
         stale += [keys.image_prefix + name for name in await self._image_names()]
         async with self._client.pipeline(transaction=True) as pipe:
@@ -317,8 +328,10 @@ class Ledger:
             if settled:
                 pipe.hset(keys.ledger, mapping=dict(settled))
                 pipe.hset(keys.counts, mapping=_tally(settled.values()))
-            if verdicts:
-                pipe.hset(keys.verdicts, mapping=dict(verdicts))
+            if skipped:
+                pipe.hset(keys.counts, mapping=_skips(skipped))
+            if known:
+                pipe.hset(keys.verdicts, mapping=known)
             await pipe.execute()
 
     async def _groups(self) -> list[str]:
@@ -337,8 +350,26 @@ def _tally(states: Iterable[str]) -> dict[str, int]:
     return totals
 
 
+def _skips(totals: Mapping[str, int]) -> dict[str, int]:
+    return {f"{SKIPPED}:{reason}": total for reason, total in totals.items()}
+
+
+def _by_reason(values: Mapping[str, int], state: str) -> dict[str, int]:
+    return {
+        key.removeprefix(f"{state}:"): value
+        for key, value in values.items()
+        if key.startswith(f"{state}:")
+    }
+
+
 def _pairs(scores: Mapping[str, float]) -> list[str | float]:
     return [item for pair in scores.items() for item in pair]
+
+
+def _verdict_of(state: str) -> str:
+    """The verdict, as text, that a settled group's state tells."""
+    reason = state.removeprefix(f"{DROPPED}:")
+    return str(Verdict(KEPT if reason == state else reason))
 
 
 def _in_flight(issued_at: PolicyVersion) -> str:

@@ -1,7 +1,7 @@
 """Issues groups to the rollout nodes whenever the staleness limit leaves room.
 
-``plan/groups.py`` says what each group asks. Groups are admitted by capacity, so that a group waits
-at most ``max_staleness`` steps.
+``choice.py`` says which groups are issued, ``plan/groups.py`` what each one asks. Groups are admitted
+by capacity, so that a group waits at most ``max_staleness`` steps.
 """
 
 import asyncio
@@ -10,13 +10,14 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
-from itertools import count, islice
 from pathlib import Path
 
 import redis.asyncio
 
+from services.trainer.control.choice import Choice
 from services.trainer.plan.augmentation import distorted
 from services.trainer.plan.groups import GroupPlan, group_id
+from services.trainer.plan.skipping import Skipping
 from shared.config import Config
 from shared.errors import UserError, WaitTimeout
 from shared.formats import SourceSize
@@ -68,17 +69,18 @@ class Feeder:
         """
         await self._log_refusals()
         await self._patient(partial(self._nodes, stop))
-        settled = await self._patient(self._ledger.settled)
-        indices = (index for index in count() if group_id(index) not in settled)
+        choice = Choice(self._ledger, self._patient, Skipping(self._config, self._plan))
+        await choice.resume()
         while not stop.is_set():
             last_event, room, current = await self._patient(self._look)
             if current is None or current.version.incarnation != incarnation:
                 seen = current.entry_id if current else "0"
                 await self._patient(partial(self._board.next_after, seen, _BLOCK_S))
                 continue
-            for index in islice(indices, room):
+            chosen = await choice.next(room)
+            for index in chosen:
                 await self._patient(partial(self._issue, index, current.version))
-            if room == 0:
+            if len(chosen) < max(room, 1):
                 await self._patient(partial(self._settled_after, last_event))
 
     async def _look(self) -> tuple[str, int, Announcement | None]:

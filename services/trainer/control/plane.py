@@ -13,7 +13,7 @@ from services.trainer.control.feeder import Feeder
 from services.trainer.control.ranks import HostRanks, RanksFailed, run_ranks
 from services.trainer.control.watchdog import Watchdog
 from services.trainer.hosts.presence import beat
-from services.trainer.rank.checkpoint_folder import CheckpointFolder
+from services.trainer.rank.checkpoint_folder import CheckpointFolder, CheckpointState
 from shared.config import Config
 from shared.errors import UserError
 from shared.formats import load
@@ -184,15 +184,10 @@ class ControlPlane:
         """Restore the ledger from the last checkpoint and start a new incarnation."""
         found = self._checkpoints.latest()
         before = (await self.state.get()).incarnation
-        settled: dict[str, str] = {}
-        verdicts: dict[str, str] = {}
-        step = 0
-        if found is not None:
-            _, checkpoint = found
-            before = max(before, checkpoint.incarnation)
-            settled, verdicts, step = checkpoint.settled, checkpoint.verdicts, checkpoint.step
+        last = CheckpointState(0, 0, {}) if found is None else found[1]
+        before, step = max(before, last.incarnation), last.step
         await self.state.clear_wishes()
-        await self.ledger.restore(settled, verdicts)
+        await self.ledger.restore(last.settled, last.verdicts, last.skipped)
         await self.state.update(
             phase="starting",
             stalled="",

@@ -34,6 +34,8 @@ class CheckpointState:
     verdicts: dict[str, str] = field(default_factory=dict)
     """The verdicts that were known at this step (see ``Ledger.verdicts``), those on groups in
     flight included. A checkpoint of an earlier release has none."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """How many groups were skipped until this step, by reason (see ``Counts.skipped``)."""
 
 
 class CheckpointFolder:

@@ -78,11 +78,14 @@ class Checkpoints:
         self._engine.save_checkpoint(str(self._folder.unfinished()), tag=_TAG, save_latest=False)
         torch.distributed.barrier()
         if collective.is_first():
-            settled = self._link.do(self._ledger.settled)
-            # After the settled groups, so that there is a verdict on each of them.
-            verdicts = self._link.do(self._ledger.verdicts)
-            state = CheckpointState(version.incarnation, version.step, settled, verdicts)
+            state = self._link.do(lambda: self._state(version))
             self._sealing = self._sealer.submit(self._folder.commit, state)
+
+    async def _state(self, version: PolicyVersion) -> CheckpointState:
+        settled = await self._ledger.settled()
+        # After the settled groups: there is a verdict on each of them.
+        verdicts, counts = await self._ledger.verdicts(), await self._ledger.counts()
+        return CheckpointState(version.incarnation, version.step, settled, verdicts, counts.skipped)
 
     def finish(self) -> None:
         """Wait until the last checkpoint is sealed; ranks other than 0 have nothing to wait for.
