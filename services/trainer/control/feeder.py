@@ -1,6 +1,6 @@
 """Issues groups to the rollout nodes whenever the staleness limit leaves room.
 
-``choice.py`` says which groups are issued, ``plan/groups.py`` what each one asks. Groups are admitted
+``choice.py`` says which groups are issued, ``plan/groups.py`` what each one asks. They are admitted
 by capacity, so that a group waits at most ``max_staleness`` steps.
 """
 
