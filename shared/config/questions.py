@@ -60,6 +60,9 @@ class SkippingConfig(Section):
     explore: float = Field(default=0.05, gt=0, le=1)
     """Least probability that a visit of a question is sampled: each one is sampled again after
     ``1 / explore`` epochs on the average."""
+    patience_s: Positive = 15.0
+    """How long the next question waits for the verdict on an earlier group that the decision about
+    it depends on; a group that takes longer than that has no part in decisions."""
 
 
 class DataConfig(Section):

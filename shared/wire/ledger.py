@@ -21,7 +21,7 @@ from shared.wire.messages import (
 )
 from shared.wire.queues import CONSUMER_GROUP, Entry, WorkStream
 from shared.wire.scripts import Script
-from shared.wire.verdicts import KEPT, Verdict
+from shared.wire.verdicts import KEPT, LATE, Verdict
 
 IN_FLIGHT = "in_flight"
 TRAINED = "trained"
@@ -294,6 +294,14 @@ class Ledger:
         """The first verdict on a group; None as long as it has none."""
         raw = await self._client.hget(self._keys.verdicts, group_id)
         return None if raw is None else Verdict.parse(raw.decode())
+
+    async def stop_waiting(self, group_id: str) -> Verdict:
+        """The first verdict on a group: `LATE` when there is none by now."""
+        late = Verdict(LATE)
+        if await self._client.hsetnx(self._keys.verdicts, group_id, str(late)):
+            return late
+        found = await self.verdict(group_id)
+        return found or late
 
     async def restore(
         self,

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Self
 
 KEPT = "kept"
+LATE = "late"
+"""Reason of a verdict that decisions no longer wait for; the group goes on."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import redis.asyncio
 from services.trainer.control.choice import Choice
 from services.trainer.plan.augmentation import distorted
 from services.trainer.plan.groups import GroupPlan, group_id
-from services.trainer.plan.skipping import Skipping
+from services.trainer.plan.skipping import Skipping, Turn
 from shared.config import Config
 from shared.errors import UserError, WaitTimeout
 from shared.formats import SourceSize
@@ -69,7 +69,11 @@ class Feeder:
         """
         await self._log_refusals()
         await self._patient(partial(self._nodes, stop))
-        choice = Choice(self._ledger, self._patient, Skipping(self._config, self._plan))
+        skipping, patience_s = (
+            Skipping(self._config, self._plan),
+            self._config.data.skipping.patience_s,
+        )
+        choice = Choice(self._ledger, self._patient, skipping, patience_s)
         await choice.resume()
         while not stop.is_set():
             last_event, room, current = await self._patient(self._look)
@@ -78,8 +82,8 @@ class Feeder:
                 await self._patient(partial(self._board.next_after, seen, _BLOCK_S))
                 continue
             chosen = await choice.next(room)
-            for index in chosen:
-                await self._patient(partial(self._issue, index, current.version))
+            for turn in chosen:
+                await self._patient(partial(self._issue, turn, current.version))
             if len(chosen) < max(room, 1):
                 await self._patient(partial(self._settled_after, last_event))
 
@@ -138,13 +142,14 @@ class Feeder:
         """Wait until a group is settled after `event`, or a moment has passed."""
         await self._client.xread({self._keys.events: event}, block=int(_BLOCK_S * 1000))
 
-    async def _issue(self, index: int, issued_at: PolicyVersion) -> None:
-        """Issue group `index`, or drop it with a dead letter when its images cannot be read.
+    async def _issue(self, turn: Turn, issued_at: PolicyVersion) -> None:
+        """Issue a group, or drop it with a dead letter when its images cannot be read.
 
         Raises:
             UserError: when as many groups in a row as a step has cannot be read: then it is not
                 the samples, but the disk.
         """
+        index, progress = turn.index, turn.progress
         sample, _ = self._plan.sample(index)
         try:
             images = await asyncio.to_thread(self._read, sample)
@@ -157,8 +162,8 @@ class Feeder:
             await self._ledger.refuse(group_id(index), why)
             return
         self._unread = 0
-        tasks = self._plan.tasks(index, self._names, issued_at)
-        noisy, strength = self._plan.noise(index)
+        tasks = self._plan.tasks(index, progress, self._names, issued_at)
+        noisy, strength = self._plan.noise(index, progress)
         if noisy:
             distort = partial(self._distort, images, strength)
             tasks, images = await asyncio.to_thread(distort, tasks, noisy)
