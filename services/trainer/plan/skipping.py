@@ -10,6 +10,9 @@ Departures from GRESO:
 - The probability never falls below ``data.skipping.explore``: every question is sampled again,
   after ``1 / explore`` visits on the average.
 - A group without a signal is one that the filters dropped, for whatever reason.
+- After a group in which all answers but one were right, a question is as easy as after one in which
+  all were: in the demo the next group has no signal 71 and 74 times in 100, and 26 times after
+  other groups with a signal.
 - The rates follow what they control, the groups of questions that were sampled before. They move in
   proportion to how far those are from their part, and slowly enough not to swing.
 
@@ -52,7 +55,8 @@ class Trace:
     """What the groups of a question have shown."""
 
     streak: int = 0
-    """Groups without a signal, since the last one with a signal."""
+    """Groups without a signal since the last one with a signal; 1 more if all answers of that one
+    were right but one."""
     side: Side = "easy"
     """The side of the last of them."""
 
@@ -66,6 +70,7 @@ class Skipping:
     def __init__(self, config: Config, plan: GroupPlan) -> None:
         trainer, self._settings = config.trainer, config.data.skipping
         self._seed, self._plan = config.seed, plan
+        self._responses = (config.permutation.n_s + 1) * config.sampling.n
         self._steps, self._per_step = trainer.steps, trainer.groups_per_step
         # The groups that may be in flight at once, and a step more: few stragglers are waited for.
         self._lag = (trainer.max_staleness + 2) * trainer.groups_per_step
@@ -95,7 +100,7 @@ class Skipping:
         else:
             self._adapt(side)
         if side is None:
-            trace.streak = 0
+            trace.streak, trace.side = int(self._is_nearly_solved(verdict)), "easy"
         else:
             trace.streak, trace.side = trace.streak + 1, side
 
@@ -124,6 +129,10 @@ class Skipping:
             return None
         draw = derive(self._seed, "skipping", sample.id, epoch) / _DRAWS
         return None if draw < probability else self._traces[sample.id].side
+
+    def _is_nearly_solved(self, verdict: Verdict) -> bool:
+        """Whether all answers but one were right."""
+        return verdict.accuracy is not None and (1 - verdict.accuracy) * self._responses < 1.5
 
     def _adapt(self, side: Side | None) -> None:
         """Move the rates by a group of a question that was sampled before; None: it was kept."""

@@ -110,6 +110,20 @@ def test_each_side_is_sampled_up_to_its_part_of_the_target() -> None:
     assert late[HARD] / 2000 == pytest.approx(0.25 * 2 / 3, abs=0.03)
 
 
+def test_a_question_with_a_single_wrong_answer_is_nearly_solved() -> None:
+    walk = Walk(questions=1)
+    for verdict, probability in (
+        (Verdict(KEPT, 11 / 12), 0.5),
+        (Verdict(KEPT, 10 / 12), 1.0),
+        # A single right answer is what a hard question can learn from.
+        (Verdict(KEPT, 1 / 12), 1.0),
+    ):
+        while walk.skipping.awaited() is None:
+            walk.skipping.next()
+        walk.skipping.learn(verdict)
+        assert walk.skipping.probability("s0") == probability
+
+
 def test_every_question_is_sampled_again_after_a_bounded_wait() -> None:
     walk = Walk(questions=20, explore=0.1)
     issued = walk.go(2000, lambda sample, index: EASY)
