@@ -126,4 +126,5 @@ def _tasks(
     }
     names = {file: digest(content) for file, content in data.items()}
     images = {names[file]: content for file, content in data.items()}
-    return plan.tasks(index, names, version), images
+    progress = version.step / config.trainer.steps
+    return plan.tasks(index, progress, names, version), images

@@ -50,6 +50,21 @@ Questions = Annotated[
 """A JSON-lines file of samples, one source in another format, or a mixture of sources."""
 
 
+class SkippingConfig(Section):
+    """Skips questions whose last groups were dropped by the filters, before they are sampled again
+    (GRESO, arXiv 2506.02177). A run that ends within its first epoch skips none."""
+
+    target: Fraction | None = 0.25
+    """Share of dropped groups, among those that are sampled, at which questions are skipped no more
+    and no less often; empty: none is ever skipped."""
+    explore: float = Field(default=0.05, gt=0, le=1)
+    """Least probability that a visit of a question is sampled: each one is sampled again after
+    ``1 / explore`` epochs on the average."""
+    patience_s: Positive = 15.0
+    """How long the next question waits for the verdict on an earlier group that the decision about
+    it depends on; a group that takes longer than that has no part in decisions."""
+
+
 class DataConfig(Section):
     """The questions."""
 
@@ -72,6 +87,7 @@ class DataConfig(Section):
     """Images with more pixels than this are refused before they are decoded."""
     shuffle: bool = True
     """Shuffle the samples again in every epoch; false: keep the order of the files."""
+    skipping: SkippingConfig = SkippingConfig()
 
     @model_validator(mode="after")
     def _prepare_writes_a_file(self) -> "DataConfig":

@@ -139,6 +139,13 @@ class StepRecord(BaseModel):
     """Groups that were dropped while this step was collected, by reason."""
     dropped_share: float
     """Share of dropped groups among those that were settled for this step."""
+    groups_skipped: dict[str, int] = {}
+    """Questions that were skipped so far instead of being sampled, by the side on which their last
+    groups carried no signal: ``easy`` or ``hard``. A question counts once for each visit."""
+    groups_skipped_step: dict[str, int] = {}
+    """The same, while this step was collected."""
+    skipped_share: float = 0.0
+    """Share of skipped ones among them and the groups that were settled for this step."""
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:

@@ -43,6 +43,11 @@ class Keys:
         return self._name("counts")
 
     @property
+    def verdicts(self) -> str:
+        """Hash: group id to its first `Verdict`."""
+        return self._name("verdicts")
+
+    @property
     def scores(self) -> str:
         """Hash: sums of the scores of all scored groups, kept or dropped."""
         return self._name("scores")

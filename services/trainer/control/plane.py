@@ -16,7 +16,7 @@ from services.trainer.control.recorder import Recorder
 from services.trainer.control.resuming import where_it_goes_on
 from services.trainer.control.watchdog import Watchdog
 from services.trainer.hosts.presence import beat
-from services.trainer.rank.checkpoint_folder import CheckpointFolder
+from services.trainer.rank.checkpoint_folder import CheckpointFolder, CheckpointState
 from shared.config import Config
 from shared.errors import UserError
 from shared.formats import load
@@ -204,17 +204,15 @@ class ControlPlane:
         """Restore the ledger from the last checkpoint and start a new incarnation."""
         found = self._checkpoints.latest()
         before = (await self.state.get()).incarnation
-        settled: dict[str, str] = {}
-        step, where = 0, ""
+        last, where = CheckpointState(0, 0, {}), ""
         if found is not None:
-            _, checkpoint = found
-            before = max(before, checkpoint.incarnation)
-            settled, step = checkpoint.settled, checkpoint.step
-            where = f"goes on with {where_it_goes_on(self._config, checkpoint, self._sources)}"
+            last = found[1]
+            where = f"goes on with {where_it_goes_on(self._config, last, self._sources)}"
+        before, step = max(before, last.incarnation), last.step
         await self.state.clear_wishes()
         await self._recorder.catch_up()
-        await self.ledger.restore(settled)
-        await self._recorder.begin(settled, step, before + 1)
+        await self.ledger.restore(last.settled, last.verdicts, last.skipped)
+        await self._recorder.begin(last.settled, step, before + 1)
         await self.state.update(
             phase="starting",
             detail=where,

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.errors import UserError
@@ -36,6 +36,11 @@ class CheckpointState:
     step: int
     settled: dict[str, str]
     """The ledger's settled groups at this step (see ``Ledger.settled``)."""
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """The verdicts that were known at this step (see ``Ledger.verdicts``), those on groups in
+    flight included. A checkpoint of an earlier release has none."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """How many groups were skipped until this step, by reason (see ``Counts.skipped``)."""
 
 
 class CheckpointFolder:

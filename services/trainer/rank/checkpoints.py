@@ -92,8 +92,7 @@ class Checkpoints:
         )
         torch.distributed.barrier()
         if collective.is_first():
-            settled = self._link.do(self._ledger.settled)
-            state = CheckpointState(version.incarnation, version.step, settled)
+            state = self._link.do(lambda: self._settled(version))
             self._sealing = self._sealer.submit(self._folder.commit, state, self._spared())
 
     def _spared(self) -> set[int]:
@@ -103,6 +102,12 @@ class Checkpoints:
         best = best_step(self._run_dir, self._folder.steps())
         evaluating = self._link.do(self._state.get).evaluating
         return {step for step in (best, evaluating) if step}
+
+    async def _settled(self, version: PolicyVersion) -> CheckpointState:
+        settled = await self._ledger.settled()
+        # After the settled groups: there is a verdict on each of them.
+        verdicts, counts = await self._ledger.verdicts(), await self._ledger.counts()
+        return CheckpointState(version.incarnation, version.step, settled, verdicts, counts.skipped)
 
     def finish(self) -> None:
         """Wait until the last checkpoint is sealed; ranks other than 0 have nothing to wait for.

@@ -5,6 +5,7 @@ replaced by new ones (dynamic resampling, as in DAPO, arXiv 2503.14476, section 
 drops every group would sample for ever, so ``trainer.max_dropped_per_step`` ends it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import redis.asyncio
@@ -51,11 +52,16 @@ class StepTally:
             trained: how many groups the step was trained on.
         """
         counts, scores = await self._ledger.counts(), await self._ledger.scores()
-        dropped = _difference(counts, self._counts)
+        dropped = _difference(counts.dropped, self._counts.dropped)
+        skipped = _difference(counts.skipped, self._counts.skipped)
+        sampled = sum(dropped.values()) + trained
         figures = {
             "groups_dropped": counts.dropped,
             "groups_dropped_step": dropped,
-            "dropped_share": sum(dropped.values()) / (sum(dropped.values()) + trained),
+            "dropped_share": sum(dropped.values()) / sampled,
+            "groups_skipped": counts.skipped,
+            "groups_skipped_step": skipped,
+            "skipped_share": sum(skipped.values()) / (sum(skipped.values()) + sampled),
             **_means(scores, self._scores),
         }
         self._counts, self._scores = counts, scores
@@ -86,7 +92,8 @@ class DropLimit:
         Raises:
             UserError: naming the reasons, and how to fix the most frequent one.
         """
-        dropped = _difference(await self._ledger.counts(), self._counts or Counts())
+        now, before = await self._ledger.counts(), self._counts or Counts()
+        dropped = _difference(now.dropped, before.dropped)
         total = sum(dropped.values())
         if total <= self._limit:
             return
@@ -101,9 +108,9 @@ class DropLimit:
         )
 
 
-def _difference(now: Counts, before: Counts) -> dict[str, int]:
-    """Newly dropped groups by reason, without reasons that dropped none."""
-    change = {reason: now.dropped[reason] - before.dropped.get(reason, 0) for reason in now.dropped}
+def _difference(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    """New groups by reason, without reasons that have none."""
+    change = {reason: total - before.get(reason, 0) for reason, total in now.items()}
     return {reason: number for reason, number in change.items() if number > 0}
 
 
