@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from shared.config import Config, ModelConfig
+from shared.config.connections import WEIGHTS_ADDRESS
 from shared.errors import UserError
 from shared.service.serve import bind
 
@@ -71,7 +72,10 @@ def _check_weights(folder: Path) -> None:
 
 def ports(config: Config) -> Iterator[tuple[str, str, int]]:
     """Service, host and port of everything that will listen; the system chooses for port 0."""
-    yield "trainer", config.trainer.host, config.trainer.port
+    trainer, weights = config.trainer, config.weights
+    yield "trainer", trainer.host, trainer.port
+    if weights.backend == "http":
+        yield "weights", trainer.host, weights.port_beside(trainer.port)
     for index in range(config.reward.nodes):
         yield "reward", config.reward.host, node_port(config.reward.port, index)
     for index in range(config.rollout.nodes):
@@ -95,4 +99,5 @@ def check_ports(config: Config) -> None:
                 "change one of them"
             )
         taken[port] = service
-        bind(service, host, port).close()
+        settings = WEIGHTS_ADDRESS if service == "weights" else None
+        bind(service, host, port, settings).close()

@@ -16,6 +16,7 @@ import httpx
 import redis.asyncio
 import torch
 import uvicorn
+from services.trainer.rank.spool import WeightSpool
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse
@@ -26,7 +27,6 @@ from services.rollout.app import create_app
 from services.rollout.engine.start import request_bounds
 from services.rollout.node import Node
 from services.rollout.service import RolloutService
-from services.trainer.rank.spool import WeightSpool
 from shared.config import Config
 from shared.service.auth import bearer
 from shared.service.connection import connect

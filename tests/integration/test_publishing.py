@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 import redis.asyncio
 import torch
+from services.trainer.rank.spool import WeightSpool
 from torch import distributed
 
 from services.trainer.rank.intake import HeldGroup, Intake
 from services.trainer.rank.publish import Publisher
-from services.trainer.rank.spool import WeightSpool
 from shared.config import Config
 from shared.service.connection import connect
 from shared.wire.board import VersionBoard

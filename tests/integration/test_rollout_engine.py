@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from services.rollout.weights.fetch import WeightFetcher
 
 from services.rollout.engine.start import change_weights
-from services.rollout.weights.fetch import WeightFetcher
 from shared.errors import UserError
 from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
 from shared.wire.board import Announcement

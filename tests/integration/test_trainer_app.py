@@ -7,10 +7,10 @@ import httpx
 import pytest
 import torch
 import yaml
+from services.trainer.rank.spool import WeightSpool
 
 from services.trainer.control.app import create_app
 from services.trainer.control.plane import ControlPlane
-from services.trainer.rank.spool import WeightSpool
 from shared.config import load_config
 from shared.config.connections import SecurityConfig
 from shared.config.objective import ObjectiveConfig

@@ -51,7 +51,7 @@ class TrainingLoop:
         self._groups = GroupFetcher(link, config, policy.preparer, device)
         self._stepper = Stepper(policy.engine, policy.reference, config, device)
         self._guards = StepGuards(trainer.guard, self._stepper)
-        self._publisher = Publisher(config, policy.engine, run_dir / "weights", weights_url)
+        self._publisher = Publisher(config, policy.engine, run_dir, weights_url)
         self._checkpoints = Checkpoints(
             link, policy.engine, run_dir / "checkpoints", trainer.checkpoint.keep, device
         )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from services.rollout.weights.fetch import WeightFetcher
+
 from shared.config import Config
 from shared.weights.manifest import Bucket, CorruptWeights, Manifest, TensorInfo
 from shared.wire.board import Announcement
