@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from services.rollout.weights.fetch import WeightFetcher
 
 from services.rollout.engine.start import change_weights
+from services.rollout.weights.http import HttpFetcher
 from shared.errors import UserError
 from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
 from shared.wire.board import Announcement
@@ -137,13 +137,13 @@ async def _load_without_resets(live: LiveNode, weights: dict[str, torch.Tensor])
     version = PolicyVersion(incarnation=1, step=live.version.step + 1)
     live.publisher.write(version, weights)
     live.version = version
-    fetcher = WeightFetcher(live.config)
+    fetcher = HttpFetcher(live.config)
     announcement = Announcement("0", version, f"{live.publisher.url}/{version}")
     engine = live.service.engine
     assert engine is not None
     async with fetcher.fetched(announcement) as files:
         await change_weights(engine, files.manifest, files.data, files.version, reset_caches=False)
-    await fetcher.close()
+    fetcher.close()
     live.node.loaded(version, 0.0)
 
 
@@ -230,7 +230,8 @@ def test_a_corrupted_bucket_is_refused_and_the_old_weights_stay(
 
 async def _until_asked_again(live: LiveNode, version: PolicyVersion) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while [path for path, *_ in live.publisher.requests].count(f"/{version}/manifest") < 2:
+        asked = f"/weights/{version}/manifest"
+        while [path for path, *_ in live.publisher.requests].count(asked) < 2:
             await asyncio.sleep(0.02)
 
 

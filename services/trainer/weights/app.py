@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.typedefs import Handler, Middleware
 
 from shared.config import Config
@@ -21,6 +22,27 @@ logger = logging.getLogger(__name__)
 _FILES = {"manifest": MANIFEST_FILE, "data": DATA_FILE, "delta": DELTA_FILE}
 _MAX_BODY = 1024
 """Bytes; no route reads a body."""
+
+
+class _File(web.FileResponse):
+    """A file that must be read within a time: a client that stops reading holds no connection."""
+
+    def __init__(self, file: Path, limit_s: float) -> None:
+        super().__init__(file)
+        self._limit_s = limit_s
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send headers and file."""
+        try:
+            async with asyncio.timeout(self._limit_s):
+                return await super().prepare(request)
+        except TimeoutError:
+            logger.warning(
+                "%s took more than %g s to read %s", request.remote, self._limit_s, request.path
+            )
+            if request.transport is not None:
+                request.transport.abort()
+            return None
 
 
 def create_app(folder: Path, config: Config) -> web.Application:
@@ -41,16 +63,7 @@ def create_app(folder: Path, config: Config) -> web.Application:
         file = folder / version / _FILES[request.match_info["part"]]
         if not file.is_file():
             return _refuse(404, f"version {version} is no longer kept; ask for a newer one")
-        answer = web.FileResponse(file)
-        try:
-            # A client that stops reading must not hold the connection for ever.
-            async with asyncio.timeout(limit_s):
-                await answer.prepare(request)
-        except TimeoutError:
-            logger.warning("%s read %s for more than %g s", request.remote, request.path, limit_s)
-            if request.transport is not None:
-                request.transport.abort()
-        return answer
+        return _File(file, limit_s)
 
     app.router.add_get("/healthz", healthz)
     app.router.add_get(r"/weights/{version:\d{1,9}\.\d{1,9}}/{part:manifest|data|delta}", send)
