@@ -52,6 +52,15 @@ class Traffic:
     """Bytes over the wire, without the manifest."""
     whole_buckets: int
     delta_buckets: int
+    chain: int = 0
+    """Versions that the longest chain of deltas led over."""
+
+    def __str__(self) -> str:
+        chain = f" by a chain of {self.chain}" if self.chain > 1 else ""
+        return (
+            f"{self.delta_buckets} buckets by deltas{chain}, {self.whole_buckets} whole, "
+            f"{self.nbytes / 1e6:.1f} MB"
+        )
 
 
 class HttpFetcher:
@@ -108,6 +117,7 @@ class HttpFetcher:
             self._copy = LocalCopy(manifest, roomy(manifest.nbytes, self._shared_memory))
         update = _Update(download, manifest, self._copy)
         self.traffic = update.run()
+        logger.info("weights %s fetched: %s", version, self.traffic)
         self._copy.manifest.write_text(manifest.model_dump_json(), encoding="utf-8")
         return FetchedVersion(version, self._copy.manifest, self._copy.file)
 
@@ -121,7 +131,7 @@ class _Update:
         self._copy = copy
         self._starts = {one.version: _starts(one) for one in manifest.deltas}
         self._count = threading.Lock()
-        self._nbytes = self._whole = self._by_delta = 0
+        self._nbytes = self._whole = self._by_delta = self._longest = 0
 
     def run(self) -> Traffic:
         """Do it; buckets that are done stay done when others fail."""
@@ -134,7 +144,7 @@ class _Update:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._download.close()
                 raise
-        return Traffic(self._nbytes, self._whole, self._by_delta)
+        return Traffic(self._nbytes, self._whole, self._by_delta, self._longest)
 
     def _jobs(self) -> Iterator[_Job]:
         """Neighbours with the same chain together, as long as their blocks are not too many."""
@@ -199,14 +209,14 @@ class _Update:
             verify(bucket, data.data, version)
         except CorruptWeights as error:
             logger.warning(
-                "a delta of weights %s is damaged, bucket %d comes whole: %s",
+                "weights %s: bucket %d of the delta is damaged and comes whole: %s",
                 version,
                 number,
                 error,
             )
             return False
         self._copy.store(number, data.data, version)
-        self._add(by_delta=1)
+        self._add(by_delta=1, chain=len(blocks))
         return True
 
     def _whole_bucket(self, number: int) -> None:
@@ -217,11 +227,12 @@ class _Update:
         verify(bucket, data, version)
         self._copy.store(number, data, version)
 
-    def _add(self, nbytes: int = 0, whole: int = 0, by_delta: int = 0) -> None:
+    def _add(self, nbytes: int = 0, whole: int = 0, by_delta: int = 0, chain: int = 0) -> None:
         with self._count:
             self._nbytes += nbytes
             self._whole += whole
             self._by_delta += by_delta
+            self._longest = max(self._longest, chain)
 
 
 def _starts(one: Delta) -> list[int]:

@@ -114,14 +114,12 @@ class WeightSpool:
         """The newest whole version, if the child can be a delta to it."""
         if self._chain == 0 or child.version.step % self._full_every == 0:
             return None
-        for folder in reversed(self._versions()):
-            if folder.name == str(child.version):
-                continue
-            text = (folder / MANIFEST_FILE).read_text(encoding="utf-8")
-            parent = Manifest.model_validate_json(text)
-            fits = child.same_layout(parent) and self._path(parent).is_file()
-            return parent if fits else None
-        return None
+        before = [one for one in self._versions() if one.name != str(child.version)]
+        if not before or not (before[-1] / DATA_FILE).is_file():
+            return None
+        text = (before[-1] / MANIFEST_FILE).read_text(encoding="utf-8")
+        parent = Manifest.model_validate_json(text)
+        return parent if child.same_layout(parent) else None
 
     def _versions(self) -> list[Path]:
         """The folders of all versions, the oldest first."""

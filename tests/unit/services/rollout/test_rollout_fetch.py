@@ -107,7 +107,7 @@ def test_a_node_that_joins_gets_the_whole_version_by_ranges(
     newest = publish(server, 1, 2)
     assert get(newest) == bytes_of(server, 2)
     buckets = -(-len(bytes_of(server, 2)) // BUCKET)
-    assert get.traffic == Traffic(len(bytes_of(server, 2)), buckets, 0)
+    assert get.traffic == Traffic(len(bytes_of(server, 2)), buckets, 0, 0)
     firsts = sorted(int(one.split("=")[1].split("-")[0]) for _, one, _ in server.asked("data"))
     assert firsts == [BUCKET * number for number in range(buckets)]
     assert {token for *_, token in server.requests} == {f"Bearer {TOKEN}"}
