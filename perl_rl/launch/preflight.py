@@ -9,6 +9,7 @@ from pathlib import Path
 
 from perl_rl.launch.model_size import ModelSize, model_size
 from shared.config import Config, ModelConfig
+from shared.config.connections import WEIGHTS_ADDRESS
 from shared.errors import UserError
 from shared.families import check_family
 from shared.service.serve import bind
@@ -83,7 +84,10 @@ def _check_weights(folder: Path) -> None:
 
 def ports(config: Config) -> Iterator[tuple[str, str, int]]:
     """Service, host and port of everything that will listen; the system chooses for port 0."""
-    yield "trainer", config.trainer.host, config.trainer.port
+    trainer, weights = config.trainer, config.weights
+    yield "trainer", trainer.host, trainer.port
+    if weights.backend == "http":
+        yield "weights", trainer.host, weights.port_beside(trainer.port)
     for index in range(config.reward.nodes):
         yield "reward", config.reward.host, node_port(config.reward.port, index)
     for index in range(config.rollout.nodes):
@@ -107,4 +111,5 @@ def check_ports(config: Config) -> None:
                 "change one of them"
             )
         taken[port] = service
-        bind(service, host, port).close()
+        settings = WEIGHTS_ADDRESS if service == "weights" else None
+        bind(service, host, port, settings).close()

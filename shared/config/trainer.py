@@ -57,9 +57,7 @@ class TrainerConfig(Section):
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65_535)
-    """Port of status, control and weights."""
-    public_url: str | None = None
-    """Address at which rollout nodes reach the trainer; default: ``http://host:port``."""
+    """Port of status and control."""
     ranks: Count = 1
     """DeepSpeed processes on each host."""
     hosts: Count = 1

@@ -73,11 +73,13 @@ class System:
         self.redis = EmbeddedRedis(self.folder / "redis", 60.0)
         trainer_port = free_port()
         self.trainer_url = f"http://127.0.0.1:{trainer_port}"
-        self.weights_wire = Proxy("127.0.0.1", trainer_port)
+        weights_port = free_port()
+        self.weights_wire = Proxy("127.0.0.1", weights_port)
         try:
             content["redis"]["url"] = self.redis.url
-            content["trainer"] |= {
-                "port": trainer_port,
+            content["trainer"]["port"] = trainer_port
+            content["weights"] = content.get("weights", {}) | {
+                "port": weights_port,
                 "public_url": f"http://127.0.0.1:{await self.weights_wire.start()}",
             }
             await self._configure(content)

@@ -281,7 +281,7 @@ async def test_the_published_weights_are_the_saved_policy(undisturbed):
     folder = run.folder / "run"
     newest = max((folder / "weights").iterdir(), key=lambda path: int(path.name.split(".")[1]))
     manifest = Manifest.model_validate_json((newest / "manifest.json").read_text())
-    data = (newest / "weights.bin").read_bytes()
+    data = (newest / "weights.safetensors").read_bytes()
 
     policy = AutoModelForImageTextToText.from_pretrained(folder / "policy", dtype=torch.float32)
 
@@ -395,14 +395,14 @@ async def test_a_trainer_that_is_to_stay_serves_the_final_weights_until_told_to_
             answer = await http.get(f"{newest.url}/manifest")
             manifest = Manifest.model_validate_json(answer.content)
             data = (await http.get(f"{newest.url}/data")).content
-            ready = await http.get(f"{newest.url.partition('/weights')[0]}/readyz")
+            healthy = await http.get(f"{newest.url.partition('/weights')[0]}/healthz")
         process.terminate()
         assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 0
 
     _check_export(run, 1, capsys)
     assert str(manifest.version) == "1.1"
     assert len(data) == manifest.nbytes
-    assert ready.status_code == 200
+    assert healthy.status_code == 200
     assert (await RunState(client, Keys("test")).get()).phase == "done"
 
 

@@ -1,23 +1,19 @@
-"""The trainer's routes on a real Redis: status, control, weights with ranges, the token."""
+"""The trainer's routes on a real Redis: status, control, metrics, the token."""
 
 import asyncio
 import logging
 
 import httpx
 import pytest
-import torch
 import yaml
 
 from services.trainer.control.app import create_app
 from services.trainer.control.plane import ControlPlane
-from services.trainer.rank.spool import WeightSpool
 from shared.config import load_config
 from shared.config.connections import SecurityConfig
 from shared.config.objective import ObjectiveConfig
 from shared.service.auth import bearer
 from shared.service.connection import connect
-from shared.weights.manifest import Manifest, verify
-from shared.wire.messages import PolicyVersion
 from tests.scripted_sampler import demo_config
 from tests.unit.shared.records.rows import line
 
@@ -58,8 +54,6 @@ async def test_every_route_but_health_wants_the_token(http):
         ("GET", "/status"),
         ("GET", "/metrics"),
         ("POST", "/control/stop"),
-        ("GET", "/weights/1.0/manifest"),
-        ("GET", "/weights/1.0/data"),
     ):
         answer = await http.request(method, path, headers=nobody)
         assert answer.status_code == 401, path
@@ -110,35 +104,6 @@ async def test_wishes_reach_the_ranks_and_can_be_taken_back(http, plane):
     await http.post("/control/stop")
     assert await plane.state.wishes() == {"checkpoint", "stop"}
     assert (await http.post("/control/explode")).status_code == 422
-
-
-async def test_weights_are_served_by_range(http, tmp_path):
-    version = PolicyVersion(incarnation=1, step=4)
-    spool = WeightSpool(tmp_path / "weights", bucket_bytes=16, keep=2)
-    spool.write(version, [("a", torch.arange(10, dtype=torch.float32))])
-
-    manifest = Manifest.model_validate((await http.get("/weights/1.4/manifest")).json())
-
-    assert len(manifest.buckets) == 3
-    for bucket in manifest.buckets:
-        last = bucket.offset + bucket.nbytes - 1
-        part = await http.get(
-            "/weights/1.4/data", headers={"Range": f"bytes={bucket.offset}-{last}"}
-        )
-        assert part.status_code == 206
-        verify(bucket, part.content, version)
-
-
-@pytest.mark.parametrize("version", ["9.9", "..", "1.4%2f..%2f..", "latest"])
-async def test_other_paths_are_no_weights(http, version):
-    assert (await http.get(f"/weights/{version}/data")).status_code in (404, 422)
-
-
-async def test_weights_that_are_not_kept_any_more_are_named(http):
-    for part in ("manifest", "data"):
-        refused = await http.get(f"/weights/9.9/{part}")
-        assert refused.status_code == 404
-        assert refused.json()["detail"] == "version 9.9 is no longer kept; ask for a newer one"
 
 
 async def test_the_log_begins_with_the_objective_as_it_holds(plane, caplog):

@@ -41,13 +41,13 @@ class ControlPlane:
         config: Config,
         config_file: Path,
         run_dir: Path,
-        url: str,
+        weights_url: str,
     ) -> None:
         self._config = config
         self._config_file = config_file
         self._run_dir = run_dir
         self._patient = Patience(client, "trainer", config.redis.timeout_s)
-        self._url = url
+        self._weights_url = weights_url
         keys = Keys(config.run)
         self.state = RunState(client, keys)
         self.ledger = Ledger(client, keys)
@@ -148,7 +148,7 @@ class ControlPlane:
         ranks = asyncio.create_task(
             run_ranks(
                 HostRanks(
-                    self._config.trainer, self._config_file, self._run_dir, f"{self._url}/weights"
+                    self._config.trainer, self._config_file, self._run_dir, self._weights_url
                 ),
                 incarnation,
             )

@@ -67,7 +67,7 @@ class TrainingLoop:
         """When the last step ended."""
         self._stepper = Stepper(policy.engine, policy.reference, config, device)
         self._guards = StepGuards(trainer.guard, self._stepper)
-        self._publisher = Publisher(config, policy.engine, run_dir / "weights", weights_url)
+        self._publisher = Publisher(config, policy.engine, run_dir, weights_url)
         self._checkpoints = Checkpoints(link, policy.engine, run_dir, trainer.checkpoint, device)
         self.version = PolicyVersion(incarnation=incarnation, step=self._checkpoints.restore())
         if collective.is_first():

@@ -60,18 +60,18 @@ def test_the_shipped_configurations_take_addresses_and_secrets_from_the_environm
 
     for name in ("demo", "qwen2_5_vl_3b", "qwen2_5_vl_7b"):
         file = ROOT / "configs" / f"{name}.yaml"
-        for variable in ("PERL_REDIS_URL", "PERL_TOKEN", "PERL_HOST", "PERL_TRAINER_URL"):
+        for variable in ("PERL_REDIS_URL", "PERL_TOKEN", "PERL_HOST", "PERL_WEIGHTS_URL"):
             monkeypatch.delenv(variable, raising=False)
         alone = load_config(file)
-        assert (alone.redis.url, alone.security.token, alone.trainer.public_url) == (None,) * 3
+        assert (alone.redis.url, alone.security.token, alone.weights.public_url) == (None,) * 3
         assert alone.rollout.host == alone.reward.host == alone.trainer.host == "127.0.0.1"
 
         monkeypatch.setenv("PERL_REDIS_URL", "redis://:s3cret@redis:6379/0")
         monkeypatch.setenv("PERL_TOKEN", "t0ken")
         monkeypatch.setenv("PERL_HOST", "0.0.0.0")
-        monkeypatch.setenv("PERL_TRAINER_URL", "http://trainer-0.trainer:8000")
+        monkeypatch.setenv("PERL_WEIGHTS_URL", "http://trainer-0.trainer:8010")
         spread = load_config(file)
         assert spread.redis.url == "redis://:s3cret@redis:6379/0"
         assert spread.security.token == "t0ken"
-        assert spread.trainer.public_url == "http://trainer-0.trainer:8000"
+        assert spread.weights.public_url == "http://trainer-0.trainer:8010"
         assert spread.rollout.host == spread.reward.host == spread.trainer.host == "0.0.0.0"
