@@ -94,11 +94,13 @@ def engine_config(model: Path, overrides: list[str], run: Path | None = None) ->
     if not (model / "config.json").is_file():
         raise UserError(f"--model {model}: holds no config.json; name a model folder")
     given = {} if run is None else read_settings(run)
-    # A run's configuration must name training data, but nothing reads it here.
+    # A run's configuration must name training data, and sample answers that fit its engine, but
+    # nothing reads either here.
     raw: dict[str, Any] = {
         "run": "eval",
         "model": {**(given.get("model") or {}), "path": str(model.resolve())},
         "data": {"train": "none"},
+        "sampling": {"max_tokens": 1},
         "rollout": given.get("rollout") or {},
         "trainer": {},
     }

@@ -146,6 +146,7 @@ def live_config(redis_url: str, model: Path) -> Config:
                 "instruction": "Answer in \\boxed{}.",
                 "max_image_pixels": 1_000_000,
             },
+            "sampling": {"max_tokens": 512},
             "rollout": {
                 "heartbeat_s": 0.5,
                 "lost_after_s": 3.0,

@@ -164,12 +164,12 @@ def test_a_killed_launcher_leaves_no_process(start: Callable[..., Launch]) -> No
 
 
 def test_what_a_service_refuses_is_one_line(start: Callable[..., Launch]) -> None:
-    launched = start("--set", "data.heldout=null", "reward.function=nowhere:reward")
+    launched = start("--set", "data.heldout=null", "model.device=cpu", "trainer.attention=flex")
     assert launched.end() == 2
     assert launched.processes() == []
     errors = [line for line in launched.said().splitlines() if not line.startswith("[")]
     assert len(errors) == 1
-    assert errors[0].startswith("perl-rl: error: reward-0: reward.function 'nowhere:reward'")
+    assert errors[0].startswith("perl-rl: error: trainer: trainer.attention")
 
 
 def said_of(when: str, said: str) -> list[str]:
