@@ -11,6 +11,7 @@ from pathlib import Path
 import redis.asyncio
 
 from perl_rl.ending import USER_ERROR_STATUS, RunFailed
+from perl_rl.launch.dead_letters import add_cause, keep_dead_letters
 from perl_rl.launch.division import Division, Resources
 from perl_rl.launch.embedded_redis import EmbeddedRedis
 from perl_rl.launch.preflight import node_port
@@ -83,9 +84,11 @@ class Session:
             await self._evaluate_rest(supervisor)
             outcome = DONE
         except (RunFailed, UserError) as error:
+            add_cause(error, await keep_dead_letters(client, self._keys, self._folder))
             outcome = f"failed: {error}".splitlines()[0]
             raise
         finally:
+            await keep_dead_letters(client, self._keys, self._folder)
             self._write_summary(outcome)
             await client.aclose()
         self._note(f"done: {self._folder / 'summary.json'}")

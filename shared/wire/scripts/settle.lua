@@ -6,10 +6,12 @@
 -- args: dead_letter... scores...
 -- `dead_letter` is empty, or the payload of an entry that no service could process and the reason.
 
+local attempts = #dead_letter > 0 and deliveries(stream, consumer_group, entry_id)
 if not finish(stream, consumer_group, entry_id) then return 0 end
 if #dead_letter > 0 then
   local payload, reason = dead_letter[1], dead_letter[2]
-  redis.call('XADD', dead_letters, '*', 'm', payload, 'stream', stream, 'reason', reason, 'g', group_id)
+  redis.call('XADD', dead_letters, '*', 'm', payload, 'stream', stream, 'reason', reason,
+    'attempts', attempts, 'g', group_id)
 end
 
 if redis.call('HGET', ledger, group_id) ~= expected_state then return 0 end

@@ -112,10 +112,10 @@ def test_a_service_needs_redis(tmp_path: Path, capsys: pytest.CaptureFixture[str
             "the key 'redis.url' is missing; the run",
         ),
         (
-            ["dead-letters", "list", "FILE"],
+            ["dead-letters", "FILE"],
             "redis.url is missing; for a run that launch started",
         ),
-        (["dead-letters", "replay", "FILE"], "use the config.yaml in its run folder"),
+        (["dead-letters", "FILE", "--replay"], "use the config.yaml in its run folder"),
     ],
 )
 def test_what_asks_a_run_needs_redis_too(
@@ -300,3 +300,19 @@ def test_a_wrong_command_line_is_one_line(
     error = capsys.readouterr().err
     assert error.startswith("perl-rl: error: ") and error.count("\n") == 1
     assert error.endswith(" --help\n")
+
+
+@pytest.mark.slow
+def test_no_librarys_progress_bar_runs_through_our_lines(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys\n"
+        "from perl_rl.cli.main import main\n"
+        "main(['launch', 'none.yaml'])\n"
+        "bars = 'from tqdm import tqdm; from transformers.utils import logging; '"
+        "       'list(tqdm([1, 2])); list(logging.tqdm([1, 2]))'\n"
+        "exec(bars)\n"
+        "subprocess.run([sys.executable, '-c', bars], check=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("perl-rl: error: none.yaml: ")
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1), done.stderr
