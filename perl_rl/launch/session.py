@@ -95,7 +95,7 @@ class Session:
 
     async def _forget_last_state(self, client: redis.asyncio.Redis) -> None:
         """Clear what an earlier launch left in Redis: it must not pass for this launch's state."""
-        await RunState(client, self._keys).update(phase="starting")
+        await RunState(client, self._keys).update(phase="starting", detail="its process starts")
         # Nobody serves weights any more at the address of an old version. Nodes that are alive
         # register again with their next heartbeat.
         await client.delete(self._keys.versions, self._keys.nodes)
@@ -196,11 +196,9 @@ class Session:
             await self._after_death(supervisor, child)
 
     def _doing(self, view: RunView) -> str:
-        expected = self._config.rollout.nodes + self._config.reward.nodes
-        absent = expected - len(view.nodes) - len(view.lost)
-        unseen = f"; {absent} nodes have not started yet" if absent > 0 else ""
+        doing = view.waiting_for(self._config.rollout.nodes + self._config.reward.nodes)
         counts = view.counts
-        return f"{view.waiting_for()}{unseen}; groups: {counts.trained} trained, " + (
+        return f"{doing}; groups: {counts.trained} trained, " + (
             f"{counts.in_flight} in flight, {sum(counts.dropped.values())} dropped"
         )
 

@@ -6,6 +6,7 @@ child process, so that its parent never loads torch.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -41,6 +42,7 @@ When = Literal["before", "after"]
 
 HOLD_S = 30.0
 """Training goes on this long after an evaluation whose process has died."""
+_TELL_EVERY_S = 1.0
 
 _ANSWERED = re.compile(r"answered: (\d+) of (\d+)")
 
@@ -195,7 +197,11 @@ class Evaluation:
         )
         pace = Pace(when, self._progress, self._note)
         try:
-            async with nodes, asyncio.timeout(timeout_s):
+            async with (
+                _telling(RunState(client, self._keys), pace),
+                nodes,
+                asyncio.timeout(timeout_s),
+            ):
                 found = await questions.ask(nodes, pace)
         except NoNode as error:
             self._note(f"evaluation {when} training: {error}; an engine of its own does it later")
@@ -251,12 +257,15 @@ class Pace:
     """Shows how far an evaluation is, and says once how long it will take."""
 
     def __init__(self, when: str, progress: Progress, note: Callable[[str], None]) -> None:
+        self._when = when
         self._what = f"evaluation {when} training"
         self._progress = progress
         self._note = note
         self._began: float | None = None
         self._first = self._done = self._total = 0
         self._told = False
+        self.line = f"{when} training, waiting for a node that holds the model"
+        """How far it is, in words."""
 
     def __call__(self, done: int, total: int) -> None:
         """`done` of `total` answers are there."""
@@ -266,6 +275,8 @@ class Pace:
         self._done, self._total = done, total
         left_s = self._left_s(now - self._began)
         self._progress.part(self._what, done, total, left_s)
+        left = "" if left_s is None else f", {duration(left_s)} left"
+        self.line = f"{self._when} training, {done} of {total} answers{left}"
         if left_s is not None and not self._told:
             self._told = True
             self._note(f"{self._what}: {total} answers, {duration(left_s)} to go")
@@ -285,6 +296,28 @@ class Pace:
         """How long it took."""
         assert self._began is not None, "something was asked"
         return f"{self._what}: {self._total} answers in {time.monotonic() - self._began:.1f} s"
+
+
+@asynccontextmanager
+async def _telling(state: RunState, pace: Pace) -> AsyncIterator[None]:
+    """``perl-rl status`` says how far the evaluation is while the block runs."""
+
+    async def tell() -> None:
+        while True:
+            try:
+                await heeding_cancel(lambda: state.tell_evaluation(pace.line))
+            except OUTAGE as error:
+                logger.debug("status does not hear of the evaluation: %s", error)
+            await asyncio.sleep(_TELL_EVERY_S)
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+        with contextlib.suppress(*OUTAGE):
+            await heeding_cancel(state.evaluation_ended)
 
 
 @asynccontextmanager

@@ -194,6 +194,7 @@ class ControlPlane:
         await self.ledger.restore(settled)
         await self.state.update(
             phase="starting",
+            detail="its ranks load the model",
             stalled="",
             failed_elsewhere=0,
             incarnation=before + 1,
