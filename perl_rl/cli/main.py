@@ -4,6 +4,7 @@ A command's imports run with the command, so that ``--help`` answers at once.
 """
 
 import argparse
+import os
 import sys
 from importlib.metadata import version
 
@@ -21,9 +22,15 @@ from perl_rl.data.cli import add_data_commands
 from perl_rl.ending import ended
 from perl_rl.eval.cli import add_eval
 
+_NO_BARS = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+"""tqdm and Hugging Face's libraries read these when they are imported, here or in a child process:
+their progress bars would run through our lines."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    for name, value in _NO_BARS.items():
+        os.environ.setdefault(name, value)
     options = command_line().parse_args(arguments)
     command: Command = options.command
     return ended(lambda: command(options), options.debug)

@@ -84,16 +84,14 @@ def add_show(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def add_dead_letters(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add ``dead-letters list`` and ``dead-letters replay``."""
-    text = "messages that no service could process"
-    letters = commands.add_parser("dead-letters", help=text, description=text)
-    actions = letters.add_subparsers(metavar="ACTION", required=True)
-    text = "list the run's dead letters, one a line"
-    listed = add_command(actions, "list", _list_letters, text)
-    replayed = add_command(actions, "replay", _replay_letters, "ask their groups again")
-    for parser in (listed, replayed):
-        parser.add_argument("config", type=Path, metavar="CONFIG", help="the run's YAML file")
-    replayed.add_argument("ids", nargs="*", metavar="ID", help="which ones (default: all)")
+    """Add ``dead-letters``."""
+    text = "list what no service of a run could process, and why; also after its end"
+    letters = add_command(commands, "dead-letters", _dead_letters, text)
+    letters.add_argument("run", type=Path, metavar="RUN", help="the run's folder or YAML file")
+    text = "instead, ask the groups of these letters again: all, when no ID is given"
+    letters.add_argument(
+        "--replay", nargs="*", metavar="ID", help=f"{text} (default: only list them)"
+    )
 
 
 def _launch(options: argparse.Namespace) -> int:
@@ -152,18 +150,12 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _list_letters(options: argparse.Namespace) -> int:
-    from perl_rl.cli.dead_letters import list_letters
+def _dead_letters(options: argparse.Namespace) -> int:
+    from perl_rl.cli.dead_letters import list_letters, replay_letters
 
-    return _print_letters(list_letters(options.config))
-
-
-def _replay_letters(options: argparse.Namespace) -> int:
-    from perl_rl.cli.dead_letters import replay_letters
-
-    return _print_letters(replay_letters(options.config, options.ids))
-
-
-def _print_letters(lines: list[str]) -> int:
+    if options.replay is None:
+        lines = list_letters(options.run)
+    else:
+        lines = replay_letters(options.run, options.replay)
     print("\n".join(lines) if lines else "no dead letters")
     return 0

@@ -309,7 +309,8 @@ def _model(
         settings: dict[str, Any] = {"weights": _weights(options.model), "set": kept}
         if options.config is not None:
             settings["run"] = engine.model.model_dump(mode="json", exclude={"path"})
-        return str(options.model), VllmModel(engine, decoding), settings
+        log = options.out.with_suffix(".work") / "engine.log"
+        return str(options.model), VllmModel(engine, decoding, log), settings
     config = _endpoint(
         url=" ".join(options.endpoint),
         model=options.model_name,

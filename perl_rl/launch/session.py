@@ -13,6 +13,7 @@ import redis.asyncio
 
 from perl_rl.ending import USER_ERROR_STATUS, RunFailed
 from perl_rl.launch.data_beside import DataBeside
+from perl_rl.launch.dead_letters import add_cause, keep_dead_letters
 from perl_rl.launch.division import Division, Resources
 from perl_rl.launch.embedded_redis import EmbeddedRedis
 from perl_rl.launch.preflight import node_port
@@ -90,16 +91,18 @@ class Session:
             await self._evaluate_rest(supervisor)
             outcome = DONE
         except (RunFailed, UserError) as error:
+            add_cause(error, await keep_dead_letters(client, self._keys, self._folder))
             outcome = f"failed: {error}".splitlines()[0]
             raise
         finally:
+            await keep_dead_letters(client, self._keys, self._folder)
             self._write_summary(outcome)
             await client.aclose()
         self._note(f"done: {self._folder / 'summary.json'}")
 
     async def _forget_last_state(self, client: redis.asyncio.Redis) -> None:
         """Clear what an earlier launch left in Redis: it must not pass for this launch's state."""
-        await RunState(client, self._keys).update(phase="starting")
+        await RunState(client, self._keys).update(phase="starting", detail="its process starts")
         # Nobody serves weights any more at the address of an old version. Nodes that are alive
         # register again with their next heartbeat.
         await client.delete(self._keys.versions, self._keys.nodes)
@@ -246,11 +249,9 @@ class Session:
         self._note(f"everything is up after {took_s:.0f} s")
 
     def _doing(self, view: RunView) -> str:
-        expected = self._config.rollout.nodes + self._config.reward.nodes
-        absent = expected - len(view.nodes) - len(view.lost)
-        unseen = f"; {absent} nodes have not started yet" if absent > 0 else ""
+        doing = view.waiting_for(self._config.rollout.nodes + self._config.reward.nodes)
         counts = view.counts
-        return f"{view.waiting_for()}{unseen}; groups: {counts.trained} trained, " + (
+        return f"{doing}; groups: {counts.trained} trained, " + (
             f"{counts.in_flight} in flight, {sum(counts.dropped.values())} dropped"
         )
 

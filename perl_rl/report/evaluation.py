@@ -6,6 +6,7 @@ child process, so that its parent never loads torch.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -43,6 +44,7 @@ When = Literal["before", "after"]
 
 HOLD_S = 30.0
 """Training goes on this long after an evaluation whose process has died."""
+_TELL_EVERY_S = 1.0
 
 _ANSWERED = re.compile(r"answered: (\d+) of (\d+)")
 
@@ -186,9 +188,10 @@ class Evaluation:
         what = f"evaluation {when} training"
         pace = Pace(what, self._progress, self._note)
         try:
-            found = await ask_nodes(
-                client, self._config, self._folder, self._who, what, wanted, pace
-            )
+            async with _telling(RunState(client, self._keys), pace):
+                found = await ask_nodes(
+                    client, self._config, self._folder, self._who, what, wanted, pace
+                )
         except NoNode as error:
             self._note(f"{what}: {error}; an engine of its own does it later")
             return None
@@ -240,6 +243,28 @@ class Evaluation:
     def _note(self, text: str) -> None:
         self._progress.note(text)
         logger.info(text)
+
+
+@asynccontextmanager
+async def _telling(state: RunState, pace: Pace) -> AsyncIterator[None]:
+    """``perl-rl status`` says how far the evaluation is while the block runs."""
+
+    async def tell() -> None:
+        while True:
+            try:
+                await heeding_cancel(lambda: state.tell_evaluation(pace.line))
+            except OUTAGE as error:
+                logger.debug("status does not hear of the evaluation: %s", error)
+            await asyncio.sleep(_TELL_EVERY_S)
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+        with contextlib.suppress(*OUTAGE):
+            await heeding_cancel(state.evaluation_ended)
 
 
 @asynccontextmanager

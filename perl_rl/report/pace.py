@@ -20,6 +20,8 @@ class Pace:
         self._began: float | None = None
         self._first = self._done = self._total = 0
         self._told = False
+        self.line = f"{what}, waiting for a node that holds the model"
+        """How far it is, in words."""
 
     def __call__(self, done: int, total: int) -> None:
         """`done` of `total` answers are there."""
@@ -29,6 +31,8 @@ class Pace:
         self._done, self._total = done, total
         left_s = self._left_s(now - self._began)
         self._progress.part(self._what, done, total, left_s)
+        left = "" if left_s is None else f", {duration(left_s)} left"
+        self.line = f"{self._what}, {done} of {total} answers{left}"
         if left_s is not None and not self._told:
             self._told = True
             self._note(f"{self._what}: {total} answers, {duration(left_s)} to go")

@@ -45,4 +45,8 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) 
         bound_s = settings.drain_timeout_s + settings.heartbeat_s + _ENGINE_STOP_S
         await listening.run(app, service.run, bound_s)
 
-    return serve_service("rollout", config, port, run)
+    status = serve_service("rollout", config, port, run)
+    # What is left of the engine must not wait for the end of Python, whose modules are gone when
+    # vLLM would shut it down once more.
+    gc.collect()
+    return status

@@ -98,6 +98,11 @@ class Keys:
         return self._name("hold")
 
     @property
+    def evaluation(self) -> str:
+        """How far an evaluation on the nodes is, in words; expires when nobody renews it."""
+        return self._name("evaluation")
+
+    @property
     def image_prefix(self) -> str:
         """Prefix of the keys that hold image bytes, followed by the SHA-256."""
         return self._name("image", "")

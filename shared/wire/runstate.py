@@ -19,6 +19,9 @@ Phase = Literal[
     "failed",
 ]
 
+EVALUATION_TOLD_S = 10.0
+"""Whoever evaluates says how far it is more often than this."""
+
 
 class TrainerState(BaseModel):
     """The trainer's state as ``perl-rl status`` and the launcher show it."""
@@ -98,6 +101,18 @@ class RunState:
     async def release(self) -> None:
         """End `hold`."""
         await self._client.delete(self._keys.hold)
+
+    async def tell_evaluation(self, doing: str) -> None:
+        """Say how far an evaluation is; forgotten after `EVALUATION_TOLD_S`."""
+        await self._client.set(self._keys.evaluation, doing, px=int(EVALUATION_TOLD_S * 1000))
+
+    async def evaluation_ended(self) -> None:
+        """End what `tell_evaluation` said."""
+        await self._client.delete(self._keys.evaluation)
+
+    async def evaluation(self) -> str:
+        """What `tell_evaluation` said last; empty when nothing is being evaluated."""
+        return (await self._client.get(self._keys.evaluation) or b"").decode()
 
     async def wishes(self) -> set[str]:
         """What the operator asks for now, and "hold" while somebody holds the ranks."""

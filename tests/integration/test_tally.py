@@ -128,6 +128,6 @@ async def test_the_commonest_cause_of_dead_letters_ends_the_line(run: Run) -> No
     with pytest.raises(UserError) as caught:
         await limit.check(1)
     assert str(caught.value).endswith(
-        "fix what the services could not process (perl-rl dead-letters list); 3 of the last 4 dead "
+        "fix what the services could not process (perl-rl dead-letters RUN); 3 of the last 4 dead "
         "letters: group g3: the prompt has 633 tokens"
     )

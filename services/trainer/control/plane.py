@@ -215,7 +215,7 @@ class ControlPlane:
         await self._recorder.begin(last.settled, step, before + 1)
         await self.state.update(
             phase="starting",
-            detail=where,
+            detail="; ".join(filter(None, (where, "its ranks load the model"))),
             evaluating=0,
             evaluation="",
             stalled="",

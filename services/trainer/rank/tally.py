@@ -29,7 +29,7 @@ _FIXES = {
     "ungradable_gold": "fix the samples that the reward service's log names",
     "bad_reward": "fix the reward function that the reward service's log names",
     "nonfinite_gradient": "see which groups the trainer's log names, and check their rewards' size",
-    "dead_letter": "fix what the services could not process (perl-rl dead-letters list)",
+    "dead_letter": "fix what the services could not process (perl-rl dead-letters RUN)",
     "stale": "raise trainer.max_staleness",
 }
 

@@ -10,10 +10,12 @@
 -- `share` to `figures` are for the record: `group` is empty where the entry itself holds the group.
 
 local carried = redis.call('EXISTS', recording) == 1 and redis.call('XRANGE', stream, entry_id, entry_id)[1]
+local attempts = #dead_letter > 0 and deliveries(stream, consumer_group, entry_id)
 if not finish(stream, consumer_group, entry_id) then return 0 end
 if #dead_letter > 0 then
   local payload, reason = dead_letter[1], dead_letter[2]
-  redis.call('XADD', dead_letters, '*', 'm', payload, 'stream', stream, 'reason', reason, 'g', group_id)
+  redis.call('XADD', dead_letters, '*', 'm', payload, 'stream', stream, 'reason', reason,
+    'attempts', attempts, 'g', group_id)
 end
 
 if redis.call('HGET', ledger, group_id) ~= expected_state then return 0 end

@@ -116,7 +116,7 @@ def test_every_command_in_the_text_exists(page: Path) -> None:
 
 
 def alternatives(words: list[str]) -> list[list[str]]:
-    """``dead-letters list|replay`` as two."""
+    """``data filter|label`` as two."""
     for place, word in enumerate(words):
         if "|" in word:
             return [[*words[:place], one, *words[place + 1 :]] for one in word.split("|")]
