@@ -1,6 +1,7 @@
 """The trainer's routes on a real Redis: status, control, weights with ranges, the token."""
 
 import asyncio
+import json
 import logging
 
 import httpx
@@ -14,6 +15,7 @@ from services.trainer.rank.spool import WeightSpool
 from shared.config import load_config
 from shared.config.connections import SecurityConfig
 from shared.config.objective import ObjectiveConfig
+from shared.records.evaluations import FIGURES, evaluation_file
 from shared.service.auth import bearer
 from shared.service.connection import connect
 from shared.weights.manifest import Manifest, verify
@@ -92,6 +94,19 @@ async def test_the_last_steps_figures_are_gauges(http, tmp_path):
         assert f"perl_step_{figure}\n" in text
     assert "# HELP perl_step_wait_s Seconds that the trainer waited for groups" in text
     assert "perl_step_groups" not in text
+
+
+async def test_the_last_evaluations_figures_are_gauges(http, tmp_path):
+    assert "perl_heldout_accuracy NaN" in (await http.get("/metrics")).text
+    (tmp_path / "evaluations").mkdir()
+    for step, value in ((0, 0.25), (20, 0.5)):
+        content = {name: {"value": value} for name in FIGURES}
+        evaluation_file(tmp_path, step).write_text(json.dumps(content))
+
+    text = (await http.get("/metrics")).text
+    for figure in ("step 20.0", "accuracy 0.5", "worst_case 0.5", "flip_rate 0.5"):
+        assert f"perl_heldout_{figure}\n" in text
+    assert "perl_step_heldout" not in text
 
 
 async def test_wishes_reach_the_ranks_and_can_be_taken_back(http, plane):
