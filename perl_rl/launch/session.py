@@ -110,7 +110,6 @@ class Session:
     async def _train(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
         for line in self._division.lines():
             self._note(line)
-        self._started = time.monotonic()
         await self._start(supervisor, client)
         self._note(f"watch it from another terminal: perl-rl status --run-dir {self._folder}")
         meanwhile = MeanwhileEvaluation(
@@ -119,7 +118,7 @@ class Session:
         async with meanwhile.beside():
             trained = self._until_trained(supervisor, client)
             await together([trained, self._evaluation.before(client)])
-        self._wall_s = time.monotonic() - self._started
+        self._wall_s = self._lasted_s()
         logger.info("the trainer has ended")
         await self._let_nodes_catch_up(supervisor, client)
         view = self._run_watch.view
@@ -146,6 +145,7 @@ class Session:
 
         async def start_engines() -> None:
             await data.only_prompts_left.wait()
+            self._started = time.monotonic()
             await self._start_engines(engines, supervisor, client)
 
         await together([data.check(), start_engines()])
@@ -243,8 +243,7 @@ class Session:
         ready = [one for one in view.nodes if one.kind == "rollout" and one.state == "ready"]
         if len(ready) < self._config.rollout.nodes:
             return
-        assert self._started is not None, "the services have been started"
-        self._up, took_s = True, time.monotonic() - self._started
+        self._up, took_s = True, self._lasted_s()
         keep_start_s(self._folder, self._config.run, took_s)
         self._note(f"everything is up after {took_s:.0f} s")
 
@@ -292,9 +291,15 @@ class Session:
     def _write_summary(self, outcome: str) -> None:
         if self._run_watch.view is None or self._started is None:
             return
-        wall_s = self._wall_s or time.monotonic() - self._started
         evaluated = self._evaluation.results
-        self._run_watch.write_summary(outcome, wall_s, evaluated, self._restarts.total)
+        self._run_watch.write_summary(
+            outcome, self._wall_s or self._lasted_s(), evaluated, self._restarts.total
+        )
+
+    def _lasted_s(self) -> float:
+        """Seconds since the first engine was started."""
+        assert self._started is not None, "something has been started"
+        return time.monotonic() - self._started
 
     def _note(self, text: str) -> None:
         self.progress.note(text)

@@ -1,6 +1,7 @@
 """The trainer's routes on a real Redis: status, control, metrics, the token."""
 
 import asyncio
+import json
 import logging
 
 import httpx
@@ -12,6 +13,7 @@ from services.trainer.control.plane import ControlPlane
 from shared.config import load_config
 from shared.config.connections import SecurityConfig
 from shared.config.objective import ObjectiveConfig
+from shared.records.evaluations import FIGURES, evaluation_file
 from shared.service.auth import bearer
 from shared.service.connection import connect
 from tests.scripted_sampler import demo_config
@@ -91,6 +93,19 @@ async def test_the_last_steps_figures_are_gauges(http, tmp_path):
     assert "perl_step_groups" not in text
     assert 'perl_step_alarm{of="kl"} 1.0' in text
     assert 'perl_step_alarm{of="logprob_mismatch"} 0.0' in text
+
+
+async def test_the_last_evaluations_figures_are_gauges(http, tmp_path):
+    assert "perl_heldout_accuracy NaN" in (await http.get("/metrics")).text
+    (tmp_path / "evaluations").mkdir()
+    for step, value in ((0, 0.25), (20, 0.5)):
+        content = {name: {"value": value} for name in FIGURES}
+        evaluation_file(tmp_path, step).write_text(json.dumps(content))
+
+    text = (await http.get("/metrics")).text
+    for figure in ("step 20.0", "accuracy 0.5", "worst_case 0.5", "flip_rate 0.5"):
+        assert f"perl_heldout_{figure}\n" in text
+    assert "perl_step_heldout" not in text
 
 
 async def test_wishes_reach_the_ranks_and_can_be_taken_back(http, plane):

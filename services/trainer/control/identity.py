@@ -91,6 +91,7 @@ def keep_identity(run_dir: Path, now: Identity) -> None:
                 f"(perl-rl export {run_dir} --out MODEL; docs/resume.md says what may change)"
             )
     if before is None or now.sources:
+        run_dir.mkdir(parents=True, exist_ok=True)
         write_atomically(run_dir / FILE, json.dumps(asdict(now), indent=2) + "\n")
 
 
