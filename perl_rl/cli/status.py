@@ -98,6 +98,7 @@ def describe(name: str, view: RunView, expected_nodes: int = 0) -> str:
     if state.evaluation or state.evaluating:
         running = f"step {state.evaluating} is being evaluated" if state.evaluating else ""
         lines.append(f"eval     {'; '.join(one for one in (state.evaluation, running) if one)}")
+    lines += [f"record   {state.record}"] if state.record else []
     lines += [f"node     {_node(node, view.version)}" for node in view.nodes]
     lines += [f"node     {lost}  lost (no heartbeat)" for lost in view.lost]
     lines += [f"queue    {stream}: {length}" for stream, length in view.queued.items()]

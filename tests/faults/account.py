@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Audit:
-    """The ledger and the trainer's own record, compared at one moment."""
+    """The ledger, the trainer's own figures and the record of groups, compared at one moment."""
 
     issued: int
     trained: int
@@ -61,7 +61,9 @@ class Audit:
     lost: int
     trained_twice: int
     disagree: int
-    """Groups that only one of the ledger and the trainer's own record lists as trained."""
+    """Groups that only one of the ledger and the trainer's own figures lists as trained."""
+    unrecorded: int
+    """Settled groups that are not on record exactly once: not written, nor waiting for it."""
     balanced: bool
 
     def faults(self, ended: bool, settled: bool) -> list[str]:
@@ -74,7 +76,7 @@ class Audit:
         """
         names = ["trained_twice"]
         if ended:
-            names += ["lost", "disagree"]
+            names += ["lost", "disagree", "unrecorded"]
         if ended and settled:
             names += ["in_flight"]
         wrong = [f"{name}: {value}" for name in names if (value := getattr(self, name))]

@@ -24,6 +24,7 @@ from perl_rl.report.observe import RunView, look
 from perl_rl.report.summary import read_metrics
 from shared.config import load_config
 from shared.errors import UserError
+from shared.records.groups import group_files, groups_folder, read_groups
 from shared.records.steps import LOST_METRICS, METRICS, read_lines
 from shared.service.connection import Patience, connect
 from shared.service.ports import free_port
@@ -252,7 +253,7 @@ class System:
         await self.until(done, f"end of the run ({phase})", within_s)
 
     async def audit(self) -> Audit:
-        """Compare the ledger with the trainer's own record of what it has trained."""
+        """Compare the ledger with the trainer's own figures, and with the record of groups."""
         ledger = Ledger(self.client, KEYS)
         ids, settled = await ledger.groups(), await ledger.settled()
         counts = await ledger.counts()
@@ -273,8 +274,23 @@ class System:
             lost=len(set(range(max(numbers, default=-1) + 1)) - numbers),
             trained_twice=sum(len(steps) > 1 for steps in trained_in.values()),
             disagree=len(by_ledger ^ trained_in.keys()),
+            unrecorded=await self._unrecorded(settled),
             balanced=counts.balanced(),
         )
+
+    async def _unrecorded(self, settled: dict[str, str]) -> int:
+        """How many groups differ: not recorded as they were settled, or recorded again."""
+        files = group_files(groups_folder(self.run_dir))
+        columns = ["group_id", "status", "step", "reason"]
+        rows = read_groups(self.run_dir, columns).to_pylist() if files else []
+        recorded = [
+            (row["group_id"], f"{row['status']}:{row['reason'] or row['step']}") for row in rows
+        ]
+        for _, fields in await self.client.xrange(KEYS.records):
+            one = (fields[b"group"].decode(), fields[b"state"].decode())
+            # What is written is removed from the stream right after.
+            recorded += [] if one in recorded else [one]
+        return len(set(recorded) ^ set(settled.items())) + len(recorded) - len(set(recorded))
 
 
 def kill(process: psutil.Process | None) -> bool:

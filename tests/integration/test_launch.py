@@ -8,20 +8,25 @@ nodes answer the held-out questions before the first step and after the last one
 import json
 import re
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from perl_rl.cli.main import main
+from perl_rl.cli.show import show
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
+from perl_rl.report.summary import read_metrics
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import load_config
 from shared.machine import bf16_instructions
 from shared.records.evaluations import best_step, evaluation_files, read_evaluation
+from shared.records.groups import image_file, read_groups
 from shared.records.steps import read_lines
 from shared.wire.messages import PolicyVersion
 from tests.integration.launched import PATIENCE_S, SMALL_ENGINE, Launch
@@ -215,6 +220,7 @@ def _check_results(folder: Path) -> None:
     in_the_end = groups["trained"] + sum(groups["dropped"].values()) + groups["in_flight"]
     assert groups["issued"] == in_the_end
     assert summary["samples_trained"] == STEPS * GROUPS_PER_STEP * 2 * 2
+    _check_record(folder, groups)
     assert summary["generated_tokens"] > 0
     for name in ("rollout_s", "reward_s", "train_s", "wait_s", "sync_s", "sync_paused_s"):
         assert summary[name] >= 0, name
@@ -235,3 +241,19 @@ def _check_results(folder: Path) -> None:
     assert (folder / "policy" / "config.json").is_file()
     assert list((folder / "policy").glob("*.safetensors"))
     assert list((folder / "checkpoints").iterdir())
+
+
+def _check_record(folder: Path, groups: dict[str, Any]) -> None:
+    """Every settled group is recorded once, also those of steps that were trained again."""
+    rows = read_groups(folder).to_pylist()
+    states = Counter(row["reason"] or row["status"] for row in rows)
+    assert states == Counter({"trained": groups["trained"]} | groups["dropped"])
+    assert len({row["group_id"] for row in rows}) == len(rows)
+    metrics = {row["step"]: row for row in read_metrics(folder / "metrics.jsonl")}
+    for step, line in metrics.items():
+        trained = [row for row in rows if row["status"] == "trained" and row["step"] == step]
+        assert {row["group_id"] for row in trained} == set(line["groups"])
+    for row in rows:
+        assert len(row["response_text"]) == 2 * 2
+        assert all(image_file(folder, one) for shown in row["order_images"] for one in shown)
+    assert "trained in step" in show(rows[-1]["group_id"], folder, full=False)

@@ -52,6 +52,12 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
     heldout = HeldOutGauges(registry, run_dir)
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
 
+    record_failing = Gauge(
+        "perl_record_failing", "1 while settled groups cannot be written", registry=registry
+    )
+    unrecorded = Gauge(
+        "perl_groups_unrecorded", "Settled groups that will never be written", registry=registry
+    )
     stalled = Gauge(
         "perl_stalled_seconds",
         "How long a stage has had work without progress",
@@ -84,6 +90,8 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
         await asyncio.to_thread(heldout.refresh)
         for stage, seconds in plane.watchdog.seconds().items():
             stalled.labels(stage).set(seconds)
+        record_failing.set(plane.recorder.failing)
+        unrecorded.set(await plane.recorder.missed())
         state = await plane.state.get()
         step.set(state.step)
         for name, gauge in guards.items():

@@ -57,8 +57,8 @@ class ControlPlane:
         data = load(config.data, config.data.train_sources(), run_dir / "images")
         self._sources = data.sizes
         keep_identity(run_dir, identity_of(config, data.sizes))
-        self._recorder = Recorder(client, keys, config, run_dir)
-        self._feeder = Feeder(client, keys, config, data.samples, data.sizes, self._recorder.images)
+        self.recorder = Recorder(client, keys, config, run_dir)
+        self._feeder = Feeder(client, keys, config, data.samples, data.sizes, self.recorder.images)
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
         )
@@ -74,7 +74,7 @@ class ControlPlane:
         """
         logger.info("objective: %s", self._config.trainer.objective.line())
         beside = [asyncio.create_task(one) for one in (self.watchdog.run(), beat(self.state))]
-        recording = asyncio.create_task(self._recorder.run())
+        recording = asyncio.create_task(self.recorder.run())
         try:
             await self._run(stop)
             await self._patient(partial(self._let_nodes_catch_up, stop))
@@ -90,7 +90,7 @@ class ControlPlane:
     async def _finish_recording(self, recording: asyncio.Task[None]) -> None:
         try:
             async with asyncio.timeout(self._config.trainer.drain_timeout_s):
-                await self._recorder.finish()
+                await self.recorder.finish()
                 await recording
         except TimeoutError:
             logger.error(
@@ -210,9 +210,9 @@ class ControlPlane:
             where = f"goes on with {where_it_goes_on(self._config, last, self._sources)}"
         before, step = max(before, last.incarnation), last.step
         await self.state.clear_wishes()
-        await self._recorder.catch_up()
+        await self.recorder.catch_up()
         await self.ledger.restore(last.settled, last.verdicts, last.skipped)
-        await self._recorder.begin(last.settled, step, before + 1)
+        await self.recorder.begin(last.settled, step, before + 1)
         await self.state.update(
             phase="starting",
             detail="; ".join(filter(None, (where, "its ranks load the model"))),

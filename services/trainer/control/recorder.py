@@ -61,7 +61,9 @@ class Recorder:
         self._waiting_since = 0.0
         self._trained_step = 0
         self._tidied_step = 0
-        self._failing = False
+        self._told = 0
+        self.failing = False
+        """Whether the disk fails."""
         self._finishing = asyncio.Event()
         self._ended = not (config.record.share or config.record.dropped)
         self.images = ShownImages(run_dir)
@@ -101,7 +103,7 @@ class Recorder:
                 await self._surviving(self._take_in)
             with contextlib.suppress(TimeoutError):
                 # At least one turn of the loop, in which `catch_up` and `begin` get the lock.
-                pause_s = _RETRY_S if self._failing else 0.0
+                pause_s = _RETRY_S if self.failing else 0.0
                 await asyncio.wait_for(self._finishing.wait(), pause_s)
 
     async def finish(self) -> None:
@@ -124,6 +126,7 @@ class Recorder:
         await self._write(self._ready(idle=not found))
         if self._trained_step > self._tidied_step:
             await self._tidy()
+            await self._tell_missed()
 
     async def _write_all(self) -> None:
         while await self._read(0.0):
@@ -195,7 +198,7 @@ class Recorder:
     async def _surviving(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do some work of the recorder; whatever goes wrong there, training goes on."""
         try:
-            if self._failing:
+            if self.failing:
                 await self._recover()
             await work()
         except OSError as error:
@@ -210,9 +213,9 @@ class Recorder:
     async def _disk_failed(self, error: OSError) -> None:
         reason = error.strerror or error
         why = f"groups are not recorded: cannot write in {self._run_dir} ({reason})"
-        if not self._failing:
+        if not self.failing:
             logger.error("%s; training goes on, and it is tried again", why)
-        self._failing = True
+        self.failing = True
         await self._patient(partial(self._state.update, record=why))
 
     async def _recover(self) -> None:
@@ -228,9 +231,18 @@ class Recorder:
         await asyncio.to_thread(self.images.keep, in_flight)
         if self.images.error is not None:
             raise self.images.error
-        self._failing = False
+        self.failing = False
         logger.info("groups are recorded again")
         await self._patient(partial(self._state.update, record=""))
+        await self._tell_missed()
+
+    async def _tell_missed(self) -> None:
+        missed = await self._patient(self.missed)
+        if missed > self._told:
+            self._told = missed
+            why = f"{missed} groups were not recorded: too many waited to be written"
+            logger.error("%s", why)
+            await self._patient(partial(self._state.update, record=why))
 
     async def _end(self, why: str) -> None:
         self._ended = True

@@ -81,7 +81,7 @@ def test_told_twice_a_suite_ends_at_once(tmp_path: Path) -> None:
 def audit(**changes: int) -> Audit:
     """An account in order, but for the changes."""
     fields = {"issued": 9, "trained": 8, "in_flight": 0, "lost": 0, "trained_twice": 0}
-    fields |= {"disagree": 0} | changes
+    fields |= {"disagree": 0, "unrecorded": 0} | changes
     return Audit(**fields, dropped={"dead_letter": 1}, balanced=True)
 
 
@@ -92,6 +92,7 @@ def audit(**changes: int) -> Audit:
         ({"lost": 1}, Status.WRONG),
         ({"trained_twice": 1}, Status.WRONG),
         ({"disagree": 1}, Status.WRONG),
+        ({"unrecorded": 1}, Status.WRONG),
         ({"in_flight": 1}, Status.WRONG),
     ],
 )

@@ -225,7 +225,8 @@ def test_status_says_what_is_waited_for(
     with redis.Redis.from_url(redis_url) as client:
         state = {"phase": "starting", "detail": "its ranks load the model", "alarms": "kl"}
         client.hset(Keys("a").state, mapping=state)
-        client.set(Keys("a").evaluation, "evaluation before training, 120 of 936 answers, about 20 s left")
+        far = "evaluation before training, 120 of 936 answers, about 20 s left"
+        client.set(Keys("a").evaluation, far)
     with hold_folder(tmp_path):
         assert main(["status", "--run-dir", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
