@@ -11,7 +11,7 @@ one after the other on the same nodes:
 The goal is a ratio of at most 1.1 on one node and 1.15 on two. With ``--against`` another checkout
 is measured in turns with this one; its nodes are up all the time and idle while they wait.
 
-    python -m bench.overlap [--nodes 1] [--rounds 2] [--steps 12] [--against PATH] [--json FILE]
+    python -m bench.overlap [--nodes 1] [--rounds 2] [--steps 10] [--against PATH] [--json FILE]
 """
 
 import argparse
@@ -102,12 +102,15 @@ class Side:
         config["trainer"]["checkpoint"]["every_steps"] = 10 * self._steps
         return config
 
-    async def start(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
-        """Start its nodes and wait until the engines are up."""
+    async def start(self, supervisor: Supervisor) -> None:
+        """Start its nodes."""
         file = self._write("nodes", self._staleness)
         await supervisor.start(self._program("reward", "reward-0", file))
         for index in range(self.nodes):
             await supervisor.start(self._program("rollout", f"rollout-{index}", file, index))
+
+    async def up(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
+        """Wait until its engines are up."""
         registry, deadline = Registry(client, self._keys), time.monotonic() + PATIENCE_S
         while sum(one.engine_up for one in (await registry.nodes())[0]) < self.nodes:
             await _none_ended(supervisor)
@@ -230,7 +233,9 @@ async def measure(options: argparse.Namespace, folder: Path, url: str) -> list[R
     try:
         async with Supervisor(folder / "logs", stop_timeout_s=20.0) as supervisor:
             for side in sides:
-                await side.start(supervisor, client)
+                await side.start(supervisor)
+            for side in sides:
+                await side.up(supervisor, client)
             for number in range(options.rounds):
                 for side in sides[:: -1 if number % 2 else 1]:
                     rounds.append(await side.round(supervisor, client))
@@ -282,7 +287,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--staleness", type=int, default=1, help="of the steps together")
     parser.add_argument("--against", type=Path, help="another checkout, measured in turns")
     parser.add_argument("--json", type=Path, help="where to write all figures")

@@ -1,11 +1,15 @@
 """Groups are prepared beside the step before: on a real Redis, with a preparer that only counts."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import redis
 import torch
+import yaml
 from torch import distributed
 
 from services.trainer.compute.prepare import TokenMismatch
@@ -16,28 +20,13 @@ from shared.wire.keys import Keys
 from shared.wire.messages import PolicyVersion, ScoredGroup, ScoredOrder, encode
 from shared.wire.queues import Entry
 from tests.builders import batch, reward
+from tests.integration.counting_preparer import CountingPreparer
 from tests.scripted_sampler import demo_config
 from tests.waiting import wait_until
 
 KEYS = Keys("test")
 NOW = PolicyVersion(incarnation=2, step=5)
 NEXT = PolicyVersion(incarnation=2, step=6)
-BYTES = 600 << 10
-
-
-class CountingPreparer:
-    """In place of `GroupPreparer`: says which groups it was asked for, and for which version."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, int]] = []
-        self.broken = ""
-
-    def prepare(self, group: ScoredGroup, pictures: dict, current: PolicyVersion) -> object:
-        self.asked.append((group.group_id, current.step))
-        if group.group_id == self.broken:
-            raise TokenMismatch(f"group {group.group_id}, order 0: other tokens")
-        pixels = SimpleNamespace(nbytes=BYTES)
-        return SimpleNamespace(name=group.group_id, step=current.step, pixel_values=pixels)
 
 
 @pytest.fixture
@@ -128,3 +117,27 @@ def test_what_is_prepared_ahead_is_bounded(client, fetcher, preparer) -> None:
     assert fetcher._ahead is not None
     fetcher._ahead.result(timeout=10.0)
     assert len(preparer.asked) == 2
+
+
+def test_two_ranks_prepare_what_they_are_dealt(client, tmp_path: Path, redis_url: str) -> None:
+    settings = demo_config(tmp_path, redis_url, minibatch_groups=2, max_staleness=2, ranks=2)
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    client.hset(KEYS.state, "incarnation", 2)
+    client.xgroup_create(KEYS.groups, "workers", id="0", mkstream=True)
+    for number in range(1, 9):
+        put(client, f"g{number}")
+        client.hset(KEYS.ledger, f"g{number}", "in_flight:2")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    probe = ("-m", "tests.integration.ahead_probe", str(file), str(tmp_path))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *launcher, *probe], check=True, timeout=150.0, env=environment)
+
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert [len(minibatch) for step in first["steps"] for minibatch in step] == [1, 1, 1, 1]
+    for step, groups in ((0, "g1 g2 g3 g4"), (1, "g5 g6 g7 g8")):
+        dealt = [*first["steps"][step], *second["steps"][step]]
+        assert sorted(name for minibatch in dealt for name in minibatch) == groups.split()
+    for rank in (first, second):
+        taken = [name for minibatch in rank["steps"][1] for name in minibatch]
+        assert rank["asked"] == taken, "each was prepared once, by the rank that trains it"

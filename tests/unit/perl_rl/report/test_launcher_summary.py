@@ -133,3 +133,31 @@ def test_a_report_shows_values_first_and_intervals_apart() -> None:
         "by_source": {"option": {"accuracy": 0.1}},
         "intervals_95": {"accuracy": [0.4, 0.6]},
     }
+
+
+def idle(rollout: float | None, reward: float | None, trainer: float | None) -> dict[str, Any]:
+    shares = {"rollout": rollout, "reward": reward, "trainer": trainer}
+    return {f"{stage}_idle_share": share for stage, share in shares.items()}
+
+
+def test_idle_shares_are_weighted_by_the_time_of_their_steps() -> None:
+    metrics = [
+        row(1, step_s=None, **idle(None, None, None)),
+        row(2, step_s=1.0, **idle(0.4, 0.8, 0.0)),
+        row(3, step_s=3.0, **idle(0.0, 1.0, 0.4)),
+        row(4, step_s=2.0, **idle(None, None, 0.6)),
+    ]
+    summary = summarise(metrics, Counts(), [], {}, 1.0, {}, "done", TRAINER)
+    assert summary["step_s"] == 2.0
+    assert summary["idle_share"] == {
+        "rollout": pytest.approx(0.1),
+        "reward": pytest.approx(0.95),
+        "trainer": pytest.approx(0.4),
+    }
+    assert summary["bound_by"] == "rollout"
+
+
+def test_without_measured_steps_nothing_bounds_the_run() -> None:
+    summary = summarise([row(1)], Counts(), [], {}, 1.0, {}, "done", TRAINER)
+    assert set(summary["idle_share"].values()) == {None}
+    assert summary["bound_by"] is None
