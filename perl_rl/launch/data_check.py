@@ -63,6 +63,8 @@ def check_data(
     """
     with PromptProcess() as process:
         asked = list(read_rows(config, run_dir, counting, note))
+        for line in skipping_notes(config, sum(not held_out for _, held_out in asked)):
+            note(line)
         compare_golds(config, [one for one, _ in asked], counting, note)
         sizes = picture_sizes([one for one, _ in asked], config.data.max_image_pixels, counting)
         prompts = _prompts(config, asked, sizes)
@@ -105,6 +107,16 @@ def _check_sample(one: Located, most_images: int) -> None:
         check_gold(sample.answer, sample.kind)
     except UngradableGold as error:
         raise UserError(f"{one.place()}: {error}") from None
+
+
+def skipping_notes(config: Config, questions: int) -> Iterator[str]:
+    """A line when the run may end before a question is asked twice."""
+    groups = config.trainer.steps * config.trainer.groups_per_step
+    if config.data.skipping.target is not None and questions > groups:
+        yield (
+            f"data.skipping: nothing is skipped within the first epoch; this run trains {groups} "
+            f"groups and has {questions} questions"
+        )
 
 
 def compare_golds(

@@ -78,14 +78,16 @@ class Checkpoints:
         self._engine.save_checkpoint(str(self._folder.unfinished()), tag=_TAG, save_latest=False)
         torch.distributed.barrier()
         if collective.is_first():
-            state = self._link.do(lambda: self._state(version))
+            account = self._link.do(self._account)
+            state = CheckpointState(version.incarnation, version.step, *account)
             self._sealing = self._sealer.submit(self._folder.commit, state)
 
-    async def _state(self, version: PolicyVersion) -> CheckpointState:
+    async def _account(self) -> tuple[dict[str, str], dict[str, str], dict[str, int]]:
+        """Settled groups, verdicts and skipped groups, as `CheckpointState` has them."""
         settled = await self._ledger.settled()
         # After the settled groups: there is a verdict on each of them.
-        verdicts, counts = await self._ledger.verdicts(), await self._ledger.counts()
-        return CheckpointState(version.incarnation, version.step, settled, verdicts, counts.skipped)
+        verdicts = await self._ledger.verdicts()
+        return settled, verdicts, (await self._ledger.counts()).skipped
 
     def finish(self) -> None:
         """Wait until the last checkpoint is sealed; ranks other than 0 have nothing to wait for.
