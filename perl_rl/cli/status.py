@@ -109,6 +109,9 @@ def describe(name: str, view: RunView, expected_nodes: int = 0) -> str:
         f"{sum(counts.dropped.values())}{f' ({dropped})' if dropped else ''} + in flight "
         f"{counts.in_flight}{'' if counts.balanced() else '  DOES NOT BALANCE'}"
     )
+    if counts.skipped:
+        skipped = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.skipped.items()))
+        lines.append(f"skipped  {sum(counts.skipped.values())} not issued ({skipped})")
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 What passes here cannot end the run.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -85,6 +85,8 @@ def check_data(
     """
     with PromptProcess() as process:
         rows = read_rows(config, run_dir, counting, note)
+        for line in skipping_notes(config, len(rows.train)):
+            note(line)
         compare_golds(config, rows.all, counting, note)
         sizes = picture_sizes(rows.all, config.data.max_image_pixels, counting)
         pictures_done()
@@ -147,6 +149,16 @@ def _check_sample(one: Located, most_images: int, golds: set[tuple[str, AnswerKi
         golds.add(gold)
     if nothing := names_nothing(sample):
         raise UserError(f"{one.place()}: {nothing}; correct it or leave the sample out")
+
+
+def skipping_notes(config: Config, questions: int) -> Iterator[str]:
+    """A line when the run may end before a question is asked twice."""
+    groups = config.trainer.steps * config.trainer.groups_per_step
+    if config.data.skipping.target is not None and questions > groups:
+        yield (
+            f"data.skipping: nothing is skipped within the first epoch; this run trains {groups} "
+            f"groups and has {questions} questions"
+        )
 
 
 def compare_golds(

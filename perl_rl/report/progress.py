@@ -26,6 +26,7 @@ _FIGURES = (
     ("accuracy_all", "accuracy", ".3f"),
     ("accuracy", "of kept groups", ".3f"),
     ("dropped_share", "dropped", ".0%"),
+    ("skipped_share", "skipped", ".0%"),
     ("kl", "kl", ".4f"),
 )
 

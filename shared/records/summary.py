@@ -20,11 +20,14 @@ class RunSummary(BaseModel):
     from the start. Empty: it ran in one go."""
     groups: dict[str, Any]
     """The ledger at the end: groups ``issued``, ``trained``, ``dropped`` (by reason) and
-    ``in_flight``; the first number is the sum of the others."""
+    ``in_flight``; the first number is the sum of these three. ``skipped`` (by side) were not
+    issued."""
     accuracy_all: dict[str, float | None]
     """Mean ``accuracy_all`` of the ``first`` and of the ``last`` ten steps."""
     dropped_share: float | None
     """Mean share of dropped groups."""
+    skipped_share: float | None
+    """Mean share of questions that were skipped before they were sampled."""
     samples_trained: int
     """Responses that were trained on."""
     samples_generated: int

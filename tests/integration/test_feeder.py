@@ -9,11 +9,14 @@ import pytest
 import redis.asyncio
 from PIL import Image
 
+from services.trainer.control.choice import Choice
 from services.trainer.control.feeder import Feeder
+from services.trainer.plan.groups import GroupPlan
+from services.trainer.plan.skipping import Skipping
 from shared.config import Config
 from shared.errors import UserError, WaitTimeout
 from shared.sample import Sample
-from shared.service.connection import connect
+from shared.service.connection import Patience, connect
 from shared.wire.board import VersionBoard
 from shared.wire.dead_letters import letters
 from shared.wire.image_store import ImageStore
@@ -22,6 +25,7 @@ from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, PromptTask, decode
 from shared.wire.queues import WorkStream
 from shared.wire.registry import NodeInfo, Registry
+from shared.wire.verdicts import LATE, Verdict
 from tests.scripted_sampler import demo_config
 
 pytestmark = pytest.mark.anyio
@@ -171,6 +175,7 @@ async def test_more_groups_are_in_flight_when_most_are_dropped(
     keys, ledger = Keys("test"), Ledger(client, Keys("test"))
     settings = config(tmp_path, redis_url, groups_per_step=8, steps=9, max_staleness=staleness)
     await VersionBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
+    settings.data.skipping.target = None
     stop, places = asyncio.Event(), 8 * (staleness + 1)
     prompts = WorkStream(client, keys.prompts, "test")
     await prompts.create()
@@ -191,3 +196,25 @@ async def test_more_groups_are_in_flight_when_most_are_dropped(
     assert places <= most <= 5 * places
     assert (most > places) is more
     assert (await ledger.counts()).balanced()
+
+
+async def test_a_verdict_that_does_not_come_is_not_waited_for_any_longer(
+    client, tmp_path, redis_url, caplog
+):
+    keys, patience_s = Keys("test"), 0.2
+    settings = config(tmp_path, redis_url, groups_per_step=1, max_staleness=0)
+    ledger = Ledger(client, keys)
+    skipping = Skipping(settings, GroupPlan(settings, [SAMPLE]))
+    choice = Choice(ledger, Patience(client, "feeder", 10.0), skipping, patience_s)
+    await choice.resume()
+    # Two groups may be without a verdict when the next one is decided.
+    assert [turn.index for turn in await choice.next(5)] == [0, 1, 2]
+    assert await choice.next(5) == []
+    deadline = time.monotonic() + PATIENCE_S
+    while not (chosen := await choice.next(1)):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    assert [turn.index for turn in chosen] == [3]
+    assert await ledger.verdict("g00000000") == Verdict(LATE)
+    assert "group g00000000 has no verdict yet" in caplog.text
+    assert "(data.skipping.patience_s 0.2)" in caplog.text

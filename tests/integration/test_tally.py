@@ -92,9 +92,23 @@ async def test_a_step_tells_its_own_share(run: Run) -> None:
     assert figures["dropped_share"] == pytest.approx(2 / 3)
     assert figures["accuracy_all"] == figures["reward_all"] == pytest.approx(1 / 6)
     assert figures["format_all"] == 1.0
+    assert (figures["groups_skipped"], figures["skipped_share"]) == ({}, 0.0)
     quiet = await tally.close(trained=1)
     assert (quiet["groups_dropped_step"], quiet["dropped_share"]) == ({}, 0.0)
     assert quiet["accuracy_all"] is None
+
+
+async def test_a_step_tells_how_many_questions_were_skipped(run: Run) -> None:
+    tally = StepTally(run.client, run.keys, config().trainer)
+    await run.ledger.skip({"easy": 5})
+    await tally.begin()
+    await run.ledger.skip({"easy": 7, "hard": 1})
+    await run.drop("g1", 0.0, 0.0)
+    figures = await tally.close(trained=1)
+    assert figures["groups_skipped"] == {"easy": 7, "hard": 1}
+    assert figures["groups_skipped_step"] == {"easy": 2, "hard": 1}
+    assert figures["skipped_share"] == pytest.approx(3 / 5)
+    assert (await run.ledger.counts()).balanced()
 
 
 async def test_a_run_that_drops_every_group_ends(run: Run) -> None:

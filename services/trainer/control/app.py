@@ -103,6 +103,8 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
         groups.labels("in_flight").set(counts.in_flight)
         for reason, number in counts.dropped.items():
             groups.labels(f"dropped:{reason}").set(number)
+        for reason, number in counts.skipped.items():
+            groups.labels(f"skipped:{reason}").set(number)
 
     metrics_route(app, registry, dependencies=token_required, refresh=refresh)
     return app

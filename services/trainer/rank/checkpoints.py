@@ -92,7 +92,8 @@ class Checkpoints:
         )
         torch.distributed.barrier()
         if collective.is_first():
-            state = self._link.do(lambda: self._settled(version))
+            account = self._link.do(self._account)
+            state = CheckpointState(version.incarnation, version.step, *account)
             self._sealing = self._sealer.submit(self._folder.commit, state, self._spared())
 
     def _spared(self) -> set[int]:
@@ -103,11 +104,12 @@ class Checkpoints:
         evaluating = self._link.do(self._state.get).evaluating
         return {step for step in (best, evaluating) if step}
 
-    async def _settled(self, version: PolicyVersion) -> CheckpointState:
+    async def _account(self) -> tuple[dict[str, str], dict[str, str], dict[str, int]]:
+        """Settled groups, verdicts and skipped groups, as `CheckpointState` has them."""
         settled = await self._ledger.settled()
         # After the settled groups: there is a verdict on each of them.
-        verdicts, counts = await self._ledger.verdicts(), await self._ledger.counts()
-        return CheckpointState(version.incarnation, version.step, settled, verdicts, counts.skipped)
+        verdicts = await self._ledger.verdicts()
+        return settled, verdicts, (await self._ledger.counts()).skipped
 
     def finish(self) -> None:
         """Wait until the last checkpoint is sealed; ranks other than 0 have nothing to wait for.

@@ -200,6 +200,7 @@ def test_status_shows_nodes_versions_and_ledger(
     beat(redis_url, "a")
     with redis.Redis.from_url(redis_url) as client:
         client.sadd(Keys("a").nodes, "rollout-1")
+        client.hset(Keys("a").counts, mapping={"skipped:easy": 7, "skipped:hard": 1})
     assert main(["status", "--redis", redis_url]) == 0
     out = capsys.readouterr().out
     assert "step     3 of 9" in out
@@ -207,6 +208,7 @@ def test_status_shows_nodes_versions_and_ledger(
     assert "rollout-0" in out and "version 1.2 (current: 1.3)" in out
     assert "rollout-1  lost" in out
     assert "issued 5 = trained 3 + dropped 2 (uniform 2) + in flight 0\n" in out
+    assert "skipped  8 not issued (easy 7, hard 1)\n" in out
 
 
 def test_status_says_what_is_waited_for(

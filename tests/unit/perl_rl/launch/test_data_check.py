@@ -13,8 +13,9 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from perl_rl.cli.main import main
+from perl_rl.launch.data_check import skipping_notes
 from perl_rl.launch.prompts import Job, Prompt, Said, check_prompts
-from shared.config import ModelConfig
+from shared.config import Config, ModelConfig
 from shared.errors import UserError
 from shared.prompting import render, special_token_in
 from tests.paths import ROOT, START_MODEL
@@ -164,3 +165,21 @@ def test_it_says_how_far_it_is():
     )
     assert [len(one.lengths) for one in said] == [64, 64, 22]
     assert {one.refused for one in said} == {None}
+
+
+def test_a_run_that_may_end_within_its_first_epoch_is_told_so():
+    def config(target: float | None) -> Config:
+        return Config.model_validate(
+            {
+                "run": "test",
+                "model": {"path": "model"},
+                "data": {"train": "train.jsonl", "skipping": {"target": target}},
+                "trainer": {"steps": 10, "groups_per_step": 4},
+            }
+        )
+
+    assert list(skipping_notes(config(0.25), 41)) == [
+        "data.skipping: nothing is skipped within the first epoch; this run trains 40 groups and "
+        "has 41 questions"
+    ]
+    assert list(skipping_notes(config(0.25), 40)) == list(skipping_notes(config(None), 41)) == []

@@ -51,7 +51,7 @@ def node(name: str, *paused_s: float) -> NodeInfo:
 
 
 def test_totals_medians_and_means() -> None:
-    counts = Counts(issued=10, trained=6, in_flight=1, dropped={"uniform": 3})
+    counts = Counts(issued=10, trained=6, in_flight=1, dropped={"uniform": 3}, skipped={"easy": 4})
     nodes = [node("rollout-0", 0.1, 0.3), node("rollout-1", 0.2)]
     metrics = [row(1), row(2), row(3, rollout_s=9.0, tokens_per_s=100.0)]
     evaluation = {"before": None, "after": None}
@@ -65,6 +65,7 @@ def test_totals_medians_and_means() -> None:
         "trained": 6,
         "dropped": {"uniform": 3},
         "in_flight": 1,
+        "skipped": {"easy": 4},
     }
     assert (summary["samples_trained"], summary["samples_generated"]) == (36, 72)
     assert summary["wall_s"] == 42.0

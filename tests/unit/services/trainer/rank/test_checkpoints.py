@@ -34,9 +34,9 @@ def checkpoints(tmp_path: Path) -> Iterator[Checkpoints]:
     distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
     )
-    # Nobody connects: the link is asked for the ledger's settled groups only.
-    client = redis.asyncio.Redis()
-    link = SimpleNamespace(client=client, keys=Keys("test"), do=lambda work: {"g": "trained:4"})
+    # Nobody connects: the link is asked for the ledger's account only.
+    client, account = redis.asyncio.Redis(), ({"g": "trained:4"}, {"g": "kept:0.5000"}, {"easy": 2})
+    link = SimpleNamespace(client=client, keys=Keys("test"), do=lambda work: account)
     settings = CheckpointConfig(keep=2)
     yield Checkpoints(link, Engine(), tmp_path, settings, torch.device("cpu"))
     distributed.destroy_process_group()
@@ -66,6 +66,11 @@ def test_training_goes_on_while_a_checkpoint_is_sealed(
     assert folder.newest_step() >= 4, "one is sealed before the next is begun"
     checkpoints.finish()
     assert folder.newest_step() == 5
+    found = folder.latest()
+    assert found is not None
+    state = found[1]
+    assert (state.settled, state.verdicts) == ({"g": "trained:4"}, {"g": "kept:0.5000"})
+    assert state.skipped == {"easy": 2}
     assert folder.set_damaged_aside() == []
 
 
