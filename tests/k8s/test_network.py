@@ -17,7 +17,21 @@ HTTP = {"trainer": 8000, "rollout": 8100, "reward": 8200}
 METRICS = {("prometheus", service, port) for service, port in HTTP.items()}
 BACKLOG = {("keda", "redis", 6379)}
 RENDEZVOUS, RANKS = 29400, (32768, 60999)
-PORTS = (22, 53, 80, 443, 6379, 8000, 8010, 8100, 8200, RENDEZVOUS, RANKS[0] - 1, *RANKS, RANKS[1] + 1)
+PORTS = (
+    22,
+    53,
+    80,
+    443,
+    6379,
+    8000,
+    8010,
+    8100,
+    8200,
+    RENDEZVOUS,
+    RANKS[0] - 1,
+    *RANKS,
+    RANKS[1] + 1,
+)
 SEVERAL_HOSTS = {
     # A worker host reads the run's state from Redis, and its ranks read their groups.
     ("trainer-1", "redis", 6379),

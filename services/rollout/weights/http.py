@@ -202,11 +202,11 @@ class _Update:
     def _by_blocks(self, number: int, blocks: list[memoryview]) -> bool:
         """Apply blocks to what is here; False when the result is not what it must be."""
         bucket, version = self._manifest.buckets[number], self._manifest.version
-        data = self._copy.read(number)
         try:
-            for block in blocks:
-                delta.apply(block, data, self._manifest.item_bytes)
-            verify(bucket, data.data, version)
+            with self._copy.changing(number, version) as data:
+                for block in blocks:
+                    delta.apply(block, data, self._manifest.item_bytes)
+                verify(bucket, data.data, version)
         except CorruptWeights as error:
             logger.warning(
                 "weights %s: bucket %d of the delta is damaged and comes whole: %s",
@@ -215,17 +215,15 @@ class _Update:
                 error,
             )
             return False
-        self._copy.store(number, data.data, version)
         self._add(by_delta=1, chain=len(blocks))
         return True
 
     def _whole_bucket(self, number: int) -> None:
         bucket, version = self._manifest.buckets[number], self._manifest.version
-        data = memoryview(bytearray(bucket.nbytes))
-        self._download.read_into(str(version), "data", bucket.offset, data)
-        self._add(nbytes=bucket.nbytes, whole=1)
-        verify(bucket, data, version)
-        self._copy.store(number, data, version)
+        with self._copy.changing(number, version) as data:
+            self._download.read_into(str(version), "data", bucket.offset, data.data)
+            self._add(nbytes=bucket.nbytes, whole=1)
+            verify(bucket, data.data, version)
 
     def _add(self, nbytes: int = 0, whole: int = 0, by_delta: int = 0, chain: int = 0) -> None:
         with self._count:
