@@ -11,6 +11,7 @@ for 16 nodes of a 7B model behind one link of 25 Gbit/s.
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -145,7 +146,7 @@ def stages(folder: Path, gib: float, rounds: int, share: float) -> dict[str, Fig
     tensors = [random_tensors(gib)]
     tensors.append([(name, moved(one, share)) for name, one in tensors[0]])
     found: dict[str, Figures] = codec(tensors, rounds)
-    found["publish"] = publishing(folder / "publish", tensors, rounds)
+    found |= publishing(folder / "publish", tensors, rounds)
     spool = WeightSpool(folder / "weights", BUCKET, 3, chain=4, full_every=10**9)
     manifests = [
         spool.write(PolicyVersion(incarnation=1, step=step + 1), tensors[step]) for step in (0, 1)
@@ -194,18 +195,22 @@ def codec(tensors: list[list[tuple[str, torch.Tensor]]], rounds: int) -> dict[st
     }
 
 
-def publishing(folder: Path, tensors: list[list[tuple[str, torch.Tensor]]], rounds: int) -> Figures:
+def publishing(
+    folder: Path, tensors: list[list[tuple[str, torch.Tensor]]], rounds: int
+) -> dict[str, Figures]:
     """What rank 0 does beside the next step: write, digest, encode."""
     nbytes = sum(one.nbytes for _, one in tensors[0])
-    found: Figures = {}
-    for name, chain in (("whole", 0), ("with_delta", 2)):
+    found: dict[str, Figures] = {}
+    for name, chain in (("whole", 0), ("delta", 2)):
         spool = WeightSpool(folder / name, BUCKET, 2, chain=chain, full_every=10**9)
-        seconds = []
-        for number in range(rounds + 1):
-            began = time.perf_counter()
-            spool.write(PolicyVersion(incarnation=1, step=number + 1), tensors[number % 2])
-            seconds.append(time.perf_counter() - began)
-        found[f"{name}_gb_s"] = nbytes / 1e9 / statistics.median(seconds[1:])
+        numbers = itertools.count(1)
+
+        def publish(spool: WeightSpool = spool, numbers: Iterator[int] = numbers) -> None:
+            step = next(numbers)
+            spool.write(PolicyVersion(incarnation=1, step=step), tensors[step % 2])
+
+        publish()
+        found[f"publish {name}"] = rate(publish, nbytes, rounds)
         shutil.rmtree(folder / name)
     return found
 
@@ -290,13 +295,12 @@ def serving(url: str, manifest: Manifest, server: psutil.Process, rounds: int) -
         download.close()
 
     read_all()
-    before, own = sum(server.cpu_times()[:2]), time.process_time()
+    before = sum(server.cpu_times()[:2])
     figures = rate(read_all, manifest.nbytes, rounds)
     sent_gb = manifest.nbytes * rounds / 1e9
     return figures | {
         "streams": STREAMS,
         "server_cpu_s_per_gb": (sum(server.cpu_times()[:2]) - before) / sent_gb,
-        "client_cpu_s_per_gb": (time.process_time() - own) / sent_gb,
     }
 
 
@@ -308,23 +312,27 @@ def fetching(
     memory = folder / "memory"
     memory.mkdir()
     seconds: dict[str, list[float]] = {"whole": [], "delta": []}
+    cpu_s = dict.fromkeys(seconds, 0.0)
     sent = 0
 
-    async def fetch(fetcher: HttpFetcher, manifest: Manifest) -> float:
-        began = time.perf_counter()
+    async def fetch(fetcher: HttpFetcher, manifest: Manifest) -> None:
         address = Announcement("1-0", manifest.version, f"{url}/{manifest.version}")
         async with fetcher.fetched(address):
-            return time.perf_counter() - began
+            pass
 
     for _ in range(rounds):
         fetcher = HttpFetcher(config, memory)
         for name, manifest in zip(seconds, manifests, strict=True):
-            seconds[name].append(asyncio.run(fetch(fetcher, manifest)))
+            began, own = time.perf_counter(), time.process_time()
+            asyncio.run(fetch(fetcher, manifest))
+            seconds[name].append(time.perf_counter() - began)
+            cpu_s[name] += time.process_time() - own
         sent = fetcher.traffic.nbytes
         fetcher.close()
     return {
         f"fetch {name}": {
             "gb_s": nbytes / 1e9 / statistics.median(one),
+            "cpu_s_per_gb": cpu_s[name] / rounds / (nbytes / 1e9),
             "bytes_share": 1.0 if name == "whole" else sent / nbytes,
         }
         | spread(one)
@@ -333,13 +341,17 @@ def fetching(
 
 
 def rate(work: Callable[[], object], nbytes: int, rounds: int) -> Figures:
-    """GB/s of `work`, which goes through so many bytes."""
-    seconds = []
+    """GB/s of `work`, which goes through so many bytes, and what it costs this process."""
+    seconds, own = [], time.process_time()
     for _ in range(rounds):
         began = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - began)
-    return {"gb_s": nbytes / 1e9 / statistics.median(seconds)} | spread(seconds)
+    cpu_s = (time.process_time() - own) / rounds
+    return {
+        "gb_s": nbytes / 1e9 / statistics.median(seconds),
+        "cpu_s_per_gb": cpu_s / (nbytes / 1e9),
+    } | spread(seconds)
 
 
 def spread(seconds: list[float]) -> Figures:
@@ -411,7 +423,7 @@ def arithmetic(share: float, found: dict[str, Figures]) -> Figures:
     whole_gb = MODEL["parameters"] * MODEL["item_bytes"] / 1e9
     link_gb_s = MODEL["link_gbit"] / 8
     sent_gb = MODEL["nodes"] * whole_gb * share
-    publish_s = whole_gb / found["publish"]["with_delta_gb_s"]
+    publish_s = whole_gb / found["publish delta"]["gb_s"]
     send_s = sent_gb / min(link_gb_s, found["serve"]["gb_s"])
     apply_s = whole_gb / found["fetch delta"]["gb_s"]
     return {
