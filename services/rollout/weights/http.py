@@ -112,14 +112,15 @@ class HttpFetcher:
     def _fetch(self, download: Download, announcement: Announcement) -> FetchedVersion:
         version = announcement.version
         manifest = read_manifest(download.manifest(str(version)), version)
-        if self._copy is None or not self._copy.fits(manifest):
+        copy = self._copy
+        if copy is None or not copy.fits(manifest):
             self.close()
-            self._copy = LocalCopy(manifest, roomy(manifest.nbytes, self._shared_memory))
-        update = _Update(download, manifest, self._copy)
-        self.traffic = update.run()
+            copy = LocalCopy(manifest, roomy(manifest.nbytes, self._shared_memory))
+            self._copy = copy
+        self.traffic = _Update(download, manifest, copy).run()
         logger.info("weights %s fetched: %s", version, self.traffic)
-        self._copy.manifest.write_text(manifest.model_dump_json(), encoding="utf-8")
-        return FetchedVersion(version, self._copy.manifest, self._copy.file)
+        copy.manifest.write_text(manifest.model_dump_json(), encoding="utf-8")
+        return FetchedVersion(version, copy.manifest, copy.file)
 
 
 class _Update:
@@ -147,27 +148,31 @@ class _Update:
         return Traffic(self._nbytes, self._whole, self._by_delta, self._longest)
 
     def _jobs(self) -> Iterator[_Job]:
-        """Neighbours with the same chain together, as long as their blocks are not too many."""
-        first, chain, size = 0, self._chain(0) if self._manifest.buckets else None, 0
-        most = max((bucket.nbytes for bucket in self._manifest.buckets), default=0)
-        for number in range(len(self._manifest.buckets)):
-            here = self._chain(number)
-            blocks = sum(one.blocks[number] for one in here or ())
-            alone = here is None or here != chain or size + blocks > most
-            if alone and number > first:
-                yield _Job(range(first, number), chain)
-                first, size = number, 0
-            chain, size = here, size + blocks
-        if first < len(self._manifest.buckets):
-            yield _Job(range(first, len(self._manifest.buckets)), chain)
+        """Neighbours with the same chain together: one request for each delta, if it is not too
+        large, and enough jobs to keep all threads busy."""
+        count = len(self._manifest.buckets)
+        longest = max(1, count // (2 * _THREADS))
+        start = 0
+        while start < count:
+            chain, stop = self._chain(start), start + 1
+            room = self._size(start) - self._sent(start, chain)
+            while chain is not None and stop < min(count, start + longest):
+                room -= self._sent(stop, chain)
+                if room < 0 or self._chain(stop) != chain:
+                    break
+                stop += 1
+            yield _Job(range(start, stop), chain)
+            start = stop
 
     def _chain(self, number: int) -> tuple[Delta, ...] | None:
         """The deltas from what the copy has of a bucket; None when the whole bucket is better."""
         held = self._copy.versions[number]
         chain = None if held is None else self._manifest.chain_from(held)
-        if chain and sum(one.blocks[number] for one in chain) > self._size(number):
-            return None
-        return chain
+        return None if self._sent(number, chain) > self._size(number) else chain
+
+    def _sent(self, number: int, chain: tuple[Delta, ...] | None) -> int:
+        """Bytes of a bucket's blocks."""
+        return sum(one.blocks[number] for one in chain or ())
 
     def _size(self, number: int) -> int:
         return self._manifest.buckets[number].nbytes
@@ -202,11 +207,11 @@ class _Update:
     def _by_blocks(self, number: int, blocks: list[memoryview]) -> bool:
         """Apply blocks to what is here; False when the result is not what it must be."""
         bucket, version = self._manifest.buckets[number], self._manifest.version
-        data = self._copy.read(number)
         try:
-            for block in blocks:
-                delta.apply(block, data, self._manifest.item_bytes)
-            verify(bucket, data.data, version)
+            with self._copy.changing(number, version) as data:
+                for block in blocks:
+                    delta.apply(block, data, self._manifest.item_bytes)
+                verify(bucket, data.data, version)
         except CorruptWeights as error:
             logger.warning(
                 "weights %s: bucket %d of the delta is damaged and comes whole: %s",
@@ -215,17 +220,15 @@ class _Update:
                 error,
             )
             return False
-        self._copy.store(number, data.data, version)
         self._add(by_delta=1, chain=len(blocks))
         return True
 
     def _whole_bucket(self, number: int) -> None:
         bucket, version = self._manifest.buckets[number], self._manifest.version
-        data = memoryview(bytearray(bucket.nbytes))
-        self._download.read_into(str(version), "data", bucket.offset, data)
-        self._add(nbytes=bucket.nbytes, whole=1)
-        verify(bucket, data, version)
-        self._copy.store(number, data, version)
+        with self._copy.changing(number, version) as data:
+            self._download.read_into(str(version), "data", bucket.offset, data.data)
+            self._add(nbytes=bucket.nbytes, whole=1)
+            verify(bucket, data.data, version)
 
     def _add(self, nbytes: int = 0, whole: int = 0, by_delta: int = 0, chain: int = 0) -> None:
         with self._count:

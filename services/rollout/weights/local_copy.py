@@ -4,9 +4,12 @@ A fetch replaces bucket by bucket. One that was broken off leaves buckets of two
 next one brings each from where it is: nothing is fetched twice, and no second copy is needed.
 """
 
+import mmap
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,35 +27,35 @@ class LocalCopy:
     """The file, and the version of each of its buckets. Threads may work on different buckets."""
 
     def __init__(self, layout: Manifest, folder: Path) -> None:
+        """Raises OSError: when the folder has not enough room."""
         self._layout = layout
         self.versions: list[PolicyVersion | None] = [None] * len(layout.buckets)
         descriptor, name = tempfile.mkstemp(".bin", f"{_PREFIX}{os.getpid()}-", folder)
-        os.close(descriptor)
         self.file = Path(name)
         self.manifest = self.file.with_suffix(".json")
+        try:
+            # Writing to a mapped file on a full disk would end the process.
+            os.posix_fallocate(descriptor, 0, layout.nbytes)
+            self._bytes = np.frombuffer(mmap.mmap(descriptor, layout.nbytes), np.uint8)
+        except OSError:
+            self.remove()
+            raise
+        finally:
+            os.close(descriptor)
 
     def fits(self, manifest: Manifest) -> bool:
         """Whether that version's buckets can replace those that are here."""
         return self._layout.same_layout(manifest)
 
-    def read(self, number: int) -> Bytes:
-        """A bucket's bytes, to be changed freely."""
-        bucket = self._layout.buckets[number]
-        data = np.empty(bucket.nbytes, np.uint8)
-        with self.file.open("rb", buffering=0) as stream:
-            stream.seek(bucket.offset)
-            # Were the file cut short, the rest would be whatever was in memory: the digest says so.
-            stream.readinto(data.data)
-        return data
+    @contextmanager
+    def changing(self, number: int, version: PolicyVersion) -> Iterator[Bytes]:
+        """A bucket's own bytes, to be made those of `version` in the block.
 
-    def store(self, number: int, data: memoryview, version: PolicyVersion) -> None:
-        """Replace a bucket by checked bytes."""
-        # While it is written it is of no version.
+        If the block fails the bucket is of no version: it must come whole.
+        """
+        bucket = self._layout.buckets[number]
         self.versions[number] = None
-        with self.file.open("r+b", buffering=0) as stream:
-            stream.seek(self._layout.buckets[number].offset)
-            while data:
-                data = data[stream.write(data) :]
+        yield self._bytes[bucket.offset : bucket.offset + bucket.nbytes]
         self.versions[number] = version
 
     def remove(self) -> None:

@@ -122,9 +122,12 @@ class WeightSpool:
         return parent if child.same_layout(parent) else None
 
     def _versions(self) -> list[Path]:
-        """The folders of all versions, the oldest first."""
+        """The folders of all versions, the one written first at the beginning.
+
+        A run that lost its state may count from a lower version than one that is still here.
+        """
         folders = [path for path in self._folder.iterdir() if not path.name.startswith(".")]
-        return sorted(folders, key=lambda path: PolicyVersion.parse(path.name))
+        return sorted(folders, key=_written)
 
     def _forget_old(self, in_chain: set[str]) -> None:
         for folder in self._versions()[: -self._keep]:
@@ -132,6 +135,10 @@ class WeightSpool:
                 (folder / DATA_FILE).unlink(missing_ok=True)
             else:
                 shutil.rmtree(folder)
+
+
+def _written(folder: Path) -> tuple[int, PolicyVersion]:
+    return (folder / MANIFEST_FILE).stat().st_mtime_ns, PolicyVersion.parse(folder.name)
 
 
 def _write_safetensors(

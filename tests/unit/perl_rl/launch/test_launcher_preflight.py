@@ -226,6 +226,15 @@ def test_two_services_that_want_the_same_port(folder: Path) -> None:
     assert "port 28101 is wanted by the reward service too" in refusal(check_ports, config)
 
 
+def test_the_weights_want_a_port_too(folder: Path) -> None:
+    config = make_config(folder, reward={"port": 28110}, trainer={"port": 28100})
+    assert "port 28110 is wanted by the weights service too" in refusal(check_ports, config)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        text = refusal(check_ports, make_config(folder, weights={"port": port}))
+    assert text.endswith("set trainer.host and weights.port to a free address")
+
+
 def test_a_port_that_does_not_exist(folder: Path) -> None:
     config = make_config(folder, rollout={"port": 65_535, "nodes": 2})
     assert refusal(check_ports, config) == (

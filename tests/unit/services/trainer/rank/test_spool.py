@@ -1,5 +1,6 @@
 """Published versions on disk: their bytes, digests, deltas, and which of them stay."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,21 @@ def test_the_next_incarnation_continues_the_chain(
     spool().write(version(7), weights(7).items())
     manifest = spool().write(version(5, incarnation=2), weights(5).items())
     assert [one.parent for one in manifest.deltas] == [version(7)]
+
+
+def test_a_version_stays_though_an_older_run_left_higher_ones(
+    spool: Callable[..., WeightSpool], tmp_path: Path
+) -> None:
+    for step in (8, 9):
+        spool().write(version(step), weights(step).items())
+        for file in (tmp_path / f"1.{step}").iterdir():
+            os.utime(file, (step, step))
+    manifest = spool().write(version(0), weights(0).items())
+    assert manifest.deltas == (), "a step of 0 is whole"
+    manifest = spool().write(version(1), weights(1).items())
+    assert [one.parent for one in manifest.deltas] == [version(0)]
+    assert (tmp_path / "1.0" / DATA).is_file() and (tmp_path / "1.1" / DATA).is_file()
+    assert not (tmp_path / "1.9").exists()
 
 
 @pytest.mark.parametrize(
