@@ -14,6 +14,7 @@ from services.trainer.control.feeder import Feeder
 from services.trainer.plan.groups import GroupPlan
 from services.trainer.plan.skipping import Skipping
 from shared.config import Config
+from shared.config.questions import SkippingConfig
 from shared.errors import UserError, WaitTimeout
 from shared.sample import Sample
 from shared.service.connection import Patience, connect
@@ -175,7 +176,8 @@ async def test_more_groups_are_in_flight_when_most_are_dropped(
     keys, ledger = Keys("test"), Ledger(client, Keys("test"))
     settings = config(tmp_path, redis_url, groups_per_step=8, steps=9, max_staleness=staleness)
     await VersionBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
-    settings.data.skipping.target = None
+    data = settings.data.model_copy(update={"skipping": SkippingConfig(target=None)})
+    settings = settings.model_copy(update={"data": data})
     stop, places = asyncio.Event(), 8 * (staleness + 1)
     prompts = WorkStream(client, keys.prompts, "test")
     await prompts.create()
