@@ -81,5 +81,6 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=180s \
 
 FROM engine AS trainer
 EXPOSE 8000
+EXPOSE 8010
 HEALTHCHECK --interval=10s --timeout=5s --start-period=180s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]

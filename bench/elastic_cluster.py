@@ -33,8 +33,8 @@ from shared.wire.messages import PolicyVersion, ScoredGroup, decode
 from shared.wire.queues import CONSUMER_GROUP, WorkStream
 from shared.wire.registry import Registry
 from tests.faults.simulated_rollout import run_node
-from tests.integration.live_node import Publisher
 from tests.scripted_sampler import end
+from tests.served_weights import ServedWeights
 
 VERSION = PolicyVersion(incarnation=1, step=0)
 TASKS_A_NODE = 2
@@ -97,25 +97,25 @@ class Cluster:
         await self.ledger.restore({})
         samples = load_samples(Path(self.config.data.train_sources()[0].path))
         feeder = Feeder(self.client, self.keys, self.config, samples)
-        publisher = await asyncio.to_thread(self._published)
+        served = await asyncio.to_thread(self._published)
         reward = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "perl_rl", "reward", "serve"),
             *(str(self.folder / "config.yaml"), "--name", "reward-0"),
         )
         try:
             async with together(
-                publisher.serve(),
                 feeder.run(VERSION.incarnation, self._stop_feeding),
                 self._settle(),
             ):
                 board = VersionBoard(self.client, self.keys)
-                await board.announce(VERSION, f"{publisher.url}/{VERSION}")
+                await board.announce(VERSION, served.announcement(VERSION).url)
                 await self._reward_node()
                 yield
         finally:
             with contextlib.suppress(ProcessLookupError):
                 reward.terminate()
             await reward.wait()
+            await asyncio.to_thread(served.close)
 
     async def _reward_node(self) -> None:
         """Wait until the reward node takes work.
@@ -127,12 +127,12 @@ class Cluster:
             while not any(node.kind == "reward" for node in (await self.registry.nodes())[0]):
                 await asyncio.sleep(0.2)
 
-    def _published(self) -> Publisher:
+    def _published(self) -> ServedWeights:
         """The start model's weights, as the trainer serves them."""
-        publisher = Publisher(self.folder / "versions")
+        served = ServedWeights(self.folder / "versions", self.config, bucket_bytes=1 << 20)
         model = build_model(build_processor(), seed=0)
-        publisher.write(VERSION, {name: one.detach() for name, one in model.named_parameters()})
-        return publisher
+        served.write(VERSION, {name: one.detach() for name, one in model.named_parameters()})
+        return served
 
     async def _settle(self) -> None:
         """The simulated trainer."""

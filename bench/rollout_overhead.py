@@ -89,6 +89,7 @@ def prepare(folder: Path, url: str) -> Config:
             "redis": {"url": url},
             "model": {"path": folder / "model"},
             "data": {"train": "unused.jsonl"},
+            "sampling": {"max_tokens": 512},
             "rollout": {
                 "concurrent_tasks": 32,
                 "engine": {

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -16,8 +16,8 @@ _INTRODUCTION = """# What a run writes down
 
 `make docs` writes this page from `shared/records/`. A run folder has `metrics.jsonl`, one line for
 each step, and at the end `summary.json`. The trainer serves the numbers of the last step at
-`/metrics`, for Prometheus: `reward` as "perl_step_reward", and so on. [signals.md](signals.md) says
-why groups are dropped.
+`/metrics`, for Prometheus: `reward` as "perl_step_reward", and so on; `perl_step_alarm{of="kl"}` is
+1 when the step is such an alarm. [signals.md](signals.md) says why groups are dropped.
 """
 _PLAIN = {str: "text", int: "integer", float: "number", NoneType: "null", Any: "any"}
 
@@ -46,6 +46,8 @@ def _type(kind: Any) -> str:
         return " or ".join(_type(one) for one in arguments)
     if origin is list:
         return f"list of {_type(arguments[0])}"
+    if origin is Literal:
+        return "text"
     if origin is dict:
         return "mapping"
     return _PLAIN.get(kind, "mapping")

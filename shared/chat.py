@@ -8,7 +8,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,13 +63,16 @@ class ChatEndpoint:
         self._config = config
         self._cache = cache
         self._observe = observe
-        self._client = AsyncOpenAI(
-            base_url=config.url,
-            api_key=config.api_key or "none",
-            timeout=config.timeout_s,
-            max_retries=config.retries,
-            http_client=DefaultAsyncHttpxClient(trust_env=False) if direct else None,
-        )
+        self._clients = {
+            url: AsyncOpenAI(
+                base_url=url,
+                api_key=config.api_key or "none",
+                timeout=config.timeout_s,
+                max_retries=config.retries,
+                http_client=DefaultAsyncHttpxClient(trust_env=False) if direct else None,
+            )
+            for url in config.urls()
+        }
         self._turn = asyncio.Semaphore(config.concurrency)
         self.asked = 0
         """Requests sent to the endpoint, without answers from the cache."""
@@ -78,7 +81,8 @@ class ChatEndpoint:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        for client in self._clients.values():
+            await client.close()
 
     async def ask(
         self,
@@ -88,12 +92,14 @@ class ChatEndpoint:
         temperature: float = 0.0,
         seed: int | None = None,
         keep: Callable[[str], bool] = lambda text: True,
+        headers: Callable[[Mapping[str, str]], None] = lambda headers: None,
     ) -> str:
         """The text of one answer.
 
         Args:
             max_tokens: longest answer, in tokens.
             keep: whether to keep an answer in the cache.
+            headers: called with the headers of the endpoint's answer, not of one from the cache.
 
         Raises:
             EndpointFailed: when the endpoint refuses, or its reply is not a chat completion.
@@ -112,31 +118,35 @@ class ChatEndpoint:
         if file is not None and file.is_file():
             self._observe("cache")
             return str(json.loads(file.read_text(encoding="utf-8"))["text"])
-        text = await self._send(request)
+        text = await self._send(request, headers)
         if file is not None and keep(text):
             await asyncio.to_thread(_keep, file, text)
         return text
 
-    async def _send(self, request: dict[str, Any]) -> str:
-        config = self._config
+    async def _send(
+        self, request: dict[str, Any], headers: Callable[[Mapping[str, str]], None]
+    ) -> str:
+        config, url = self._config, self._address(request)
         async with self._turn:
             if config.budget is not None and self.asked >= config.budget:
                 raise BudgetSpent(
-                    f"endpoint {config.url}: the budget of {config.budget} requests is spent; "
+                    f"endpoint {url}: the budget of {config.budget} requests is spent; "
                     "raise the endpoint's budget"
                 )
             self.asked += 1
             self._observe("asked")
             try:
-                answer = await self._client.chat.completions.create(**request)
+                completions = self._clients[url].chat.completions
+                raw = await completions.with_raw_response.create(**request)
+                answer = raw.parse()
             except APIStatusError as error:
                 raise _kind_of(error.status_code)(
-                    f"endpoint {config.url}, model {config.model}: answered {error.status_code} "
+                    f"endpoint {url}, model {config.model}: answered {error.status_code} "
                     f"({self._said(error)})"
                 ) from None
             except APIError as error:
                 raise EndpointAway(
-                    f"endpoint {config.url}: no answer after {config.retries + 1} tries of "
+                    f"endpoint {url}: no answer after {config.retries + 1} tries of "
                     f"{config.timeout_s:g} s at most ({self._said(error)})"
                 ) from None
             except (json.JSONDecodeError, UnicodeDecodeError):
@@ -145,10 +155,19 @@ class ChatEndpoint:
         choices = getattr(answer, "choices", None)
         if not choices:
             raise EndpointFailed(
-                f"endpoint {config.url}, model {config.model}: the reply is not a chat completion; "
+                f"endpoint {url}, model {config.model}: the reply is not a chat completion; "
                 "check the address (most end in /v1)"
             )
+        headers(raw.headers)
         return choices[0].message.content or ""
+
+    def _address(self, request: dict[str, Any]) -> str:
+        """Equal messages go to the same server, which has their prompt in its prefix cache."""
+        urls = list(self._clients)
+        if len(urls) == 1:
+            return urls[0]
+        digest = hashlib.sha256(json.dumps(request["messages"]).encode()).digest()
+        return urls[int.from_bytes(digest[:8], "big") % len(urls)]
 
     def _said(self, error: APIError) -> str:
         """The endpoint's own message, cut short and without the key, which some repeat."""

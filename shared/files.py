@@ -1,5 +1,6 @@
 """Folders to write to, looking for files, and files that appear only when they are complete."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,24 @@ def write_atomically(file: Path, data: bytes | str) -> None:
     """
     with scratch_for(file) as scratch:
         scratch.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def write_durably(file: Path, text: str) -> None:
+    """`write_atomically`, and the content is on the disk when it returns."""
+    with scratch_for(file) as scratch, scratch.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    sync_to_disk(file.parent)
+
+
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

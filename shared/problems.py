@@ -8,6 +8,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+FALLBACK = "is not accepted"
+"""Said of an error that has no words here; it names its kind."""
+
 _SHOWN_CHARS = 80
 
 _WHOLE, _NUMBER, _TEXT = "must be a whole number", "must be a number", "must be text"
@@ -33,12 +36,13 @@ _FIXED = {
     "none_required": "must be empty",
     "missing": "is missing",
     "extra_forbidden": "is unknown",
+    "invalid_key": "is unknown",
 }
 _BOUNDS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "greater_than": lambda of: f"must be more than {of['gt']:g}",
-    "greater_than_equal": lambda of: f"must be at least {of['ge']:g}",
-    "less_than": lambda of: f"must be less than {of['lt']:g}",
-    "less_than_equal": lambda of: f"must be at most {of['le']:g}",
+    "greater_than": lambda of: f"must be more than {_plain(of['gt'])}",
+    "greater_than_equal": lambda of: f"must be at least {_plain(of['ge'])}",
+    "less_than": lambda of: f"must be less than {_plain(of['lt'])}",
+    "less_than_equal": lambda of: f"must be at most {_plain(of['le'])}",
     "literal_error": lambda of: f"must be {of['expected']}",
     "string_pattern_mismatch": lambda of: f"must match {of['pattern']}",
     "string_too_short": lambda of: f"must have at least {of['min_length']} characters",
@@ -48,14 +52,23 @@ _BOUNDS: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+def _plain(bound: float) -> str:
+    return f"{bound:g}" if isinstance(bound, float) else str(bound)
+
+
 def in_words(problem: ErrorDetails) -> str:
-    """What is wrong with one value: "must be a whole number"; without the value itself."""
+    """What is wrong with one value: "must be a whole number"; without the value itself.
+
+    Never in pydantic's words: an error that has no words here is said to be `FALLBACK`.
+    """
     kind = problem["type"]
     if kind in _FIXED:
         return _FIXED[kind]
     if kind in _BOUNDS:
         return _BOUNDS[kind](problem.get("ctx", {}))
-    return problem["msg"].removeprefix("Value error, ")
+    if kind in ("value_error", "assertion_error"):
+        return problem["msg"].partition(", ")[2]
+    return f"{FALLBACK} ({kind.replace('_', ' ')})"
 
 
 def first_problem(
@@ -69,7 +82,7 @@ def first_problem(
     """
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+    if first["type"] in ("extra_forbidden", "invalid_key"):
         near = _nearest(key, list(_keys(of)))
         meant = f"did you mean '{near}'? " if near else ""
         return f"unknown key '{key}'; {meant}{keys} lists all keys"
@@ -80,7 +93,8 @@ def first_problem(
     # A whole section is not shown either: it may hold a secret.
     if not key or secret or isinstance(first["input"], dict):
         return f"{key}: {message}" if key else message
-    return f"{key}: {message} (got {textwrap.shorten(repr(first['input']), _SHOWN_CHARS)})"
+    given = "nothing" if first["input"] is None else repr(first["input"])
+    return f"{key}: {message} (got {textwrap.shorten(given, _SHOWN_CHARS)})"
 
 
 def _nearest(key: str, known: list[str]) -> str | None:

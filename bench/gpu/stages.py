@@ -25,9 +25,9 @@ from bench.gpu.setting import Setting
 from perl_rl.plan.trainer import Chunk, rank_need
 from services.trainer.compute.deepspeed_engine import deepspeed_config, full_parameters
 from services.trainer.compute.vision import vision_inputs
-from services.trainer.rank.spool import WeightSpool
+from services.trainer.rank.publishers.spool import WeightSpool
 from shared.config.trainer import TrainerConfig
-from shared.weights.manifest import DATA_FILE, make_buckets
+from shared.weights.manifest import DATA_FILE, digest
 from shared.wire.messages import PolicyVersion
 
 Figures = dict[str, Any]
@@ -210,9 +210,11 @@ def publish(setting: Setting) -> Figures:
         manifest = spool.write(published, tensors)
         written = clock(rank.device) - began
         began = clock(rank.device)
-        make_buckets(Path(folder, str(published), DATA_FILE), 64 << 20)
+        with Path(folder, str(published), DATA_FILE).open("rb") as stream:
+            while data := stream.read(64 << 20):
+                digest(data)
         hashed = clock(rank.device) - began
-    assert manifest.nbytes == nbytes
+    assert sum(one.nbytes for one in manifest.tensors) == nbytes
     seconds = {"gather": gathered, "write_and_hash": written, "hash": hashed}
     return {"gb": nbytes / 1e9} | {f"{k}_gb_s": nbytes / 1e9 / v for k, v in seconds.items()}
 

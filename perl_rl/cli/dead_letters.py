@@ -12,14 +12,15 @@ from typing import TypeVar
 
 import redis.asyncio
 
+from perl_rl.launch.dead_letters import FILE
 from services.trainer.plan.groups import GroupPlan
 from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.formats import load
 from shared.images import digest, read_image_file
-from shared.service.connection import connect
+from shared.service.connection import RedisUnreachable, connect
 from shared.wire.board import VersionBoard
-from shared.wire.dead_letters import letters
+from shared.wire.dead_letters import letters, read_letters
 from shared.wire.keys import Keys
 from shared.wire.ledger import DEAD_LETTER, DROPPED, Ledger
 from shared.wire.messages import PolicyVersion, PromptTask
@@ -28,14 +29,33 @@ from shared.wire.runstate import RunState
 T = TypeVar("T")
 
 
-def list_letters(config_file: Path) -> list[str]:
-    """The run's dead letters, one a line, the oldest first."""
+def list_letters(run: Path) -> list[str]:
+    """The dead letters of a run, one a line, the oldest first.
+
+    Args:
+        run: its folder or its configuration file. When Redis has ended, `launch` has left them in
+            the folder.
+    """
+    config_file = _config_of(run)
     config = load_config(config_file)
-    found = asyncio.run(_with_redis(config, lambda client: letters(client, Keys(config.run))))
+    try:
+        found = asyncio.run(_with_redis(config, lambda client: letters(client, Keys(config.run))))
+    except RedisUnreachable:
+        kept, folder = config_file.parent / FILE, config_file.parent
+        if not kept.exists() and not (folder / "summary.json").exists():
+            raise
+        found = read_letters(kept)
     return [letter.line() for letter in found]
 
 
-def replay_letters(config_file: Path, ids: list[str]) -> list[str]:
+def _config_of(run: Path) -> Path:
+    file = run / "config.yaml" if run.is_dir() else run
+    if run.is_dir() and not file.is_file():
+        raise UserError(f"{run}: holds no config.yaml, so no run has started there")
+    return file
+
+
+def replay_letters(run: Path, ids: list[str]) -> list[str]:
     """Issue the groups of these dead letters (all, when `ids` is empty) again.
 
     Returns a line for each group that says what was done.
@@ -43,6 +63,7 @@ def replay_letters(config_file: Path, ids: list[str]) -> list[str]:
     Raises:
         UserError: when a letter does not exist, or the run is not training.
     """
+    config_file = _config_of(run)
     config = load_config(config_file)
     # The run's trainer keeps pictures from inside data files there.
     images = config_file.parent / "images"
@@ -126,4 +147,5 @@ def _tasks(
     }
     names = {file: digest(content) for file, content in data.items()}
     images = {names[file]: content for file, content in data.items()}
-    return plan.tasks(index, names, version), images
+    progress = version.step / config.trainer.steps
+    return plan.tasks(index, progress, names, version), images

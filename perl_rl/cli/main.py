@@ -1,15 +1,14 @@
-"""The ``perl-rl`` command line.
+"""The ``perl-rl`` command line; `perl_rl.ending` says how a command ends.
 
-Exit status: 0 done, 1 failed, 2 bad input or environment (one line says what, and what to do),
-130 interrupted. A command's imports run with the command, so that ``--help`` answers at once.
+A command's imports run with the command, so that ``--help`` answers at once.
 """
 
 import argparse
-import errno
+import os
 import sys
 from importlib.metadata import version
 
-from perl_rl.cli.options import Command
+from perl_rl.cli.options import Command, Parser
 from perl_rl.cli.run_commands import (
     add_dead_letters,
     add_demo,
@@ -20,45 +19,26 @@ from perl_rl.cli.run_commands import (
 from perl_rl.cli.service_commands import add_services
 from perl_rl.cli.tool_commands import add_tools
 from perl_rl.data.cli import add_data_commands
+from perl_rl.ending import ended
 from perl_rl.eval.cli import add_eval
-from shared.errors import UserError
 
-_PLACES = {
-    *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS),
-    *(errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG),
-}
-"""What is wrong with a place in the file system, rather than with the program."""
+_NO_BARS = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+"""tqdm and Hugging Face's libraries read these when they are imported, here or in a child process:
+their progress bars would run through our lines."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    for name, value in _NO_BARS.items():
+        os.environ.setdefault(name, value)
+    options = command_line().parse_args(arguments)
     command: Command = options.command
-    try:
-        return command(options)
-    except UserError as error:
-        if options.debug:
-            raise
-        print(f"perl-rl: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # The reader of our output has left (``perl-rl permute ... | head``).
-        sys.stderr.close()
-        return 1
-    except OSError as error:
-        # A file or folder that a person has named; anything else has no name.
-        if options.debug or error.filename is None or error.errno not in _PLACES:
-            raise
-        print(f"perl-rl: error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        if options.debug:
-            raise
-        return 130
+    return ended(lambda: command(options), options.debug)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def command_line() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser: argparse.ArgumentParser = Parser(
         prog="perl-rl",
         description="PeRL: GRPO over several orders of the same images, as services.",
     )

@@ -3,12 +3,39 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
+
+from perl_rl.ending import USER_ERROR_STATUS, error_line
 
 Command = Callable[[argparse.Namespace], int]
 """Runs with the parsed options; returns the exit status."""
 
 Commands = argparse._SubParsersAction
 """Where commands are added: what `add_subparsers` returns."""
+
+
+class _Help(argparse.HelpFormatter):
+    """Ends the help of an option with its default, where it says neither that nor "needed"."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help
+        if text is None or action.nargs == 0 or action.required or not action.option_strings:
+            return text
+        if "default:" in text or "needed" in text:
+            return text
+        unset = action.default is None or action.default == []
+        return f"{text} (default: {'none' if unset else '%(default)s'})"
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads a command line; says in one line what is wrong with it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _Help, **options})
+
+    def error(self, message: str) -> NoReturn:
+        """End with the line."""
+        self.exit(USER_ERROR_STATUS, f"{error_line(f'{message}; see {self.prog} --help')}\n")
 
 
 def add_command(

@@ -1,4 +1,4 @@
-"""Commands about a whole run: launch, check, plan, report, demo, status, show, dead-letters."""
+"""Commands about a whole run, from ``check`` and ``launch`` to ``show`` and ``export``."""
 
 import argparse
 from pathlib import Path
@@ -9,22 +9,28 @@ _RUN_DIR = "folder for the run's files (default: runs/<run>)"
 
 
 def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add ``launch``, ``check``, ``plan`` and ``report``."""
+    """Add ``launch``, ``check``, ``plan``, ``report`` and ``export``."""
     text = "train: start every service on this machine, and stop them at the end"
     launch = add_command(commands, "launch", _launch, text)
     add_config(launch)
-    launch.add_argument("--run-dir", type=Path, help=_RUN_DIR)
+    launch.add_argument("--run-dir", type=Path, metavar="DIR", help=_RUN_DIR)
     launch.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
 
-    text = "before you start services one by one: check the model, prepare and check the data"
+    text = (
+        "before a run starts: find what is wrong with settings, model and data, and report on them"
+    )
     check = add_command(commands, "check", _check, text)
     add_config(check)
-    check.add_argument("--run-dir", type=Path, help=_RUN_DIR)
+    text = "services will run on other machines: do not look for GPUs and free ports on this one"
+    check.add_argument("--elsewhere", action="store_true", help=text)
+    check.add_argument("--run-dir", type=Path, metavar="DIR", help=_RUN_DIR)
 
     text = "the memory of each process on its GPU, part by part, and whether it fits"
     plan = add_command(commands, "plan", _plan, text)
     add_config(plan)
-    plan.add_argument("--gpu-gb", type=float, default=80.0, metavar="GB", help="default: 80")
+    plan.add_argument(
+        "--gpu-gb", type=float, default=80.0, metavar="GB", help="memory of each GPU, in GB"
+    )
     text = "GPUs of this machine (default: as many as the run needs)"
     plan.add_argument("--gpus", type=int, metavar="N", help=text)
 
@@ -32,6 +38,16 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     report = add_command(commands, "report", _report, text)
     add_config(report)
     report.add_argument("--run-dir", type=Path, required=True, help="folder of the run")
+
+    text = "write the policy of a checkpoint as a model folder"
+    exported = add_command(commands, "export", _export, text)
+    exported.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    which = exported.add_mutually_exclusive_group()
+    text = "the checkpoint of this step (default: the newest)"
+    which.add_argument("--step", type=int, metavar="N", help=text)
+    which.add_argument("--best", action="store_true", help="the best held-out accuracy")
+    text = "where the model goes; a new folder"
+    exported.add_argument("--out", type=Path, required=True, metavar="DIR", help=text)
 
 
 def add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -48,8 +64,12 @@ def add_status(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add ``status``."""
     text = "show the nodes, versions, queues and ledger of a run"
     status = add_command(commands, "status", _status, text)
-    status.add_argument("--redis", metavar="URL", help="default: $PERL_REDIS_URL, else port 6379")
-    status.add_argument("--run", metavar="NAME", help="which run, when Redis holds several")
+    status.add_argument(
+        "--redis", metavar="URL", help="address of Redis (default: $PERL_REDIS_URL, else port 6379)"
+    )
+    status.add_argument(
+        "--run", metavar="NAME", help="which run, when Redis holds several (default: the only one)"
+    )
     status.add_argument("--run-dir", type=Path, help="folder of a run started with launch")
 
 
@@ -64,16 +84,14 @@ def add_show(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def add_dead_letters(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add ``dead-letters list`` and ``dead-letters replay``."""
-    text = "messages that no service could process"
-    letters = commands.add_parser("dead-letters", help=text, description=text)
-    actions = letters.add_subparsers(metavar="ACTION", required=True)
-    text = "list the run's dead letters, one a line"
-    listed = add_command(actions, "list", _list_letters, text)
-    replayed = add_command(actions, "replay", _replay_letters, "ask their groups again")
-    for parser in (listed, replayed):
-        parser.add_argument("config", type=Path, metavar="CONFIG", help="the run's YAML file")
-    replayed.add_argument("ids", nargs="*", metavar="ID", help="which ones (default: all)")
+    """Add ``dead-letters``."""
+    text = "list what no service of a run could process, and why; also after its end"
+    letters = add_command(commands, "dead-letters", _dead_letters, text)
+    letters.add_argument("run", type=Path, metavar="RUN", help="the run's folder or YAML file")
+    text = "instead, ask the groups of these letters again: all, when no ID is given"
+    letters.add_argument(
+        "--replay", nargs="*", metavar="ID", help=f"{text} (default: only list them)"
+    )
 
 
 def _launch(options: argparse.Namespace) -> int:
@@ -91,7 +109,7 @@ def _launch(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from perl_rl.launch.check import main as check
 
-    return check(options.config, options.run_dir, options.overrides)
+    return check(options.config, options.run_dir, options.overrides, options.elsewhere)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -104,6 +122,12 @@ def _report(options: argparse.Namespace) -> int:
     from perl_rl.report.main import main as report
 
     return report(options.config, options.run_dir, options.overrides)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from perl_rl.export.main import export
+
+    return export(options.run, options.out, options.step, options.best)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -126,18 +150,12 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _list_letters(options: argparse.Namespace) -> int:
-    from perl_rl.cli.dead_letters import list_letters
+def _dead_letters(options: argparse.Namespace) -> int:
+    from perl_rl.cli.dead_letters import list_letters, replay_letters
 
-    return _print_letters(list_letters(options.config))
-
-
-def _replay_letters(options: argparse.Namespace) -> int:
-    from perl_rl.cli.dead_letters import replay_letters
-
-    return _print_letters(replay_letters(options.config, options.ids))
-
-
-def _print_letters(lines: list[str]) -> int:
+    if options.replay is None:
+        lines = list_letters(options.run)
+    else:
+        lines = replay_letters(options.run, options.replay)
     print("\n".join(lines) if lines else "no dead letters")
     return 0

@@ -13,12 +13,18 @@ _SERVICES = {
 }
 """Kind of service to the module whose `serve` runs it."""
 
+_RUN_DIR = {
+    "rollout": "not used: a node keeps nothing",
+    "reward": "folder that keeps the judge's verdicts (default: none, which keeps none)",
+    "trainer": "folder for the run's files; needed",
+}
+
 
 def add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add each kind of service with its actions."""
     for kind in _SERVICES:
         text = f"the {kind} service"
-        parser = commands.add_parser(kind, help=text)
+        parser = commands.add_parser(kind, help=text, description=text)
         actions = parser.add_subparsers(metavar="ACTION", required=True)
         serve = _add_serve(actions, kind)
         if kind == "trainer":
@@ -34,7 +40,7 @@ def _add_serve(actions: "Commands[argparse.ArgumentParser]", kind: str) -> argpa
     add_config(serve)
     serve.add_argument("--name", help=f"name of this service (default: {kind}-<host>-<process>)")
     serve.add_argument("--port", type=int, help=f"HTTP port (default: {kind}.port)")
-    serve.add_argument("--run-dir", type=Path, help="folder for the run's files")
+    serve.add_argument("--run-dir", type=Path, metavar="DIR", help=_RUN_DIR[kind])
     return serve
 
 
@@ -42,7 +48,8 @@ def _add_join(actions: "Commands[argparse.ArgumentParser]") -> None:
     text = "run the trainer's ranks of a worker host (see trainer.hosts)"
     join = add_command(actions, "join", _join, text)
     add_config(join)
-    join.add_argument("--run-dir", type=Path, help="folder of the run, which all hosts share")
+    text = "folder of the run, which all hosts share; needed"
+    join.add_argument("--run-dir", type=Path, metavar="DIR", help=text)
     text = "number of this host: 1, 2, ..."
     join.add_argument("--host", type=int, required=True, metavar="K", help=text)
     join.add_argument("--port", type=int, help="HTTP port (default: trainer.port)")
@@ -71,6 +78,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     from shared.config import load_config
     from shared.config.secrets import secret_words
+    from shared.leaving import leave_at_once
     from shared.logs import configure
 
     config = load_config(options.config, options.overrides)
@@ -79,5 +87,4 @@ def _serve(options: argparse.Namespace) -> int:
     name = options.name or f"{options.kind}-{socket.gethostname()}-{os.getpid()}"
     configure(name, options.debug, secret_words(config))
     service = importlib.import_module(_SERVICES[options.kind])
-    status: int = service.serve(config, name=name, run_dir=options.run_dir, port=options.port)
-    return status
+    leave_at_once(service.serve(config, name=name, run_dir=options.run_dir, port=options.port))

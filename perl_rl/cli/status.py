@@ -6,6 +6,7 @@ from pathlib import Path
 
 import redis.asyncio
 
+from perl_rl.folder_lock import is_held
 from perl_rl.report.left import describe_left
 from perl_rl.report.observe import RunView, find_runs, look
 from shared.config import load_config
@@ -38,7 +39,13 @@ def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: fl
     config = load_config(_config_of(run_dir))
     try:
         return asyncio.run(
-            _status(config.redis.url or DEFAULT_URL, config.run, timeout_s, config.redis.ca_file)
+            _status(
+                config.redis.url or DEFAULT_URL,
+                config.run,
+                timeout_s,
+                config.redis.ca_file,
+                config.rollout.nodes + config.reward.nodes if is_held(run_dir) else 0,
+            )
         )
     except (RedisUnreachable, RunNotFound):
         return describe_left(run_dir, config)
@@ -54,11 +61,17 @@ def _config_of(run_dir: Path) -> Path:
     return file
 
 
-async def _status(url: str, run: str | None, timeout_s: float, ca_file: str | None = None) -> str:
+async def _status(
+    url: str,
+    run: str | None,
+    timeout_s: float,
+    ca_file: str | None = None,
+    expected_nodes: int = 0,
+) -> str:
     client = await connect(url, timeout_s, ca_file=ca_file)
     try:
         name = await _choose(client, without_password(url), run)
-        return describe(name, await look(client, Keys(name)))
+        return describe(name, await look(client, Keys(name)), expected_nodes)
     finally:
         await client.aclose()
 
@@ -75,12 +88,16 @@ async def _choose(client: redis.asyncio.Redis, where: str, run: str | None) -> s
     return name
 
 
-def describe(name: str, view: RunView) -> str:
-    """A `RunView` as text."""
+def describe(name: str, view: RunView, expected_nodes: int = 0) -> str:
+    """A `RunView` as text; `expected_nodes`: how many nodes the launcher starts, if it does."""
     state = view.trainer
-    lines = [f"run      {name}", f"now      {view.waiting_for()}"]
+    lines = [f"run      {name}", f"now      {view.waiting_for(expected_nodes)}"]
     lines.append(f"step     {state.step} of {state.steps}")
+    lines += [f"alarm    {state.alarms}, at the last step"] if state.alarms else []
     lines.append(f"policy   version {view.version or 'none yet'}")
+    if state.evaluation or state.evaluating:
+        running = f"step {state.evaluating} is being evaluated" if state.evaluating else ""
+        lines.append(f"eval     {'; '.join(one for one in (state.evaluation, running) if one)}")
     lines += [f"record   {state.record}"] if state.record else []
     lines += [f"node     {_node(node, view.version)}" for node in view.nodes]
     lines += [f"node     {lost}  lost (no heartbeat)" for lost in view.lost]
@@ -92,6 +109,9 @@ def describe(name: str, view: RunView) -> str:
         f"{sum(counts.dropped.values())}{f' ({dropped})' if dropped else ''} + in flight "
         f"{counts.in_flight}{'' if counts.balanced() else '  DOES NOT BALANCE'}"
     )
+    if counts.skipped:
+        skipped = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.skipped.items()))
+        lines.append(f"skipped  {sum(counts.skipped.values())} not issued ({skipped})")
     return "\n".join(lines)
 
 

@@ -16,7 +16,9 @@ def add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
     permute.add_argument("file", type=Path, metavar="FILE.jsonl", help="samples")
     text = "orders of each sample, the original one included"
     permute.add_argument("--orders", type=int, required=True, metavar="K", help=text)
-    permute.add_argument("--seed", type=int, default=0, metavar="S", help="default: 0")
+    permute.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="for the choice of orders"
+    )
 
 
 def _add_score(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -25,11 +27,16 @@ def _add_score(commands: "Commands[argparse.ArgumentParser]") -> None:
     add = score.add_argument
     text = "one JSON object a line, with response, answer and kind"
     add("file", type=Path, metavar="FILE.jsonl", help=text)
-    add("--config", type=Path, metavar="CONFIG", help="grade with the settings of this YAML file")
+    add(
+        "--config",
+        type=Path,
+        metavar="CONFIG",
+        help="grade with the settings of this YAML file (default: the settings' defaults)",
+    )
     add_set(score, "change settings, e.g. reward.extraction=lenient")
     text = "address of a model that judges what the rules find wrong (no letter questions)"
     add("--judge", metavar="URL", help=text)
-    add("--judge-model", metavar="NAME", help="the judge's name at that address")
+    add("--judge-model", metavar="NAME", help="the judge's name there; needed with --judge")
     add("--judge-key-env", metavar="VARIABLE", help="environment variable that holds its key")
     add("--judge-cache", type=Path, metavar="DIR", help="folder that keeps its verdicts")
 

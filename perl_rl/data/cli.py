@@ -29,7 +29,7 @@ def add_data_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _add_prepare(actions: "Commands[argparse.ArgumentParser]") -> None:
     text = "run all stages of a configuration file; continues where it stopped"
     parser = add_command(actions, "prepare", _prepare, text)
-    parser.add_argument("config", type=Path, metavar="FILE.yaml")
+    parser.add_argument("config", type=Path, metavar="FILE.yaml", help="see docs/prepare.md")
     _add_settings(parser)
 
 

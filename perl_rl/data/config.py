@@ -100,7 +100,7 @@ class LabelSettings(Section):
     """What moving the images does to the answer: the semantic variation S."""
 
     endpoint: EndpointConfig | None = None
-    """Instead of the common `endpoint`."""
+    """Instead of the common `endpoint`; with neither, as `rules_only`."""
     rules_only: bool = False
     """Ask no endpoint: samples that no rule can label stay unlabelled."""
     relabel: bool = False

@@ -13,35 +13,45 @@ def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(command=_convert)
     parser.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="files or folders")
     parser.add_argument("--format", required=True, metavar="NAME", help="see docs/data.md")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE.jsonl")
     parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="default: images/ beside the output"
+        "--out", type=Path, required=True, metavar="FILE.jsonl", help="where they go"
     )
     parser.add_argument(
-        "--image-dir", type=Path, help="folder that relative image paths start from"
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="where images go (default: images/ beside the output)",
     )
-    parser.add_argument("--split", help="take only this split's shards of a folder")
+    parser.add_argument(
+        "--image-dir",
+        type=Path,
+        metavar="DIR",
+        help="folder that relative image paths start from (default: that of the file)",
+    )
+    parser.add_argument("--split", help="take only this split's shards of a folder (default: all)")
     parser.add_argument(
         "--subset",
         action="append",
         default=[],
-        help="Mantis: a source to take; may be given several times",
+        help="Mantis: a source to take; may be given several times (default: all)",
     )
-    parser.add_argument("--name", help="prefix of the samples' ids")
-    parser.add_argument("--prompt-key", help="EasyR1: column of the question")
+    parser.add_argument("--name", help="prefix of the samples' ids (default: none)")
+    parser.add_argument(
+        "--prompt-key", help="EasyR1: column of the question (default: problem, else prompt)"
+    )
     parser.add_argument(
         "--images-key",
         default="images",
-        help="EasyR1: column of the images; '' when the data has none (default: %(default)s)",
+        help="EasyR1: column of the images; '' when the data has none",
     )
-    text = "EasyR1: column of the answer (default: %(default)s)"
+    text = "EasyR1: column of the answer"
     parser.add_argument("--answer-key", default="answer", help=text)
     parser.add_argument(
         "--skip-bad-rows",
         action="store_true",
         help="leave out rows that do not fit, and count them",
     )
-    text = "refuse larger pictures (default: %(default)s)"
+    text = "refuse larger pictures"
     parser.add_argument("--max-image-pixels", type=int, default=64_000_000, help=text)
     add_debug(parser)
 

@@ -63,17 +63,29 @@ async def policy_version(config: EndpointConfig) -> str | None:
     """The policy version that a rollout node samples with; None from any other server.
 
     Raises:
-        EndpointFailed: when no server answers there.
+        EndpointFailed: when no server answers at one of the addresses, or they have different
+            versions.
     """
-    url = config.url.rstrip("/").removesuffix("/v1") + "/readyz"
+    found = {url: await _version_at(url, config.timeout_s) for url in config.urls()}
+    versions = sorted({str(version) for version in found.values()})
+    if len(versions) > 1:
+        raise EndpointFailed(
+            f"endpoint {config.url}: its servers have different policy versions "
+            f"({', '.join(versions)}); name servers of one version"
+        )
+    return next(iter(found.values()))
+
+
+async def _version_at(address: str, timeout_s: float) -> str | None:
+    url = address.rstrip("/").removesuffix("/v1") + "/readyz"
     try:
-        async with httpx.AsyncClient(timeout=config.timeout_s) as client:
+        async with httpx.AsyncClient(timeout=timeout_s) as client:
             answer = await client.get(url)
         return str(answer.json()["version"]) if answer.status_code == 200 else None
     except httpx.HTTPError as error:
         why = str(error) or type(error).__name__
         raise EndpointFailed(
-            f"endpoint {config.url}: cannot be reached ({why}); check that its server runs"
+            f"endpoint {address}: cannot be reached ({why}); check that its server runs"
         ) from None
     except (ValueError, LookupError, TypeError):
         return None

@@ -1,7 +1,7 @@
 """Stage ``label``: the semantic variation S, as the order rule by which a sample is permuted.
 
-Rules label samples whose kind and text leave no doubt, and a language model labels the rest. Some
-samples get both labels, to measure how often the two agree.
+Rules label samples whose kind and text leave no doubt, and a language model labels the rest, where
+an endpoint is configured. Some samples get both labels, to measure how often the two agree.
 """
 
 from collections import Counter, defaultdict
@@ -47,16 +47,17 @@ async def run(samples: Sequence[Sample], context: Context) -> Result:
     by_rule = {
         sample.id: label for sample in wanted if (label := label_by_rules(sample)) is not None
     }
-    asked = [] if settings.rules_only else _to_ask(wanted, by_rule, settings, seed)
+    config = context.config.endpoint_of("label")
+    alone = settings.rules_only or config is None
+    asked = [] if alone else _to_ask(wanted, by_rule, settings, seed)
     entries: dict[str, Entry] = {}
-    if asked:
-        config = context.config.endpoint_of("label")
+    if asked and config is not None:
         async with context.endpoint(config) as endpoint:
 
             async def work(sample: Sample) -> Entry:
                 return await _ask(endpoint, sample, settings, seed)
 
-            entries = await context.each(asked, work, config.concurrency if config else 1)
+            entries = await context.each(asked, work, config.concurrency)
     result = Result()
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     to_label = {sample.id for sample in wanted}
@@ -71,6 +72,7 @@ async def run(samples: Sequence[Sample], context: Context) -> Result:
             sample = _with(sample, label)
         result.kept.append(sample)
     result.details = _details(result.kept, counts, entries)
+    result.details["labels come from"] = "rules alone" if alone else "rules and the endpoint"
     result.details["agreement"] = agreement(by_rule, entries)
     return result
 

@@ -28,37 +28,55 @@ def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     _add_orders(parser)
     _add_model(parser)
     _add_judge(parser)
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the result goes")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="where the result goes; needed"
+    )
     actions = parser.add_subparsers(metavar="[compare|samples]")
     text = "compare two results on the same benchmark, item by item"
     compare = actions.add_parser("compare", help=text, description=text)
     compare.set_defaults(command=_compare)
     add_debug(compare)
-    compare.add_argument("a", type=Path, metavar="A.json")
-    compare.add_argument("b", type=Path, metavar="B.json")
+    compare.add_argument("a", type=Path, metavar="A.json", help="a result of perl-rl eval")
+    compare.add_argument("b", type=Path, metavar="B.json", help="another one")
     compare.add_argument(
-        "--out", type=Path, metavar="FILE.json", help="also write the comparison there"
+        "--out",
+        type=Path,
+        metavar="FILE.json",
+        help="write the comparison there too (default: none)",
     )
+    text = "compare only the questions that both have, where they differ"
+    compare.add_argument("--common", action="store_true", help=text)
     text = "write a benchmark's questions as samples, as input of perl-rl data label"
     samples = actions.add_parser("samples", help=text, description=text)
     samples.set_defaults(command=_samples)
     add_debug(samples)
     _add_questions(samples)
     samples.add_argument(
-        "--out", type=Path, metavar="FILE.jsonl", help="where they go, with images/ beside it"
+        "--out",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="where they go, with images/ beside it; needed",
     )
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    names = "mantis-eval, blink, mmiu, remi, mv-math, mathvista, mathverse or mathvision"
+    names = "mantis-eval, blink, mmiu, remi, mv-math, mathvista, mathverse or mathvision; needed"
     add("--benchmark", metavar="NAME", help=names)
     add(
-        "--data", type=Path, metavar="PATH", help="the benchmark's file, or the folder of its files"
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="the benchmark's file, or the folder of its files; needed",
     )
-    add("--images", type=Path, metavar="DIR", help="folder of the images that the data names")
-    add("--split", help="default: the split of the published numbers")
-    add("--limit", type=_count, metavar="N", help="read only N rows, for a trial")
+    add(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of the images that the data names (default: that of the file)",
+    )
+    add("--split", help="which part (default: that of the published numbers)")
+    add("--limit", type=_count, metavar="N", help="read only N rows, for a trial (default: all)")
     text = "leave out rows that do not fit, and name them in the result"
     add("--skip-bad-rows", action="store_true", help=text)
 
@@ -70,20 +88,29 @@ def _add_orders(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=1,
         metavar="K",
-        help="how many orders of its images to ask each question in (default: %(default)s)",
+        help="how many orders of its images to ask each question in",
     )
     text = "also ask the original order K times: how often answers change in the same order"
     add("--floor", action="store_true", help=text)
-    text = "samples.jsonl of perl-rl data label, which decides how each question is permuted"
+    text = (
+        "samples.jsonl of perl-rl data label, which decides how each question is permuted "
+        "(default: the benchmark's own rules)"
+    )
     add("--order-rules", type=Path, metavar="FILE", help=text)
-    add("--seed", type=int, default=0, help="for the orders and for sampling (default: 0)")
+    add("--seed", type=int, default=0, metavar="S", help="for the orders and for sampling")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--model", type=Path, metavar="PATH", help="a model folder, run by vLLM in this process")
-    add("--endpoint", metavar="URL", help="instead, an OpenAI-compatible address: http://../v1")
-    add("--model-name", metavar="NAME", help="the model's name at the endpoint")
+    add(
+        "--model",
+        type=Path,
+        metavar="PATH",
+        help="a model folder, run by vLLM here; this or --endpoint is needed",
+    )
+    text = "OpenAI-compatible addresses, http://../v1; of several, each gets its share"
+    add("--endpoint", nargs="+", metavar="URL", help=text)
+    add("--model-name", metavar="NAME", help="the model's name there; needed with --endpoint")
     add(
         "--api-key-env",
         metavar="VARIABLE",
@@ -94,30 +121,30 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=16,
         metavar="N",
-        help="requests at the same time (default: %(default)s)",
+        help="requests at the same time, to all addresses together",
     )
     add(
         "--timeout-s",
         type=float,
         default=600.0,
         metavar="S",
-        help="the longest time for one request (default: %(default)s)",
+        help="the longest time for one request, in seconds",
     )
     add(
         "--retries",
         type=int,
         default=3,
         metavar="N",
-        help="how often to repeat a request that failed (default: %(default)s)",
+        help="how often to repeat a request that failed",
     )
     add(
         "--max-tokens",
         type=_count,
         default=2048,
         metavar="N",
-        help="the longest response (default: %(default)s)",
+        help="the longest response, in tokens",
     )
-    add("--temperature", type=float, default=0.0, help="default: 0, which is greedy")
+    add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy")
     text = "text after every question (default: that of --config, else that of training)"
     add("--instruction", metavar="TEXT", help=text)
     text = "a run's YAML file: --model is asked with its model.*, rollout.* and instruction"
@@ -129,7 +156,7 @@ def _add_judge(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     text = "address of a language model that judges open answers which the rules find wrong"
     add("--judge", metavar="URL", help=text)
-    add("--judge-model", metavar="NAME", help="the judge's name at that address")
+    add("--judge-model", metavar="NAME", help="the judge's name there; needed with --judge")
     add(
         "--judge-key-env",
         metavar="VARIABLE",
@@ -282,9 +309,10 @@ def _model(
         settings: dict[str, Any] = {"weights": _weights(options.model), "set": kept}
         if options.config is not None:
             settings["run"] = engine.model.model_dump(mode="json", exclude={"path"})
-        return str(options.model), VllmModel(engine, decoding), settings
+        log = options.out.with_suffix(".work") / "engine.log"
+        return str(options.model), VllmModel(engine, decoding, log), settings
     config = _endpoint(
-        url=options.endpoint,
+        url=" ".join(options.endpoint),
         model=options.model_name,
         api_key=_key(options.api_key_env),
         timeout_s=options.timeout_s,
@@ -337,7 +365,7 @@ def _compare(options: argparse.Namespace) -> int:
     from perl_rl.eval.table import comparison_table
     from perl_rl.report.summary import write_json
 
-    comparison = compare(read_result(options.a), read_result(options.b))
+    comparison = compare(read_result(options.a), read_result(options.b), options.common)
     if options.out is not None:
         write_json(options.out, comparison.model_dump(mode="json"))
     print(comparison_table(comparison))

@@ -1,4 +1,6 @@
-"""``perl-rl eval compare A B``: two results on the same benchmark, paired over their common items.
+"""``perl-rl eval compare A B``: two results on the same questions in the same orders, paired.
+
+Results that differ in them are refused, unless only what they have in common is asked for.
 
 Right and wrong answers are compared by McNemar's exact test, which looks only at the items on which
 the two results differ. Means are compared by a paired bootstrap over items.
@@ -47,8 +49,9 @@ class Comparison(BaseModel):
     model_a: str
     model_b: str
     items: int
-    only_in_one: int
-    """Items left out, because one result lacks them or asks them in other words."""
+    only_in_one: int = 0
+    """With ``--common``: items left out, because one result lacks them or asks them in other
+    words."""
     score: Difference
     """The benchmark's own score: micro or macro, as published."""
     tasks: dict[str, Difference]
@@ -59,11 +62,16 @@ class Comparison(BaseModel):
 Pair = tuple[ItemResult, ItemResult]
 
 
-def compare(a: Result, b: Result) -> Comparison:
+def compare(a: Result, b: Result, common: bool = False) -> Comparison:
     """Pair the items by id and question.
 
+    Args:
+        common: compare only the items that both have; otherwise both must have asked the same
+            questions, in the same orders.
+
     Raises:
-        UserError: when the benchmarks differ, or the results have no item in common.
+        UserError: when the benchmarks differ, the results differ in what they asked, or they have
+            no item in common.
     """
     if a.benchmark != b.benchmark:
         raise UserError(
@@ -71,6 +79,8 @@ def compare(a: Result, b: Result) -> Comparison:
         )
     others = {item.id: item for item in b.items}
     pairs = [(one, others[one.id]) for one in a.items if _same_question(one, others.get(one.id))]
+    if not common:
+        _refuse_others(a, b, pairs)
     if not pairs:
         raise UserError(
             "compare: the two results have no question in common; evaluate both on the same --data"
@@ -89,6 +99,21 @@ def compare(a: Result, b: Result) -> Comparison:
         tasks={task: _binary(_rights(by_task[task])) for task in sorted(by_task)},
         robustness=_robustness(pairs),
     )
+
+
+def _refuse_others(a: Result, b: Result, pairs: Sequence[Pair]) -> None:
+    fix = "evaluate both alike, or add --common to compare only what both asked"
+    if not len(a.items) == len(b.items) == len(pairs):
+        raise UserError(
+            f"compare: A has {len(a.items)} questions, B {len(b.items)}, and {len(pairs)} of them "
+            f"are the same; {fix}"
+        )
+    for one, other in pairs:
+        if _permutations(one) != _permutations(other):
+            raise UserError(
+                f"compare: A asked question '{one.id}' in {len(one.in_orders)} orders, B in "
+                f"{len(other.in_orders)}, and not the same ones; {fix}"
+            )
 
 
 def _same_question(one: ItemResult, other: ItemResult | None) -> bool:

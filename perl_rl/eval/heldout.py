@@ -3,6 +3,8 @@
 Asked of any `Model`: before and after training the same prompts, greedily.
 """
 
+import hashlib
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from shared.config import Config
 from shared.errors import UserError
 from shared.formats import load
 from shared.permutation import apply_order
+from shared.records.evaluations import Asked
 from shared.sample import Sample
 from shared.together import together
 
@@ -27,6 +30,15 @@ Told = Callable[[int, int], None]
 
 _SEED = 0
 """Runs of any seed are asked the same questions in the same orders."""
+
+
+class HeldOutResult(OrderRobustness):
+    """What the answers show, what was asked, and who answered."""
+
+    asked: Asked
+    versions: tuple[str, ...] = ()
+    """The policy version that answered; the first and the last one where weights changed meanwhile.
+    Empty when a model folder was asked."""
 
 
 class HeldOut:
@@ -52,6 +64,7 @@ class HeldOut:
         if most is not None and most < len(kept):
             chosen = sorted(random.Random(_SEED).sample(range(len(kept)), most))
             kept = [kept[place] for place in chosen]
+        self._orders = orders
         self._asked = [(sample, orders_to_ask(sample, orders, _SEED)) for sample in kept]
 
     def prompts(self) -> list[Prompt]:
@@ -64,6 +77,23 @@ class HeldOut:
                 rendered = apply_order(sample, permutation)
                 key = f"{sample.id}, order {number}"
                 yield Prompt(key, rendered.question, rendered.images, seed=_SEED)
+
+    def asked(self, decoding: Decoding) -> Asked:
+        """What `ask` asks with this decoding."""
+        whole, prompts = hashlib.sha256(decoding.instruction.encode()), 0
+        for sample, permutations in self._asked:
+            for permutation in permutations:
+                rendered, prompts = apply_order(sample, permutation), prompts + 1
+                names = [Path(image).name for image in rendered.images]
+                told = (sample.id, rendered.question, names, rendered.answer, sample.kind)
+                whole.update(json.dumps(told).encode())
+        return Asked(
+            questions=len(self._asked),
+            prompts=prompts,
+            orders=self._orders,
+            max_tokens=decoding.max_tokens,
+            digest=whole.hexdigest(),
+        )
 
     async def ask(self, model: Model, told: Told = lambda done, total: None) -> OrderRobustness:
         """Ask `model` all prompts, and measure its robustness to order.
@@ -103,6 +133,23 @@ def held_out(config: Config, folder: Path) -> HeldOut:
     """
     loaded = load(config.data, config.data.heldout_sources(), folder / "images")
     return HeldOut(loaded.samples, config.eval.orders, config.data.heldout_samples)
+
+
+def refuse_unlike(one: Asked | None, other: Asked | None, places: tuple[str, str]) -> None:
+    """Check that two results may be shown side by side.
+
+    Args:
+        places: their files, for the message.
+
+    Raises:
+        UserError: when they are of other questions or orders, naming both.
+    """
+    if one is None or one != other:
+        first, second = ("not recorded" if a is None else a.words() for a in (one, other))
+        raise UserError(
+            f"{places[0]} and {places[1]} asked different things, so they cannot be compared: "
+            f"{first}; {second}. Delete the one that is not wanted and run perl-rl report"
+        )
 
 
 def decoding(config: Config) -> Decoding:

@@ -1,7 +1,8 @@
 """The model that answers: a folder run by vLLM in this process, or an endpoint."""
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+import gc
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from perl_rl.asking import as_asked
+from perl_rl.quiet import errors_to
 from shared.chat import ChatEndpoint
 from shared.config import Config
 from shared.config.endpoint import EndpointConfig
@@ -94,11 +96,13 @@ def engine_config(model: Path, overrides: list[str], run: Path | None = None) ->
     if not (model / "config.json").is_file():
         raise UserError(f"--model {model}: holds no config.json; name a model folder")
     given = {} if run is None else read_settings(run)
-    # A run's configuration must name training data, but nothing reads it here.
+    # A run's configuration must name training data, and sample answers that fit its engine, but
+    # nothing reads either here.
     raw: dict[str, Any] = {
         "run": "eval",
         "model": {**(given.get("model") or {}), "path": str(model.resolve())},
         "data": {"train": "none"},
+        "sampling": {"max_tokens": 1},
         "rollout": given.get("rollout") or {},
         "trainer": {},
     }
@@ -116,15 +120,25 @@ def engine_config(model: Path, overrides: list[str], run: Path | None = None) ->
 
 
 class VllmModel(AbstractAsyncContextManager["VllmModel"]):
-    """A model folder in an engine with the rollout service's settings."""
+    """A model folder in an engine with the rollout service's settings.
 
-    def __init__(self, config: Config, decoding: Decoding) -> None:
+    Args:
+        log: where the engine's processes write; default: to standard error.
+    """
+
+    def __init__(self, config: Config, decoding: Decoding, log: Path | None = None) -> None:
         self._config = config
         self._decoding = decoding
+        self._log = log
         # The engine batches by itself; a queue as long as its batch keeps it busy.
         self.concurrency = 2 * config.rollout.engine.max_num_seqs
 
     async def __aenter__(self) -> "VllmModel":
+        with errors_to(self._log) if self._log else nullcontext():
+            await self._start()
+        return self
+
+    async def _start(self) -> None:
         from services.rollout.engine.environment import prepare_environment
 
         prepare_environment()
@@ -146,13 +160,20 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
         try:
             engine = await start_engine(self._config, asyncio.Event())
         except EngineFailed as error:
-            raise UserError(f"--model {model.path}: {error}") from error
+            log = f" (log: {self._log})" if self._log else ""
+            raise UserError(f"--model {model.path}: {error}{log}") from error
         assert engine is not None, "nothing stops the start"
         self._engine = engine
-        return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._engine.shutdown()
+        from services.rollout.engine.start import end_engine
+
+        end_engine(self._engine)
+        # Its task ends in the next turn of the loop. What is left of it must not wait for the end
+        # of Python, whose modules are gone when vLLM would shut it down once more.
+        await asyncio.sleep(0)
+        del self._engine
+        gc.collect()
 
     async def ask(self, prompt: Prompt) -> str:
         """The response; the engine batches the prompt with others in flight."""

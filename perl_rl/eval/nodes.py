@@ -7,7 +7,7 @@ asked of another one.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
 from shared.service.connection import OUTAGE, heeding_cancel
 from shared.wire.messages import PolicyVersion
-from shared.wire.registry import NodeInfo, Registry
+from shared.wire.registry import VERSIONS_HEADER, NodeInfo, Registry
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class RolloutNodes(AbstractAsyncContextManager["RolloutNodes"]):
         decoding: how they answer.
         patience_s: how long there may be none of them.
         absent_s: how long there may be no rollout node at all.
+        most: how many prompts each node is asked at a time; default: a full batch of its engine.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class RolloutNodes(AbstractAsyncContextManager["RolloutNodes"]):
         wanted: Callable[[PolicyVersion], bool],
         patience_s: float,
         absent_s: float,
+        most: int | None = None,
     ) -> None:
         self._registry = registry
         self._config = config
@@ -72,8 +74,9 @@ class RolloutNodes(AbstractAsyncContextManager["RolloutNodes"]):
         self._absent_s = absent_s
         # A full batch of the engine, and a short queue that fills the places that become free.
         batch = config.rollout.engine.max_num_seqs
-        self._most = batch + batch // 4 + 1
+        self._most = most or batch + batch // 4 + 1
         self.concurrency = self._most * config.rollout.nodes
+        self._versions: set[PolicyVersion] = set()
         self._nodes: dict[str, _Node] = {}
         """By their addresses."""
         self._usable_at = self._alive_at = 0.0
@@ -133,7 +136,17 @@ class RolloutNodes(AbstractAsyncContextManager["RolloutNodes"]):
             max_tokens=self._decoding.max_tokens,
             temperature=self._decoding.temperature,
             seed=prompt.seed,
+            headers=self._note_versions,
         )
+
+    def _note_versions(self, headers: Mapping[str, str]) -> None:
+        named = headers.get(VERSIONS_HEADER, "").split()
+        self._versions |= {PolicyVersion.parse(one) for one in named}
+
+    def versions(self) -> tuple[str, ...]:
+        """The policy version that answered so far; the first and the last if there were more."""
+        found = sorted(self._versions)
+        return tuple(str(one) for one in ((found[0], found[-1]) if len(found) > 1 else found))
 
     async def _free_node(self) -> _Node:
         """The node that has least to do, once one has a place free."""

@@ -65,6 +65,17 @@ class ItemAnswers:
         return answer_in_original(answer.given, self.sample, answer.permutation)
 
 
+class SourceRobustness(BaseModel):
+    """The metrics of `OrderRobustness` over the items of one source."""
+
+    model_config = ConfigDict(frozen=True)
+
+    items: int
+    accuracy: float
+    worst_case: float
+    flip_rate: float
+
+
 class OrderRobustness(BaseModel):
     """Order robustness of a model on a set of samples; shares are between 0 and 1."""
 
@@ -87,20 +98,9 @@ class OrderRobustness(BaseModel):
     """Accuracy by the slot of the gold image, over items whose answer is an image."""
     interval_by_slot: dict[int, tuple[float, float]] = {}
     """Its 95 % bootstrap confidence interval."""
-    by_source: dict[str, "SourceRobustness"]
+    by_source: dict[str, SourceRobustness]
     excluded: dict[str, int]
     """How many samples must not be permuted, by reason."""
-
-
-class SourceRobustness(BaseModel):
-    """The same metrics over the items of one source."""
-
-    model_config = ConfigDict(frozen=True)
-
-    items: int
-    accuracy: float
-    worst_case: float
-    flip_rate: float
 
 
 def orders_to_ask(sample: Sample, most: int, seed: int) -> list[Permutation]:

@@ -1,9 +1,9 @@
-"""``perl-rl check``: writes a run's data where `data.prepare` says how, and checks data and model.
+"""``perl-rl check``: refuses what `launch` would refuse, and says what the run will do.
 
-`launch` does this itself. Run the command before you start services one by one.
+It writes the data where `data.prepare` says how. Run it before a launch, or before you start
+services one by one.
 """
 
-import importlib
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,26 +11,60 @@ from pathlib import Path
 
 from perl_rl.counting import Advance, counting
 from perl_rl.launch.data_check import check_data
-from perl_rl.launch.preflight import check_model
+from perl_rl.launch.data_report import data_lines
+from perl_rl.launch.device import settled_model
+from perl_rl.launch.division import division_of
+from perl_rl.launch.estimates import disk_line, time_line
+from perl_rl.launch.functions import check_functions
+from perl_rl.launch.preflight import check_model, check_ports, earlier_run
+from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.progress import Progress
 from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.files import make_folder
+from shared.functions import in_one_line, load_function
 
 
-def main(config_path: Path, run_dir: Path | None, overrides: list[str]) -> int:
-    """Returns 0 when a run of this configuration can start.
+def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewhere: bool) -> int:
+    """Print what the run will do with its data; returns 0 when it can start.
+
+    Args:
+        elsewhere: its services run on other machines, so that this one need have no free ports and
+            no GPUs for them.
 
     Raises:
-        UserError: naming what is wrong with the model or the data, and the fix.
+        UserError: naming what is wrong with settings, model, functions or data, and the fix.
     """
     config = load_config(config_path, overrides)
     folder = (run_dir or Path("runs") / config.run).absolute()
     make_folder(folder, "--run-dir")
-    check_model(config.model)
+    size = check_model(config.model)
+    if not elsewhere:
+        config = _check_machine(config)
+    check_functions(config.reward)
     prepare_data(config, _note)
-    print(check_data(config, folder, counting, _note).line())
+    checked = check_data(config, folder, counting, _note)
+    lines = [*data_lines(config, checked, counting), disk_line(config, size, folder)]
+    print("\n".join(["", *lines, time_line(config, folder), "", checked.line()]))
+    if earlier := earlier_run(folder):
+        _note(f"{folder} holds an earlier run ({earlier}): launch --resume continues it")
+    if not elsewhere:
+        # Last: another run that uses the ports now says nothing about this one's data.
+        check_ports(config)
     return 0
+
+
+def _check_machine(config: Config) -> Config:
+    """As `launch` does: the configuration with device and number type chosen.
+
+    Raises:
+        UserError: when GPUs are missing.
+    """
+    model, computing = settled_model(config.model)
+    _note(computing)
+    config = config.model_copy(update={"model": model})
+    warn_unless_it_fits(config, division_of(config), _note)
+    return config
 
 
 def _note(text: str) -> None:
@@ -46,27 +80,45 @@ def prepare_data(config: Config, note: Callable[[str], None]) -> None:
     path, train = config.data.prepare, config.data.train
     if path is None or not isinstance(train, Path) or train.exists():
         return
-    module, _, name = path.partition(":")
-    try:
-        prepare = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(
-            f"data.prepare '{path}': {error}; write it as package.module:function"
-        ) from None
+    prepare = load_function(path, "data.prepare", ("folder", "seed"))
     note(f"writing the data to {train.parent}")
-    prepare(train.parent, config.seed)
+    try:
+        prepare(train.parent, config.seed)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # What a custom function may raise is not defined.
+        raise UserError(f"data.prepare '{path}': failed with {in_one_line(error)}") from error
+    if not train.exists():
+        raise UserError(f"data.prepare '{path}': has not written data.train, {train}")
 
 
-def check_data_shown(config: Config, folder: Path, progress: Progress) -> None:
+def check_data_shown(
+    config: Config,
+    folder: Path,
+    progress: Progress,
+    pictures_done: Callable[[], None],
+    stopped: Callable[[], bool],
+) -> None:
     """Check the data, and show how far the check is where the run will be shown.
 
     Args:
         folder: the run's; pictures inside data files are copied there.
+        pictures_done: called when only the prompts are left.
+        stopped: whether to give up.
+
+    Raises:
+        UserError: as `check_data`, and when it has given up.
     """
 
     @contextmanager
     def shown(what: str, total: int | None) -> Iterator[Advance]:
         numbers, of = itertools.count(1), "" if total is None else f" of {total}"
-        yield lambda: progress.state(f"checking {what}: {next(numbers)}{of}", None)
 
-    progress.note(check_data(config, folder, shown, progress.note).line())
+        def advance() -> None:
+            if stopped():
+                raise UserError("the data check was stopped")
+            progress.state(f"checking {what}: {next(numbers)}{of}", None)
+
+        yield advance
+
+    progress.note(check_data(config, folder, shown, progress.note, pictures_done).line())

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from perl_rl.counting import Advance
 from perl_rl.golds import Golds
+from perl_rl.launch.gold_names import names_nothing
 from perl_rl.launch.prompt_process import PromptProcess
 from perl_rl.launch.prompts import Job, Prompt
 from shared.config import Config
 from shared.errors import UserError
-from shared.formats import Located, load
+from shared.formats import Loaded, Located, SourceConfig, SourceSize, load
 from shared.grading.grade import UngradableGold, check_gold
 from shared.images import decode_image, digest, image_bytes
+from shared.sample import AnswerKind
 
 GOLDS_COMPARED = 5000
 """Different gold answers that are compared with themselves before the start."""
@@ -29,25 +31,44 @@ Counting = Callable[[str, int | None], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True)
+class Rows:
+    """The samples of a run."""
+
+    train: list[Located]
+    heldout: list[Located]
+    sizes: list[SourceSize]
+    """Of the sources of `train`."""
+
+    @property
+    def all(self) -> list[Located]:
+        """Those to train on, then those held out."""
+        return [*self.train, *self.heldout]
+
+
+@dataclass(frozen=True)
 class Checked:
     """What was checked."""
 
-    samples: int
+    rows: Rows
     pictures: int
     """Different files."""
-    longest: int
-    """The longest prompt, in tokens."""
+    lengths: list[int]
+    """Tokens of the prompt of each of `rows.all`."""
 
     def line(self) -> str:
         """It in one line."""
         return (
-            f"data: {self.samples} questions and {self.pictures} pictures checked, "
-            f"the longest prompt has {self.longest} tokens"
+            f"data: {len(self.lengths)} questions and {self.pictures} pictures checked, "
+            f"the longest prompt has {max(self.lengths)} tokens"
         )
 
 
 def check_data(
-    config: Config, run_dir: Path, counting: Counting, note: Callable[[str], None]
+    config: Config,
+    run_dir: Path,
+    counting: Counting,
+    note: Callable[[str], None],
+    pictures_done: Callable[[], None] = lambda: None,
 ) -> Checked:
     """Read all rows, decode every picture once, and render every prompt once.
 
@@ -57,54 +78,87 @@ def check_data(
     Args:
         note: called with a line about the rows of each source, and about each gold answer that no
             answer can match.
+        pictures_done: called when only the prompts are left.
 
     Raises:
         UserError: naming file and row of the first sample that the run could not use.
     """
     with PromptProcess() as process:
-        asked = list(read_rows(config, run_dir, counting, note))
-        compare_golds(config, [one for one, _ in asked], counting, note)
-        sizes = picture_sizes([one for one, _ in asked], config.data.max_image_pixels, counting)
-        prompts = _prompts(config, asked, sizes)
+        rows = read_rows(config, run_dir, counting, note)
+        for line in skipping_notes(config, len(rows.train)):
+            note(line)
+        compare_golds(config, rows.all, counting, note)
+        sizes = picture_sizes(rows.all, config.data.max_image_pixels, counting)
+        pictures_done()
+        prompts, of = _prompts(config, rows, sizes)
         job = Job(model=config.model, instruction=config.data.instruction, prompts=prompts)
         with counting("prompts", len(prompts)) as advance:
-            longest = process.check(job, advance)
-    return Checked(samples=len(asked), pictures=len(sizes), longest=longest)
+            lengths = process.check(job, advance)
+    return Checked(rows, pictures=len(sizes), lengths=[lengths[index] for index in of])
 
 
 def read_rows(
     config: Config, run_dir: Path, counting: Counting, note: Callable[[str], None]
-) -> Iterator[tuple[Located, bool]]:
-    """All samples, and whether each is held out.
+) -> Rows:
+    """All samples.
 
     Raises:
         UserError: naming file and row of the first that does not fit, or has too many images or a
             gold answer that nothing can match.
     """
-    data = config.data
-    for sources, held_out in ((data.train_sources(), False), (data.heldout_sources(), True)):
-        if not sources:
-            continue
-        with counting("held-out rows" if held_out else "rows", None) as advance:
-            loaded = load(data, sources, run_dir / "images", advance)
-        for line in loaded.notes:
-            note(line)
-        for one in loaded.located:
-            _check_sample(one, config.rollout.engine.max_images)
-            yield one, held_out
+    train = _load(config, config.data.train_sources(), "rows", run_dir, counting, note)
+    sources = config.data.heldout_sources()
+    if not sources:
+        return Rows(train.located, [], train.sizes)
+    heldout = _load(config, sources, "held-out rows", run_dir, counting, note)
+    return Rows(train.located, heldout.located, train.sizes)
 
 
-def _check_sample(one: Located, most_images: int) -> None:
+def _load(
+    config: Config,
+    sources: tuple[SourceConfig, ...],
+    what: str,
+    run_dir: Path,
+    counting: Counting,
+    note: Callable[[str], None],
+) -> Loaded:
+    with counting(what, None) as advance:
+        loaded = load(config.data, sources, run_dir / "images", advance)
+    for line in loaded.notes:
+        note(line)
+    golds = set[tuple[str, AnswerKind]]()
+    for one in loaded.located:
+        _check_sample(one, config.rollout.engine.max_images, golds)
+    return loaded
+
+
+def _check_sample(one: Located, most_images: int, golds: set[tuple[str, AnswerKind]]) -> None:
+    """Refuse a sample that the run could not use; `golds` are those that are known to be good."""
     sample = one.sample
     if len(sample.images) > most_images:
         raise UserError(
             f"{one.place()}: {len(sample.images)} images, more than rollout.engine.max_images "
             f"({most_images}); raise it or leave the sample out"
         )
-    try:
-        check_gold(sample.answer, sample.kind)
-    except UngradableGold as error:
-        raise UserError(f"{one.place()}: {error}") from None
+    gold = (sample.answer, sample.kind)
+    if gold not in golds:
+        try:
+            check_gold(*gold)
+        except UngradableGold as error:
+            raise UserError(f"{one.place()}: {error}") from None
+        golds.add(gold)
+    if nothing := names_nothing(sample):
+        raise UserError(f"{one.place()}: {nothing}; correct it or leave the sample out")
+
+
+def skipping_notes(config: Config, questions: int) -> Iterator[str]:
+    """A line when the run may end before a question is asked twice."""
+    groups = config.trainer.steps * config.trainer.groups_per_step
+    if config.data.skipping.target is not None and questions > groups:
+        yield (
+            f"data.skipping: nothing is skipped within the first epoch; this run trains {groups} "
+            f"groups and has {questions} questions"
+        )
 
 
 def compare_golds(
@@ -159,24 +213,33 @@ def picture_sizes(
 
 
 def _prompts(
-    config: Config, asked: list[tuple[Located, bool]], sizes: dict[str, tuple[int, int]]
-) -> tuple[Prompt, ...]:
-    """The different prompts, each at the place of the first sample that has it."""
+    config: Config, rows: Rows, sizes: dict[str, tuple[int, int]]
+) -> tuple[tuple[Prompt, ...], list[int]]:
+    """The different prompts, each at the place of the first sample that has it.
+
+    Also the index among them of the prompt of each of `rows.all`.
+    """
     prompts: dict[tuple[str, tuple[tuple[int, int], ...], bool], Prompt] = {}
-    context = config.rollout.engine.max_model_len
-    for one, held_out in asked:
+    index: dict[tuple[str, tuple[tuple[int, int], ...], bool], int] = {}
+    context, of = config.rollout.engine.max_model_len, list[int]()
+    for number, one in enumerate(rows.all):
+        held_out = number >= len(rows.train)
         shown = tuple(sizes[image] for image in one.sample.images)
         section, answer = (
             ("eval", config.eval.max_tokens)
             if held_out
             else ("sampling", config.sampling.max_tokens)
         )
-        prompt = Prompt(
-            place=one.place(),
-            question=one.sample.question,
-            sizes=shown,
-            room=context - answer,
-            room_of=f"rollout.engine.max_model_len {context} less {section}.max_tokens {answer}",
-        )
-        prompts.setdefault((one.sample.question, shown, held_out), prompt)
-    return tuple(prompts.values())
+        key = (one.sample.question, shown, held_out)
+        if key not in prompts:
+            prompts[key] = Prompt(
+                place=one.place(),
+                question=one.sample.question,
+                sizes=shown,
+                room=context - answer,
+                room_of=(
+                    f"rollout.engine.max_model_len {context} less {section}.max_tokens {answer}"
+                ),
+            )
+        of.append(index.setdefault(key, len(index)))
+    return tuple(prompts.values()), of

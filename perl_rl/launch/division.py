@@ -8,6 +8,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 
+from shared.config import Config
 from shared.errors import UserError
 
 _DRIVER_TIMEOUT_S = 30.0
@@ -126,6 +127,21 @@ def divide_gpus(
         rollout=tuple(engine(index) for index in range(nodes)),
         trainer=Resources(threads, gpus=tuple(gpus[len(gpus) - ranks :])),
         light=Resources(1, gpus=()),
+    )
+
+
+def division_of(config: Config) -> Division:
+    """How a run divides this machine; `config` says on which device.
+
+    Raises:
+        UserError: when the machine has too few GPUs, or none for a parallel engine.
+    """
+    return divide_machine(
+        config.model.device,
+        config.rollout.nodes,
+        config.trainer.ranks,
+        config.rollout.engine.tensor_parallel_size,
+        config.launcher.share_gpus,
     )
 
 

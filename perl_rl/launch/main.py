@@ -8,23 +8,24 @@ import contextlib
 import json
 import logging
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from perl_rl.folder_lock import hold_folder
-from perl_rl.launch.check import check_data_shown, prepare_data
+from perl_rl.launch.check import prepare_data
 from perl_rl.launch.device import settled_model
-from perl_rl.launch.division import divide_machine
+from perl_rl.launch.division import division_of
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
+from perl_rl.launch.functions import check_functions
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import Session
 from perl_rl.plan.warning import warn_unless_it_fits
-from perl_rl.report.account import RunFailed
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
+from services.trainer.control.identity import check_identity, identity_of, read_identity
+from services.trainer.control.resuming import where_it_goes_on
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config, load_config, save_config
 from shared.config.secrets import secret_words
@@ -51,8 +52,8 @@ def launch(
 ) -> int:
     """Run a configuration to its end, with every service on this machine. Call in the main thread.
 
-    Returns the exit status: 0 when every step was trained and the ledger balances, 1 when the run
-    failed, 128 + number when a signal ended it. All processes have ended when it returns.
+    Returns the exit status: 0 when every step was trained and the ledger balances, 128 + number
+    when a signal ended it. All processes have ended when it returns.
 
     Args:
         config_path: the YAML file.
@@ -62,6 +63,7 @@ def launch(
         debug: services log debug messages.
 
     Raises:
+        RunFailed: when the run did not do what its configuration asks.
         UserError: for bad input or settings, found before the start or by a service.
     """
     config = load_config(config_path, list(overrides))
@@ -75,21 +77,16 @@ def launch(
     check_ports(config)
     model, computing = settled_model(config.model)
     config = config.model_copy(update={"model": model})
-    division = divide_machine(
-        model.device,
-        config.rollout.nodes,
-        config.trainer.ranks,
-        config.rollout.engine.tensor_parallel_size,
-        config.launcher.share_gpus,
-    )
+    division = division_of(config)
+    check_functions(config.reward)
     progress = open_progress()
-    if resume:
-        progress.note(f"resuming after step {_saved_step(folder)} of {config.trainer.steps}")
     try:
         progress.note(computing)
         warn_unless_it_fits(config, division, progress.note)
         prepare_data(config, progress.note)
-        check_data_shown(config, folder, progress)
+        if resume:
+            check_identity(folder, identity_of(config))
+            progress.note(_going_on(config, folder))
         with (
             hold_folder(folder, _BUSY),
             _log_to(folder / "logs", config),
@@ -100,11 +97,12 @@ def launch(
             file = folder / "config.yaml"
             save_config(config, file)
             session = Session(config, file, folder, division, progress, server, debug)
-            status = asyncio.run(_until_signal(session, config, folder))
-    except RunFailed as failure:
-        progress.close()
-        print(f"perl-rl: failed: {failure}", file=sys.stderr)
-        return 1
+            try:
+                status = asyncio.run(_until_signal(session, config, folder))
+            finally:
+                if not session.data_checked and not resume:
+                    # There is no run: the folder may be used again.
+                    file.unlink(missing_ok=True)
     finally:
         progress.close()
     if status == 0 and config.data.heldout is not None:
@@ -146,9 +144,20 @@ async def _until_signal(session: Session, config: Config, folder: Path) -> int:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
-    step = _saved_step(folder)
-    session.progress.note(f"stopped; to continue after step {step}: --resume --run-dir {folder}")
+    how = f"to continue after step {_saved_step(folder)}: --resume --run-dir {folder}"
+    session.progress.note(f"stopped; {how if session.data_checked else 'nothing was started yet'}")
     return 128 + stopped.result()
+
+
+def _going_on(config: Config, folder: Path) -> str:
+    found, identity = (
+        CheckpointFolder(folder / "checkpoints", keep=1).latest(),
+        read_identity(folder),
+    )
+    if found is None:
+        return "resuming: there is no checkpoint yet, so the run begins again at step 1"
+    sources = [] if identity is None else identity.sources
+    return f"resuming with {where_it_goes_on(config, found[1], sources)}"
 
 
 def _saved_step(folder: Path) -> int:

@@ -7,8 +7,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from perl_rl.launch.model_size import ModelSize, model_size
 from shared.config import Config, ModelConfig
+from shared.config.connections import WEIGHTS_ADDRESS
 from shared.errors import UserError
+from shared.families import check_family
 from shared.service.serve import bind
 
 TRACES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "policy", "weights")
@@ -19,21 +22,29 @@ def check_run_dir(folder: Path, resume: bool) -> None:
     """A new run needs a folder that holds no run; ``--resume`` needs one that does."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is not a folder; choose another --run-dir")
-    found = [name for name in TRACES if (folder / name).exists()]
+    found = earlier_run(folder)
     if found and not resume:
         raise UserError(
-            f"{folder}: holds an earlier run ({found[0]}); add --resume to continue it, or "
+            f"{folder}: holds an earlier run ({found}); add --resume to continue it, or "
             "choose another --run-dir"
         )
     if not found and resume:
         raise UserError(f"{folder}: holds no run to resume; check --run-dir or leave out --resume")
 
 
-def check_model(model: ModelConfig) -> None:
-    """Check that the model folder holds configuration, weights, tokenizer and image processor."""
+def earlier_run(folder: Path) -> str | None:
+    """A file or folder that an earlier run has left in `folder`; None when there is none."""
+    return next((name for name in TRACES if (folder / name).exists()), None)
+
+
+def check_model(model: ModelConfig) -> ModelSize:
+    """Check the model's family, and that its weights, tokenizer and image processor are there."""
     folder = model.path
     if not folder.is_dir():
-        raise UserError(f"model.path: there is no folder {folder}; check the path")
+        raise UserError(
+            f"model.path: there is no folder {folder}; name one on this machine, for nothing is "
+            "downloaded"
+        )
     for what, names in (
         ("configuration", ("config.json",)),
         ("tokenizer", ("tokenizer.json", "vocab.json", "tokenizer.model")),
@@ -44,7 +55,9 @@ def check_model(model: ModelConfig) -> None:
                 f"model.path {folder}: holds no {what} ({' or '.join(names)}); save the model and "
                 "its processor there with save_pretrained"
             )
+    check_family(folder)
     _check_weights(folder)
+    return model_size(folder)
 
 
 def _check_weights(folder: Path) -> None:
@@ -71,7 +84,10 @@ def _check_weights(folder: Path) -> None:
 
 def ports(config: Config) -> Iterator[tuple[str, str, int]]:
     """Service, host and port of everything that will listen; the system chooses for port 0."""
-    yield "trainer", config.trainer.host, config.trainer.port
+    trainer, weights = config.trainer, config.weights
+    yield "trainer", trainer.host, trainer.port
+    if weights.backend == "http":
+        yield "weights", trainer.host, weights.port_beside(trainer.port)
     for index in range(config.reward.nodes):
         yield "reward", config.reward.host, node_port(config.reward.port, index)
     for index in range(config.rollout.nodes):
@@ -95,4 +111,5 @@ def check_ports(config: Config) -> None:
                 "change one of them"
             )
         taken[port] = service
-        bind(service, host, port).close()
+        settings = WEIGHTS_ADDRESS if service == "weights" else None
+        bind(service, host, port, settings).close()

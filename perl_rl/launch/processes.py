@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from perl_rl.ending import ERROR_PREFIX
 from shared.reaper import (
     ORPHAN_GRACE_S,
     PR_SET_CHILD_SUBREAPER,
@@ -23,10 +24,6 @@ from shared.reaper import (
 
 LINES_SHOWN = 20
 """How many of the last lines of a dead child's log to show."""
-
-USER_ERROR_STATUS = 2
-"""Exit status of a ``perl-rl`` command that refuses its input or settings."""
-_ERROR_PREFIX = "perl-rl: error: "
 
 # Beyond its child's stop timeout, a reaper needs time for orphans and for its own exit.
 _REAPER_MARGIN_S = ORPHAN_GRACE_S + 5.0
@@ -90,8 +87,8 @@ class Child:
     def user_error(self) -> str:
         """The line with which its command refused its input, and where its log is."""
         lines = self.last_lines(LINES_SHOWN)
-        refusals = [line for line in lines if line.startswith(_ERROR_PREFIX)]
-        line = (refusals or lines or ["its log is empty"])[-1].removeprefix(_ERROR_PREFIX)
+        refusals = [line for line in lines if line.startswith(ERROR_PREFIX)]
+        line = (refusals or lines or ["its log is empty"])[-1].removeprefix(ERROR_PREFIX)
         return f"{self.name}: {line} (log: {self.log})"
 
 

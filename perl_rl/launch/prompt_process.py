@@ -22,6 +22,8 @@ class PromptProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # Ctrl-C in the terminal reaches only the parent, which ends this process.
+            start_new_session=True,
         )
         return self
 
@@ -37,8 +39,8 @@ class PromptProcess:
             if pipe is not None:
                 pipe.close()
 
-    def check(self, job: Job, advance: Advance) -> int:
-        """Have the prompts of `job` checked; returns the length of the longest in tokens.
+    def check(self, job: Job, advance: Advance) -> list[int]:
+        """Have the prompts of `job` checked; returns the length of each in tokens.
 
         Raises:
             UserError: naming the first sample that the run could not ask, and why.
@@ -47,16 +49,17 @@ class PromptProcess:
         # When it has died, its output ends at once.
         with contextlib.suppress(BrokenPipeError), self._process.stdin as stdin:
             stdin.write(job.model_dump_json())
-        said = Said(done=0, longest=0)
+        lengths: list[int] = []
         for line in self._process.stdout:
-            before, said = said.done, Said.model_validate_json(line)
+            said = Said.model_validate_json(line)
             if said.refused is not None:
                 raise UserError(said.refused)
-            for _ in range(said.done - before):
+            lengths += said.lengths
+            for _ in said.lengths:
                 advance()
-        if said.done < len(job.prompts):
+        if len(lengths) < len(job.prompts):
             raise UserError(
                 f"the check of the prompts ended with status {self._process.wait()} after "
-                f"{said.done} of {len(job.prompts)}; what it wrote is above"
+                f"{len(lengths)} of {len(job.prompts)}; what it wrote is above"
             )
-        return said.longest
+        return lengths

@@ -4,6 +4,7 @@
 output, one a line. It is a process of its own, for it loads torch; `prompt_process.py` starts it.
 """
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -42,39 +43,39 @@ class Job(BaseModel):
 
 
 class Said(BaseModel):
-    """What the process says: how far it is, or at its end why it refuses a prompt."""
+    """What the process says: what it has rendered, or at its end why it refuses a prompt."""
 
-    done: int
-    """Prompts rendered so far."""
-    longest: int
-    """The longest of them in tokens."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of each prompt that was rendered since the last one."""
     refused: str | None = None
 
 
-def check_prompts(job: Job, say: Callable[[Said], None] = lambda said: None) -> int:
-    """Render and tokenize all prompts; returns the length of the longest one in tokens.
+def check_prompts(job: Job, say: Callable[[Said], None] = lambda said: None) -> list[int]:
+    """Render and tokenize all prompts; returns the length of each in tokens.
 
     Raises:
         UserError: naming the first sample that holds a special token of the model, shows an image
             that its processor refuses, or is longer than the engine takes.
     """
     processor = _load_processor(job.model)
+    gc.enable()
     if token := special_token_in(processor, job.instruction):
         raise UserError(f"data.instruction: holds the model's special token {token}; leave it out")
-    longest = 0
-    for done, (prompt, token_ids) in enumerate(_rendered(processor, job), start=1):
-        longest = max(longest, _check(processor, prompt, token_ids))
-        if done % _RENDERED_AT_ONCE == 0 or done == len(job.prompts):
-            say(Said(done=done, longest=longest))
-    return longest
+    lengths: list[int] = []
+    for some in _rendered(processor, job):
+        found = [_check(processor, prompt, token_ids) for prompt, token_ids in some]
+        say(Said(lengths=tuple(found)))
+        lengths += found
+    return lengths
 
 
-def _rendered(processor: Any, job: Job) -> Iterator[tuple[Prompt, list[int]]]:
-    """Each prompt with its token ids, in which one placeholder stands for each image."""
+def _rendered(processor: Any, job: Job) -> Iterator[list[tuple[Prompt, list[int]]]]:
+    """Some prompts at a time with their token ids; one placeholder stands for each image."""
     for start in range(0, len(job.prompts), _RENDERED_AT_ONCE):
         several = job.prompts[start : start + _RENDERED_AT_ONCE]
         texts = [render(processor, one.question, job.instruction) for one in several]
-        yield from zip(several, processor.tokenizer(texts, verbose=False)["input_ids"], strict=True)
+        token_ids = processor.tokenizer(texts, verbose=False)["input_ids"]
+        yield list(zip(several, token_ids, strict=True))
 
 
 def _check(processor: Any, prompt: Prompt, token_ids: list[int]) -> int:
@@ -141,6 +142,8 @@ def main() -> int:
     """``python -m perl_rl.launch.prompts``."""
     # The parent says what there is to say about an interruption.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # What is imported stays: looking for garbage meanwhile would be a quarter of the start.
+    gc.disable()
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -154,7 +157,7 @@ def main() -> int:
     try:
         check_prompts(Job.model_validate_json(text), say)
     except UserError as error:
-        say(Said(done=0, longest=0, refused=str(error)))
+        say(Said(refused=str(error)))
     return 0
 
 

@@ -1,6 +1,7 @@
 """Starts the services of one run, restarts those that die, and stops all when training is done."""
 
 import asyncio
+import importlib
 import logging
 import os
 import sys
@@ -10,14 +11,19 @@ from pathlib import Path
 
 import redis.asyncio
 
+from perl_rl.ending import USER_ERROR_STATUS, RunFailed
+from perl_rl.launch.data_beside import DataBeside
+from perl_rl.launch.dead_letters import add_cause, keep_dead_letters
 from perl_rl.launch.division import Division, Resources
 from perl_rl.launch.embedded_redis import EmbeddedRedis
 from perl_rl.launch.preflight import node_port
-from perl_rl.launch.processes import USER_ERROR_STATUS, Child, Program, Supervisor
+from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.launch.restarts import Restarts
-from perl_rl.launch.turns import start_in_turn
-from perl_rl.report.account import RunFailed, check_account
+from perl_rl.launch.start_times import keep_start_s, last_start_s
+from perl_rl.launch.turns import ENGINES, start_in_turn
+from perl_rl.report.account import check_account
 from perl_rl.report.evaluation import Evaluation, EvaluationFailed
+from perl_rl.report.meanwhile import MeanwhileEvaluation
 from perl_rl.report.observe import RunView
 from perl_rl.report.progress import Progress
 from perl_rl.report.summary import DONE
@@ -58,7 +64,10 @@ class Session:
         everything = Resources(len(cores), cores).engine_environment()
         self._evaluation = Evaluation(config, config_file, folder, progress, "launcher", everything)
         self._restarts = Restarts(config.launcher.max_restarts, config.launcher.restart_window_s)
+        self.data_checked = False
+        """Whether the data is good; before that there is no run."""
         self._started: float | None = None
+        self._up = False
         self._wall_s = 0.0
 
     async def run(self, supervisor: Supervisor) -> None:
@@ -82,16 +91,18 @@ class Session:
             await self._evaluate_rest(supervisor)
             outcome = DONE
         except (RunFailed, UserError) as error:
+            add_cause(error, await keep_dead_letters(client, self._keys, self._folder))
             outcome = f"failed: {error}".splitlines()[0]
             raise
         finally:
+            await keep_dead_letters(client, self._keys, self._folder)
             self._write_summary(outcome)
             await client.aclose()
         self._note(f"done: {self._folder / 'summary.json'}")
 
     async def _forget_last_state(self, client: redis.asyncio.Redis) -> None:
         """Clear what an earlier launch left in Redis: it must not pass for this launch's state."""
-        await RunState(client, self._keys).update(phase="starting")
+        await RunState(client, self._keys).update(phase="starting", detail="its process starts")
         # Nobody serves weights any more at the address of an old version. Nodes that are alive
         # register again with their next heartbeat.
         await client.delete(self._keys.versions, self._keys.nodes)
@@ -99,12 +110,15 @@ class Session:
     async def _train(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
         for line in self._division.lines():
             self._note(line)
-        self._started = time.monotonic()
-        await self._evaluation.hold(client)
         await self._start(supervisor, client)
         self._note(f"watch it from another terminal: perl-rl status --run-dir {self._folder}")
-        await together([self._until_trained(supervisor, client), self._evaluation.before(client)])
-        self._wall_s = time.monotonic() - self._started
+        meanwhile = MeanwhileEvaluation(
+            client, self._config, self._folder, self.progress, "launcher"
+        )
+        async with meanwhile.beside():
+            trained = self._until_trained(supervisor, client)
+            await together([trained, self._evaluation.before(client)])
+        self._wall_s = self._lasted_s()
         logger.info("the trainer has ended")
         await self._let_nodes_catch_up(supervisor, client)
         view = self._run_watch.view
@@ -114,12 +128,44 @@ class Session:
 
     async def _stop_services(self, supervisor: Supervisor) -> None:
         self.progress.state("stopping the services", None)
-        await supervisor.stop(supervisor.running())
+        await together([supervisor.stop(supervisor.running()), self._load_page()])
         logger.info("all services have ended")
 
+    async def _load_page(self) -> None:
+        """What draws the report takes as long to import as the services take to end."""
+        if self._evaluation.results:
+            await asyncio.to_thread(importlib.import_module, "perl_rl.report.page")
+
     async def _start(self, supervisor: Supervisor, client: redis.asyncio.Redis) -> None:
+        """Check the data and start everything: first the engines, which take longest."""
+        programs = self._programs()
+        engines = [program for program in programs if program.name.startswith(ENGINES)]
+        self._note(self._what_starts())
+        data = DataBeside(self._config, self._folder, self.progress)
+
+        async def start_engines() -> None:
+            await data.only_prompts_left.wait()
+            self._started = time.monotonic()
+            await self._start_engines(engines, supervisor, client)
+
+        await together([data.check(), start_engines()])
+        self.data_checked = True
+        await self._evaluation.hold(client)
+        for program in programs:
+            if program not in engines:
+                await supervisor.start(program)
+
+    def _what_starts(self) -> str:
+        config, last = self._config, last_start_s(self._folder, self._config.run)
+        nodes = f"{config.rollout.nodes} rollout (vLLM), {config.reward.nodes} reward"
+        known = "" if last is None else f"; it took {last:.0f} s last time"
+        return f"starting nodes: {nodes}, and the trainer (DeepSpeed){known}"
+
+    async def _start_engines(
+        self, engines: list[Program], supervisor: Supervisor, client: redis.asyncio.Redis
+    ) -> None:
         if not self._division.shares_gpus:
-            for program in self._programs():
+            for program in engines:
                 await supervisor.start(program)
             return
         self._note("processes share GPUs: the engines start first, one after the other")
@@ -131,7 +177,7 @@ class Session:
             )
 
         patience_s = self._config.rollout.start_timeout_s
-        await start_in_turn(self._programs(), supervisor, up, self._after_death, patience_s)
+        await start_in_turn(engines, supervisor, up, self._after_death, patience_s)
 
     async def _let_nodes_catch_up(
         self, supervisor: Supervisor, client: redis.asyncio.Redis
@@ -184,19 +230,27 @@ class Session:
         while True:
             child = await supervisor.next_exit(LOOK_EVERY_S)
             await self._keep_redis()
-            await self._run_watch.look(client)
+            self._say_when_up(await self._run_watch.look(client))
             if child is None:
                 continue
             if child.name == "trainer" and child.status == 0:
                 return
             await self._after_death(supervisor, child)
 
+    def _say_when_up(self, view: RunView | None) -> None:
+        if self._up or view is None or view.version is None:
+            return
+        ready = [one for one in view.nodes if one.kind == "rollout" and one.state == "ready"]
+        if len(ready) < self._config.rollout.nodes:
+            return
+        self._up, took_s = True, self._lasted_s()
+        keep_start_s(self._folder, self._config.run, took_s)
+        self._note(f"everything is up after {took_s:.0f} s")
+
     def _doing(self, view: RunView) -> str:
-        expected = self._config.rollout.nodes + self._config.reward.nodes
-        absent = expected - len(view.nodes) - len(view.lost)
-        unseen = f"; {absent} nodes have not started yet" if absent > 0 else ""
+        doing = view.waiting_for(self._config.rollout.nodes + self._config.reward.nodes)
         counts = view.counts
-        return f"{view.waiting_for()}{unseen}; groups: {counts.trained} trained, " + (
+        return f"{doing}; groups: {counts.trained} trained, " + (
             f"{counts.in_flight} in flight, {sum(counts.dropped.values())} dropped"
         )
 
@@ -237,9 +291,15 @@ class Session:
     def _write_summary(self, outcome: str) -> None:
         if self._run_watch.view is None or self._started is None:
             return
-        wall_s = self._wall_s or time.monotonic() - self._started
         evaluated = self._evaluation.results
-        self._run_watch.write_summary(outcome, wall_s, evaluated, self._restarts.total)
+        self._run_watch.write_summary(
+            outcome, self._wall_s or self._lasted_s(), evaluated, self._restarts.total
+        )
+
+    def _lasted_s(self) -> float:
+        """Seconds since the first engine was started."""
+        assert self._started is not None, "something has been started"
+        return time.monotonic() - self._started
 
     def _note(self, text: str) -> None:
         self.progress.note(text)

@@ -11,17 +11,18 @@ from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.report.watch import LOOK_EVERY_S
 from shared.errors import WaitTimeout
 
-_ENGINES = "rollout-"
+ENGINES = "rollout-"
+"""How the names of programs begin that hold an engine."""
 
 
 async def start_in_turn(
-    programs: Sequence[Program],
+    engines: Sequence[Program],
     supervisor: Supervisor,
     engine_is_up: Callable[[str], Awaitable[bool]],
     after_death: Callable[[Supervisor, Child], Awaitable[None]],
     patience_s: float,
 ) -> None:
-    """Start engines first and one after the other, then all other programs.
+    """Start engines one after the other.
 
     Args:
         engine_is_up: whether the rollout node of this name has its engine in memory.
@@ -31,10 +32,8 @@ async def start_in_turn(
     Raises:
         WaitTimeout: when an engine is not up in time.
     """
-    for program in sorted(programs, key=lambda one: not one.name.startswith(_ENGINES)):
+    for program in engines:
         await supervisor.start(program)
-        if not program.name.startswith(_ENGINES):
-            continue
         deadline = time.monotonic() + patience_s
         while not await engine_is_up(program.name):
             if time.monotonic() > deadline:

@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
+from perl_rl.ending import RunFailed
 from perl_rl.report.observe import RunView
-
-
-class RunFailed(Exception):
-    """The run did not do what its configuration asked; says what failed and how."""
 
 
 def check_account(view: RunView, steps: int, folder: Path, hint: str) -> None:

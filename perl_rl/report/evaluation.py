@@ -6,34 +6,37 @@ child process, so that its parent never loads torch.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import redis.asyncio
 
+from perl_rl.ending import RunFailed
 from perl_rl.launch.processes import Child, Program, Supervisor
-from perl_rl.report.account import RunFailed
-from perl_rl.report.progress import Progress, duration
+from perl_rl.report.nodes import Wanted, ask_nodes
+from perl_rl.report.pace import Pace
+from perl_rl.report.progress import Progress
 from perl_rl.report.summary import write_json
 from perl_rl.report.watch import LOOK_EVERY_S
 from shared.config import Config
 from shared.errors import WaitTimeout
+from shared.records.evaluations import evaluation_file
 from shared.service.connection import OUTAGE, Patience, heeding_cancel
 from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.messages import PolicyVersion
-from shared.wire.registry import Registry
 from shared.wire.runstate import RunState
 
 if TYPE_CHECKING:
-    from perl_rl.eval.robustness import OrderRobustness
+    from perl_rl.eval.heldout import HeldOutResult
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ When = Literal["before", "after"]
 
 HOLD_S = 30.0
 """Training goes on this long after an evaluation whose process has died."""
+_TELL_EVERY_S = 1.0
 
 _ANSWERED = re.compile(r"answered: (\d+) of (\d+)")
 
@@ -81,7 +85,7 @@ class Evaluation:
         self._environment = dict(environment or {})
         self._keys = Keys(config.run)
         self.results: dict[str, dict[str, Any]] = {}
-        """``before`` and ``after``, as far as there are: `OrderRobustness` as JSON."""
+        """``before`` and ``after``, as far as there are: `HeldOutResult` as JSON."""
         if config.data.heldout is not None and self._file("before").exists():
             self._read("before")
 
@@ -112,9 +116,8 @@ class Evaluation:
         async with _holding(RunState(client, self._keys)):
             if (await self._first_version(client, board)).step > 0:
                 return
-            found = await self._ask_nodes(
-                client, "before", lambda one: one.step == 0, patience, patience
-            )
+            wanted = Wanted(lambda one: one.step == 0, patience, patience)
+            found = await self._ask_nodes(client, "before", wanted)
             if (await self._first_version(client, board)).step > 0:
                 self._note("a step was trained during the evaluation before training: it is void")
             elif found is not None:
@@ -133,8 +136,8 @@ class Evaluation:
         if current is None or current.version.step < self._config.trainer.steps:
             return
         last, patience = current.version, self._config.weights.fetch_timeout_s
-        absent = self._config.rollout.lost_after_s
-        found = await self._ask_nodes(client, "after", lambda one: one == last, patience, absent)
+        wanted = Wanted(lambda one: one == last, patience, self._config.rollout.lost_after_s)
+        found = await self._ask_nodes(client, "after", wanted)
         if found is not None:
             self._keep("after", found)
 
@@ -154,9 +157,9 @@ class Evaluation:
             await self._own_engine(supervisor, "before")
 
     def alike(self) -> bool:
-        """Whether both results are of as many questions in as many orders."""
-        counts = {(one.get("items"), one.get("answers")) for one in self.results.values()}
-        return len(counts) <= 1
+        """Whether both results are of the same questions in the same orders."""
+        asked = [one.get("asked") for one in self.results.values()]
+        return all(one == asked[0] for one in asked)
 
     async def _first_version(
         self, client: redis.asyncio.Redis, board: VersionBoard
@@ -176,34 +179,22 @@ class Evaluation:
         return Patience(client, self._who, self._config.redis.timeout_s)
 
     async def _ask_nodes(
-        self,
-        client: redis.asyncio.Redis,
-        when: When,
-        wanted: Callable[[PolicyVersion], bool],
-        patience_s: float,
-        absent_s: float,
-    ) -> "OrderRobustness | None":
-        """What the nodes whose version is `wanted` answer; None when there are none any more."""
+        self, client: redis.asyncio.Redis, when: When, wanted: Wanted
+    ) -> "HeldOutResult | None":
+        """What the nodes answer; None when there are none with these weights any more."""
         # Here, because pictures and the client of the API take a while to import.
-        from perl_rl.eval.heldout import decoding, held_out
-        from perl_rl.eval.nodes import NoNode, RolloutNodes
+        from perl_rl.eval.nodes import NoNode
 
-        config, timeout_s = self._config, self._config.eval.timeout_s
-        questions = await asyncio.to_thread(held_out, config, self._folder)
-        nodes = RolloutNodes(
-            Registry(client, self._keys), config, decoding(config), wanted, patience_s, absent_s
-        )
-        pace = Pace(when, self._progress, self._note)
+        what = f"evaluation {when} training"
+        pace = Pace(what, self._progress, self._note)
         try:
-            async with nodes, asyncio.timeout(timeout_s):
-                found = await questions.ask(nodes, pace)
+            async with _telling(RunState(client, self._keys), pace):
+                found = await ask_nodes(
+                    client, self._config, self._folder, self._who, what, wanted, pace
+                )
         except NoNode as error:
-            self._note(f"evaluation {when} training: {error}; an engine of its own does it later")
+            self._note(f"{what}: {error}; an engine of its own does it later")
             return None
-        except TimeoutError:
-            raise WaitTimeout(
-                self._who, f"the evaluation {when} training", timeout_s, "eval.timeout_s"
-            ) from None
         finally:
             pace.end()
         self._note(pace.summary())
@@ -218,7 +209,7 @@ class Evaluation:
         patience = self._config.eval.timeout_s
         deadline = time.monotonic() + patience
         self._note(f"evaluation {when} training: starting an engine (log: {child.log})")
-        pace = Pace(when, self._progress, self._note)
+        pace = Pace(f"evaluation {when} training", self._progress, self._note)
         while await supervisor.next_exit(LOOK_EVERY_S) is None:
             said = _ANSWERED.findall("\n".join(child.last_lines(5)))
             if said:
@@ -232,7 +223,7 @@ class Evaluation:
             raise EvaluationFailed(when, child)
         self._read(when)
 
-    def _keep(self, when: When, found: "OrderRobustness") -> None:
+    def _keep(self, when: When, found: "HeldOutResult") -> None:
         write_json(self._file(when), found.model_dump(mode="json"))
         self._read(when)
 
@@ -241,50 +232,39 @@ class Evaluation:
 
     def _read(self, when: When) -> None:
         self.results[when] = json.loads(self._file(when).read_text(encoding="utf-8"))
+        if "asked" not in self.results[when]:
+            # Of an older version of this software; done again when there is the other one.
+            return
+        step = 0 if when == "before" else self._config.trainer.steps
+        file = evaluation_file(self._folder, step)
+        file.parent.mkdir(exist_ok=True)
+        write_json(file, self.results[when])
 
     def _note(self, text: str) -> None:
         self._progress.note(text)
         logger.info(text)
 
 
-class Pace:
-    """Shows how far an evaluation is, and says once how long it will take."""
+@asynccontextmanager
+async def _telling(state: RunState, pace: Pace) -> AsyncIterator[None]:
+    """``perl-rl status`` says how far the evaluation is while the block runs."""
 
-    def __init__(self, when: str, progress: Progress, note: Callable[[str], None]) -> None:
-        self._what = f"evaluation {when} training"
-        self._progress = progress
-        self._note = note
-        self._began: float | None = None
-        self._first = self._done = self._total = 0
-        self._told = False
+    async def tell() -> None:
+        while True:
+            try:
+                await heeding_cancel(lambda: state.tell_evaluation(pace.line))
+            except OUTAGE as error:
+                logger.debug("status does not hear of the evaluation: %s", error)
+            await asyncio.sleep(_TELL_EVERY_S)
 
-    def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` answers are there."""
-        now = time.monotonic()
-        if self._began is None:
-            self._began, self._first = now, done
-        self._done, self._total = done, total
-        left_s = self._left_s(now - self._began)
-        self._progress.part(self._what, done, total, left_s)
-        if left_s is not None and not self._told:
-            self._told = True
-            self._note(f"{self._what}: {total} answers, {duration(left_s)} to go")
-
-    def _left_s(self, lasted_s: float) -> float | None:
-        """Known after a while: the first answers are the short ones."""
-        done = self._done - self._first
-        if done == 0 or ((lasted_s < 5.0 or 20 * done < self._total) and lasted_s < 60.0):
-            return None
-        return lasted_s / done * (self._total - self._done)
-
-    def end(self) -> None:
-        """The evaluation has ended, one way or another."""
-        self._progress.part(self._what, self._total, self._total, None)
-
-    def summary(self) -> str:
-        """How long it took."""
-        assert self._began is not None, "something was asked"
-        return f"{self._what}: {self._total} answers in {time.monotonic() - self._began:.1f} s"
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+        with contextlib.suppress(*OUTAGE):
+            await heeding_cancel(state.evaluation_ended)
 
 
 @asynccontextmanager

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from perl_rl.counting import counting
-from perl_rl.eval.heldout import decoding, held_out
+from perl_rl.ending import ended
+from perl_rl.eval.heldout import HeldOutResult, decoding, held_out
 from perl_rl.eval.models import VllmModel
-from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.report.summary import write_json
 from shared.config import Config, load_config
 from shared.errors import UserError
@@ -27,16 +27,11 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     configure("evaluation")
-    try:
-        evaluate(options.config, options.model, options.out)
-    except UserError as error:
-        print(f"perl-rl: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+    return ended(lambda: evaluate(options.config, options.model, options.out))
 
 
-def evaluate(config_file: Path, model: Path, out: Path) -> None:
-    """Write the `OrderRobustness` of `model` to `out` as JSON.
+def evaluate(config_file: Path, model: Path, out: Path) -> int:
+    """Write the `OrderRobustness` of `model` to `out` as JSON; returns 0.
 
     Raises:
         UserError: when the configuration names no held-out data, or there is no model.
@@ -49,13 +44,16 @@ def evaluate(config_file: Path, model: Path, out: Path) -> None:
     asked = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})
     result = asyncio.run(_ask(asked, out.parent))
     write_json(out, result.model_dump(mode="json"))
+    return 0
 
 
-async def _ask(config: Config, folder: Path) -> OrderRobustness:
+async def _ask(config: Config, folder: Path) -> HeldOutResult:
     questions = held_out(config, folder)
-    async with VllmModel(config, decoding(config)) as model:
+    greedily = decoding(config)
+    async with VllmModel(config, greedily) as model:
         with counting("answered", len(questions.prompts())) as advance:
-            return await questions.ask(model, lambda done, total: advance() if done else None)
+            found = await questions.ask(model, lambda done, total: advance() if done else None)
+    return HeldOutResult(**dict(found), asked=questions.asked(greedily))
 
 
 if __name__ == "__main__":

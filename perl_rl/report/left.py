@@ -9,6 +9,12 @@ from perl_rl.report.summary import DONE, Metrics, read_metrics
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config
 from shared.errors import UserError
+from shared.records.evaluations import (
+    best_step,
+    evaluation_files,
+    figures_line,
+    read_evaluation,
+)
 
 _FIGURES = ("reward", "accuracy_all", "kl")
 _EVALUATED = (
@@ -26,17 +32,21 @@ def describe_left(folder: Path, config: Config) -> str:
     """
     summary, metrics = _summary(folder), read_metrics(folder / "metrics.jsonl")
     step, steps = (metrics[-1]["step"] if metrics else 0), config.trainer.steps
-    saved = CheckpointFolder(folder / "checkpoints", keep=1).newest_step()
+    saved = CheckpointFolder(folder / "checkpoints", keep=1).steps()
+    newest = max(saved, default=0)
     lines = [f"run      {config.run}", f"now      {_now(folder, summary, step, steps)}"]
     lines += [f"last     {_last(metrics[-1])}"] if metrics else []
-    lines += [f"saved    checkpoint of step {saved}"] if saved else []
+    lines += [f"saved    checkpoint of step {newest}"] if saved else []
     if (folder / "policy" / "config.json").is_file():
         lines.append(f"policy   {folder / 'policy'}")
-    lines += _evaluation(summary)
+    lines += _evaluation(summary) or _last_evaluation(folder)
+    best = best_step(folder, saved)
+    if best is not None:
+        lines.append(f"best     checkpoint of step {best}, by held-out accuracy")
     if summary is None or summary["outcome"] != DONE:
         lines.append(
             f"resume   perl-rl launch CONFIG --resume --run-dir {folder}  (continues at step "
-            f"{saved + 1})"
+            f"{newest + 1})"
         )
     return "\n".join(lines)
 
@@ -67,6 +77,15 @@ def _now(folder: Path, summary: dict[str, Any] | None, step: int, steps: int) ->
 def _last(row: Metrics) -> str:
     figures = [f"{name} {row[name]:.3f}" for name in _FIGURES if row.get(name) is not None]
     return "  ".join([f"step {row['step']}", *figures])
+
+
+def _last_evaluation(folder: Path) -> list[str]:
+    """Of a run that has no evaluation after training."""
+    files = evaluation_files(folder)
+    if not files:
+        return []
+    step, file = max(files.items())
+    return [f"eval     step {step}: {figures_line(read_evaluation(file))}"]
 
 
 def _evaluation(summary: dict[str, Any] | None) -> list[str]:

@@ -5,17 +5,17 @@ writes ``summary.json`` and, with held-out questions, ``report.md``.
 """
 
 import asyncio
-import sys
 import time
 from pathlib import Path
 
 import redis.asyncio
 
 from perl_rl.launch.processes import Supervisor
-from perl_rl.report.account import RunFailed, check_account
+from perl_rl.report.account import check_account
 from perl_rl.report.evaluation import Evaluation
+from perl_rl.report.meanwhile import MeanwhileEvaluation
 from perl_rl.report.page import report_on
-from perl_rl.report.progress import open_progress
+from perl_rl.report.progress import Progress, open_progress
 from perl_rl.report.summary import DONE
 from perl_rl.report.watch import LOOK_EVERY_S, RunWatch
 from shared.config import Config, load_config, save_config
@@ -25,9 +25,10 @@ from shared.together import together
 
 
 def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
-    """Returns 0 when the run did what its configuration asked, else 1.
+    """Returns 0 when the run did what its configuration asked.
 
     Raises:
+        RunFailed: when it did not.
         UserError: when Redis cannot be reached.
         WaitTimeout: when the run makes no progress for ``trainer.groups_timeout_s``, or an
             evaluation takes longer than ``eval.timeout_s``.
@@ -43,12 +44,8 @@ def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         save_config(config, file)
         evaluation = Evaluation(config, file, folder, progress, "report")
-        wall_s = asyncio.run(_follow(config, config.redis.url, folder, watch, evaluation))
+        wall_s = asyncio.run(_follow(config, config.redis.url, folder, watch, evaluation, progress))
         asyncio.run(_evaluate_rest(config, folder, evaluation))
-    except RunFailed as failure:
-        progress.close()
-        print(f"perl-rl: failed: {failure}", file=sys.stderr)
-        return 1
     finally:
         progress.close()
     results = evaluation.results
@@ -60,7 +57,12 @@ def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
 
 
 async def _follow(
-    config: Config, url: str, folder: Path, watch: RunWatch, evaluation: Evaluation
+    config: Config,
+    url: str,
+    folder: Path,
+    watch: RunWatch,
+    evaluation: Evaluation,
+    progress: Progress,
 ) -> float:
     """Watch the run to its end, and evaluate on its nodes; seconds until its end.
 
@@ -71,7 +73,8 @@ async def _follow(
     try:
         began = time.monotonic()
         until_done = _until_done(client, watch, config.trainer.groups_timeout_s)
-        await together([until_done, evaluation.before(client)])
+        async with MeanwhileEvaluation(client, config, folder, progress, "report").beside():
+            await together([until_done, evaluation.before(client)])
         wall_s = time.monotonic() - began
         assert watch.view is not None, "the run is done"
         check_account(watch.view, config.trainer.steps, folder, "see the trainer's log")

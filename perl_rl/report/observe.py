@@ -25,16 +25,26 @@ class RunView:
     queued: dict[str, int]
     """Entries in each stream, including those being worked on."""
     counts: Counts
+    evaluating: str = ""
+    """How far an evaluation on the nodes is, in words; empty without one."""
 
-    def waiting_for(self) -> str:
-        """What the run is doing or waiting for now, in words."""
+    def waiting_for(self, expected_nodes: int = 0) -> str:
+        """What the run is doing or waiting for now, in words.
+
+        Args:
+            expected_nodes: how many nodes the launcher starts, if it does.
+        """
         late = [f"{node.name} ({node.state})" for node in self.nodes if node.state == "starting"]
         queued = ", ".join(f"{name} {length}" for name, length in self.queued.items() if length)
-        words = [_trainer_words(self.trainer)]
+        words = [self.evaluating] if self.evaluating else []
+        words.append(_trainer_words(self.trainer))
         if self.trainer.stalled:
             words.append(self.trainer.stalled)
         if late:
             words.append(f"starting: {', '.join(late)}")
+        absent = expected_nodes - len(self.nodes) - len(self.lost)
+        if absent > 0:
+            words.append(f"{absent} {'node has' if absent == 1 else 'nodes have'} not started yet")
         if self.lost:
             words.append(f"lost: {', '.join(self.lost)}")
         if queued:
@@ -65,6 +75,7 @@ async def look(client: redis.asyncio.Redis, keys: Keys) -> RunView:
         lost=lost,
         queued={name: int(await client.xlen(stream)) for name, stream in streams.items()},
         counts=await Ledger(client, keys).counts(),
+        evaluating=await RunState(client, keys).evaluation(),
     )
 
 

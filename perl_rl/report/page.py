@@ -1,6 +1,6 @@
 """``report.md``: a table and a picture of the model before and after, with training curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,15 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from pydantic import ValidationError
 
 from perl_rl.eval.bootstrap import Estimate
+from perl_rl.eval.heldout import HeldOutResult, refuse_unlike
 from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.report.summary import read_metrics
+from shared.errors import UserError
+from shared.problems import first_problem
+from shared.records.evaluations import evaluation_files
 
 _BEFORE, _AFTER = "#9aa5b1", "#1f6feb"
 _CURVES = (
@@ -23,7 +28,9 @@ _CURVES = (
     ("staleness_mean", "staleness (policy versions)"),
     ("tokens_per_s", "response tokens/s of kept groups"),
 )
+_HELD_OUT = ("heldout", "accuracy on held-out questions")
 _SMOOTHED_OVER = 10
+"""Steps of training that a curve averages over."""
 _HEADLINES = (
     ("accuracy", "accuracy over all orders"),
     ("worst_case", "right under every order"),
@@ -36,13 +43,29 @@ def report_on(folder: Path, title: str) -> str:
 
     Returns:
         The table as plain text, and where the report is.
+
+    Raises:
+        UserError: when the evaluations are not all of the same questions in the same orders.
     """
-    before, after = (
-        OrderRobustness.model_validate_json((folder / f"eval-{when}.json").read_text("utf-8"))
-        for when in ("before", "after")
-    )
-    table = write_report(folder, before, after, folder / "metrics.jsonl", title)
+    names = {when: folder / f"eval-{when}.json" for when in ("before", "after")}
+    before, after = (_read(file) for file in names.values())
+    refuse_unlike(before.asked, after.asked, (str(names["before"]), str(names["after"])))
+    meanwhile = {}
+    for step, file in evaluation_files(folder).items():
+        meanwhile[step] = _read(file)
+        refuse_unlike(meanwhile[step].asked, after.asked, (str(file), str(names["after"])))
+    table = write_report(folder, before, after, folder / "metrics.jsonl", title, meanwhile)
     return f"{table}\nreport: {folder / 'report.md'}, {folder / 'report.png'}"
+
+
+def _read(file: Path) -> HeldOutResult:
+    try:
+        return HeldOutResult.model_validate_json(file.read_text("utf-8"))
+    except ValidationError as error:
+        raise UserError(
+            f"{file}: is no evaluation ({first_problem(error, HeldOutResult)}); delete it and run "
+            "perl-rl report"
+        ) from None
 
 
 def write_report(
@@ -51,6 +74,7 @@ def write_report(
     after: OrderRobustness,
     metrics: Path,
     title: str = "PeRL on handwritten digits",
+    by_step: Mapping[int, HeldOutResult] | None = None,
 ) -> str:
     """Write `report.md` and `report.png` into `folder` and return the table as plain text.
 
@@ -58,15 +82,19 @@ def write_report(
         metrics: ``metrics.jsonl``, one object for each training step; only keys that it holds get a
             curve.
         title: of the page and of the picture.
+        by_step: all evaluations of the run, those before and after training included.
     """
+    evaluations = by_step or {}
     table = _table(before, after)
-    _draw(folder / "report.png", before, after, read_metrics(metrics), title)
+    _draw(folder / "report.png", before, after, read_metrics(metrics), title, evaluations)
     text = (
         f"# {title}\n\n{after.items} held-out questions, {after.answers} prompts"
         f" (every question in up to {after.most_orders} orders of its images), greedy decoding;"
         " 95 % bootstrap intervals in brackets.\n\n"
         f"{_markdown(table)}\n\n![before and after](report.png)\n"
     )
+    if len(evaluations) > 2:
+        text += f"\n## While training\n\n{_markdown(_by_step(evaluations))}\n"
     (folder / "report.md").write_text(text, encoding="utf-8")
     return _plain(table)
 
@@ -82,6 +110,14 @@ def _table(before: OrderRobustness, after: OrderRobustness) -> list[list[str]]:
         for name in ("accuracy", "flip_rate"):
             values = (getattr(one.by_source[source], name) for one in (before, after))
             rows.append([f"{source}: {name.replace('_', ' ')}", *map(_percent, values)])
+    return rows
+
+
+def _by_step(evaluations: Mapping[int, HeldOutResult]) -> list[list[str]]:
+    rows = [["step", *(label for _, label in _HEADLINES), "answered by versions"]]
+    for step, one in sorted(evaluations.items()):
+        figures = (_interval(getattr(one, name)) for name, _ in _HEADLINES)
+        rows.append([str(step), *figures, " to ".join(one.versions) or "-"])
     return rows
 
 
@@ -113,10 +149,15 @@ def _draw(
     after: OrderRobustness,
     metrics: list[dict[str, Any]],
     title: str,
+    evaluations: Mapping[int, HeldOutResult],
 ) -> None:
+    points = [
+        {"step": step, _HELD_OUT[0]: one.accuracy.value}
+        for step, one in sorted(evaluations.items())
+    ]
     curves = [(key, label) for key, label in _CURVES if any(key in row for row in metrics)]
     columns = 3
-    rows = 1 + -(-len(curves) // columns)
+    rows = 1 + -(-(len(curves) + (len(points) > 2)) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(12, 3.4 * rows), squeeze=False)
     panels = list(grid.flat)
     _headline_bars(panels[0], before, after)
@@ -124,7 +165,10 @@ def _draw(
     _source_bars(panels[2], before, after)
     for panel, (key, label) in zip(panels[columns:], curves, strict=False):
         _curve(panel, metrics, key, label)
-    for panel in panels[columns + len(curves) :]:
+    rest = panels[columns + len(curves) :]
+    if len(points) > 2:
+        _curve(rest.pop(0), points, *_HELD_OUT, over=1)
+    for panel in rest:
         panel.set_axis_off()
     figure.suptitle(f"{title}: the same questions in other orders of their images")
     figure.tight_layout()
@@ -195,7 +239,13 @@ def _bars(
     panel.set_ylim(0, 1)
 
 
-def _curve(panel: Axes, metrics: list[dict[str, Any]], key: str, label: str) -> None:
+def _curve(
+    panel: Axes,
+    metrics: list[dict[str, Any]],
+    key: str,
+    label: str,
+    over: int = _SMOOTHED_OVER,
+) -> None:
     points = [
         (row.get("step", place + 1), float(row[key]))
         for place, row in enumerate(metrics)
@@ -203,14 +253,14 @@ def _curve(panel: Axes, metrics: list[dict[str, Any]], key: str, label: str) -> 
     ]
     steps, values = [step for step, _ in points], [value for _, value in points]
     panel.plot(steps, values, color=_AFTER, alpha=0.25)
-    panel.plot(steps, _smooth(values), color=_AFTER)
+    panel.plot(steps, _smooth(values, over), color=_AFTER)
     panel.set_title(label)
     panel.set_xlabel("step")
 
 
-def _smooth(values: Sequence[float]) -> list[float]:
-    """Running mean over the last `_SMOOTHED_OVER` values."""
-    starts = (max(0, end - _SMOOTHED_OVER) for end in range(1, len(values) + 1))
+def _smooth(values: Sequence[float], over: int) -> list[float]:
+    """Running mean over the last `over` values."""
+    starts = (max(0, end - over) for end in range(1, len(values) + 1))
     return [
         sum(values[start : place + 1]) / (place + 1 - start) for place, start in enumerate(starts)
     ]

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from perl_rl.report.observe import RunView
 from perl_rl.report.summary import Metrics
+from shared.records.bounds import STAGES
 
 QUIET_S = 10.0
 """Without a terminal: the longest time without a line."""
@@ -25,6 +26,7 @@ _FIGURES = (
     ("accuracy_all", "accuracy", ".3f"),
     ("accuracy", "of kept groups", ".3f"),
     ("dropped_share", "dropped", ".0%"),
+    ("skipped_share", "skipped", ".0%"),
     ("kl", "kl", ".4f"),
 )
 
@@ -74,7 +76,15 @@ def step_line(row: Metrics, steps: int) -> str:
         for name in ("wait_s", "train_s", "sync_s")
         if row.get(name) is not None
     ]
-    return "  ".join([*words, ", ".join(times)]).rstrip()
+    return "  ".join([*words, ", ".join(times), _idle_words(row)]).rstrip()
+
+
+def _idle_words(row: Metrics) -> str:
+    """Which stage bounds the run, and how idle each one was; empty when that is not known."""
+    if row.get("bound_by") is None:
+        return ""
+    shares = ", ".join(f"{stage} {row[f'{stage}_idle_share']:.0%}" for stage in STAGES)
+    return f"bound by {row['bound_by']} (idle: {shares})"
 
 
 def part_line(what: str, done: int, total: int, left_s: float | None) -> str:

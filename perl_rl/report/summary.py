@@ -1,12 +1,16 @@
 """``summary.json``: what a run did, from its metrics, its ledger and its nodes."""
 
 import json
+import os
 import statistics
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from shared.files import write_atomically
+from shared.records.bounds import STAGES, bound_by
+from shared.records.steps import read_lines
 from shared.wire.ledger import Counts
 from shared.wire.registry import NodeInfo
 from shared.wire.runstate import TrainerState
@@ -23,39 +27,49 @@ Metrics = dict[str, Any]
 
 
 def read_metrics(file: Path) -> list[Metrics]:
-    """The lines of ``metrics.jsonl`` in step order.
+    """The lines of ``metrics.jsonl`` in step order, without a last one that a kill cut short.
 
-    The trainer only adds lines, so a step that was trained again after a resume has several: the
-    last one counts. A last line without its end is left out: its writer was killed.
+    Until the trainer goes on from a checkpoint, they include steps that will be trained again.
     """
-    if not file.is_file():
-        return []
-    text = file.read_text(encoding="utf-8")
-    lines = text[: text.rfind("\n") + 1].splitlines()
-    by_step = {row["step"]: row for row in map(json.loads, lines)}
+    # A run of an older version of this software may hold a step twice: its last line counts.
+    by_step = {row["step"]: row for row in read_lines(file)}
     return [by_step[step] for step in sorted(by_step)]
 
 
 class MetricsTail:
-    """Lines that are added to ``metrics.jsonl`` after this was made.
+    """Lines that are added to ``metrics.jsonl`` after this was made, each once.
 
-    A step that is trained again after a resume comes again.
+    The trainer replaces the file when it goes on from a checkpoint. A step that is trained again
+    comes again.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._offset = file.stat().st_size if file.exists() else 0
+        self._offset, self._inode = 0, 0
+        self._seen: set[tuple[int, int]] = set()
+        """Incarnation and step of every line so far."""
+        self.new()
 
     def new(self) -> list[Metrics]:
         """The complete lines since the last call."""
         if not self._file.exists():
             return []
         with self._file.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_ino != self._inode or found.st_size < self._offset:
+                self._offset, self._inode = 0, found.st_ino
             file.seek(self._offset)
             added = file.read()
         complete = added[: added.rfind(b"\n") + 1]
         self._offset += len(complete)
-        return [json.loads(line) for line in complete.splitlines()]
+        rows = [json.loads(line) for line in complete.splitlines()]
+        unseen = [row for row in rows if _trained(row) not in self._seen]
+        self._seen |= {_trained(row) for row in rows}
+        return unseen
+
+
+def _trained(row: Metrics) -> tuple[int, int]:
+    return row.get("incarnation", 0), row["step"]
 
 
 def summarise(
@@ -80,23 +94,30 @@ def summarise(
         outcome: `DONE`, "interrupted", or "failed: " and the reason.
         trainer: its last state.
     """
+    idle = {stage: _idle_share(metrics, stage) for stage in STAGES}
     return {
         "outcome": outcome,
         "steps": len(metrics),
+        "resumed_after": resumed_after(metrics),
         "groups": {
             "issued": counts.issued,
             "trained": counts.trained,
             "dropped": counts.dropped,
             "in_flight": counts.in_flight,
+            "skipped": counts.skipped,
         },
         "accuracy_all": {
             "first": _mean(_values(metrics[:_ENDS], "accuracy_all")),
             "last": _mean(_values(metrics[-_ENDS:], "accuracy_all")),
         },
         "dropped_share": _mean(_values(metrics, "dropped_share")),
+        "skipped_share": _mean(_values(metrics, "skipped_share")),
         "samples_trained": sum(row.get("samples", 0) for row in metrics),
         "samples_generated": sum(row.get("samples_generated", 0) for row in metrics),
         "wall_s": wall_s,
+        "step_s": _mean(_values(metrics, "step_s")),
+        "idle_share": idle,
+        "bound_by": bound_by(idle),
         **{name: _median(_values(metrics, name)) for name in STEP_TIMES},
         "sync_paused_s": _median([pause for node in nodes for pause in node.paused_s]),
         "generated_tokens": sum(row.get("generated_tokens", 0) for row in metrics),
@@ -110,6 +131,12 @@ def summarise(
         "nodes": [_node(node, restarts.get(node.name, 0)) for node in nodes],
         "eval": evaluation,
     }
+
+
+def resumed_after(metrics: list[Metrics]) -> list[int]:
+    """The steps after which another start of the trainer went on."""
+    starts = [(0, 1), *((row["step"], row.get("incarnation", 0)) for row in metrics)]
+    return [step for (step, before), (_, after) in pairwise(starts) if after > before]
 
 
 def plain_robustness(result: dict[str, Any]) -> dict[str, Any]:
@@ -131,6 +158,14 @@ def _is_estimate(value: object) -> bool:
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Write in one step: a reader sees the old file or the new one."""
     write_atomically(file, json.dumps(content, indent=2) + "\n")
+
+
+def _idle_share(metrics: list[Metrics], stage: str) -> float | None:
+    """The mean of a stage's shares, each weighted by the length of its step."""
+    name = f"{stage}_idle_share"
+    steps = [row for row in metrics if row.get(name) is not None]
+    total_s = sum(row["step_s"] for row in steps)
+    return sum(row[name] * row["step_s"] for row in steps) / total_s if total_s else None
 
 
 def _median(values: list[float]) -> float | None:

@@ -12,7 +12,7 @@ from services.reward.filters import Filter, reason_to_drop
 from services.reward.group_rewards import GroupRewards
 from services.reward.metrics import Metrics
 from services.reward.penalties import Details
-from services.reward.scoring import BadReward, Scorer
+from services.reward.scoring import BadReward, RewardTimeout, Scorer
 from shared.grading.grade import UngradableGold
 from shared.together import together
 from shared.wire.ledger import DEAD_LETTER, Ledger
@@ -35,6 +35,9 @@ UNGRADABLE_GOLD = "ungradable_gold"
 
 BAD_REWARD = "bad_reward"
 """Reason of a group for which a function returned something else than finite numbers."""
+
+REWARD_TIMEOUT = "reward_timeout"
+"""Reason of a group for which a custom function did not return in time."""
 
 
 class Assembly:
@@ -75,7 +78,7 @@ class Assembly:
             logger.error("sample %s: %s; its group is dropped", batch.task.sample_id, error)
             await self._drop(batch, entry, UNGRADABLE_GOLD, detail=str(error))
             return
-        except BadReward as error:
+        except (BadReward, RewardTimeout) as error:
             await self._refuse(batch, entry, error)
             return
         complete = await self._ledger.collect(entry, order, encode(order))
@@ -106,18 +109,21 @@ class Assembly:
     async def _complete(self, batch: TrajectoryBatch, entry: Entry, group: ScoredGroup) -> None:
         try:
             rewarded = await self._group_rewards.apply(group)
-        except BadReward as error:
+        except (BadReward, RewardTimeout) as error:
             await self._refuse(batch, entry, error)
             return
         await self._settle(entry, rewarded)
 
-    async def _refuse(self, batch: TrajectoryBatch, entry: Entry, error: BadReward) -> None:
+    async def _refuse(
+        self, batch: TrajectoryBatch, entry: Entry, error: BadReward | RewardTimeout
+    ) -> None:
         task = batch.task
         logger.error(
             "sample %s, group %s, order %d: %s; its group is dropped",
             *(task.sample_id, task.group_id, task.order_index, error),
         )
-        await self._drop(batch, entry, BAD_REWARD, detail=str(error))
+        late = isinstance(error, RewardTimeout)
+        await self._drop(batch, entry, REWARD_TIMEOUT if late else BAD_REWARD, detail=str(error))
 
     async def _settle(self, entry: Entry, group: ScoredGroup) -> None:
         reason = reason_to_drop(group, self._filters)

@@ -21,6 +21,7 @@ from shared.config import Config
 from shared.errors import UserError
 from shared.service.connection import OUTAGE, Patience
 from shared.service.heartbeat import stay_registered
+from shared.service.idle import IdleClock
 from shared.service.worker import StreamWorker
 from shared.together import first_error
 from shared.wire.keys import Keys
@@ -77,6 +78,7 @@ class Consumer:
             in_work=self._in_work,
         )
         self._done = 0
+        self._idle = IdleClock()
 
     @property
     def state(self) -> NodeState:
@@ -115,6 +117,7 @@ class Consumer:
         )
 
     def _info(self) -> NodeInfo:
+        idle_s, measured_s = self._idle.seconds()
         return NodeInfo(
             name=self._name,
             kind="reward",
@@ -122,6 +125,8 @@ class Consumer:
             state=self.state,
             working_on=len(self._in_work),
             done=self._done,
+            idle_s=idle_s,
+            measured_s=measured_s,
         )
 
     async def _handle(self, entry: Entry) -> None:
@@ -129,8 +134,9 @@ class Consumer:
         away_since: float | None = None
         while True:
             try:
-                async with asyncio.timeout(self._config.task_timeout_s):
-                    await self._assembly.handle(entry)
+                with self._idle.work():
+                    async with asyncio.timeout(self._config.task_timeout_s):
+                        await self._assembly.handle(entry)
                 self._done += 1
                 return
             except JudgeAway as error:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from services.reward.scoring import load_function
 from shared.config import FilterConfig
+from shared.functions import load_function
 from shared.wire.messages import ScoredGroup
 
 UNIFORM_REWARD = "uniform_reward"
@@ -20,6 +20,9 @@ TOO_FEW_DISTINCT = "too_few_distinct"
 
 Filter = Callable[[ScoredGroup], str | None]
 """The reason to drop the group, or None to keep it."""
+
+ARGUMENTS = ("group",)
+"""What a filter is called with."""
 
 
 def uniform_reward(group: ScoredGroup) -> str | None:
@@ -73,7 +76,7 @@ def own_filter(path: str) -> Filter:
     Raises:
         UserError: when there is no such module or function.
     """
-    function = load_function(path, "reward.filter.functions")
+    function = load_function(path, "reward.filter.functions", ARGUMENTS)
 
     def check(group: ScoredGroup) -> str | None:
         reason = function(group)

@@ -2,23 +2,28 @@
 
 A custom function is ``def f(group: ScoredGroup, config: RewardConfig) -> Sequence[float]``,
 named in ``reward.group_function``: the new totals, order by order, as `ScoredGroup.rewards`. It
-runs in a thread. Accuracy, form and the extracted answer stay what they were.
+runs in a thread, for ``reward.function_timeout_s``. Accuracy, form and the extracted answer stay
+what they were.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from textwrap import shorten
 
 import numpy as np
 
-from services.reward.scoring import BadReward, load_function
+from services.reward.plain_calls import CallTimeout
+from services.reward.scoring import BadReward, RewardTimeout, plain_calls
 from shared.config import RewardConfig
+from shared.functions import load_function
 from shared.records.answers import original_answer
 from shared.wire.messages import LARGEST, ScoredGroup
 
 GroupReward = Callable[[ScoredGroup, RewardConfig], Sequence[float]]
 """The new total rewards of a group's responses, order by order."""
+
+ARGUMENTS = ("group", "config")
+"""What a group's reward function is called with."""
 
 
 class GroupRewards:
@@ -31,11 +36,12 @@ class GroupRewards:
     def __init__(self, config: RewardConfig) -> None:
         self._config = config
         self._functions: list[tuple[str, GroupReward]] = []
+        self._calls = plain_calls(f"reward.group_function '{config.group_function}'", config)
         if config.consistency_weight > 0:
             self._functions.append(("reward.consistency_weight", with_consistency))
         path = config.group_function
         if path is not None:
-            function = load_function(path, "reward.group_function")
+            function = load_function(path, "reward.group_function", ARGUMENTS)
             self._functions.append((f"reward.group_function '{path}'", function))
 
     async def apply(self, group: ScoredGroup) -> ScoredGroup:
@@ -43,9 +49,13 @@ class GroupRewards:
 
         Raises:
             BadReward: when a function returns something other than one finite number a response.
+            RewardTimeout: when it does not return in time.
         """
         for name, function in self._functions:
-            given = await asyncio.to_thread(function, group, self._config)
+            try:
+                given = await self._calls.call(function, group, self._config)
+            except CallTimeout as late:
+                raise RewardTimeout(str(late)) from None
             group = _with_totals(group, given, name)
         return group
 

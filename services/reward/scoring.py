@@ -10,12 +10,10 @@ A custom reward function is ``def function(response, gold, kind, task, context)`
 - ``context`` (``RewardContext``): the configuration, the grader of expressions, the judge, and the
   details of the response beyond its text.
 
-A plain function runs in a thread, so it may block. The penalty for the length of the response
-(``penalties.py``) is added to the reward of any function.
+A plain function runs in a thread, so it may block, for ``reward.function_timeout_s``. The penalty
+for the length of the response (``penalties.py``) is added to the reward of any function.
 """
 
-import asyncio
-import importlib
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -26,8 +24,10 @@ from pydantic import ValidationError
 
 from services.reward.judge import Judge, JudgeUnavailable
 from services.reward.penalties import UNKNOWN, Details, penalty
+from services.reward.plain_calls import CallTimeout, PlainCalls
 from shared.config import RewardConfig
 from shared.errors import UserError
+from shared.functions import load_function
 from shared.grading.grade import ExpressionGrader, UngradableGold
 from shared.problems import in_words
 from shared.sample import AnswerKind
@@ -52,12 +52,20 @@ RewardFunction = Callable[
 ]
 
 
+ARGUMENTS = ("response", "gold", "kind", "task", "context")
+"""What a reward function is called with."""
+
+
 class FunctionFailed(Exception):
     """The reward function raised or returned no `Reward`: there is no score."""
 
 
 class BadReward(FunctionFailed):
     """A function returned something else than a reward of finite numbers: no try gets another."""
+
+
+class RewardTimeout(FunctionFailed):
+    """A function did not return in time: another try would wait as long."""
 
 
 class Scorer:
@@ -75,8 +83,10 @@ class Scorer:
         judge: Judge | None = None,
         max_tokens: int | None = None,
     ) -> None:
-        self._function = load_function(config.function)
+        self._function = load_function(config.function, "reward.function", ARGUMENTS)
         self._waits = not inspect.iscoroutinefunction(self._function)
+        self._name = f"reward.function '{config.function}'"
+        self._calls = plain_calls(self._name, config)
         self._context = RewardContext(config, expressions, judge)
         self._max_tokens = max_tokens
 
@@ -96,6 +106,7 @@ class Scorer:
             JudgeUnavailable: when the judge gives no verdict.
             FunctionFailed: when the reward function raises.
             BadReward: when it returns no `Reward`, or one with a number that is none.
+            RewardTimeout: when it does not return in time.
         """
         if details.max_tokens is None:
             details = replace(details, max_tokens=self._max_tokens)
@@ -108,16 +119,18 @@ class Scorer:
         return reward.model_copy(update=changes)
 
     async def _call(self, *arguments: Any) -> Reward:
-        name = f"reward.function '{self._context.config.function}'"
+        name = self._name
         try:
             if self._waits:
-                reward = await asyncio.to_thread(self._function, *arguments)
+                reward = await self._calls.call(self._function, *arguments)
             else:
                 reward = self._function(*arguments)
             if inspect.isawaitable(reward):
                 reward = await reward
         except (UngradableGold, JudgeUnavailable, UserError):
             raise
+        except CallTimeout as late:
+            raise RewardTimeout(str(late)) from None
         except Exception as error:
             if _is_of_reward(error):
                 raise BadReward(f"{name} returned {_refusal(error)}") from None
@@ -131,6 +144,11 @@ class Scorer:
             return Reward.model_validate(_fields(reward))
         except ValidationError as error:
             raise BadReward(f"{name} returned {_refusal(error)}") from None
+
+
+def plain_calls(name: str, config: RewardConfig) -> PlainCalls:
+    """The calls of the custom function `name`, limited as `config` says."""
+    return PlainCalls(name, config.function_timeout_s, "reward.function_timeout_s")
 
 
 def _fields(reward: Reward) -> dict[str, Any]:
@@ -147,25 +165,3 @@ def _refusal(error: ValidationError) -> str:
     field = ".".join(map(str, first["loc"]))
     shown = "" if first["type"] == "missing" else f" (got {shorten(repr(first['input']), 80)})"
     return f"a Reward whose field '{field}' {in_words(first)}{shown}"
-
-
-def load_function(path: str, key: str = "reward.function") -> Callable[..., Any]:
-    """The function at ``module:function``, which the configuration names under `key`.
-
-    Raises:
-        UserError: when there is no such module or function.
-    """
-    module_name, separator, name = path.partition(":")
-    if not separator or not module_name or not name:
-        raise UserError(f"{key} '{path}': write it as package.module:function")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(
-            f"{key} '{path}': cannot import {module_name} ({error}); install it or put "
-            "its folder on PYTHONPATH"
-        ) from None
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise UserError(f"{key} '{path}': {module_name} has no function '{name}'")
-    return function

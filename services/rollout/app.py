@@ -19,6 +19,8 @@ from vllm.renderers.online_renderer import OnlineRenderer
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from services.rollout.node import Node
+from services.rollout.refusals import refuse_in_words
+from services.rollout.versions import NamesVersions
 from shared.config import Config
 from shared.service.app import metrics_route, service_app
 from shared.wire.registry import NodeState
@@ -44,6 +46,8 @@ def create_app(node: Node, config: Config) -> FastAPI:
         body_setting="rollout.max_request_mib",
     )
 
+    app.add_middleware(NamesVersions, node=node)
+
     async def ready() -> None:
         if not node.ready:
             raise HTTPException(503, f"the node is {node.state}; wait until /readyz answers 200")
@@ -59,6 +63,7 @@ def create_app(node: Node, config: Config) -> FastAPI:
     # vLLM's routes and handlers read their options here.
     app.state.args = Namespace(log_error_stack=False, sse_keep_alive_interval=0)
     init_exception_handler(app)
+    refuse_in_words(app)
     registry = CollectorRegistry()
     registry.register(node)
     registry.register(_EngineMetrics())

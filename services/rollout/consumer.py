@@ -67,11 +67,8 @@ class Consumer:
             task = decode(PromptTask, entry.payload)
             async with asyncio.timeout(self._settings.task_timeout_s):
                 await self._weights_of(task)
-                self._node.sampling += 1
-                try:
-                    batch = await self._sampler.sample(task)
-                finally:
-                    self._node.sampling -= 1
+                with self._node.idle.work():
+                    batch = await self._sampler.sample(task, entry.age_rank)
         except (MalformedMessage, Unanswerable) as error:
             await self._bury(entry, str(error))
             return

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from shared.service.idle import IdleClock
 from shared.wire.messages import PolicyVersion
 from shared.wire.registry import NodeInfo, NodeState
 
@@ -31,8 +32,8 @@ class Node:
         self.paused_total_s = 0.0
         self.handed_back = 0
         self.buried = 0
-        self.sampling = 0
-        """Requests that the engine has not answered yet."""
+        self.idle = IdleClock()
+        """Its work is the requests that the engine has not answered yet."""
         self.in_work: set[str] = set()
         """Ids of the prompt entries taken and not finished."""
         self._paused_s: deque[float] = deque(maxlen=_PAUSES_SHOWN)
@@ -71,6 +72,7 @@ class Node:
 
     def info(self) -> NodeInfo:
         """The heartbeat."""
+        idle_s, measured_s = self.idle.seconds()
         return NodeInfo(
             name=self.name,
             kind="rollout",
@@ -81,6 +83,8 @@ class Node:
             working_on=len(self.in_work),
             done=self.done,
             tokens=self.tokens,
+            idle_s=idle_s,
+            measured_s=measured_s,
             versions_loaded=self.versions_loaded,
             versions_skipped=self.versions_skipped,
             paused_s=tuple(round(seconds, 4) for seconds in self._paused_s),
@@ -107,6 +111,10 @@ class Node:
             "perl_rollout_versions_skipped": (
                 "Policy versions that a newer one overtook",
                 self.versions_skipped,
+            ),
+            "perl_rollout_idle_seconds": (
+                "Standing idle: no request in the engine",
+                self.idle.seconds()[0],
             ),
             "perl_rollout_paused_seconds": ("Standing still for weights", self.paused_total_s),
         }

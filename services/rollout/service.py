@@ -12,7 +12,12 @@ from vllm.v1.engine.async_llm import AsyncLLM
 from services.rollout.app import open_api
 from services.rollout.consumer import Consumer
 from services.rollout.engine.sampler import Sampler
-from services.rollout.engine.start import change_weights, start_engine, tokens_computed
+from services.rollout.engine.start import (
+    change_weights,
+    end_engine,
+    start_engine,
+    tokens_computed,
+)
 from services.rollout.failures import EngineFailed
 from services.rollout.node import Node
 from services.rollout.weights.watch import WeightWatcher
@@ -80,7 +85,7 @@ class RolloutService:
         finally:
             self.engine = None
             # On the event loop: elsewhere the engine's reader would take the end for a failure.
-            engine.shutdown()
+            end_engine(engine)
 
     def _image_store(self) -> ImageStore:
         return ImageStore(
@@ -117,12 +122,12 @@ class RolloutService:
         while True:
             await asyncio.sleep(self._config.rollout.heartbeat_s)
             now, before, seen = time.monotonic(), seen, tokens_computed()
-            if seen != before or self._node.sampling == 0:
+            if seen != before or self._node.idle.working == 0:
                 last = now
             elif now - last > patience:
                 raise EngineFailed(
-                    f"{self._node.name}: the engine has {self._node.sampling} requests and gave no "
-                    f"token for {now - last:.0f} s (rollout.stall_timeout_s)"
+                    f"{self._node.name}: the engine has {self._node.idle.working} requests and "
+                    f"gave no token for {now - last:.0f} s (rollout.stall_timeout_s)"
                 )
 
     async def _drain_at(self, stop: asyncio.Event) -> None:

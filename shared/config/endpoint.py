@@ -11,8 +11,9 @@ from shared.errors import UserError
 class EndpointConfig(Section):
     """An OpenAI-compatible endpoint."""
 
-    url: str
-    """Base address, for example ``http://127.0.0.1:8100/v1``."""
+    url: str = Field(pattern=r"\S")
+    """Base address, for example ``http://127.0.0.1:8100/v1``; or several of servers of the same
+    model, with a space between them, which share the requests."""
     model: str
     """Name of the model at the endpoint."""
     api_key: str | None = Field(default=None, repr=False)
@@ -22,9 +23,13 @@ class EndpointConfig(Section):
     retries: int = Field(default=3, ge=0)
     """How often a request is sent again when the endpoint is busy, broken or out of reach."""
     concurrency: Count = 16
-    """Most requests at the same time."""
+    """Most requests at the same time, to all addresses together."""
     budget: Count | None = None
     """Most requests that one process may send, cached answers not counted; empty: no limit."""
+
+    def urls(self) -> list[str]:
+        """The addresses."""
+        return self.url.split()
 
 
 def key_from_environment(variable: str | None, command: str) -> str | None:

@@ -15,6 +15,9 @@ class GuardConfig(Section):
     """Stop the run when that mean, over ``window`` steps, is larger than this; empty: never."""
     window: Count = 3
     """Steps that the decision to stop looks at together."""
+    kl_warn_above: Positive | None = 1.0
+    """Alarm when a step's mean divergence from the start model (``kl`` in ``metrics.jsonl``, nats a
+    token) is larger than this: the policy has left it and rewards mean little; empty: never."""
     max_nonfinite_steps: Count = 3
     """Stop the run after this many steps in a row in which an update's gradient norm was not
     finite. Such an update changes nothing; its groups are dropped as ``nonfinite_gradient``."""

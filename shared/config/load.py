@@ -155,4 +155,5 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
         }
     )
     model = config.model.model_copy(update={"path": resolve(config.model.path)})
-    return config.model_copy(update={"data": data, "model": model})
+    weights = config.weights.model_copy(update={"folder": resolve(config.weights.folder)})
+    return config.model_copy(update={"data": data, "model": model, "weights": weights})

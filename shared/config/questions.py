@@ -50,6 +50,21 @@ Questions = Annotated[
 """A JSON-lines file of samples, one source in another format, or a mixture of sources."""
 
 
+class SkippingConfig(Section):
+    """Skips questions whose last groups were dropped by the filters, before they are sampled again
+    (GRESO, arXiv 2506.02177). A run that ends within its first epoch skips none."""
+
+    target: Fraction | None = 0.25
+    """Share of dropped groups, among those that are sampled, at which questions are skipped no more
+    and no less often; empty: none is ever skipped."""
+    explore: float = Field(default=0.05, gt=0, le=1)
+    """Least probability that a visit of a question is sampled: each one is sampled again after
+    ``1 / explore`` epochs on the average."""
+    patience_s: Positive = 15.0
+    """How long the next question waits for the verdict on an earlier group that the decision about
+    it depends on; a group that takes longer than that has no part in decisions."""
+
+
 class DataConfig(Section):
     """The questions."""
 
@@ -57,7 +72,7 @@ class DataConfig(Section):
     """JSON-lines file of samples (``shared/sample.py``), one source, or a list of sources that are
     mixed by their weights."""
     heldout: Questions | None = None
-    """Samples for the evaluation before and after training; empty: no evaluation."""
+    """Samples for the evaluations before, while and after training; empty: no evaluation."""
     heldout_samples: Count | None = None
     """How many of them are asked, the same ones each time; default: all."""
     image_folder: Path | None = None
@@ -72,6 +87,7 @@ class DataConfig(Section):
     """Images with more pixels than this are refused before they are decoded."""
     shuffle: bool = True
     """Shuffle the samples again in every epoch; false: keep the order of the files."""
+    skipping: SkippingConfig = SkippingConfig()
 
     @model_validator(mode="after")
     def _prepare_writes_a_file(self) -> "DataConfig":
@@ -145,8 +161,11 @@ class SamplingConfig(Section):
 
 
 class EvalConfig(Section):
-    """The evaluation before and after training; it decodes greedily."""
+    """The evaluations on ``data.heldout``: before, while and after training; decoded greedily."""
 
+    every_steps: Count | None = None
+    """Evaluate after every so many steps too, while training goes on; default: only before the
+    first step and after the last. One that is not done when the next is due lets that one pass."""
     orders: Count = 6
     """Orders of each held-out question, including the original one."""
     max_tokens: Count = 2048

@@ -31,6 +31,16 @@ class FilterConfig(Section):
     functions: tuple[str, ...] = ()
     """Custom filters as dotted paths ``module:function``, tried in this order after the others."""
 
+    @model_validator(mode="after")
+    def _some_accuracy_passes(self) -> "FilterConfig":
+        low, high = self.min_accuracy, self.max_accuracy
+        if low is not None and high is not None and low > high:
+            raise ValueError(
+                f"no group can pass: min_accuracy ({low:g}) is more than max_accuracy ({high:g}); "
+                "exchange them"
+            )
+        return self
+
 
 class JudgeConfig(Section):
     """A language model that gives a second opinion on answers that the rules grade as wrong."""
@@ -97,6 +107,9 @@ class RewardConfig(Section):
     """Port of the service; the launcher gives node i ``port + i``."""
     function: str = "services.reward.rules:accuracy_and_format"
     """Dotted path ``module:function`` of the reward function."""
+    function_timeout_s: Positive = 120.0
+    """Longest time for one call of a custom function that is plain, not ``async``; then its group
+    is dropped with the reason `reward_timeout`. ``task_timeout_s`` bounds a whole batch."""
     accuracy_weight: float = 0.9
     """Weight of a right answer in the reward."""
     format_weight: float = 0.1
@@ -139,6 +152,26 @@ class RewardConfig(Section):
     """A batch that was delivered this often without a result is dropped as a dead letter, or with
     the reason `judge_failed` when the judge was up but gave no verdict."""
     filter: FilterConfig = FilterConfig()
+
+    @model_validator(mode="after")
+    def _rewards_differ(self) -> "RewardConfig":
+        """With the built-in function alone, a reward is one of four sums of the two weights."""
+        added = (self.length_penalty, self.overlong, self.group_function)
+        built_in = self.function == type(self).model_fields["function"].default
+        if not built_in or any(one is not None for one in added) or self.consistency_weight > 0:
+            return self
+        spread = (abs(self.accuracy_weight) + abs(self.format_weight)) / 2
+        if spread == 0:
+            raise ValueError(
+                "no group could ever carry a signal: accuracy_weight and format_weight are 0, so "
+                "all rewards are; raise one of them"
+            )
+        if self.filter.min_std is not None and self.filter.min_std > spread:
+            raise ValueError(
+                f"no group can pass: filter.min_std ({self.filter.min_std:g}) is more than the "
+                f"largest standard deviation of its rewards ({spread:g}); lower it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _judge_ends_first(self) -> "RewardConfig":

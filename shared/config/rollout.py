@@ -37,7 +37,8 @@ class RolloutConfig(Section):
     port: int = Field(default=8100, ge=0, le=65_535)
     """Port of the service; the launcher gives node i ``port + i``."""
     concurrent_tasks: Count = 32
-    """Most prompt tasks that one node samples at the same time."""
+    """Most prompt tasks that one node samples at the same time: as few as keep the engine busy.
+    With more, the groups of several steps finish together, the oldest later than they could."""
     image_cache_mib: Count = 256
     """Memory for decoded images on one node, in MiB; a cached image is not fetched again."""
     heartbeat_s: Positive = 2.0

@@ -71,6 +71,40 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _compares_responses(self) -> "Config":
+        n, n_s, objective = self.sampling.n, self.permutation.n_s, self.trainer.objective
+        within = objective.advantage == "per_order" or (
+            objective.advantage == "two_level" and objective.per_order_weight == 1
+        )
+        if within and n == 1:
+            raise ValueError(
+                f"no group could ever carry a signal: trainer.objective.advantage "
+                f"{objective.advantage} compares a response with those of its own order, and "
+                "sampling.n is 1; raise sampling.n, or set trainer.objective.advantage: pooled"
+            )
+        if n * (n_s + 1) == 1:
+            raise ValueError(
+                "no group could ever carry a signal: with sampling.n 1 and permutation.n_s 0 it "
+                "has one response, and nothing to compare it with; raise one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _answers_fit(self) -> "Config":
+        longest = self.rollout.engine.max_model_len
+        asked = {"sampling": self.sampling.max_tokens}
+        if self.data.heldout is not None:
+            asked["eval"] = self.eval.max_tokens
+        for section, tokens in asked.items():
+            if tokens >= longest:
+                raise ValueError(
+                    f"{section}.max_tokens ({tokens}) leaves no room for a prompt in "
+                    f"rollout.engine.max_model_len ({longest}), which counts both; lower "
+                    f"{section}.max_tokens or raise rollout.engine.max_model_len"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _divisible(self) -> "Config":
         trainer = self.trainer
         minibatch = trainer.minibatch_groups or trainer.groups_per_step
@@ -84,6 +118,24 @@ class Config(Section):
             raise ValueError(
                 f"a minibatch of {minibatch} groups cannot be split evenly over {ranks} ranks "
                 "(trainer.ranks * trainer.hosts)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _best_is_evaluated(self) -> "Config":
+        saved, evaluated = self.trainer.checkpoint, self.eval.every_steps
+        if not saved.keep_best:
+            return self
+        if self.data.heldout is None or evaluated is None:
+            raise ValueError(
+                "trainer.checkpoint.keep_best needs data.heldout and eval.every_steps: the best "
+                "checkpoint is the one with the best held-out accuracy"
+            )
+        if evaluated % saved.every_steps:
+            raise ValueError(
+                f"eval.every_steps ({evaluated}) must be a multiple of "
+                f"trainer.checkpoint.every_steps ({saved.every_steps}) with "
+                "trainer.checkpoint.keep_best, so that every policy that is evaluated is saved"
             )
         return self
 

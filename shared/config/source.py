@@ -12,7 +12,7 @@ FormatName = Literal["samples", "verl", "easyr1", "mantis", "geometry3k", "mmk12
 
 
 class SourceKeys(Section):
-    """Names of the columns, for format `easyr1`."""
+    """Names of the columns, for format `easyr1`; the last three also for `verl`."""
 
     prompt: str | None = None
     """Column of the question; default: `problem`, or `prompt` in a row without `problem`."""
@@ -21,6 +21,15 @@ class SourceKeys(Section):
     images there. Null here: no row has images."""
     answer: str = "answer"
     """Column of the gold answer."""
+    kind: str | None = None
+    """Column that says how the answer is compared, as `kind` of a sample; empty: `kind` in the
+    column `extra_info`, where there is one. A row without either: its answer's form decides."""
+    order: str | None = None
+    """Column that says what happens to the answer when the images move, as `order` of a sample, or
+    `none`; empty: `order` in `extra_info`."""
+    fixed: str | None = None
+    """Column with the indices of the images that keep their place; empty: `fixed` in
+    `extra_info`."""
 
 
 class SourceConfig(Section):
@@ -52,6 +61,8 @@ class SourceConfig(Section):
     def _settings_fit_the_format(self) -> "SourceConfig":
         if self.subsets and self.format != "mantis":
             raise ValueError(f"subsets is only for format mantis, not {self.format}")
-        if self.keys != SourceKeys() and self.format != "easyr1":
-            raise ValueError(f"keys is only for format easyr1, not {self.format}")
+        labels = {"kind", "order", "fixed"} if self.format == "verl" else set()
+        named = {key for key, value in self.keys if value != SourceKeys.model_fields[key].default}
+        if self.format != "easyr1" and (other := sorted(named - labels)):
+            raise ValueError(f"keys.{other[0]} is only for format easyr1, not {self.format}")
         return self

@@ -47,6 +47,8 @@ class CheckpointConfig(Section):
     """Steps between two checkpoints; the last step always writes one."""
     keep: Count = 2
     """How many checkpoints are kept, the newest ones."""
+    keep_best: bool = False
+    """Keep the one with the best held-out accuracy too (needs ``eval.every_steps``)."""
 
 
 class TrainerConfig(Section):
@@ -55,9 +57,7 @@ class TrainerConfig(Section):
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65_535)
-    """Port of status, control and weights."""
-    public_url: str | None = None
-    """Address at which rollout nodes reach the trainer; default: ``http://host:port``."""
+    """Port of status and control."""
     ranks: Count = 1
     """DeepSpeed processes on each host."""
     hosts: Count = 1
@@ -96,6 +96,9 @@ class TrainerConfig(Section):
     """Attention of the vision tower in the trainer: ``flash`` (the flash-attn package, GPU and
     bfloat16 only), ``batched`` (windows of equal size together) or ``sdpa`` (one window after
     another); ``auto``: ``flash`` where it can be used, else ``batched``."""
+    prepare_ahead_mib: int = Field(default=1024, ge=0)
+    """Memory of each rank for the pictures of groups that are prepared while the step before
+    trains, in MiB; 0: each step prepares its groups when it begins."""
     groups_timeout_s: Positive = 1800.0
     """Longest wait for a full batch of scored groups."""
     start_timeout_s: Positive = 1800.0

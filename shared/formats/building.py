@@ -4,10 +4,22 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from shared.config.source import SourceConfig
+from shared.formats.labels import NOTHING, Said
 from shared.formats.pictures import ImageFolder
 from shared.formats.rows import Row
-from shared.formats.text import Fallback, gold, option_images, with_tags
+from shared.formats.text import (
+    Fallback,
+    gold,
+    lone_letter,
+    option_images,
+    options_without,
+    unwrapped,
+    with_tags,
+)
+from shared.problems import in_words
 from shared.sample import AnswerKind, OrderRule, Sample
 
 _NO_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
@@ -46,7 +58,9 @@ class Reading:
         return self.pictures.files(row.values[column], row, column, base)
 
 
-def build_flat(row: Row, columns: Columns, images: tuple[str, ...], source: str) -> Sample:
+def build_flat(
+    row: Row, columns: Columns, images: tuple[str, ...], source: str, said: Said = NOTHING
+) -> Sample:
     """The sample of a row whose question and answer each have their own column.
 
     Raises:
@@ -59,6 +73,7 @@ def build_flat(row: Row, columns: Columns, images: tuple[str, ...], source: str)
         row.text(columns.answer),
         columns,
         source,
+        said=said,
     )
 
 
@@ -76,35 +91,59 @@ def build(
     columns: Columns,
     source: str,
     fallback: Fallback = "math",
+    said: Said = NOTHING,
 ) -> Sample:
     """The sample of one question, with an empty id that `stream` fills in.
 
-    When the options A, B, ... are all images, the answer moves with them (order rule ``letter``)
-    and the other images are fixed. Any other question gets no order rule: how its answer depends
-    on the order is unknown.
+    What the row says of its kind and order counts. Where it says nothing: when the options A, B
+    and so on are all images, the answer moves with them (order rule ``letter``) and the other
+    images are fixed. Any other question gets no order rule: how its answer depends on the order is
+    unknown.
 
     Raises:
         BadRow: when tags and images do not match, or the answer is an option that does not exist.
     """
     question, images = with_tags(question, images, row, columns.question)
     text, kind = gold(answer, question, fallback)
+    if said.kind is not None and said.kind != kind:
+        # A letter is taken out of "B. a cat"; another kind may mean the whole.
+        text, kind = unwrapped(answer), said.kind
     if not text:
         raise row.bad(
             columns.answer, "is empty", "has an empty box or answer tag, or nothing behind ####"
         )
     if kind == "math" and _NO_NUMBER.fullmatch(text):
         raise row.bad(columns.answer, "is not a number", f"is not a number ({text})")
+    if kind == fallback and said.kind is None:
+        _refuse_unlisted(text, question, row, columns.answer)
     order, fixed = _order(question, text, kind, len(images), row, columns.answer)
-    return Sample(
-        id="",
-        question=question,
-        images=images,
-        answer=text,
-        kind=kind,
-        order=order,
-        fixed=fixed,
-        source=source,
-    )
+    if said.order is not None:
+        order = None if said.order == "none" else said.order
+    try:
+        return Sample(
+            id="",
+            question=question,
+            images=images,
+            answer=text,
+            kind=kind,
+            order=order,
+            fixed=fixed if said.fixed is None else said.fixed,
+            source=source,
+        )
+    except ValidationError as error:
+        raise row.bad(said.column, "does not fit", in_words(error.errors()[0])) from None
+
+
+def _refuse_unlisted(answer: str, question: str, row: Row, column: str) -> None:
+    """Refuse a letter that is none of the question's options: no response would ever be right."""
+    letter = lone_letter(answer)
+    options = options_without(letter, question) if letter else None
+    if options:
+        raise row.bad(
+            column,
+            "names no option",
+            f"'{letter}' is not one of the {len(options)} options (A to {options[-1]})",
+        )
 
 
 def _order(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from shared.formats.building import Columns, Reading, build_flat
+from shared.formats.labels import said
 from shared.formats.rows import Row
 from shared.sample import Sample
 
@@ -15,4 +16,4 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
     prompt = keys.prompt or ("problem" if "problem" in row.values else "prompt")
     source = reading.source.name or "easyr1"
     images = reading.images(row, keys.images, _NO_IMAGES)
-    yield build_flat(row, Columns(prompt, keys.answer), images, source)
+    yield build_flat(row, Columns(prompt, keys.answer), images, source, said(row, keys))

@@ -30,6 +30,7 @@ class ImageFolder:
     def __init__(self, folder: Path, max_pixels: int) -> None:
         self._folder = folder
         self._max_pixels = max_pixels
+        self._looked_at: set[Path] = set()
 
     def files(self, value: Any, row: Row, column: str, base: Path) -> tuple[str, ...]:
         """The image files of a cell with one image, a list of images, or nothing.
@@ -50,7 +51,9 @@ class ImageFolder:
         found = picture_in(cell, row, column, [base], "check the path and image_dir")
         if isinstance(found, bytes):
             return self._keep(found, row, column)
-        self._look(found, str(found), row, column)
+        if found not in self._looked_at:
+            self._look(found, str(found), row, column)
+            self._looked_at.add(found)
         return str(found)
 
     def _keep(self, data: bytes, row: Row, column: str) -> str:

@@ -10,6 +10,14 @@ from shared.formats.rows import Row
 from shared.problems import in_words
 from shared.sample import Sample
 
+_OTHERS = (
+    ("verl", {"prompt", "reward_model"}),
+    ("mantis", {"images", "conversation"}),
+    ("mantis", {"images", "conversations"}),
+    ("easyr1", {"problem", "answer"}),
+)
+"""Columns that samples do not have, by the format that has them."""
+
 
 def read(row: Row, reading: Reading) -> Iterator[Sample]:
     """The row's one sample, with its own id; ``images`` may be missing, null or empty."""
@@ -20,7 +28,18 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
     except ValidationError as error:
         first = error.errors()[0]
         column = ".".join(str(part) for part in first["loc"]) or "row"
-        raise row.bad(column, "does not fit", in_words(first)) from None
+        raise row.bad(column, "does not fit", in_words(first) + _hint(row)) from None
     if not sample.id.strip():
         raise row.bad("id", "is empty")
     yield sample.model_copy(update={"images": reading.images(row, images)})
+
+
+def _hint(row: Row) -> str:
+    """The format that a row of other columns has; empty when it may be meant as a sample."""
+    for name, columns in _OTHERS:
+        if columns <= row.values.keys():
+            return (
+                f"; the row looks like format {name}: write {{path: {row.file.name}, format: "
+                f"{name}}} (docs/data.md)"
+            )
+    return ""

@@ -19,6 +19,7 @@ _WORDS = re.compile(r"\\(?:text|mathrm|mathbf)(?:bf|rm|it|sf|tt)?\s*\{([^{}]*)\}
 _DOLLARS = re.compile(r"\$+([^$]+)\$+")
 _BACKSLASHES = re.compile(r"\\+(?=boxed)")
 _LETTER = re.compile(r"[(\[]?([A-Z])(?:[)\].:]{1,2}(?:\s.*)?)?", re.DOTALL)
+_LONE_LETTER = re.compile(r"[(\[]?([A-Z])[)\].:]{0,2}")
 _BOOLEAN = re.compile(r"(?:true|false|yes|no)\.?", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+", re.ASCII)
 # Full-width signs as half-width ones.
@@ -91,6 +92,12 @@ def unwrapped(answer: str) -> str:
     return text
 
 
+def lone_letter(answer: str) -> str | None:
+    """The capital letter that is the whole of an answer, as ``gold`` gives it: "E", "(E)", "E."."""
+    match = _LONE_LETTER.fullmatch(_WORDS.sub(r"\1", answer).strip().translate(_NARROW))
+    return match[1] if match else None
+
+
 def gold(answer: str, question: str, fallback: Fallback) -> tuple[str, AnswerKind]:
     """The gold answer as `unwrapped` gives it, and its kind, guessed from its form.
 
@@ -108,6 +115,19 @@ def gold(answer: str, question: str, fallback: Fallback) -> tuple[str, AnswerKin
     if _NUMBER.fullmatch(plain):
         return plain, "number"
     return answer, fallback
+
+
+def options_without(letter: str, question: str) -> str | None:
+    """The labels A, B, ... of a question's options when a capital letter is none of them.
+
+    None when it is one of them, or when nobody can tell: there are no two options, their labels
+    are not those from A on, or the letter stands alone somewhere in the question.
+    """
+    labels = "".join(sorted(set(_LABEL.findall(question))))
+    alone = re.search(rf"(?<![A-Za-z]){letter}(?![A-Za-z])", question)
+    if len(labels) < 2 or labels != string.ascii_uppercase[: len(labels)] or alone:
+        return None
+    return labels
 
 
 def option_images(question: str) -> tuple[int, ...] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.formats.building import Columns, Reading, build
 from shared.formats.cells import is_empty
+from shared.formats.labels import said
 from shared.formats.rows import Row
 from shared.formats.turns import turns_of
 from shared.sample import Sample
@@ -30,6 +31,7 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
         _ground_truth(row),
         Columns("prompt", "reward_model.ground_truth"),
         source=source if isinstance(source, str) and source else "verl",
+        said=said(row, reading.source.keys),
     )
 
 

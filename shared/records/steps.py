@@ -5,11 +5,20 @@
 
 import json
 from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+METRICS = "metrics.jsonl"
+LOST_METRICS = "metrics.lost.jsonl"
+"""Lines of steps that were trained again: after the checkpoint from which the run went on."""
+
 _TAIL_BYTES = 1 << 20
 """More than a line takes: a step of 4,096 groups has one of about 150 kB."""
+
+
+Alarm = Literal["kl", "logprob_mismatch", "canary", "nonfinite_gradient"]
+"""What a step can be an alarm for."""
 
 
 class StepRecord(BaseModel):
@@ -18,8 +27,11 @@ class StepRecord(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True, extra="allow")
 
     step: int
-    """The step that was trained, counted from 1. A step that was trained again after a resume has
-    several lines; the last one counts."""
+    """The step that was trained, counted from 1. Each step has one line. When a run goes on from a
+    checkpoint, the lines of later steps move to ``metrics.lost.jsonl``: they are trained again."""
+    incarnation: int = 0
+    """Which start of the trainer trained it, counted from 1: it rises with each resume, also after
+    a failure."""
     time: float
     """When it ended, in seconds since 1970."""
     groups: list[str]
@@ -71,12 +83,26 @@ class StepRecord(BaseModel):
     reward_s: float
     """Seconds to score one order's responses, median over the step's orders."""
     wait_s: float
-    """Seconds that the trainer waited for groups."""
+    """Seconds that the trainer waited for groups; before the first one, the start of the nodes does
+    not count."""
     train_s: float
     """Seconds from the groups to the optimizer's step."""
     sync_s: float
     """Seconds that training stands still for the new weights: until the version before is written
     and announced, and these are copied."""
+    step_s: float | None = None
+    """Seconds since the step before ended; null for the first step after a start, as are the four
+    fields that follow."""
+    rollout_idle_share: float | None = None
+    """Share of time for which the rollout nodes had no request in the engine, over the heartbeats
+    that came during the step; null when none came."""
+    reward_idle_share: float | None = None
+    """Share of time for which the reward nodes had nothing to score, likewise."""
+    trainer_idle_share: float | None = None
+    """Share of ``step_s`` for which the ranks waited for groups."""
+    bound_by: str | None = None
+    """The stage that stood idle least: ``rollout``, ``reward`` or ``trainer``; ``hand-over`` when
+    each was idle for more than a quarter of the time: they wait for each other."""
     logprob_mismatch_abs: float | None
     """Mean absolute difference between the sampler's and the trainer's log-probabilities, in nats
     per token, over tokens of the current policy version; null without such tokens."""
@@ -85,6 +111,9 @@ class StepRecord(BaseModel):
     canary_change: float | None
     """Mean absolute change of log-probabilities when pictures are exchanged, in nats; near 0 means
     that the model does not look at them. Null in steps without this check."""
+    alarms: list[Alarm] = []
+    """What this step is an alarm for, by ``trainer.guard``: ``kl``, ``logprob_mismatch``,
+    ``canary`` or ``nonfinite_gradient``."""
     guard_alarms: int
     """Alarms of ``trainer.guard`` since the ranks started."""
     refused_updates: int = 0
@@ -95,12 +124,37 @@ class StepRecord(BaseModel):
     ``importance_cap`` and ``importance_floor``."""
     importance_outside: float | None = None
     """Share of trained tokens whose importance weight was beyond a bound; null likewise."""
+    heldout_step: int | None = None
+    """The step whose policy was evaluated on the held-out questions, if an evaluation ended since
+    the step before; else null, like the figures below. ``evaluations/`` has them whole."""
+    heldout_accuracy: float | None = None
+    """Its accuracy over all orders."""
+    heldout_worst_case: float | None = None
+    """Its share of questions that were answered right under every order."""
+    heldout_flip_rate: float | None = None
+    """Its share of questions whose answer changes with the order."""
     groups_dropped: dict[str, int]
     """Groups that were dropped so far, by reason."""
     groups_dropped_step: dict[str, int]
     """Groups that were dropped while this step was collected, by reason."""
     dropped_share: float
     """Share of dropped groups among those that were settled for this step."""
+    groups_skipped: dict[str, int] = {}
+    """Questions that were skipped so far instead of being sampled, by the side on which their last
+    groups carried no signal: ``easy`` or ``hard``. A question counts once for each visit."""
+    groups_skipped_step: dict[str, int] = {}
+    """The same, while this step was collected."""
+    skipped_share: float = 0.0
+    """Share of skipped ones among them and the groups that were settled for this step."""
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of ``metrics.jsonl`` as they are; a last one without its end is left out, because
+    its writer was killed."""
+    if not file.is_file():
+        return []
+    text = file.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
 def last_record(file: Path) -> StepRecord | None:

@@ -15,19 +15,33 @@ class RunSummary(BaseModel):
     the reason."""
     steps: int
     """Steps that were trained."""
+    resumed_after: list[int]
+    """Steps after which the run went on from a checkpoint, with ``--resume`` or after a failure; 0:
+    from the start. Empty: it ran in one go."""
     groups: dict[str, Any]
     """The ledger at the end: groups ``issued``, ``trained``, ``dropped`` (by reason) and
-    ``in_flight``; the first number is the sum of the others."""
+    ``in_flight``; the first number is the sum of these three. ``skipped`` (by side) were not
+    issued."""
     accuracy_all: dict[str, float | None]
     """Mean ``accuracy_all`` of the ``first`` and of the ``last`` ten steps."""
     dropped_share: float | None
     """Mean share of dropped groups."""
+    skipped_share: float | None
+    """Mean share of questions that were skipped before they were sampled."""
     samples_trained: int
     """Responses that were trained on."""
     samples_generated: int
     """Responses in the trained groups."""
     wall_s: float
     """Seconds from the start of the services to the end of training, of this launch only."""
+    step_s: float | None
+    """Mean seconds of a step, without the first one after each start."""
+    idle_share: dict[str, float | None]
+    """Share of these steps' time for which each stage stood idle, as measured: ``rollout`` (no
+    request in the engines), ``reward`` (nothing to score) and ``trainer`` (waiting for groups)."""
+    bound_by: str | None
+    """The stage that stood idle least, so that the others waited for it; ``hand-over`` when each
+    was idle for more than a quarter of the time."""
     rollout_s: float | None
     """Median seconds to sample one order's responses."""
     reward_s: float | None

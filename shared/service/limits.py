@@ -46,40 +46,23 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
 
-class RateLimit:
-    """ASGI middleware: status 429 for a client that sends more than `per_s` requests a second.
+class RequestRate:
+    """How many requests a second each client may send.
 
     Each client address has a token bucket that holds one second's worth, so that many may come at
-    once. Health routes are not counted. The client heard from longest ago is forgotten first, so
-    memory is bounded.
+    once. The client heard from longest ago is forgotten first, so memory is bounded.
     """
 
-    def __init__(
-        self, app: ASGIApp, per_s: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._app = app
+    def __init__(self, per_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_s = per_s
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self.refusal = (
+            f"more than {per_s:g} requests a second (security.max_requests_per_s); send fewer"
+        )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
-        if scope["type"] == "http" and scope["path"] not in _UNLIMITED:
-            client = scope.get("client")
-            if not self._admit(client[0] if client else ""):
-                refusal = JSONResponse(
-                    {
-                        "detail": f"more than {self._per_s:g} requests a second "
-                        "(security.max_requests_per_s); send fewer"
-                    },
-                    status_code=429,
-                    headers={"Retry-After": "1"},
-                )
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    def _admit(self, client: str) -> bool:
+    def admit(self, client: str) -> bool:
+        """Count a request of the client at that address; False when it is one too many."""
         now, most = self._clock(), max(1.0, self._per_s)
         left, then = self._buckets.pop(client, (most, now))
         left = min(most, left + (now - then) * self._per_s)
@@ -87,3 +70,28 @@ class RateLimit:
         if len(self._buckets) > _CLIENTS:
             self._buckets.popitem(last=False)
         return left >= 1.0
+
+
+class RateLimit:
+    """ASGI middleware: status 429 for a client that sends more than `per_s` requests a second.
+
+    Health routes are not counted.
+    """
+
+    def __init__(
+        self, app: ASGIApp, per_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app = app
+        self._rate = RequestRate(per_s, clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http" and scope["path"] not in _UNLIMITED:
+            client = scope.get("client")
+            if not self._rate.admit(client[0] if client else ""):
+                refusal = JSONResponse(
+                    {"detail": self._rate.refusal}, status_code=429, headers={"Retry-After": "1"}
+                )
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

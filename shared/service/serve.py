@@ -102,8 +102,11 @@ async def _serve(
         await client.aclose()
 
 
-def bind(service: str, host: str, port: int) -> socket.socket:
+def bind(service: str, host: str, port: int, settings: str | None = None) -> socket.socket:
     """A listening socket for `service`.
+
+    Args:
+        settings: of the address; default: ``<service>.host and <service>.port``.
 
     Raises:
         UserError: when the port is taken or the address is not this machine's.
@@ -118,7 +121,7 @@ def bind(service: str, host: str, port: int) -> socket.socket:
         listener.close()
         raise UserError(
             f"{service}: cannot listen on {host}:{port} ({error.strerror}); "
-            f"set {service}.host and {service}.port to a free address"
+            f"set {settings or f'{service}.host and {service}.port'} to a free address"
         ) from None
     return listener
 

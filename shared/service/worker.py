@@ -126,14 +126,18 @@ class StreamWorker:
         return False
 
     async def _begin_some(self, group: asyncio.TaskGroup, room: int) -> None:
-        """Begin entries that another node has abandoned; where there are none, new ones."""
+        """Begin entries that another node has abandoned; where there are none, new ones.
+
+        Of several, those of the oldest group come first.
+        """
         lost_after_s = self._settings.lost_after_s
         abandoned = await self._patient(lambda: self._stream.take_over(lost_after_s, room))
-        for entry in abandoned:
+        for entry in sorted(abandoned, key=_by_group):
             if entry.id not in self._in_work:
                 self._begin(group, entry, again=True)
         if not abandoned:
-            for entry in await self._patient(lambda: self._stream.read(room, _PAUSE_S)):
+            new = await self._patient(lambda: self._stream.read(room, _PAUSE_S))
+            for entry in sorted(new, key=_by_group):
                 self._begin(group, entry, again=False)
 
     def _begin(self, group: asyncio.TaskGroup, entry: Entry, again: bool) -> None:
@@ -168,3 +172,8 @@ class StreamWorker:
             await asyncio.wait(self._attempts, timeout=self._drain_timeout_s)
         for attempt in self._attempts:
             attempt.cancel()
+
+
+def _by_group(entry: Entry) -> tuple[str, int]:
+    """Groups are numbered in the order of their issue."""
+    return entry.group, entry.age_rank

@@ -1,23 +1,27 @@
-"""The wire format of a published policy version: a manifest, and the bytes it describes.
+"""The format of a published policy version: a manifest, the whole bytes, and a delta.
 
-The bytes are all tensors one after another, cut into buckets. A node fetches each bucket with an
-HTTP range request and checks all digests before it uses the weights.
+The bytes are a safetensors file, cut into buckets of equal size, each with a digest. Whoever gets
+the weights, whole or by deltas, checks the digest of every bucket before the engine sees them.
 """
 
-import hashlib
 from collections import Counter
-from pathlib import Path
 from typing import Literal
 
+import blake3
 from pydantic import BaseModel, ConfigDict
 
 from shared.wire.messages import PolicyVersion
 
+SPOOL_FOLDER = "weights"
+"""In the run folder: one folder for each version."""
+
 MANIFEST_FILE = "manifest.json"
-DATA_FILE = "weights.bin"
-"""Files in a version's folder: rank 0 writes them, the control plane serves them."""
+DATA_FILE = "weights.safetensors"
+DELTA_FILE = "delta.bin"
+"""Files in a version's folder; without a parent it has no delta."""
 
 TensorDtype = Literal["bfloat16", "float16", "float32"]
+ITEM_BYTES: dict[TensorDtype, int] = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
 class TensorInfo(BaseModel):
@@ -34,13 +38,29 @@ class TensorInfo(BaseModel):
 
 
 class Bucket(BaseModel):
-    """A range of the version's bytes that is fetched in one request and has one digest."""
+    """A range of the version's bytes with one digest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     offset: int
     nbytes: int
-    sha256: str
+    blake3: str
+
+
+class Delta(BaseModel):
+    """What turns the bytes of `parent` into those of `version`: one block for each bucket."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parent: PolicyVersion
+    version: PolicyVersion
+    blocks: tuple[int, ...]
+    """Bytes of each block, one after another in the delta's file; 0: the bucket did not change."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole delta."""
+        return sum(self.blocks)
 
 
 class Manifest(BaseModel):
@@ -52,6 +72,9 @@ class Manifest(BaseModel):
     tensors: tuple[TensorInfo, ...]
     buckets: tuple[Bucket, ...]
     nbytes: int
+    deltas: tuple[Delta, ...] = ()
+    """A chain, the oldest first: each one's parent is the version before; the last one ends here.
+    All versions in it have this one's tensors and the same ranges of buckets."""
 
     @property
     def dtype(self) -> TensorDtype | None:
@@ -62,31 +85,43 @@ class Manifest(BaseModel):
             sizes[tensor.dtype] += tensor.nbytes
         return max(sizes, key=sizes.__getitem__, default=None)
 
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one number of that type; deltas are made of numbers of this size."""
+        return ITEM_BYTES[self.dtype or "float32"]
+
+    def same_layout(self, other: "Manifest") -> bool:
+        """Whether each byte of `other` means the same as here, in the same buckets."""
+        here, there = ([(one.offset, one.nbytes) for one in m.buckets] for m in (self, other))
+        return self.tensors == other.tensors and here == there
+
+    def chain_from(self, held: PolicyVersion) -> tuple[Delta, ...] | None:
+        """The deltas that lead from `held` to this version; None when the chain starts later."""
+        if held == self.version:
+            return ()
+        for number, delta in enumerate(self.deltas):
+            if delta.parent == held:
+                return self.deltas[number:]
+        return None
+
 
 class CorruptWeights(RuntimeError):
     """Fetched bytes do not match their manifest."""
 
 
-def verify(bucket: Bucket, data: bytes, version: PolicyVersion) -> None:
-    """Check a bucket's fetched bytes.
+def digest(data: bytes | memoryview) -> str:
+    """BLAKE3 of `data`: as safe as SHA-256, and faster. Other threads run meanwhile."""
+    return blake3.blake3(data).hexdigest()
+
+
+def verify(bucket: Bucket, data: bytes | memoryview, version: PolicyVersion) -> None:
+    """Check a bucket's bytes.
 
     Raises:
         CorruptWeights: when the length or the digest differs.
     """
-    if len(data) != bucket.nbytes or hashlib.sha256(data).hexdigest() != bucket.sha256:
+    if len(data) != bucket.nbytes or digest(data) != bucket.blake3:
         raise CorruptWeights(
             f"weights {version}: the {len(data)} bytes at offset {bucket.offset} do not match the "
-            f"manifest ({bucket.nbytes} bytes, SHA-256 {bucket.sha256[:12]}...)"
+            f"manifest ({bucket.nbytes} bytes, BLAKE3 {bucket.blake3[:12]}...)"
         )
-
-
-def make_buckets(file: Path, bucket_bytes: int) -> tuple[Bucket, ...]:
-    """Cut the bytes of `file` into buckets, each with its digest."""
-    buckets: list[Bucket] = []
-    offset = 0
-    with file.open("rb") as stream:
-        while data := stream.read(bucket_bytes):
-            digest = hashlib.sha256(data).hexdigest()
-            buckets.append(Bucket(offset=offset, nbytes=len(data), sha256=digest))
-            offset += len(data)
-    return tuple(buckets)

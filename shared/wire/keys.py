@@ -43,6 +43,11 @@ class Keys:
         return self._name("counts")
 
     @property
+    def verdicts(self) -> str:
+        """Hash: group id to its first `Verdict`."""
+        return self._name("verdicts")
+
+    @property
     def scores(self) -> str:
         """Hash: sums of the scores of all scored groups, kept or dropped."""
         return self._name("scores")
@@ -51,6 +56,11 @@ class Keys:
     def events(self) -> str:
         """Stream with an entry for each settled group; wakes the feeder."""
         return self._name("events")
+
+    @property
+    def hints(self) -> str:
+        """Stream of the entries that the next step will probably train; the ranks read it."""
+        return self._name("hints")
 
     @property
     def versions(self) -> str:
@@ -86,6 +96,11 @@ class Keys:
     def hold(self) -> str:
         """Exists while the ranks have to wait before their next step; expires by itself."""
         return self._name("hold")
+
+    @property
+    def evaluation(self) -> str:
+        """How far an evaluation on the nodes is, in words; expires when nobody renews it."""
+        return self._name("evaluation")
 
     @property
     def image_prefix(self) -> str:

@@ -23,12 +23,20 @@ from shared.wire.messages import (
 )
 from shared.wire.queues import CONSUMER_GROUP, Entry, WorkStream
 from shared.wire.scripts import Script
+from shared.wire.verdicts import KEPT, LATE, Verdict
 
 IN_FLIGHT = "in_flight"
 TRAINED = "trained"
 DROPPED = "dropped"
+SKIPPED = "skipped"
 DEAD_LETTER = "dead_letter"
 """Drop reason of a group with an order that no service could process."""
+STALE = "stale"
+"""Drop reason of a scored group that was older than ``trainer.max_staleness`` at its turn."""
+NONFINITE_GRADIENT = "nonfinite_gradient"
+"""Drop reason of a group whose update changed nothing: its gradient norm was not finite."""
+DROPPED_BY_TRAINER = (STALE, NONFINITE_GRADIENT)
+"""Drop reasons of groups that passed the filters."""
 
 
 class Counts(BaseModel):
@@ -38,6 +46,8 @@ class Counts(BaseModel):
     trained: int = 0
     in_flight: int = 0
     dropped: dict[str, int] = {}
+    skipped: dict[str, int] = {}
+    """Groups that were not issued, by the reason; no part of the account."""
 
     def balanced(self) -> bool:
         """Invariant 1 of the design: every issued group is accounted for."""
@@ -111,12 +121,14 @@ class Ledger:
             events=keys.events,
             prompts=keys.prompts,
             dead_letters=keys.dead_letters,
+            verdicts=keys.verdicts,
             records=keys.records,
             recording=keys.recording,
             trainer=keys.state,
             group_id=first.group_id,
             state=f"{DROPPED}:{DEAD_LETTER}",
             reason=why,
+            verdict=str(Verdict(DEAD_LETTER)),
             incarnation=first.issued_at.incarnation,
             tasks=[encode(task) for task in tasks],
         )
@@ -144,19 +156,21 @@ class Ledger:
 
     async def forward(self, entry: Entry, group: ScoredGroup, issued_at: PolicyVersion) -> bool:
         """Hand a complete group to the trainer and finish `entry` in one script."""
-        keys = self._keys
+        keys, sums = self._keys, group.score_sums()
         done = await self._forward(
             trajectories=keys.trajectories,
             assembly=keys.assembly(group.group_id),
             groups=keys.groups,
             ledger=keys.ledger,
+            verdicts=keys.verdicts,
             score_sums=keys.scores,
             consumer_group=CONSUMER_GROUP,
             entry_id=entry.id,
             group_id=group.group_id,
             expected_state=_in_flight(issued_at),
             group=encode(group),
-            scores=_pairs(group.score_sums()),
+            verdict=str(Verdict.of_scores(KEPT, sums)),
+            scores=_pairs(sums),
         )
         return bool(done)
 
@@ -178,9 +192,10 @@ class Ledger:
             group: the `ScoredGroup`, for the record, when `entry` does not hold it.
             detail: more about the reason, in words, for the record.
         """
-        state = f"{DROPPED}:{reason}"
+        state, expected = f"{DROPPED}:{reason}", _in_flight(issued_at)
+        verdict = Verdict.of_scores(reason, scores or {})
         return await self._settle_one(
-            *(group_id, _in_flight(issued_at), state, state, stream, entry.id),
+            *(group_id, expected, state, state, verdict, stream, entry.id),
             scores=scores,
             group=group,
             detail=detail,
@@ -198,9 +213,9 @@ class Ledger:
             if identity is None:
                 return await stream.bury(entry, self._keys.dead_letters, why)
             group_id, expected = identity[0], _in_flight(identity[1])
-        state = f"{DROPPED}:{DEAD_LETTER}"
+        state, verdict = f"{DROPPED}:{DEAD_LETTER}", Verdict(DEAD_LETTER)
         return await self._settle_one(
-            *(group_id, expected, state, state, stream.name, entry.id),
+            *(group_id, expected, state, state, verdict, stream.name, entry.id),
             dead_letter=(entry.payload, why),
             detail=why,
         )
@@ -218,9 +233,9 @@ class Ledger:
         Args:
             figures: what the trainer computed, for the record.
         """
+        state, expected = f"{TRAINED}:{step}", _in_flight(issued_at)
         return await self._settle_one(
-            *(group_id, _in_flight(issued_at), f"{TRAINED}:{step}", TRAINED),
-            *(self._keys.groups, entry_id),
+            *(group_id, expected, state, TRAINED, Verdict(KEPT), self._keys.groups, entry_id),
             figures=b"" if figures is None else encode(figures),
         )
 
@@ -230,6 +245,7 @@ class Ledger:
         expected: str,
         state: str,
         counter: str,
+        verdict: Verdict,
         stream: str,
         entry_id: str,
         *,
@@ -249,6 +265,7 @@ class Ledger:
             stream=stream,
             assembly=keys.assembly(group_id),
             dead_letters=keys.dead_letters,
+            verdicts=keys.verdicts,
             score_sums=keys.scores,
             records=keys.records,
             recording=keys.recording,
@@ -258,6 +275,7 @@ class Ledger:
             expected_state=expected,
             new_state=state,
             counter=counter,
+            verdict=str(verdict),
             image_prefix=keys.image_prefix,
             consumer_group=CONSUMER_GROUP,
             entry_id=entry_id,
@@ -284,17 +302,18 @@ class Ledger:
         """The totals now."""
         raw = await self._client.hgetall(self._keys.counts)
         values = {key.decode(): int(value) for key, value in raw.items()}
-        dropped = {
-            key.removeprefix(f"{DROPPED}:"): value
-            for key, value in values.items()
-            if key.startswith(f"{DROPPED}:")
-        }
         return Counts(
             issued=values.get("issued", 0),
             trained=values.get(TRAINED, 0),
             in_flight=values.get(IN_FLIGHT, 0),
-            dropped=dropped,
+            dropped=_by_reason(values, DROPPED),
+            skipped=_by_reason(values, SKIPPED),
         )
+
+    async def skip(self, totals: Mapping[str, int]) -> None:
+        """Record how many groups were skipped since the run began, by reason."""
+        if totals:
+            await self._client.hset(self._keys.counts, mapping=_skips(totals))
 
     async def scores(self) -> Scores:
         """The sums of the scores, since the ledger was last restored."""
@@ -310,19 +329,52 @@ class Ledger:
         states = {group.decode(): state.decode() for group, state in raw.items()}
         return {group: state for group, state in states.items() if not _is_in_flight(state)}
 
-    async def restore(self, settled: Mapping[str, str]) -> None:
-        """Replace the account by a checkpoint's (see `settled`) and empty the queues in one step.
+    async def verdicts(self) -> dict[str, str]:
+        """Group id to its first `Verdict` as text, for every group that has one.
+
+        A checkpoint keeps it: which questions are skipped depends on it.
+        """
+        raw = await self._client.hgetall(self._keys.verdicts)
+        return {group.decode(): verdict.decode() for group, verdict in raw.items()}
+
+    async def verdict(self, group_id: str) -> Verdict | None:
+        """The first verdict on a group; None as long as it has none."""
+        raw = await self._client.hget(self._keys.verdicts, group_id)
+        return None if raw is None else Verdict.parse(raw.decode())
+
+    async def stop_waiting(self, group_id: str) -> Verdict:
+        """The first verdict on a group: `LATE` when there is none by now."""
+        late = Verdict(LATE)
+        if await self._client.hsetnx(self._keys.verdicts, group_id, str(late)):
+            return late
+        found = await self.verdict(group_id)
+        return found or late
+
+    async def restore(
+        self,
+        settled: Mapping[str, str],
+        verdicts: Mapping[str, str] = {},
+        skipped: Mapping[str, int] = {},
+    ) -> None:
+        """Replace the account by a checkpoint's and empty the queues in one step.
 
         Groups that were in flight at the checkpoint, or settled after it, are left out, so the
         feeder issues them again. Nodes may still finish work of the lost history: its groups are
         not in flight in that incarnation, so it is discarded on arrival.
+
+        Args:
+            settled: see `settled`.
+            verdicts: see `verdicts`.
+            skipped: see `Counts.skipped`.
         """
         keys = self._keys
+        # A settled group without a verdict is of a checkpoint that an earlier release wrote.
+        known = {group: _verdict_of(state) for group, state in settled.items()} | dict(verdicts)
         stale = [keys.assembly(group) for group in await self._groups()]
         stale += [keys.image_prefix + name for name in await self._image_names()]
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.delete(keys.ledger, keys.counts, keys.image_refs, keys.group_images, keys.events)
-            pipe.delete(keys.scores, keys.group_tasks)
+            pipe.delete(keys.scores, keys.group_tasks, keys.hints, keys.verdicts)
             for chunk in _chunks(stale, 500):
                 pipe.delete(*chunk)
             for stream in (keys.prompts, keys.trajectories, keys.groups):
@@ -331,6 +383,10 @@ class Ledger:
             if settled:
                 pipe.hset(keys.ledger, mapping=dict(settled))
                 pipe.hset(keys.counts, mapping=_tally(settled.values()))
+            if skipped:
+                pipe.hset(keys.counts, mapping=_skips(skipped))
+            if known:
+                pipe.hset(keys.verdicts, mapping=known)
             await pipe.execute()
 
     async def _groups(self) -> list[str]:
@@ -349,8 +405,26 @@ def _tally(states: Iterable[str]) -> dict[str, int]:
     return totals
 
 
+def _skips(totals: Mapping[str, int]) -> dict[str, int]:
+    return {f"{SKIPPED}:{reason}": total for reason, total in totals.items()}
+
+
+def _by_reason(values: Mapping[str, int], state: str) -> dict[str, int]:
+    return {
+        key.removeprefix(f"{state}:"): value
+        for key, value in values.items()
+        if key.startswith(f"{state}:")
+    }
+
+
 def _pairs(scores: Mapping[str, float]) -> list[str | float]:
     return [item for pair in scores.items() for item in pair]
+
+
+def _verdict_of(state: str) -> str:
+    """The verdict, as text, that a settled group's state tells."""
+    reason = state.removeprefix(f"{DROPPED}:")
+    return str(Verdict(KEPT if reason == state else reason))
 
 
 def _in_flight(issued_at: PolicyVersion) -> str:

@@ -7,6 +7,7 @@ for, and a finished entry is deleted.
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import redis.asyncio
@@ -16,6 +17,8 @@ from shared.wire.scripts import Script
 
 CONSUMER_GROUP = "workers"
 _FIELD = b"m"
+_SEQUENCE_BITS = 20
+"""Room for a million entries in one millisecond; with the milliseconds it fits in 63 bits."""
 _LOOKS = 3
 """How often to look for abandoned entries within the time after which they count as abandoned."""
 
@@ -31,6 +34,15 @@ class Entry:
     was written by something else than our services."""
     state: str = ""
     """The group's state in the ledger as long as the entry is worth processing."""
+
+    @property
+    def age_rank(self) -> int:
+        """A number that grows from one entry of a stream to the next: the smaller, the older.
+
+        An entry that another consumer takes over keeps it.
+        """
+        milliseconds, _, sequence = self.id.partition("-")
+        return (int(milliseconds) << _SEQUENCE_BITS) + int(sequence)
 
 
 class WorkStream:
@@ -70,10 +82,16 @@ class WorkStream:
             return []
         return [entry for _, entries in answer or [] for entry in map(_entry, entries)]
 
-    async def claim_abandoned(self, idle_s: float, count: int) -> list[Entry]:
-        """Take over up to `count` entries that their reader has not renewed for `idle_s`."""
+    async def claim_abandoned(
+        self, idle_s: float, count: int, mine: Collection[str] = ()
+    ) -> list[Entry]:
+        """Take over up to `count` entries that their reader has not renewed for `idle_s`.
+
+        Args:
+            mine: ids of entries that the caller has in work without renewing them.
+        """
         try:
-            claimed = await self._claim(int(idle_s * 1000), count)
+            claimed = await self._claim(int(idle_s * 1000), count, mine)
         except ResponseError as error:
             if "NOGROUP" not in str(error):
                 raise
@@ -81,21 +99,24 @@ class WorkStream:
             return []
         return [_entry(entry) for entry in claimed if entry[1]]
 
-    async def _claim(self, idle_ms: int, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    async def _claim(
+        self, idle_ms: int, count: int, mine: Collection[str]
+    ) -> list[tuple[bytes, dict[bytes, bytes]]]:
         # XAUTOCLAIM stops after looking at ten entries for each one wanted.
         pending = await self.client.xpending_range(
-            self.name, CONSUMER_GROUP, min="-", max="+", count=count, idle=idle_ms
+            self.name, CONSUMER_GROUP, min="-", max="+", count=count + len(mine), idle=idle_ms
         )
-        if not pending:
+        idle = [one["message_id"] for one in pending]
+        ids = [entry_id for entry_id in idle if entry_id.decode() not in mine][:count]
+        if not ids:
             return []
-        ids = [one["message_id"] for one in pending]
         # When several consumers look at the same moment, the first gets the entry.
         claimed: list[tuple[bytes, dict[bytes, bytes]]] = await self.client.xclaim(
             self.name, CONSUMER_GROUP, self.consumer, idle_ms, ids
         )
         return claimed
 
-    async def take_over(self, idle_s: float, count: int) -> list[Entry]:
+    async def take_over(self, idle_s: float, count: int, mine: Collection[str] = ()) -> list[Entry]:
         """`claim_abandoned` for a caller in a loop: it looks only a few times within `idle_s`.
 
         Call it before each `read`; otherwise a steady flow of new work would keep every consumer
@@ -104,7 +125,7 @@ class WorkStream:
         now = time.monotonic()
         if now < self._look_at:
             return []
-        found = await self.claim_abandoned(idle_s, count)
+        found = await self.claim_abandoned(idle_s, count, mine)
         if not found:
             self._look_at = now + idle_s / _LOOKS
         return found

@@ -11,6 +11,10 @@ NodeState = Literal["starting", "ready", "outdated", "draining"]
 """``outdated``: a rollout node that cannot get the newest weights, and takes no work."""
 
 
+VERSIONS_HEADER = "x-policy-versions"
+"""Of a rollout node's answers: the first and the last policy version that it may be by."""
+
+
 class NodeInfo(BaseModel):
     """What a node reports about itself with every heartbeat."""
 
@@ -30,6 +34,10 @@ class NodeInfo(BaseModel):
     """Entries finished since the start."""
     tokens: int = 0
     """Tokens sampled since the start."""
+    idle_s: float = 0.0
+    """Seconds without work in hand, since the first work."""
+    measured_s: float = 0.0
+    """Seconds since the first work."""
     versions_loaded: int = 0
     """Policy versions loaded since the start."""
     versions_skipped: int = 0

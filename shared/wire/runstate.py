@@ -19,6 +19,9 @@ Phase = Literal[
     "failed",
 ]
 
+EVALUATION_TOLD_S = 10.0
+"""Whoever evaluates says how far it is more often than this."""
+
 
 class TrainerState(BaseModel):
     """The trainer's state as ``perl-rl status`` and the launcher show it."""
@@ -41,6 +44,8 @@ class TrainerState(BaseModel):
     the last step with tokens of its own policy version."""
     canary_change: float | None = None
     """Mean absolute change of log-probabilities with other pictures, when last measured."""
+    alarms: str = ""
+    """What the guards raised an alarm for at the last step, separated by commas."""
     guard_alarms: int = 0
     """Alarms of the guards since the ranks started."""
     failed_elsewhere: int = 0
@@ -48,6 +53,10 @@ class TrainerState(BaseModel):
     refused_updates: int = 0
     """Updates since the ranks started that changed nothing, because their gradient norm was not
     finite."""
+    evaluating: int = 0
+    """The step whose policy is evaluated while training goes on; 0: none."""
+    evaluation: str = ""
+    """The last evaluation while training, in words."""
     record: str = ""
     """Why no more groups are recorded (docs/record.md); empty while they are."""
     beats: int = 0
@@ -92,6 +101,18 @@ class RunState:
     async def release(self) -> None:
         """End `hold`."""
         await self._client.delete(self._keys.hold)
+
+    async def tell_evaluation(self, doing: str) -> None:
+        """Say how far an evaluation is; forgotten after `EVALUATION_TOLD_S`."""
+        await self._client.set(self._keys.evaluation, doing, px=int(EVALUATION_TOLD_S * 1000))
+
+    async def evaluation_ended(self) -> None:
+        """End what `tell_evaluation` said."""
+        await self._client.delete(self._keys.evaluation)
+
+    async def evaluation(self) -> str:
+        """What `tell_evaluation` said last; empty when nothing is being evaluated."""
+        return (await self._client.get(self._keys.evaluation) or b"").decode()
 
     async def wishes(self) -> set[str]:
         """What the operator asks for now, and "hold" while somebody holds the ranks."""

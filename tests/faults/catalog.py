@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from shared.errors import UserError
+from shared.weights.manifest import DATA_FILE
 from tests.faults.damage import damage_one, garbled, of_unknown_version, truncated
 from tests.faults.system import KEYS, System, kill
 
@@ -149,20 +150,66 @@ async def cut_from_trainer(system: System, rng: random.Random) -> None:
 
 
 async def corrupt_weights(system: System, rng: random.Random) -> None:
-    """A bit of a version's bytes flips on the way; the node must refuse to load them."""
-    wire, before = system.weights_wire, system.weights_wire.flipped
-    refused_before = _refused_weights(system)
-    wire.flip_a_bit()
+    """A bit of a whole version flips on its way to a node that joins; the node must refuse it."""
+    before = _said(system, "do not match the manifest")
+    system.weights_wire.flip_a_bit("data")
+    await _kill_when_there(system, rng.choice(system.nodes))
 
     async def refused() -> bool:
-        return wire.flipped > before and _refused_weights(system) > refused_before
+        return _said(system, "do not match the manifest") > before
 
     await system.until(refused, "damaged version refused by a node", APPEARS_S)
 
 
-def _refused_weights(system: System) -> int:
-    logs = [system.folder / "logs" / f"{name}.log" for name in system.nodes]
-    return sum(log.read_text(errors="replace").count("do not match the manifest") for log in logs)
+async def corrupt_delta(system: System, rng: random.Random) -> None:
+    """A bit of a delta flips on the way; the node must fetch what it damaged whole."""
+    before = _said(system, "of the delta is damaged")
+    system.weights_wire.flip_a_bit("delta")
+
+    async def noticed() -> bool:
+        return _said(system, "of the delta is damaged") > before
+
+    await system.until(noticed, "damaged delta noticed by a node", APPEARS_S)
+
+
+async def missing_parent(system: System, rng: random.Random) -> None:
+    """The whole versions vanish from the trainer's disk: the next one has no parent."""
+    before = _said(system, "fetched: 0 buckets by deltas")
+    for file in (system.run_dir / "weights").glob(f"*/{DATA_FILE}"):
+        file.unlink(missing_ok=True)
+
+    async def fetched_whole() -> bool:
+        return _said(system, "fetched: 0 buckets by deltas") > before
+
+    await system.until(fetched_whole, "version without a parent fetched by a node", APPEARS_S)
+
+
+async def fall_behind(system: System, rng: random.Random) -> None:
+    """A node stands still while others train several versions; then it needs a chain of deltas."""
+    name = rng.choice(system.nodes)
+    process = await _signalled(system, name, signal.SIGSTOP)
+    due = system.steps_done() + 4
+
+    async def trained() -> bool:
+        return system.steps_done() >= due
+
+    before = _said(system, "by a chain of", name)
+    try:
+        await system.until(trained, "steps without the node", APPEARS_S)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+
+    async def caught_up() -> bool:
+        return _said(system, "by a chain of", name) > before
+
+    await system.until(caught_up, "chain of deltas fetched by the node", APPEARS_S)
+
+
+def _said(system: System, words: str, *names: str) -> int:
+    """How often the logs of these nodes, or of all, have these words."""
+    logs = [system.folder / "logs" / f"{name}.log" for name in names or system.nodes]
+    return sum(log.read_text(errors="replace").count(words) for log in logs)
 
 
 async def corrupt_checkpoint(system: System, rng: random.Random) -> None:
@@ -275,7 +322,10 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "hang of a rollout node's engine": (hang_engine, 3),
     "node cut off from Redis": (cut_from_redis, 6),
     "nodes cut off from the trainer": (cut_from_trainer, 5),
-    "corrupted weights on the wire": (corrupt_weights, 8),
+    "corrupted weights on the wire": (corrupt_weights, 4),
+    "corrupted delta on the wire": (corrupt_delta, 4),
+    "missing parent of a version": (missing_parent, 3),
+    "node several versions behind": (fall_behind, 3),
     "corrupted checkpoint": (corrupt_checkpoint, 4),
     "full disk at a checkpoint": (full_disk, 4),
     "malformed message": (malformed_message, 6),

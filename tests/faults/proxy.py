@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from typing import Literal
 
-Mode = Literal["pass", "cut"]
+_HEADERS = 1000
+"""More bytes than the headers of an answer take."""
 
 
 class Proxy:
@@ -16,7 +16,7 @@ class Proxy:
         self._wires: set[asyncio.StreamWriter] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._cut = False
-        self._flips = 0
+        self._flips: list[bytes] = []
         self.flipped = 0
         """Answers in which a bit was flipped."""
 
@@ -44,9 +44,9 @@ class Proxy:
         """Let connections through again."""
         self._cut = False
 
-    def flip_a_bit(self) -> None:
-        """Flip a bit in the next large piece that the service sends."""
-        self._flips += 1
+    def flip_a_bit(self, part: str) -> None:
+        """Flip a bit in the next answer that sends this part of a version, "data" or "delta"."""
+        self._flips.append(f"/{part} HTTP".encode())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -67,10 +67,11 @@ class Proxy:
         except OSError:
             return
         self._wires.add(back)
+        asked = bytearray()
         try:
             ways = {
-                asyncio.create_task(self._copy(reader, back, damage=False)),
-                asyncio.create_task(self._copy(there, writer, damage=True)),
+                asyncio.create_task(self._requests(reader, back, asked)),
+                asyncio.create_task(self._answers(there, writer, asked)),
             }
             _, pending = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for way in pending:
@@ -80,15 +81,30 @@ class Proxy:
             self._wires.discard(back)
             back.transport.abort()
 
-    async def _copy(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, damage: bool
+    async def _requests(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, asked: bytearray
     ) -> None:
         with contextlib.suppress(ConnectionError):
             while data := await source.read(1 << 16):
-                # Only weights come in pieces as large as this; HTTP headers stay intact.
-                if damage and self._flips and len(data) > 30_000:
-                    self._flips -= 1
-                    self.flipped += 1
-                    data = data[:-1] + bytes([data[-1] ^ 1])
+                asked[:] = data
                 sink.write(data)
                 await sink.drain()
+
+    async def _answers(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, asked: bytearray
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(1 << 16):
+                # What is shorter may be nothing but HTTP headers, which stay intact.
+                if len(data) > _HEADERS:
+                    data = self._damaged(data, asked)
+                sink.write(data)
+                await sink.drain()
+
+    def _damaged(self, data: bytes, asked: bytearray) -> bytes:
+        due = next((one for one in self._flips if one in asked), None)
+        if due is None:
+            return data
+        self._flips.remove(due)
+        self.flipped += 1
+        return data[:-1] + bytes([data[-1] ^ 1])

@@ -41,6 +41,7 @@ FAULTS = {
     "kill -9 of the control plane": 1,
     "kill -9 and restart of Redis": 1,
     "corrupted weights on the wire": 1,
+    "corrupted delta on the wire": 1,
     "malformed message": 1,
     "truncated message": 1,
 }

@@ -61,7 +61,8 @@ class Simulated:
             "run": RUN,
             "seed": seed,
             "redis": {"timeout_s": 60.0},
-            "model": {"path": "model", "dtype": "float32"},
+            # In bf16 few numbers change in a step, so that versions travel as deltas.
+            "model": {"path": "model", "dtype": "bfloat16"},
             "data": {"train": "data/train.jsonl"},
             "permutation": {"n_s": 1, "schedule": "constant"},
             "sampling": {"n": 4, "max_tokens": 24},

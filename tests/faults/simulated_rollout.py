@@ -56,7 +56,7 @@ class SimulatedSampler:
         self.going.set()
         self._prompts: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
 
-    async def sample(self, task: PromptTask) -> TrajectoryBatch:
+    async def sample(self, task: PromptTask, priority: int = 0) -> TrajectoryBatch:
         """Like `services.rollout.engine.sampler.Sampler.sample`."""
         pictures = await self._images.get(list(task.images))
         rng = random.Random(task.seed)

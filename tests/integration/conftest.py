@@ -18,6 +18,7 @@ _ENGINE_FILES = {
     "test_eval_endpoint",
     "test_launch",
     "test_openapi_live",
+    "test_own_data",
     "test_report_evaluation",
     "test_rollout_engine",
     "test_rollout_service",

@@ -3,7 +3,7 @@
 import os
 import time
 
-from services.trainer.rank.main import leave_at_once
+from shared.leaving import leave_at_once
 
 if __name__ == "__main__":
     if os.environ["RANK"] == "1":

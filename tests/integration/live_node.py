@@ -16,71 +16,31 @@ import httpx
 import redis.asyncio
 import torch
 import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import FileResponse
-from starlette.routing import Route
 from transformers import AutoModelForImageTextToText
 
 from services.rollout.app import create_app
 from services.rollout.engine.start import request_bounds
 from services.rollout.node import Node
 from services.rollout.service import RolloutService
-from services.trainer.rank.spool import WeightSpool
 from shared.config import Config
 from shared.service.auth import bearer
 from shared.service.connection import connect
 from shared.service.serve import bind
-from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
 from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.messages import PolicyVersion
+from tests.served_weights import ServedWeights
 
 T = TypeVar("T")
 
 TOKEN = "integration-token"
 PATIENCE_S = 120.0
-FILES = {"manifest": MANIFEST_FILE, "data": DATA_FILE}
-
-
-class Publisher:
-    """Writes versions as the trainer does and serves them with range requests."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._spool = WeightSpool(folder, bucket_bytes=1 << 20, keep=100)
-        self._listener = bind("trainer", "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.requests: list[tuple[str, str | None, str | None]] = []
-        """Path, range and authorization of every request."""
-
-    def write(self, version: PolicyVersion, weights: dict[str, torch.Tensor]) -> None:
-        """Write a version from tensors by name."""
-        self._spool.write(version, weights.items())
-
-    def data(self, version: PolicyVersion) -> Path:
-        """The file with the version's bytes."""
-        return self.folder / str(version) / DATA_FILE
-
-    async def serve(self) -> None:
-        """Answer until cancelled."""
-
-        async def send(request: Request) -> FileResponse:
-            headers = request.headers
-            self.requests.append(
-                (request.url.path, headers.get("range"), headers.get("authorization"))
-            )
-            version, name = request.path_params["version"], request.path_params["name"]
-            return FileResponse(self.folder / version / FILES[name])
-
-        app = Starlette(routes=[Route("/{version}/{name}", send)])
-        await _server(app).serve(sockets=[self._listener])
 
 
 class LiveNode:
     """The node, and the hands to work it from a test's thread."""
 
-    def __init__(self, config: Config, publisher: Publisher) -> None:
+    def __init__(self, config: Config, publisher: ServedWeights) -> None:
         self.config = config
         self.keys = Keys(config.run)
         self.publisher = publisher
@@ -110,10 +70,7 @@ class LiveNode:
         self.service = RolloutService(self.client, self.config, self.node, app)
         self._stop = asyncio.Event()
         self.working = asyncio.create_task(self.service.run(self._stop))
-        self._tasks = [
-            asyncio.create_task(self.publisher.serve()),
-            asyncio.create_task(_server(app).serve(sockets=[listener])),
-        ]
+        self._tasks = [asyncio.create_task(_server(app).serve(sockets=[listener]))]
 
     async def end(self) -> None:
         """Drain and end, as on SIGTERM."""
@@ -189,6 +146,7 @@ def live_config(redis_url: str, model: Path) -> Config:
                 "instruction": "Answer in \\boxed{}.",
                 "max_image_pixels": 1_000_000,
             },
+            "sampling": {"max_tokens": 512},
             "rollout": {
                 "heartbeat_s": 0.5,
                 "lost_after_s": 3.0,
@@ -210,7 +168,8 @@ def live_config(redis_url: str, model: Path) -> Config:
 @contextmanager
 def running_node(redis_url: str, models: tuple[Path, Path], versions: Path) -> Iterator[LiveNode]:
     """A node that samples with the first model's weights, its first version."""
-    live = LiveNode(live_config(redis_url, models[0]), Publisher(versions))
+    config = live_config(redis_url, models[0])
+    live = LiveNode(config, ServedWeights(versions, config, bucket_bytes=1 << 20))
     before = os.environ.copy()
     live.do(live.start())
     live.do(_until_up(live), patience_s=240)
@@ -221,6 +180,7 @@ def running_node(redis_url: str, models: tuple[Path, Path], versions: Path) -> I
     live.publish(weights_of(models[0]))
     yield live
     live.do(live.end())
+    live.publisher.close()
     live.close()
 
 

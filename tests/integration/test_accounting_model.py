@@ -246,6 +246,8 @@ class Account(RuleBasedStateMachine):
         counts = self.do(self.ledger.counts())
         assert counts.balanced()
         assert self.do(self.ledger.settled()) == self.settled
+        # What decides about later questions is known of every settled group.
+        assert self.settled.keys() <= self.do(self.ledger.verdicts()).keys()
         assert counts.issued == len(self.issued)
         assert counts.in_flight == len(self.issued) - len(self.settled)
         assert counts.trained == sum(one.startswith("trained") for one in self.settled.values())

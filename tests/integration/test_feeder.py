@@ -9,18 +9,24 @@ import pytest
 import redis.asyncio
 from PIL import Image
 
+from services.trainer.control.choice import Choice
 from services.trainer.control.feeder import Feeder
+from services.trainer.plan.groups import GroupPlan
+from services.trainer.plan.skipping import Skipping
 from shared.config import Config
+from shared.config.questions import SkippingConfig
 from shared.errors import UserError, WaitTimeout
 from shared.sample import Sample
-from shared.service.connection import connect
+from shared.service.connection import Patience, connect
 from shared.wire.board import VersionBoard
 from shared.wire.dead_letters import letters
 from shared.wire.image_store import ImageStore
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, PromptTask, decode
+from shared.wire.queues import WorkStream
 from shared.wire.registry import NodeInfo, Registry
+from shared.wire.verdicts import LATE, Verdict
 from tests.scripted_sampler import demo_config
 
 pytestmark = pytest.mark.anyio
@@ -161,3 +167,56 @@ async def test_a_folder_that_is_gone_ends_the_feeder_with_the_file_and_the_reaso
     with pytest.raises(UserError, match=r"image /gone/a\.png: cannot be read \(No such file"):
         await Feeder(client, keys, settings, [sample]).run(1, asyncio.Event())
     assert (await Ledger(client, keys).counts()).dropped == {"dead_letter": 2}
+
+
+@pytest.mark.parametrize(("staleness", "more"), [(1, True), (0, False)])
+async def test_more_groups_are_in_flight_when_most_are_dropped(
+    client, tmp_path, redis_url, staleness, more
+):
+    keys, ledger = Keys("test"), Ledger(client, Keys("test"))
+    settings = config(tmp_path, redis_url, groups_per_step=8, steps=9, max_staleness=staleness)
+    await VersionBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
+    data = settings.data.model_copy(update={"skipping": SkippingConfig(target=None)})
+    settings = settings.model_copy(update={"data": data})
+    stop, places = asyncio.Event(), 8 * (staleness + 1)
+    prompts = WorkStream(client, keys.prompts, "test")
+    await prompts.create()
+    feeding = asyncio.create_task(Feeder(client, keys, settings, [SAMPLE]).run(1, stop))
+    most, deadline = 0, time.monotonic() + PATIENCE_S
+    while (counts := await ledger.counts()).issued < 150:
+        assert time.monotonic() < deadline and not feeding.done()
+        most = max(most, counts.in_flight)
+        # One after the other, and none before the feeder has filled every place.
+        full = counts.in_flight >= places
+        for entry in await prompts.read(1, 0.1) if full else ():
+            asked = decode(PromptTask, entry.payload)
+            if asked.order_index == 0:
+                drop = (asked.group_id, asked.issued_at, "uniform_reward", keys.prompts, entry)
+                assert await ledger.drop(*drop)
+    stop.set()
+    await feeding
+    assert places <= most <= 5 * places
+    assert (most > places) is more
+    assert (await ledger.counts()).balanced()
+
+
+async def test_a_verdict_that_does_not_come_is_not_waited_for_any_longer(
+    client, tmp_path, redis_url, caplog
+):
+    keys, patience_s = Keys("test"), 0.2
+    settings = config(tmp_path, redis_url, groups_per_step=1, max_staleness=0)
+    ledger = Ledger(client, keys)
+    skipping = Skipping(settings, GroupPlan(settings, [SAMPLE]))
+    choice = Choice(ledger, Patience(client, "feeder", 10.0), skipping, patience_s)
+    await choice.resume()
+    # Two groups may be without a verdict when the next one is decided.
+    assert [turn.index for turn in await choice.next(5)] == [0, 1, 2]
+    assert await choice.next(5) == []
+    deadline = time.monotonic() + PATIENCE_S
+    while not (chosen := await choice.next(1)):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    assert [turn.index for turn in chosen] == [3]
+    assert await ledger.verdict("g00000000") == Verdict(LATE)
+    assert "group g00000000 has no verdict yet" in caplog.text
+    assert "(data.skipping.patience_s 0.2)" in caplog.text

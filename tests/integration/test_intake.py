@@ -150,3 +150,31 @@ async def test_a_trainer_that_another_has_replaced_ends(client, intake):
     message = r"trainer: incarnation 3 has taken over from 2; run only one trainer per run"
     with pytest.raises(UserError, match=message):
         await intake.batch(VERSION)
+
+
+async def test_the_oldest_groups_come_first_however_late_they_were_scored(client, intake):
+    for name in ("g3", "g1", "g2"):
+        await issue(client, name)
+    for name in ("g3", "g2"):
+        await put(client, good(name))
+    await intake.read(0.1)
+    await put(client, good("g1"))
+
+    batches = [await intake.batch(VERSION) for _ in range(3)]
+
+    assert [held.group.group_id for batch in batches for held in batch] == ["g1", "g2", "g3"]
+
+
+async def test_a_group_of_an_older_batch_is_not_taken_for_abandoned(client, intake, monkeypatch):
+    monkeypatch.setattr("services.trainer.rank.intake._ABANDONED_S", 0.0)
+    for name in ("g1", "g2"):
+        await issue(client, name)
+        await put(client, good(name))
+    # One is being published, the other trained.
+    assert [len(await intake.batch(VERSION)) for _ in range(2)] == [1, 1]
+
+    await intake.read(0.1)
+
+    assert intake.held == []
+    pending = await client.xpending_range(KEYS.groups, "workers", min="-", max="+", count=9)
+    assert [one["times_delivered"] for one in pending] == [1, 1]

@@ -15,14 +15,20 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from perl_rl.cli.main import main
 from perl_rl.cli.show import show
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
 from perl_rl.report.summary import read_metrics
+from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import load_config
 from shared.machine import bf16_instructions
+from shared.records.evaluations import best_step, evaluation_files, read_evaluation
 from shared.records.groups import image_file, read_groups
+from shared.records.steps import read_lines
+from shared.wire.messages import PolicyVersion
 from tests.integration.launched import PATIENCE_S, SMALL_ENGINE, Launch
 from tests.waiting import wait_until
 
@@ -31,6 +37,7 @@ pytestmark = pytest.mark.timeout(1500)
 STEPS = 14
 GROUPS_PER_STEP = 4
 HELD_OUT = 3
+EVALUATED_EVERY = 4
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +66,9 @@ def config_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "zero_stage": 3,
             "gradient_checkpointing": True,
             "objective": {"clip_low": 0.2, "clip_high": 0.2, "kl_coef": 0.01},
-            "checkpoint": {"every_steps": 1},
+            "checkpoint": {"every_steps": 1, "keep_best": True},
         },
-        "eval": {"orders": 2, "max_tokens": 8},
+        "eval": {"orders": 2, "max_tokens": 8, "every_steps": EVALUATED_EVERY},
     }
     file = folder / "run.yaml"
     file.write_text(yaml.safe_dump(settings))
@@ -100,16 +107,27 @@ def test_a_run_survives_dead_services_and_an_interruption(start: Callable[..., L
     summary = json.loads((first.folder / "summary.json").read_text())
     assert summary["outcome"] == "interrupted"
 
+    other = start("--set", "permutation.n_s=2", "--resume")
+    assert other.end() == 2
+    assert "with other settings: permutation.n_s was 1, now 2; set them back" in other.said()
+    saved = CheckpointFolder(first.folder / "checkpoints", keep=1).newest_step()
+    exported = first.folder.with_name("exported")
+    assert main(["export", str(first.folder), "--out", str(exported)]) == 0
+    AutoModelForImageTextToText.from_pretrained(exported)
+    AutoProcessor.from_pretrained(exported)
+
     until_then = first.said()
     assert said_of("before", until_then) == ["evaluated on the nodes"]
     second = start("--set", "rollout.nodes=2", "--resume")
     assert second.end() == 0, second.said()
     said = second.said().removeprefix(until_then)
+    assert f"resuming with step {saved + 1} of {STEPS}, epoch " in said
     assert said_of("before", said) == [], "the result is kept"
     assert said_of("after", said) == ["evaluated on the nodes"]
     assert "flip rate" in said and f"report: {second.folder / 'report.md'}" in said
     assert second.processes() == []
     _check_results(second.folder)
+    _check_history(second.folder, saved)
 
     third = start("--resume")
     assert third.end() == 0
@@ -129,6 +147,15 @@ def test_a_trainer_that_dies_too_often_is_reported(start: Callable[..., Launch])
     assert "incarnation 1 starts at step 0" in said, "the end of its log is shown"
 
 
+def test_an_interruption_of_the_data_check_leaves_no_run(start: Callable[..., Launch]) -> None:
+    launched = start()
+    launched.until(lambda: "starting nodes: 1 rollout" in launched.said(), "start")
+    assert launched.end(signal.SIGINT) == 128 + signal.SIGINT
+    assert "nothing was started yet" in launched.said()
+    assert launched.processes() == []
+    assert not (launched.folder / "config.yaml").exists(), "the folder may be used again"
+
+
 def test_a_killed_launcher_leaves_no_process(start: Callable[..., Launch]) -> None:
     launched = start("--set", "data.heldout=null")
     log = launched.folder / "logs" / "trainer.log"
@@ -142,12 +169,12 @@ def test_a_killed_launcher_leaves_no_process(start: Callable[..., Launch]) -> No
 
 
 def test_what_a_service_refuses_is_one_line(start: Callable[..., Launch]) -> None:
-    launched = start("--set", "data.heldout=null", "reward.function=nowhere:reward")
+    launched = start("--set", "data.heldout=null", "model.device=cpu", "trainer.attention=flex")
     assert launched.end() == 2
     assert launched.processes() == []
     errors = [line for line in launched.said().splitlines() if not line.startswith("[")]
     assert len(errors) == 1
-    assert errors[0].startswith("perl-rl: error: reward-0: reward.function 'nowhere:reward'")
+    assert errors[0].startswith("perl-rl: error: trainer: trainer.attention")
 
 
 def said_of(when: str, said: str) -> list[str]:
@@ -159,6 +186,29 @@ def said_of(when: str, said: str) -> list[str]:
         for pattern, ended in words.items()
         if re.search(f"evaluation {when} training: {pattern}", line)
     ]
+
+
+def _check_history(folder: Path, resumed_after: int) -> None:
+    """Each step once, by starts that follow one another; evaluations on the way, the best kept."""
+    rows = read_lines(folder / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    starts = [row["incarnation"] for row in rows]
+    assert starts == sorted(starts)
+    assert starts[resumed_after] > starts[resumed_after - 1] >= 2
+    summary = json.loads((folder / "summary.json").read_text())
+    assert resumed_after in summary["resumed_after"]
+    evaluated = {step: read_evaluation(file) for step, file in evaluation_files(folder).items()}
+    assert {0, STEPS} < evaluated.keys() <= {0, *range(0, STEPS, EVALUATED_EVERY), STEPS}
+    for step, one in evaluated.items():
+        assert one["asked"] == evaluated[STEPS]["asked"]
+        assert PolicyVersion.parse(one["versions"][0]).step == step
+    assert "## While training" in (folder / "report.md").read_text()
+    # Those after step 0 end while a step is trained, and are in its line.
+    told = {row["heldout_step"] for row in rows} - {None}
+    assert told <= evaluated.keys() and told - {0}
+    checkpoints = CheckpointFolder(folder / "checkpoints", keep=1).steps()
+    assert best_step(folder, evaluated) in checkpoints
+    assert checkpoints[-2:] == [STEPS - 1, STEPS]
 
 
 def _check_results(folder: Path) -> None:

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 import redis.asyncio
 import torch
+from safetensors.torch import load_file
 from torch import distributed
 
 from services.trainer.rank.intake import HeldGroup, Intake
 from services.trainer.rank.publish import Publisher
-from services.trainer.rank.spool import WeightSpool
+from services.trainer.rank.publishers.spool import WeightSpool
 from shared.config import Config
 from shared.service.connection import connect
 from shared.wire.board import VersionBoard
@@ -70,7 +71,7 @@ def publisher(config: Config, model: torch.nn.Module, tmp_path: Path) -> Iterato
         "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
     )
     engine = SimpleNamespace(module=SimpleNamespace(model=model))
-    yield Publisher(config, engine, tmp_path / "weights", "http://here")
+    yield Publisher(config, engine, tmp_path, "http://here")
     distributed.destroy_process_group()
 
 
@@ -104,9 +105,8 @@ async def test_training_goes_on_while_a_version_is_written(
     assert announced is not None and announced.version == VERSION
     counts = await Ledger(client, KEYS).counts()
     assert (counts.trained, counts.in_flight) == (1, 0)
-    data = (tmp_path / "weights" / str(VERSION) / "weights.bin").read_bytes()
-    published = torch.frombuffer(bytearray(data[: before.nbytes]), dtype=torch.float32)
-    assert torch.equal(published.reshape(2, 2), before), "the weights of the step, not later ones"
+    published = load_file(tmp_path / "weights" / str(VERSION) / "weights.safetensors")
+    assert torch.equal(published["weight"], before), "the weights of the step, not later ones"
     await asyncio.to_thread(publisher.close)
 
 

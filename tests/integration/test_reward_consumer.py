@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -35,6 +36,13 @@ async def waits_for_gate(
     """A reward function that ends when the test lets it."""
     attempts.append(text)
     await gates[-1].wait()
+    return Reward(total=float(text == RIGHT), accuracy=0, format=0, extracted=None)
+
+
+def blocks_on_wrong(text: str, *_: Any) -> Reward:
+    """A plain reward function that never returns for a wrong response."""
+    if text == WRONG:
+        threading.Event().wait()
     return Reward(total=float(text == RIGHT), accuracy=0, format=0, extracted=None)
 
 
@@ -293,6 +301,20 @@ async def test_a_batch_that_takes_too_long_is_given_up(bench: Bench) -> None:
         await bench.answer("g", 0, RIGHT, orders=1)
         counts = await bench.until(lambda counts: counts.in_flight == 0)
     assert counts.dropped == {"dead_letter": 1}
+
+
+async def test_a_function_that_never_returns_drops_its_group_and_not_the_node(
+    bench: Bench,
+) -> None:
+    for name in ("blocked", "sound"):
+        await bench.issue(name, orders=1)
+    async with bench.node(function=f"{__name__}:blocks_on_wrong", function_timeout_s=0.2):
+        await bench.answer("blocked", 0, WRONG, RIGHT, orders=1)
+        await bench.until(lambda counts: counts.in_flight == 1)
+        await bench.answer("sound", 0, RIGHT, RIGHT + " ", orders=1)
+        (group,) = await bench.groups(1)
+    assert group.group_id == "sound"
+    assert (await bench.ledger.counts()).dropped == {"reward_timeout": 1}
 
 
 async def test_a_node_that_stops_finishes_what_it_has_in_hand(bench: Bench) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from services.rollout.engine.start import change_weights
-from services.rollout.weights.fetch import WeightFetcher
+from services.rollout.weights.http import HttpFetcher
 from shared.errors import UserError
 from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
 from shared.wire.board import Announcement
@@ -137,13 +137,13 @@ async def _load_without_resets(live: LiveNode, weights: dict[str, torch.Tensor])
     version = PolicyVersion(incarnation=1, step=live.version.step + 1)
     live.publisher.write(version, weights)
     live.version = version
-    fetcher = WeightFetcher(live.config)
+    fetcher = HttpFetcher(live.config)
     announcement = Announcement("0", version, f"{live.publisher.url}/{version}")
     engine = live.service.engine
     assert engine is not None
     async with fetcher.fetched(announcement) as files:
         await change_weights(engine, files.manifest, files.data, files.version, reset_caches=False)
-    await fetcher.close()
+    fetcher.close()
     live.node.loaded(version, 0.0)
 
 
@@ -201,7 +201,7 @@ def test_the_same_seed_gives_the_same_answers(live_node: LiveNode, first_weights
     assert len(set(map(tuple, first))) == 3
 
 
-def test_a_corrupted_bucket_is_refused_and_the_old_weights_stay(
+def test_a_corrupted_version_is_refused_and_the_old_weights_stay(
     live_node: LiveNode,
     references: tuple[Reference, Reference],
     tiny_models: tuple[Path, Path],
@@ -213,6 +213,8 @@ def test_a_corrupted_bucket_is_refused_and_the_old_weights_stay(
     data = live_node.publisher.data(version)
     whole = data.read_bytes()
     data.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    # Without its delta the node needs these bytes.
+    live_node.publisher.delta(version).unlink(missing_ok=True)
     live_node.publisher.requests.clear()
     live_node.do(live_node.announce_written(version))
 
@@ -230,7 +232,8 @@ def test_a_corrupted_bucket_is_refused_and_the_old_weights_stay(
 
 async def _until_asked_again(live: LiveNode, version: PolicyVersion) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while [path for path, *_ in live.publisher.requests].count(f"/{version}/manifest") < 2:
+        asked = f"/weights/{version}/manifest"
+        while [path for path, *_ in live.publisher.requests].count(asked) < 2:
             await asyncio.sleep(0.02)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import re
 import zlib
 from typing import Any
 
@@ -275,12 +276,80 @@ def test_chat_completions_stream(live_node: LiveNode) -> None:
     assert len([json.loads(event) for event in events[:-1]]) > 2
 
 
-def test_chat_completions_fetch_no_image_from_an_address(live_node: LiveNode) -> None:
+def test_chat_completions_open_no_image_but_those_in_the_request(live_node: LiveNode) -> None:
     live_node.publisher.requests.clear()
-    address = f"{live_node.publisher.url}/{live_node.version}/data"
-    answer = live_node.do(_chat(live_node, _body(live_node, address)))
-    assert answer.status_code == 400
+    for address in (
+        f"{live_node.publisher.url}/{live_node.version}/data",
+        "https://example.com/a.png",
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "ftp://example.com/a.png",
+        "data:image/png,abc",
+        "a.png",
+        "",
+    ):
+        answer = live_node.do(_chat(live_node, _body(live_node) | _shown(_picture(address))))
+        assert answer.status_code == 400, (address, answer.text)
+        assert answer.json()["error"]["message"].startswith("send images as data: URIs (data:image")
     assert live_node.publisher.requests == []
+
+
+def _shown(*parts: object) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(parts)}]}
+
+
+def _picture(address: object) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": {"url": address}}
+
+
+_INTERNAL = re.compile(
+    r"vllm|VLLM|--[a-z]|Traceback|pydantic|Input should|' object|[A-Z][a-z]+[A-Z]|/work|/tmp"
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "another"},
+        {"messages": []},
+        {"messages": "hello"},
+        {"messages": 7},
+        {"stop": {"a": 1}},
+        {"stream_options": 3},
+        {"max_tokens": -1},
+        {"max_tokens": "many"},
+        {"max_tokens": 10_000_000},
+        {"temperature": -1.0},
+        {"temperature": "hot"},
+        {"top_p": 7},
+        {"n": 0},
+        {"seed": "x"},
+        {"seed": 2**70},
+        {"logprobs": True, "top_logprobs": 5000},
+        {"tools": [{"type": "function"}]},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": 1}}},
+        {"stop": [""]},
+        {"logit_bias": {"-4": 1}},
+        {"prompt_logprobs": -3},
+        _shown(_picture("data:image/png;base64,!!!")),
+        _shown(_picture("data:image/png;base64,AAAA")),
+        _shown(_picture(None)),
+        _shown({"type": "image_url"}),
+        _shown({"type": "picture", "picture": 1}),
+        _shown({"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}),
+        _shown({"type": "audio_url", "audio_url": {"url": "https://example.com/a.wav"}}),
+        _shown({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}),
+        _shown({"type": "image_embeds", "image_embeds": "AAAA"}),
+        _shown(*[{"type": "text", "text": "long " * 5000}]),
+    ],
+)
+def test_a_wrong_request_is_the_clients_mistake(
+    live_node: LiveNode, change: dict[str, Any]
+) -> None:
+    answer = live_node.do(_chat(live_node, _body(live_node) | change))
+    assert answer.status_code in (400, 404, 422), answer.text
+    message = answer.json()["error"]["message"]
+    assert not _INTERNAL.search(message) and "\n" not in message, message
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,11 @@ VERSION = task().issued_at
 class ScriptedAnswers:
     """In place of an engine: any task is answered after 0.5 s, so new work lasts for 6 s."""
 
-    async def sample(self, task: PromptTask) -> TrajectoryBatch:
+    def __init__(self) -> None:
+        self.priorities: dict[str, int] = {}
+
+    async def sample(self, task: PromptTask, priority: int = 0) -> TrajectoryBatch:
+        self.priorities[task.group_id] = priority
         await asyncio.sleep(0.5)
         return TrajectoryBatch(**dict(batch()) | {"task": task})
 
@@ -60,5 +64,10 @@ async def test_abandoned_tasks_are_answered_while_new_ones_wait(tmp_path, redis_
         await working
 
     assert 1 < len(answered) <= WAITING / 2
+    in_order_of_issue = sorted(sampler.priorities, key=lambda name: int(name[1:]))
+    assert in_order_of_issue[0] == abandoned.group
+    assert in_order_of_issue == sorted(
+        sampler.priorities, key=lambda name: sampler.priorities[name]
+    )
     assert await client.xlen(keys.prompts) >= WAITING / 2
     await client.aclose()

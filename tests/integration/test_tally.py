@@ -6,7 +6,7 @@ import pytest
 import redis.asyncio
 
 from services.trainer.rank.intake import Intake
-from services.trainer.rank.tally import StepTally
+from services.trainer.rank.tally import DropLimit, StepTally
 from shared.config import Config
 from shared.errors import UserError
 from shared.service.connection import connect
@@ -80,7 +80,7 @@ async def test_scores_of_kept_and_dropped_groups_count_once(run: Run) -> None:
 
 
 async def test_a_step_tells_its_own_share(run: Run) -> None:
-    tally = StepTally(run.client, run.keys, config().trainer)
+    tally = StepTally(run.client, run.keys)
     await run.drop("before", 1.0, 1.0)
     await tally.begin()
     await run.keep("g1", 1.0, 0.0)
@@ -92,19 +92,33 @@ async def test_a_step_tells_its_own_share(run: Run) -> None:
     assert figures["dropped_share"] == pytest.approx(2 / 3)
     assert figures["accuracy_all"] == figures["reward_all"] == pytest.approx(1 / 6)
     assert figures["format_all"] == 1.0
+    assert (figures["groups_skipped"], figures["skipped_share"]) == ({}, 0.0)
     quiet = await tally.close(trained=1)
     assert (quiet["groups_dropped_step"], quiet["dropped_share"]) == ({}, 0.0)
     assert quiet["accuracy_all"] is None
+
+
+async def test_a_step_tells_how_many_questions_were_skipped(run: Run) -> None:
+    tally = StepTally(run.client, run.keys, config().trainer)
+    await run.ledger.skip({"easy": 5})
+    await tally.begin()
+    await run.ledger.skip({"easy": 7, "hard": 1})
+    await run.drop("g1", 0.0, 0.0)
+    figures = await tally.close(trained=1)
+    assert figures["groups_skipped"] == {"easy": 7, "hard": 1}
+    assert figures["groups_skipped_step"] == {"easy": 2, "hard": 1}
+    assert figures["skipped_share"] == pytest.approx(3 / 5)
+    assert (await run.ledger.counts()).balanced()
 
 
 async def test_a_run_that_drops_every_group_ends(run: Run) -> None:
     settings = config(max_dropped_per_step=3)
     intake = Intake(run.client, run.keys, settings, incarnation=2)
     await RunState(run.client, run.keys).update(incarnation=2)
-    await intake.tally.begin()
+    await intake.limit.begin()
     for name in ("g1", "g2", "g3"):
         await run.drop(name, 1.0, 1.0)
-    await intake.tally.check(6)
+    await intake.limit.check(6)
     await run.drop("g4", 0.0, 0.0, reason="truncated")
     with pytest.raises(UserError) as caught:
         await intake.batch(V2)
@@ -119,15 +133,15 @@ async def test_a_run_that_drops_every_group_ends(run: Run) -> None:
 async def test_the_commonest_cause_of_dead_letters_ends_the_line(run: Run) -> None:
     prompts = WorkStream(run.client, run.keys.prompts, "one")
     await prompts.create()
-    tally = StepTally(run.client, run.keys, config(max_dropped_per_step=2).trainer)
-    await tally.begin()
+    limit = DropLimit(run.client, run.keys, config(max_dropped_per_step=2).trainer)
+    await limit.begin()
     for number, why in enumerate(("612 tokens", "640 tokens", "no picture", "633 tokens")):
         await run.ledger.issue([task(group_id=f"g{number}", orders=1)], {})
         [entry] = await prompts.read(1, 1.0)
         await run.ledger.drop_dead_letter(prompts, entry, f"the prompt has {why}")
     with pytest.raises(UserError) as caught:
-        await tally.check(1)
+        await limit.check(1)
     assert str(caught.value).endswith(
-        "fix what the services could not process (perl-rl dead-letters list); 3 of the last 4 dead "
+        "fix what the services could not process (perl-rl dead-letters RUN); 3 of the last 4 dead "
         "letters: group g3: the prompt has 633 tokens"
     )

@@ -15,17 +15,19 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from perl_rl.cli.main import main
 from perl_rl.cli.status import describe
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import build_model, build_processor, save
 from perl_rl.report.observe import look
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import load_config
+from shared.prompting import messages
 from shared.reaper import descendants, running
 from shared.records.groups import image_file, read_groups
-from shared.records.steps import StepRecord
+from shared.records.steps import StepRecord, read_lines
 from shared.service.connection import connect
 from shared.weights.manifest import Manifest
 from shared.wire.board import VersionBoard
@@ -159,7 +161,7 @@ def _asked(tasks: list[PromptTask]) -> dict:
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
-async def test_two_ranks_train_as_one_does(stage, undisturbed, files, tmp_path, redis_url):
+async def test_two_ranks_train_as_one_does(stage, undisturbed, files, tmp_path, redis_url, capsys):
     expected, _, _ = undisturbed
     # Room for two groups without pictures and for one with: in each step one rank makes more passes
     # than the other, and one passes text only while the other passes pictures.
@@ -170,6 +172,7 @@ async def test_two_ranks_train_as_one_does(stage, undisturbed, files, tmp_path, 
     for key in ("loss", "kl", "mean_response_tokens", "grad_norm"):
         ours = [line[key] for line in metrics]
         assert ours == pytest.approx([line[key] for line in expected], rel=1e-3, abs=1e-4)
+    _check_export(run, STEPS, capsys)
     counts = await (await run.ledger()).counts()
     assert counts.trained == counts.issued == STEPS * 4
     images = {len(task.images) for task in run.sampler.issued}
@@ -219,6 +222,30 @@ async def test_every_group_is_recorded_with_what_the_trainer_computed(undisturbe
     assert (folder / "tokenizer.json").is_file()
 
 
+def _check_export(run: Run, step: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last checkpoint gives the run's `policy`: the same processor, and the same logits."""
+    folder, out = run.folder / "run", run.folder / "exported"
+    assert main(["export", str(folder), "--step", str(step), "--out", str(out)]) == 0
+    assert f"exported step {step} of {folder} to {out} (" in capsys.readouterr().out
+    logits, processed = [], []
+    for model_folder in (folder / "policy", out):
+        processor = AutoProcessor.from_pretrained(model_folder)
+        text = processor.apply_chat_template(
+            messages("<image>Which digit?", "Box it."), add_generation_prompt=True, tokenize=False
+        )
+        seen = processor(text=[text], images=[digit(3)], return_tensors="pt")
+        model = AutoModelForImageTextToText.from_pretrained(model_folder, dtype=torch.float32)
+        with torch.no_grad():
+            logits.append(model(**seen).logits)
+        processed.append(seen)
+    assert torch.equal(processed[0]["input_ids"], processed[1]["input_ids"])
+    assert torch.equal(processed[0]["pixel_values"], processed[1]["pixel_values"])
+    assert torch.equal(*logits)
+    assert main(["export", str(folder), "--step", "99", "--out", str(out / "new")]) == 2
+    refused = capsys.readouterr().err
+    assert f"there is no checkpoint of step 99; there are those of steps {step}" in refused
+
+
 async def test_tokens_count_alike_however_groups_are_shared_out(files, tmp_path, redis_url):
     # All tokens alike, and ratios that start from the trainer's own log-probabilities.
     objective = {
@@ -254,7 +281,7 @@ async def test_the_published_weights_are_the_saved_policy(undisturbed):
     folder = run.folder / "run"
     newest = max((folder / "weights").iterdir(), key=lambda path: int(path.name.split(".")[1]))
     manifest = Manifest.model_validate_json((newest / "manifest.json").read_text())
-    data = (newest / "weights.bin").read_bytes()
+    data = (newest / "weights.safetensors").read_bytes()
 
     policy = AutoModelForImageTextToText.from_pretrained(folder / "policy", dtype=torch.float32)
 
@@ -289,9 +316,13 @@ async def test_killed_ranks_and_a_stopped_run_go_on_and_ask_the_same(
     assert counts.balanced()
     assert (counts.trained, counts.in_flight) == (STEPS * 4, 0)
     assert _asked(run.sampler.issued) == _asked(expected_tasks)
+    assert [row["step"] for row in metrics] == list(range(1, STEPS + 1))
+    starts = [row["incarnation"] for row in metrics]
+    assert starts == sorted(starts) and starts[-1] == 3
+    lost = read_lines(tmp_path / "run/metrics.lost.jsonl")
+    assert all((row["step"], row["incarnation"]) not in enumerate(starts, 1) for row in lost)
     states = {name: f"{row['status']}:{row['step']}" for name, row in run.recorded().items()}
     assert states == await (await run.ledger()).settled()
-    assert metrics[-1]["step"] == STEPS
     done = await state.get()
     assert (done.phase, done.step, done.incarnation) == ("done", STEPS, 3)
 
@@ -348,9 +379,9 @@ async def _training(state: RunState, incarnation: int) -> None:
 
 
 async def test_a_trainer_that_is_to_stay_serves_the_final_weights_until_told_to_stop(
-    files, tmp_path, redis_url
+    files, tmp_path, redis_url, capsys
 ):
-    run = Run(tmp_path, redis_url, files, steps=1, serve_after_end=True)
+    run = Run(tmp_path, redis_url, files, steps=1, serve_after_end=True, zero_stage=0)
     client = await connect(redis_url, 10.0)
     async with run.started() as process:
         await run.until((tmp_path / "run/policy/config.json").exists)
@@ -364,13 +395,14 @@ async def test_a_trainer_that_is_to_stay_serves_the_final_weights_until_told_to_
             answer = await http.get(f"{newest.url}/manifest")
             manifest = Manifest.model_validate_json(answer.content)
             data = (await http.get(f"{newest.url}/data")).content
-            ready = await http.get(f"{newest.url.partition('/weights')[0]}/readyz")
+            healthy = await http.get(f"{newest.url.partition('/weights')[0]}/healthz")
         process.terminate()
         assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 0
 
+    _check_export(run, 1, capsys)
     assert str(manifest.version) == "1.1"
     assert len(data) == manifest.nbytes
-    assert ready.status_code == 200
+    assert healthy.status_code == 200
     assert (await RunState(client, Keys("test")).get()).phase == "done"
 
 

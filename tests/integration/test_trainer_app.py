@@ -1,23 +1,21 @@
-"""The trainer's routes on a real Redis: status, control, weights with ranges, the token."""
+"""The trainer's routes on a real Redis: status, control, metrics, the token."""
 
 import asyncio
+import json
 import logging
 
 import httpx
 import pytest
-import torch
 import yaml
 
 from services.trainer.control.app import create_app
 from services.trainer.control.plane import ControlPlane
-from services.trainer.rank.spool import WeightSpool
 from shared.config import load_config
 from shared.config.connections import SecurityConfig
 from shared.config.objective import ObjectiveConfig
+from shared.records.evaluations import FIGURES, evaluation_file
 from shared.service.auth import bearer
 from shared.service.connection import connect
-from shared.weights.manifest import Manifest, verify
-from shared.wire.messages import PolicyVersion
 from tests.scripted_sampler import demo_config
 from tests.unit.shared.records.rows import line
 
@@ -58,8 +56,6 @@ async def test_every_route_but_health_wants_the_token(http):
         ("GET", "/status"),
         ("GET", "/metrics"),
         ("POST", "/control/stop"),
-        ("GET", "/weights/1.0/manifest"),
-        ("GET", "/weights/1.0/data"),
     ):
         answer = await http.request(method, path, headers=nobody)
         assert answer.status_code == 401, path
@@ -83,15 +79,33 @@ async def test_it_is_ready_once_the_ranks_have_published(http, plane):
 async def test_the_last_steps_figures_are_gauges(http, tmp_path):
     before = (await http.get("/metrics")).text
     assert "perl_step_reward NaN" in before
+    assert 'perl_step_alarm{of="kl"} 0.0' in before
 
     file = tmp_path / "metrics.jsonl"
-    file.write_text(line(step=1, reward=0.25) + line(step=2, reward=0.75, kl=0.5, samples=12))
+    file.write_text(
+        line(step=1, reward=0.25) + line(step=2, reward=0.75, kl=148, samples=12, alarms=["kl"])
+    )
 
     text = (await http.get("/metrics")).text
-    for figure in ("reward 0.75", "kl 0.5", "samples 12.0", "grad_norm NaN"):
+    for figure in ("reward 0.75", "kl 148.0", "samples 12.0", "grad_norm NaN"):
         assert f"perl_step_{figure}\n" in text
     assert "# HELP perl_step_wait_s Seconds that the trainer waited for groups" in text
     assert "perl_step_groups" not in text
+    assert 'perl_step_alarm{of="kl"} 1.0' in text
+    assert 'perl_step_alarm{of="logprob_mismatch"} 0.0' in text
+
+
+async def test_the_last_evaluations_figures_are_gauges(http, tmp_path):
+    assert "perl_heldout_accuracy NaN" in (await http.get("/metrics")).text
+    (tmp_path / "evaluations").mkdir()
+    for step, value in ((0, 0.25), (20, 0.5)):
+        content = {name: {"value": value} for name in FIGURES}
+        evaluation_file(tmp_path, step).write_text(json.dumps(content))
+
+    text = (await http.get("/metrics")).text
+    for figure in ("step 20.0", "accuracy 0.5", "worst_case 0.5", "flip_rate 0.5"):
+        assert f"perl_heldout_{figure}\n" in text
+    assert "perl_step_heldout" not in text
 
 
 async def test_wishes_reach_the_ranks_and_can_be_taken_back(http, plane):
@@ -105,35 +119,6 @@ async def test_wishes_reach_the_ranks_and_can_be_taken_back(http, plane):
     await http.post("/control/stop")
     assert await plane.state.wishes() == {"checkpoint", "stop"}
     assert (await http.post("/control/explode")).status_code == 422
-
-
-async def test_weights_are_served_by_range(http, tmp_path):
-    version = PolicyVersion(incarnation=1, step=4)
-    spool = WeightSpool(tmp_path / "weights", bucket_bytes=16, keep=2)
-    spool.write(version, [("a", torch.arange(10, dtype=torch.float32))])
-
-    manifest = Manifest.model_validate((await http.get("/weights/1.4/manifest")).json())
-
-    assert len(manifest.buckets) == 3
-    for bucket in manifest.buckets:
-        last = bucket.offset + bucket.nbytes - 1
-        part = await http.get(
-            "/weights/1.4/data", headers={"Range": f"bytes={bucket.offset}-{last}"}
-        )
-        assert part.status_code == 206
-        verify(bucket, part.content, version)
-
-
-@pytest.mark.parametrize("version", ["9.9", "..", "1.4%2f..%2f..", "latest"])
-async def test_other_paths_are_no_weights(http, version):
-    assert (await http.get(f"/weights/{version}/data")).status_code in (404, 422)
-
-
-async def test_weights_that_are_not_kept_any_more_are_named(http):
-    for part in ("manifest", "data"):
-        refused = await http.get(f"/weights/9.9/{part}")
-        assert refused.status_code == 404
-        assert refused.json()["detail"] == "version 9.9 is no longer kept; ask for a newer one"
 
 
 async def test_the_log_begins_with_the_objective_as_it_holds(plane, caplog):

@@ -89,7 +89,12 @@ def test_services_listen_and_find_each_other(build: Build, loaded):
         listening = getattr(config, service)
         assert (listening.host, listening.port) == ("0.0.0.0", port(build, service))
     trainer = loaded["trainer"].trainer
-    assert trainer.public_url == f"http://trainer-0.trainer:{port(build, 'trainer')}"
+    weights = loaded["trainer"].weights
+    container = pod(build.workload("trainer"))["containers"][0]
+    open_ports = {one["name"]: one["containerPort"] for one in container["ports"]}
+    served = open_ports["weights"]
+    assert weights.port_beside(trainer.port) == served
+    assert weights.public_url == f"http://trainer-0.trainer:{served}"
     assert trainer.serve_after_end
 
 

@@ -9,15 +9,29 @@ SERVICES = ("trainer", "rollout", "reward")
 ARROWS = {
     # Prompts, trajectories, groups, ledger, images and announcements all go through Redis.
     *((service, "redis", 6379) for service in SERVICES),
-    # GET /weights/<version>/manifest, /data
-    ("rollout", "trainer", 8000),
+    # GET /weights/<version>/manifest, /data, /delta
+    ("rollout", "trainer", 8010),
 }
 NAMES = {(service, "dns", 53) for service in SERVICES}
 HTTP = {"trainer": 8000, "rollout": 8100, "reward": 8200}
 METRICS = {("prometheus", service, port) for service, port in HTTP.items()}
 BACKLOG = {("keda", "redis", 6379)}
 RENDEZVOUS, RANKS = 29400, (32768, 60999)
-PORTS = (22, 53, 80, 443, 6379, 8000, 8100, 8200, RENDEZVOUS, RANKS[0] - 1, *RANKS, RANKS[1] + 1)
+PORTS = (
+    22,
+    53,
+    80,
+    443,
+    6379,
+    8000,
+    8010,
+    8100,
+    8200,
+    RENDEZVOUS,
+    RANKS[0] - 1,
+    *RANKS,
+    RANKS[1] + 1,
+)
 SEVERAL_HOSTS = {
     # A worker host reads the run's state from Redis, and its ranks read their groups.
     ("trainer-1", "redis", 6379),

@@ -39,8 +39,13 @@ async def prepare(
     return prepared
 
 
-async def generate(engine: AsyncLLM, prepared: Any, parameters: SamplingParams) -> RequestOutput:
+async def generate(
+    engine: AsyncLLM, prepared: Any, parameters: SamplingParams, priority: int = 0
+) -> RequestOutput:
     """The finished output for what `prepare` returned.
+
+    Args:
+        priority: the engine takes up waiting requests with a smaller one first.
 
     Raises:
         SamplingFailed: when the engine ends the request without an answer.
@@ -48,7 +53,7 @@ async def generate(engine: AsyncLLM, prepared: Any, parameters: SamplingParams) 
         EngineDeadError: when the engine has ended.
     """
     final: RequestOutput | None = None
-    async for output in engine.generate(prepared, parameters, uuid.uuid4().hex):
+    async for output in engine.generate(prepared, parameters, uuid.uuid4().hex, priority=priority):
         final = output
     if final is None or not final.finished:
         raise SamplingFailed("the engine ended a request without its answer")

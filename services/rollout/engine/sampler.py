@@ -43,8 +43,11 @@ class Sampler:
         )
         self._grids = GridMemory()
 
-    async def sample(self, task: PromptTask) -> TrajectoryBatch:
+    async def sample(self, task: PromptTask, priority: int = 0) -> TrajectoryBatch:
         """Answer `task` ``task.n`` times; the same seed and policy give the same answers.
+
+        Args:
+            priority: of two tasks that wait for the engine, it begins the one with the smaller.
 
         Raises:
             Unanswerable: when the prompt is too long or holds a special token, its tags do not
@@ -64,7 +67,7 @@ class Sampler:
         except UserError as error:
             raise Unanswerable(str(error)) from None
         began = time.monotonic()
-        output, grids = await self._generate(task, pictures)
+        output, grids = await self._generate(task, pictures, priority)
         return TrajectoryBatch(
             task=task,
             node=self._node,
@@ -82,11 +85,11 @@ class Sampler:
         await self._run("<image>", [picture], ["warm-up"], parameters)
 
     async def _generate(
-        self, task: PromptTask, pictures: list[Image.Image]
+        self, task: PromptTask, pictures: list[Image.Image], priority: int
     ) -> tuple[RequestOutput, tuple[Grid, ...]]:
         parameters = sampling_parameters(task.sampling, task.n, task.seed)
         try:
-            return await self._run(task.question, pictures, list(task.images), parameters)
+            return await self._run(task.question, pictures, list(task.images), parameters, priority)
         except VLLMClientError as error:
             raise Unanswerable(str(error)) from None
         except EngineDeadError as error:
@@ -98,13 +101,14 @@ class Sampler:
         pictures: list[Image.Image],
         names: list[str],
         parameters: SamplingParams,
+        priority: int = 0,
     ) -> tuple[RequestOutput, tuple[Grid, ...]]:
         """The finished output, and how each image was cut."""
         text = render(self._processor, question, self._instruction)
         prepared = await request.prepare(self._engine, text, pictures, names)
         processed = prepared["mm_kwargs"]["image"] if pictures else ()
         grids = self._grids.of(names, processed)
-        return await request.generate(self._engine, prepared, parameters), grids
+        return await request.generate(self._engine, prepared, parameters, priority), grids
 
     def _response(self, output: CompletionOutput) -> Response:
         if output.finish_reason not in ("stop", "length"):

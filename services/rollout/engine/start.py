@@ -26,11 +26,12 @@ from shared.wire.messages import PolicyVersion
 
 logger = logging.getLogger(__name__)
 
-# Clients may send images as data: URIs only. This name never resolves (RFC 2606), so the engine
-# fetches nothing from addresses that a request names.
-_NO_MEDIA_HOST = "media-by-data-uri-only.invalid"
-
 _GPU_STEP_TOKENS = 8192
+
+_END_S = 1.0
+"""How long an engine's processes may take to end, then they are killed. They hold nothing but
+memory; on a CPU the worker does not end by itself within vLLM's own 5 s."""
+
 _TOKEN_METRICS = ("vllm:prompt_tokens", "vllm:generation_tokens")
 
 
@@ -50,13 +51,14 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         max_model_len=engine.max_model_len,
         limit_mm_per_prompt={"image": engine.max_images, "video": 0},
         mm_processor_kwargs=model.pixel_bounds() or None,
-        allowed_media_domains=[_NO_MEDIA_HOST],
         tensor_parallel_size=engine.tensor_parallel_size,
         gpu_memory_utilization=engine.gpu_memory_utilization,
         kv_cache_memory_bytes=cache,
         max_num_seqs=engine.max_num_seqs,
         max_num_batched_tokens=step_tokens(engine.max_num_batched_tokens, model.device),
         enforce_eager=engine.enforce_eager,
+        # The oldest group first: requests carry their entry's place in the queue.
+        scheduling_policy="priority",
         # On a CPU a seeded request must be prefilled at once: vLLM rewinds its generator after a
         # partial prefill, which PyTorch's CPU generator cannot do, and the engine dies of it.
         enable_chunked_prefill=False if current_platform.is_cpu() else None,
@@ -149,7 +151,12 @@ async def _abandon(starting: "asyncio.Future[AsyncLLM]") -> None:
         engine = await starting
     except Exception:
         return
-    engine.shutdown()
+    end_engine(engine)
+
+
+def end_engine(engine: AsyncLLM) -> None:
+    """End the engine and its processes; nothing may be in flight."""
+    engine.shutdown(timeout=_END_S)
 
 
 async def change_weights(

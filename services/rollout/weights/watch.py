@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-import httpx
-
 from services.rollout.failures import EngineFailed
 from services.rollout.node import Node
-from services.rollout.weights.fetch import FetchedVersion, WeightFetcher
+from services.rollout.weights.fetched import FetchedVersion, Fetcher, FetchFailed
+from services.rollout.weights.filesystem import FilesystemFetcher
+from services.rollout.weights.http import HttpFetcher
 from shared.config import Config
 from shared.service.connection import Patience
 from shared.weights.manifest import CorruptWeights
@@ -26,6 +26,13 @@ ChangeWeights = Callable[[Path, Path, PolicyVersion], Awaitable[float]]
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 LOAD_TRIES = 3
+
+
+def fetcher(config: Config) -> Fetcher:
+    """The way to get weights that ``weights.backend`` names."""
+    return (
+        FilesystemFetcher(config) if config.weights.backend == "filesystem" else HttpFetcher(config)
+    )
 
 
 class WeightWatcher:
@@ -49,7 +56,7 @@ class WeightWatcher:
         self._node = node
         self._patient = patient
         self._block_s = config.rollout.heartbeat_s
-        self._fetcher = WeightFetcher(config)
+        self._fetcher = fetcher(config)
         self._outdated_after_s = config.rollout.outdated_after_s
         self._failing_since: float | None = None
         self._failed_loads = 0
@@ -72,14 +79,14 @@ class WeightWatcher:
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
-            await self._fetcher.close()
+            self._fetcher.close()
 
     async def _take(self, announcement: Announcement) -> bool:
         """Fetch and load one version; False when that failed."""
         try:
             async with self._fetcher.fetched(announcement) as files:
                 await self._load(files)
-        except (httpx.HTTPError, CorruptWeights, TimeoutError) as error:
+        except (FetchFailed, CorruptWeights, TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
             logger.warning("weights %s not fetched, trying again: %s", announcement.version, why)
             self._not_fetched()
@@ -103,7 +110,7 @@ class WeightWatcher:
             self._node.set_state("outdated")
             logger.error(
                 "no new weights for %.0f s (rollout.outdated_after_s): no work is taken until "
-                "they come; check the way to trainer.public_url",
+                "they come; check the way to weights.public_url",
                 now - self._failing_since,
             )
 

@@ -14,6 +14,7 @@ from services.trainer.compute.packing import PackedBatch, RowChunk
 from services.trainer.compute.vision import chosen_vision_attention, vision_inputs
 from shared.config import Config
 from shared.errors import UserError
+from shared.families import check_family
 
 # Tokens whose logits over the whole vocabulary are in memory at once: 2048 x 152k fp32 is 1.2 GB.
 _LOGIT_TOKENS = 2048
@@ -23,8 +24,9 @@ def load_model(path: Path, config: Config, device: torch.device) -> PreTrainedMo
     """Load a vision-language model from a folder, with the attention kernels for `device`.
 
     Raises:
-        UserError: when the folder holds no model that transformers can load.
+        UserError: when the folder holds no model of a supported family that transformers can load.
     """
+    check_family(path)
     kernels = {
         "text_config": chosen_attention(config.trainer.attention, device),
         "vision_config": chosen_vision_attention(config, device),

@@ -1,28 +1,23 @@
-"""The trainer's HTTP routes: status, control, and the weights that rollout nodes fetch."""
+"""The trainer's HTTP routes: status, control, metrics."""
 
 import asyncio
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from fastapi import FastAPI, HTTPException
-from fastapi import Path as PathParameter
 from prometheus_client import CollectorRegistry, Gauge
 from pydantic import BaseModel
-from starlette.responses import FileResponse
 
-from services.trainer.control.figures import StepFigures
+from services.trainer.control.figures import HeldOutGauges, StepFigures
 from services.trainer.control.plane import ControlPlane
 from shared.config.connections import SecurityConfig
 from shared.service.app import Health, answer_outages, metrics_route, service_app
-from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
 from shared.wire.ledger import Counts
 from shared.wire.runstate import TrainerState
 
 _MAX_BODY = 64 * 1024
 """Bytes; no route reads a body."""
-
-Version = Annotated[str, PathParameter(pattern=r"^\d{1,9}\.\d{1,9}$")]
 
 
 class Status(BaseModel):
@@ -34,7 +29,6 @@ class Status(BaseModel):
 
 def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> FastAPI:
     """The control plane's routes; all but health want the token when one is configured."""
-    weights_folder = run_dir / "weights"
     app, token_required = service_app(
         "PeRL trainer",
         security,
@@ -55,6 +49,7 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
         )
     }
     figures = StepFigures(registry, run_dir / "metrics.jsonl")
+    heldout = HeldOutGauges(registry, run_dir)
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
 
     record_failing = Gauge(
@@ -90,17 +85,9 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
             await plane.state.ask(action, True)
         return await plane.state.get()
 
-    @app.get("/weights/{version}/manifest", dependencies=token_required)
-    async def manifest(version: Version) -> FileResponse:
-        return _file(weights_folder / version / MANIFEST_FILE, version)
-
-    @app.get("/weights/{version}/data", dependencies=token_required)
-    async def data(version: Version) -> FileResponse:
-        """The version's bytes; accepts a ``Range`` header."""
-        return _file(weights_folder / version / DATA_FILE, version)
-
     async def refresh() -> None:
         await asyncio.to_thread(figures.refresh)
+        await asyncio.to_thread(heldout.refresh)
         for stage, seconds in plane.watchdog.seconds().items():
             stalled.labels(stage).set(seconds)
         record_failing.set(plane.recorder.failing)
@@ -116,12 +103,8 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
         groups.labels("in_flight").set(counts.in_flight)
         for reason, number in counts.dropped.items():
             groups.labels(f"dropped:{reason}").set(number)
+        for reason, number in counts.skipped.items():
+            groups.labels(f"skipped:{reason}").set(number)
 
     metrics_route(app, registry, dependencies=token_required, refresh=refresh)
     return app
-
-
-def _file(path: Path, version: str) -> FileResponse:
-    if not path.is_file():
-        raise HTTPException(404, f"version {version} is no longer kept; ask for a newer one")
-    return FileResponse(path)

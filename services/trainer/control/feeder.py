@@ -1,7 +1,7 @@
 """Issues groups to the rollout nodes whenever the staleness limit leaves room.
 
-``plan/groups.py`` says what each group asks. Groups are admitted by capacity, so that a group waits
-at most ``max_staleness`` steps.
+``choice.py`` says which groups are issued, ``plan/groups.py`` what each one asks. They are admitted
+by capacity, so that a group waits at most ``max_staleness`` steps.
 """
 
 import asyncio
@@ -11,14 +11,16 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
-from itertools import count, islice
 from pathlib import Path
 
 import redis.asyncio
 
+from services.trainer.control.choice import Choice
 from services.trainer.control.shown_images import ShownImages
+from services.trainer.plan.admission import KeptShare, most_in_flight
 from services.trainer.plan.augmentation import distorted
 from services.trainer.plan.groups import GroupPlan, group_id
+from services.trainer.plan.skipping import Skipping, Turn
 from shared.config import Config
 from shared.errors import UserError, WaitTimeout
 from shared.formats import SourceSize
@@ -30,7 +32,7 @@ from shared.sample import Sample
 from shared.service.connection import Patience
 from shared.wire.board import Announcement, VersionBoard
 from shared.wire.keys import Keys
-from shared.wire.ledger import Ledger
+from shared.wire.ledger import DROPPED_BY_TRAINER, Counts, Ledger
 from shared.wire.messages import PolicyVersion, PromptTask
 from shared.wire.registry import Registry
 
@@ -67,6 +69,7 @@ class Feeder:
         self._shown = shown
         self._names: dict[str, str] = {}
         self._unread = 0
+        self._kept = KeptShare(memory=4 * config.trainer.groups_per_step)
 
     async def run(self, incarnation: int, stop: asyncio.Event) -> None:
         """Issue the groups of one incarnation until `stop`, starting with the first unsettled one.
@@ -76,17 +79,22 @@ class Feeder:
         """
         await self._log_refusals()
         await self._patient(partial(self._nodes, stop))
-        settled = await self._patient(self._ledger.settled)
-        indices = (index for index in count() if group_id(index) not in settled)
+        skipping, waits_s = (
+            Skipping(self._config, self._plan),
+            self._config.data.skipping.patience_s,
+        )
+        choice = Choice(self._ledger, self._patient, skipping, waits_s)
+        await choice.resume()
         while not stop.is_set():
             last_event, room, current = await self._patient(self._look)
             if current is None or current.version.incarnation != incarnation:
                 seen = current.entry_id if current else "0"
                 await self._patient(partial(self._board.next_after, seen, _BLOCK_S))
                 continue
-            for index in islice(indices, room):
-                await self._patient(partial(self._issue, index, current.version))
-            if room == 0:
+            chosen = await choice.next(room)
+            for turn in chosen:
+                await self._patient(partial(self._issue, turn, current.version))
+            if len(chosen) < max(room, 1):
                 await self._patient(partial(self._settled_after, last_event))
 
     async def _look(self) -> tuple[str, int, Announcement | None]:
@@ -126,15 +134,25 @@ class Feeder:
                 )
 
     async def _room(self) -> int:
-        """How many groups may be issued now.
-
-        With ``(max_staleness + 1) * groups_per_step`` groups in flight, the last one is trained
-        ``max_staleness`` steps after it was issued. The run's remaining need is a limit, too.
-        """
+        """How many groups may be issued now: `most_in_flight`, and no more than the run needs."""
         trainer, counts = self._config.trainer, await self._ledger.counts()
-        capacity = (trainer.max_staleness + 1) * trainer.groups_per_step
+        scored = int(await self._client.xlen(self._keys.groups))
+        places = (trainer.max_staleness + 1) * trainer.groups_per_step
         needed = trainer.steps * trainer.groups_per_step - counts.trained
-        return max(0, min(capacity, needed) - counts.in_flight)
+        most = most_in_flight(places, scored, self._kept_share(counts, scored))
+        return max(0, min(most, needed) - counts.in_flight)
+
+    def _kept_share(self, counts: Counts, scored: int) -> float:
+        """The share of groups that pass the filters.
+
+        A synchronous run (``max_staleness: 0``) gets 1: what it sampled too much would be stale.
+        """
+        if self._config.trainer.max_staleness == 0:
+            return 1.0
+        late = sum(counts.dropped.get(reason, 0) for reason in DROPPED_BY_TRAINER)
+        kept = counts.trained + scored + late
+        self._kept.see(kept, sum(counts.dropped.values()) - late)
+        return self._kept.share
 
     async def _last_event(self) -> str:
         entries = await self._client.xrevrange(self._keys.events, count=1)
@@ -144,13 +162,14 @@ class Feeder:
         """Wait until a group is settled after `event`, or a moment has passed."""
         await self._client.xread({self._keys.events: event}, block=int(_BLOCK_S * 1000))
 
-    async def _issue(self, index: int, issued_at: PolicyVersion) -> None:
-        """Issue group `index`, or drop it with a dead letter when its images cannot be read.
+    async def _issue(self, turn: Turn, issued_at: PolicyVersion) -> None:
+        """Issue a group, or drop it with a dead letter when its images cannot be read.
 
         Raises:
             UserError: when as many groups in a row as a step has cannot be read: then it is not
                 the samples, but the disk.
         """
+        index, progress = turn.index, turn.progress
         sample, _ = self._plan.sample(index)
         try:
             images = await asyncio.to_thread(self._read, sample)
@@ -162,11 +181,11 @@ class Feeder:
             logger.error("group %s goes to the dead letters: %s", group_id(index), why)
             # Images that cannot be read have no hash.
             names = defaultdict(str, self._names)
-            await self._ledger.refuse(self._plan.tasks(index, names, issued_at), why)
+            await self._ledger.refuse(self._plan.tasks(index, progress, names, issued_at), why)
             return
         self._unread = 0
-        tasks = self._plan.tasks(index, self._names, issued_at)
-        noisy, strength = self._plan.noise(index)
+        tasks = self._plan.tasks(index, progress, self._names, issued_at)
+        noisy, strength = self._plan.noise(index, progress)
         if noisy:
             distort = partial(self._distort, images, strength)
             tasks, images = await asyncio.to_thread(distort, tasks, noisy)

@@ -10,11 +10,13 @@ from pathlib import Path
 import redis.asyncio
 
 from services.trainer.control.feeder import Feeder
+from services.trainer.control.identity import identity_of, keep_identity
 from services.trainer.control.ranks import HostRanks, RanksFailed, run_ranks
 from services.trainer.control.recorder import Recorder
+from services.trainer.control.resuming import where_it_goes_on
 from services.trainer.control.watchdog import Watchdog
 from services.trainer.hosts.presence import beat
-from services.trainer.rank.checkpoint_folder import CheckpointFolder
+from services.trainer.rank.checkpoint_folder import CheckpointFolder, CheckpointState
 from shared.config import Config
 from shared.errors import UserError
 from shared.formats import load
@@ -39,13 +41,13 @@ class ControlPlane:
         config: Config,
         config_file: Path,
         run_dir: Path,
-        url: str,
+        weights_url: str,
     ) -> None:
         self._config = config
         self._config_file = config_file
         self._run_dir = run_dir
         self._patient = Patience(client, "trainer", config.redis.timeout_s)
-        self._url = url
+        self._weights_url = weights_url
         keys = Keys(config.run)
         self.state = RunState(client, keys)
         self.ledger = Ledger(client, keys)
@@ -53,6 +55,8 @@ class ControlPlane:
         self._registry = Registry(client, keys)
         self.watchdog = Watchdog(client, keys, config.trainer.stall_after_s)
         data = load(config.data, config.data.train_sources(), run_dir / "images")
+        self._sources = data.sizes
+        keep_identity(run_dir, identity_of(config, data.sizes))
         self.recorder = Recorder(client, keys, config, run_dir)
         self._feeder = Feeder(client, keys, config, data.samples, data.sizes, self.recorder.images)
         self._checkpoints = CheckpointFolder(
@@ -144,7 +148,7 @@ class ControlPlane:
         ranks = asyncio.create_task(
             run_ranks(
                 HostRanks(
-                    self._config.trainer, self._config_file, self._run_dir, f"{self._url}/weights"
+                    self._config.trainer, self._config_file, self._run_dir, self._weights_url
                 ),
                 incarnation,
             )
@@ -200,23 +204,25 @@ class ControlPlane:
         """Restore the ledger from the last checkpoint and start a new incarnation."""
         found = self._checkpoints.latest()
         before = (await self.state.get()).incarnation
-        settled: dict[str, str] = {}
-        step = 0
+        last, where = CheckpointState(0, 0, {}), ""
         if found is not None:
-            _, checkpoint = found
-            before = max(before, checkpoint.incarnation)
-            settled, step = checkpoint.settled, checkpoint.step
+            last = found[1]
+            where = f"goes on with {where_it_goes_on(self._config, last, self._sources)}"
+        before, step = max(before, last.incarnation), last.step
         await self.state.clear_wishes()
         await self.recorder.catch_up()
-        await self.ledger.restore(settled)
-        await self.recorder.begin(settled, step, before + 1)
+        await self.ledger.restore(last.settled, last.verdicts, last.skipped)
+        await self.recorder.begin(last.settled, step, before + 1)
         await self.state.update(
             phase="starting",
+            detail="; ".join(filter(None, (where, "its ranks load the model"))),
+            evaluating=0,
+            evaluation="",
             stalled="",
             failed_elsewhere=0,
             incarnation=before + 1,
             step=step,
             steps=self._config.trainer.steps,
         )
-        logger.info("incarnation %d starts at step %d", before + 1, step)
+        logger.info("incarnation %d starts at step %d %s", before + 1, step, where)
         return before + 1

@@ -1,11 +1,12 @@
 """The plan of group i: which sample it asks, in which orders, with which seeds.
 
-A pure function of the configuration, the samples and i (invariant 9): a resumed run asks the same
-groups as one that was never interrupted.
+A pure function of the configuration, the samples, i and the progress of training at which it is
+trained (invariant 9): a resumed run asks the same groups as one that was never interrupted.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import count
 
 from services.trainer.plan.augmentation import noisy_orders, strength_at
 from services.trainer.plan.mixture import Mixture
@@ -20,6 +21,11 @@ from shared.wire.messages import PolicyVersion, PromptTask, SamplingSettings
 def group_id(index: int) -> str:
     """The name of the run's group number `index`."""
     return f"g{index:08d}"
+
+
+def first_unsettled(settled: Mapping[str, str]) -> int:
+    """The number of the first group that a run which goes on asks."""
+    return next(index for index in count() if group_id(index) not in settled)
 
 
 class GroupPlan:
@@ -42,54 +48,52 @@ class GroupPlan:
         place, epoch = self._mixture.place(index)
         return self._samples[place], epoch
 
-    def orders(self, index: int) -> list[Permutation]:
+    def orders(self, index: int, progress: float) -> list[Permutation]:
         """The ``n_s + 1`` orders of group `index`, the original one first.
 
         Where there are fewer different orders than that, they are repeated in turn.
+
+        Args:
+            progress: the fraction of training that is done at the step that will train the group.
         """
         sample, epoch = self.sample(index)
         settings, images = self._config.permutation, len(sample.images)
         original = identity(images)
         rng = generator(self._config.seed, "orders", sample.id, epoch)
-        if rng.random() >= self.permute_probability(index) or refusal(sample) is not None:
+        if rng.random() >= self.permute_probability(progress) or refusal(sample) is not None:
             return [original] * (settings.n_s + 1)
         different = [original, *draw_orders(images, settings.n_s, rng, sample.fixed)]
         return [different[i % len(different)] for i in range(settings.n_s + 1)]
 
-    def permute_probability(self, index: int) -> float:
-        """``alpha_t``, where t is the step that will train group `index` (PeRL, section 3.2)."""
+    def permute_probability(self, progress: float) -> float:
+        """``alpha_t`` after the fraction `progress` of training, t / T (PeRL, section 3.2)."""
         settings = self._config.permutation
         if settings.schedule == "constant":
             return settings.alpha
-        progress = self.progress(index)
         if settings.schedule == "cosine":
             return settings.alpha * (1.0 + math.cos(math.pi * progress)) / 2
         return settings.alpha * (1.0 - progress)
 
-    def progress(self, index: int) -> float:
-        """The fraction of training that is done at the step that will train group `index`."""
-        trainer = self._config.trainer
-        return min(1.0, index // trainer.groups_per_step / trainer.steps)
-
-    def noise(self, index: int) -> tuple[set[int], float]:
+    def noise(self, index: int, progress: float) -> tuple[set[int], float]:
         """The orders of group `index` that are sampled with noise, and the noise's strength."""
         (sample, epoch), noise = self.sample(index), self._config.permutation.noise
-        strength = strength_at(noise, self.progress(index))
+        strength = strength_at(noise, progress)
         if strength == 0.0 or not sample.images:
             return set(), 0.0
         orders = self._config.permutation.n_s + 1
         return noisy_orders(noise, orders, self._config.seed, sample.id, epoch), strength
 
     def tasks(
-        self, index: int, image_names: dict[str, str], issued_at: PolicyVersion
+        self, index: int, progress: float, image_names: dict[str, str], issued_at: PolicyVersion
     ) -> list[PromptTask]:
         """The group's tasks, one for each order.
 
         Args:
+            progress: as in `orders`.
             image_names: image file to SHA-256.
         """
         sample, epoch = self.sample(index)
-        orders = self.orders(index)
+        orders = self.orders(index, progress)
         sampling = self._config.sampling
         tasks = []
         for order_index, permutation in enumerate(orders):

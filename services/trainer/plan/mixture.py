@@ -42,6 +42,15 @@ class Mixture:
         epoch, place = divmod(turn, self._sources[source].size)
         return self._starts[source] + self._epoch_order(source, epoch)[place], epoch
 
+    def epochs(self, index: int) -> list[int]:
+        """How many whole epochs of each source were asked before group `index`."""
+        if len(self._sources) == 1:
+            return [index // self._sources[0].size]
+        if index > 0:
+            self.place(index - 1)
+        asked = [source for source, _ in self._turns[:index]]
+        return [asked.count(number) // one.size for number, one in enumerate(self._sources)]
+
     def _take_turn(self) -> None:
         turns = len(self._turns) + 1
         slack = 1 / (2 * len(self._fractions) - 2)

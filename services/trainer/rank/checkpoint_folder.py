@@ -9,11 +9,16 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.errors import UserError
+from shared.files import sync_to_disk
+
+ENGINE_TAG = "engine"
+"""What DeepSpeed calls its part of a checkpoint."""
 
 _STATE_FILE = "state.json"
 _DIGESTS = "SHA256SUMS"
@@ -31,6 +36,11 @@ class CheckpointState:
     step: int
     settled: dict[str, str]
     """The ledger's settled groups at this step (see ``Ledger.settled``)."""
+    verdicts: dict[str, str] = field(default_factory=dict)
+    """The verdicts that were known at this step (see ``Ledger.verdicts``), those on groups in
+    flight included. A checkpoint of an earlier release has none."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    """How many groups were skipped until this step, by reason (see ``Counts.skipped``)."""
 
 
 class CheckpointFolder:
@@ -62,8 +72,12 @@ class CheckpointFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         return max(0, needed + needed // 20 - shutil.disk_usage(self.folder).free)
 
-    def commit(self, state: CheckpointState) -> Path:
-        """Name the checkpoint after its step; delete those beyond ``trainer.checkpoint.keep``."""
+    def commit(self, state: CheckpointState, spared: Collection[int] = ()) -> Path:
+        """Name the checkpoint after its step; delete those beyond ``trainer.checkpoint.keep``.
+
+        Args:
+            spared: steps whose checkpoints are kept, however old.
+        """
         unfinished, replaced = self.unfinished(), self.folder / _REPLACED
         (unfinished / _STATE_FILE).write_text(json.dumps(vars(state)))
         _seal(unfinished)
@@ -72,10 +86,11 @@ class CheckpointFolder:
         if final.exists():
             final.rename(replaced)
         unfinished.rename(final)
-        _sync(self.folder)
+        sync_to_disk(self.folder)
         shutil.rmtree(replaced, ignore_errors=True)
-        for old in self._complete()[: -self._keep]:
-            shutil.rmtree(old)
+        for step in self.steps()[: -self._keep]:
+            if step not in spared:
+                shutil.rmtree(self.of_step(step))
         return final
 
     def set_damaged_aside(self) -> list[str]:
@@ -137,8 +152,15 @@ class CheckpointFolder:
 
     def newest_step(self) -> int:
         """The step of the newest complete checkpoint, by its name; 0 when there is none."""
-        complete = self._complete()
-        return int(complete[-1].name.removeprefix(_PREFIX)) if complete else 0
+        return max(self.steps(), default=0)
+
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, by their names, the oldest first."""
+        return [int(folder.name.removeprefix(_PREFIX)) for folder in self._complete()]
+
+    def damage(self, step: int) -> str | None:
+        """What is wrong with the checkpoint of `step`; None when every file matches its digest."""
+        return _damage(self.of_step(step))
 
     def _complete(self) -> list[Path]:
         return sorted(self.folder.glob(f"{_PREFIX}*")) if self.folder.is_dir() else []
@@ -159,9 +181,9 @@ def _seal(folder: Path) -> None:
         for digest, file in zip(digests, files, strict=True)
     ]
     (folder / _DIGESTS).write_text("".join(lines))
-    _sync(folder / _DIGESTS)
+    sync_to_disk(folder / _DIGESTS)
     for path in {folder, *(file.parent for file in files)}:
-        _sync(path)
+        sync_to_disk(path)
 
 
 def _digest_on_disk(file: Path) -> str:
@@ -174,14 +196,6 @@ def _digest_on_disk(file: Path) -> str:
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _damage(folder: Path) -> str | None:

@@ -9,28 +9,40 @@ import torch
 
 from services.trainer.compute import collective
 from services.trainer.compute.deepspeed_engine import checkpoint_bytes
-from services.trainer.rank.checkpoint_folder import CheckpointFolder, CheckpointState
+from services.trainer.rank.checkpoint_folder import (
+    ENGINE_TAG,
+    CheckpointFolder,
+    CheckpointState,
+)
 from services.trainer.rank.link import Link
+from shared.config.trainer import CheckpointConfig
 from shared.errors import UserError
+from shared.records.evaluations import best_step
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion
+from shared.wire.runstate import RunState
 
 logger = logging.getLogger(__name__)
-
-_TAG = "engine"
-"""What DeepSpeed calls its part of a checkpoint."""
 
 
 class Checkpoints:
     """Writes and restores checkpoints; every rank calls it alike."""
 
     def __init__(
-        self, link: Link, engine: Any, folder: Path, keep: int, device: torch.device
+        self,
+        link: Link,
+        engine: Any,
+        run_dir: Path,
+        settings: CheckpointConfig,
+        device: torch.device,
     ) -> None:
         self._link = link
         self._engine = engine
+        self._run_dir = run_dir
+        self._keep_best = settings.keep_best
         self._device = device
-        self._folder = CheckpointFolder(folder, keep)
+        self._folder = CheckpointFolder(run_dir / "checkpoints", settings.keep)
+        self._state = RunState(link.client, link.keys)
         self._ledger = Ledger(link.client, link.keys)
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
         self._sealing: Future[Path] | None = None
@@ -48,7 +60,7 @@ class Checkpoints:
         if step < 0:
             return 0
         folder = self._folder.of_step(step)
-        path, _ = self._engine.load_checkpoint(str(folder), tag=_TAG)
+        path, _ = self._engine.load_checkpoint(str(folder), tag=ENGINE_TAG)
         if path is None:
             raise UserError(
                 f"{folder}: DeepSpeed finds no state in it; delete it to go further back"
@@ -75,12 +87,29 @@ class Checkpoints:
         if collective.is_first():
             self._folder.begin()
         torch.distributed.barrier()
-        self._engine.save_checkpoint(str(self._folder.unfinished()), tag=_TAG, save_latest=False)
+        self._engine.save_checkpoint(
+            str(self._folder.unfinished()), tag=ENGINE_TAG, save_latest=False
+        )
         torch.distributed.barrier()
         if collective.is_first():
-            settled = self._link.do(self._ledger.settled)
-            state = CheckpointState(version.incarnation, version.step, settled)
-            self._sealing = self._sealer.submit(self._folder.commit, state)
+            account = self._link.do(self._account)
+            state = CheckpointState(version.incarnation, version.step, *account)
+            self._sealing = self._sealer.submit(self._folder.commit, state, self._spared())
+
+    def _spared(self) -> set[int]:
+        """The steps of the best checkpoint so far, and of the one that is being evaluated."""
+        if not self._keep_best:
+            return set()
+        best = best_step(self._run_dir, self._folder.steps())
+        evaluating = self._link.do(self._state.get).evaluating
+        return {step for step in (best, evaluating) if step}
+
+    async def _account(self) -> tuple[dict[str, str], dict[str, str], dict[str, int]]:
+        """Settled groups, verdicts and skipped groups, as `CheckpointState` has them."""
+        settled = await self._ledger.settled()
+        # After the settled groups: there is a verdict on each of them.
+        verdicts = await self._ledger.verdicts()
+        return settled, verdicts, (await self._ledger.counts()).skipped
 
     def finish(self) -> None:
         """Wait until the last checkpoint is sealed; ranks other than 0 have nothing to wait for.

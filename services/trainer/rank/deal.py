@@ -24,3 +24,18 @@ def deal_groups(groups: list[tuple[str, int]], minibatch: int, ranks: int) -> li
                 milliseconds, _, sequence = entry_id.partition("-")
                 numbers += [int(milliseconds), int(sequence)]
     return numbers
+
+
+def entry_ids(numbers: list[int]) -> list[str]:
+    """The entries of `deal_groups`, in its order."""
+    return [f"{ms}-{seq}" for ms, seq in zip(numbers[::2], numbers[1::2], strict=True)]
+
+
+def hand_of(entries: list[str], minibatch: int, rank: int, ranks: int) -> list[list[str]]:
+    """The entries that one rank takes of each minibatch.
+
+    Args:
+        entries: as dealt.
+    """
+    starts = range(0, len(entries), minibatch)
+    return [entries[start : start + minibatch][rank::ranks] for start in starts]

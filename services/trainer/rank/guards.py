@@ -9,12 +9,15 @@ import logging
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from services.trainer.compute.canary import has_pictures, is_alarm
 from services.trainer.compute.checks import GuardStop
 from services.trainer.compute.packing import PreparedGroup
 from services.trainer.compute.step import Stepper, Updates
 from shared.config.guard import GuardConfig
+from shared.records.steps import Alarm
 from shared.wire.messages import MalformedMessage, ScoredGroup
 
 logger = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ class StepGuards:
         self._mismatch = MismatchGuard(config)
         self._gradients = GradientGuard(config)
         self._canary_change: float | None = None
-        self._alarms = 0
+        self._raised = 0
 
     def before(self, step: int, groups: Sequence[PreparedGroup]) -> None:
         """Run the canary on the first group with pictures, when `step` is due for it."""
@@ -58,24 +61,76 @@ class StepGuards:
         shown = next(filter(has_pictures, groups), groups[0])
         self._canary_change = self._stepper.canary(shown) if due else None
 
-    def after(self, step: int, updates: Updates) -> dict[str, float | None]:
+    def after(self, step: int, updates: Updates) -> "GuardFigures":
         """Check the step's figures, equal on every rank; returns those to be shown.
 
         Raises:
             GuardStop: on every rank.
         """
-        self._alarms += int(self._gradients.watch(step, len(updates.refused)))
-        sums = updates.sums
+        sums, canary = updates.sums, self._canary_change
         mismatch = sums.mismatch_abs / sums.mismatch_tokens if sums.mismatch_tokens else None
-        self._alarms += int(self._mismatch.watch(step, mismatch))
-        if self._canary_change is not None:
-            self._alarms += int(is_alarm(step, self._canary_change, self._config))
-        return {
-            "logprob_mismatch": mismatch,
-            "canary_change": self._canary_change,
-            "guard_alarms": self._alarms,
-            "refused_updates": self._gradients.refused,
+        raised: dict[Alarm, bool] = {
+            "nonfinite_gradient": self._gradients.watch(step, len(updates.refused)),
+            "logprob_mismatch": self._mismatch.watch(step, mismatch),
+            "kl": kl_alarm(step, sums.kl / max(sums.tokens, 1.0), self._config),
+            "canary": canary is not None and is_alarm(step, canary, self._config),
         }
+        alarms = [name for name, is_raised in raised.items() if is_raised]
+        self._raised += len(alarms)
+        return GuardFigures(mismatch, canary, alarms, self._raised, self._gradients.refused)
+
+
+@dataclass(frozen=True)
+class GuardFigures:
+    """What the guards found at one step."""
+
+    logprob_mismatch: float | None
+    """Mean absolute difference to the sampler's log-probabilities; None without tokens."""
+    canary_change: float | None
+    """Mean absolute change of log-probabilities with other pictures; None when not measured."""
+    alarms: list[Alarm]
+    """What this step is an alarm for."""
+    guard_alarms: int
+    """Alarms since the ranks started."""
+    refused_updates: int
+    """Updates since the ranks started that changed nothing."""
+
+    def shown(self) -> dict[str, float | int | str]:
+        """Fields of `shared.wire.runstate.TrainerState`."""
+        measured = {
+            name: value
+            for name in ("logprob_mismatch", "canary_change")
+            if (value := getattr(self, name)) is not None
+        }
+        return measured | {
+            "alarms": ", ".join(self.alarms),
+            "guard_alarms": self.guard_alarms,
+            "refused_updates": self.refused_updates,
+        }
+
+    def recorded(self) -> dict[str, Any]:
+        """Fields of `shared.records.steps.StepRecord`; it has the mismatch from the loss."""
+        return {name: value for name, value in asdict(self).items() if name != "logprob_mismatch"}
+
+
+def kl_alarm(step: int, kl: float, config: GuardConfig) -> bool:
+    """Whether a step's mean divergence from the start model is an alarm; logs it if so.
+
+    Args:
+        kl: the k3 estimate in nats a token; 0 without a reference model.
+    """
+    bound = config.kl_warn_above
+    if bound is None or kl <= bound:
+        return False
+    logger.warning(
+        "step %d: the policy diverges from the start model by %.3g nats a token "
+        "(trainer.guard.kl_warn_above %g): lower trainer.optimizer.learning_rate, or raise "
+        "trainer.objective.kl_coef",
+        step,
+        kl,
+        bound,
+    )
+    return True
 
 
 class GradientGuard:

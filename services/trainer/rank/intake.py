@@ -2,29 +2,30 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import redis.asyncio
 
 from services.trainer.rank.guards import admitted
-from services.trainer.rank.tally import StepTally
+from services.trainer.rank.tally import DropLimit
 from shared.config import Config
 from shared.errors import UserError, WaitTimeout
 from shared.wire.keys import Keys
-from shared.wire.ledger import Ledger
+from shared.wire.ledger import NONFINITE_GRADIENT, STALE, Ledger
 from shared.wire.messages import MalformedMessage, PolicyVersion, ScoredGroup, decode
 from shared.wire.queues import Entry, WorkStream
 from shared.wire.runstate import RunState
 
 logger = logging.getLogger(__name__)
 
-NONFINITE_GRADIENT = "nonfinite_gradient"
-"""Reason of a group whose update changed nothing, because its gradient norm was not finite."""
-
 _BLOCK_S = 1.0
 # After this long, groups are taken over that an earlier, killed trainer had read but not settled.
 _ABANDONED_S = 10.0
+_UNSETTLED_BATCHES = 2
+"""Batches that are not settled yet: one is trained, and the version of the one before announced."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class HeldGroup:
         return self.group.orders[0].batch.task.issued_at
 
 
+async def nothing() -> None:
+    """For who need not be told."""
+
+
 class Intake:
     """Collects groups for one step at a time; used by rank 0 only."""
 
@@ -50,15 +55,27 @@ class Intake:
         self._incarnation = incarnation
         self._state = RunState(client, keys)
         self._ledger = Ledger(client, keys)
-        self.tally = StepTally(client, keys, config.trainer)
+        self.limit = DropLimit(client, keys, config.trainer)
         self._keys = keys
         self._config = config.trainer
-        self._held: list[HeldGroup] = []
-        self._handed_out: list[HeldGroup] = []
-        """The last batch: still in flight until its version is announced."""
+        self.held: list[HeldGroup] = []
+        """Groups that are read and not yet handed out, the oldest first."""
+        self._handed_out: deque[list[HeldGroup]] = deque(maxlen=_UNSETTLED_BATCHES)
+        self.first_sampled: float | None = None
+        """When the first group began to be sampled, on the clock of ``time.monotonic``: before,
+        the nodes were starting."""
+        self._room = (config.trainer.max_staleness + 1) * config.trainer.groups_per_step
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are enough groups for a step."""
+        return len(self.held) >= self._config.groups_per_step
 
     async def batch(
-        self, current: PolicyVersion, check: Callable[[], None] = lambda: None
+        self,
+        current: PolicyVersion,
+        check: Callable[[], None] = lambda: None,
+        tell: Callable[[], Awaitable[None]] = nothing,
     ) -> list[HeldGroup]:
         """Wait for ``groups_per_step`` groups within the staleness limit, the oldest first.
 
@@ -67,6 +84,7 @@ class Intake:
 
         Args:
             check: called again and again; what it raises ends the wait.
+            tell: called whenever more groups may be held.
 
         Raises:
             UserError: when ``trainer.max_dropped_per_step`` groups were dropped on the way.
@@ -75,32 +93,45 @@ class Intake:
         """
         deadline = time.monotonic() + self._config.groups_timeout_s
         wanted = self._config.groups_per_step
+        await self.limit.begin_once()
         while True:
             check()
             await self._check_not_superseded()
+            # All that is there: the oldest may have been scored last.
+            await self.read(block_s=0.0)
             await self._drop_stale(current)
-            if len(self._held) >= wanted:
-                self._held.sort(key=lambda held: held.group.group_id)
-                self._handed_out, self._held = self._held[:wanted], self._held[wanted:]
-                return self._handed_out
+            await tell()
+            if self.is_full:
+                await self.limit.begin()
+                batch, self.held = self.held[:wanted], self.held[wanted:]
+                self._handed_out.append(batch)
+                return batch
             if "stop" in await self._state.wishes():
                 return []
-            await self.tally.check(current.step + 1)
+            await self.limit.check(current.step + 1)
             if time.monotonic() > deadline:
                 raise WaitTimeout(
                     "trainer",
-                    f"scored groups ({len(self._held)} of {wanted} for step {current.step})",
+                    f"scored groups ({len(self.held)} of {wanted} for step {current.step})",
                     self._config.groups_timeout_s,
                     "trainer.groups_timeout_s",
                 )
-            missing = wanted - len(self._held)
-            await self._hold(
-                await self._stream.read(missing, _BLOCK_S)
-                or await self._stream.claim_abandoned(_ABANDONED_S, wanted)
-            )
+            await self.read(_BLOCK_S)
+
+    async def read(self, block_s: float) -> None:
+        """Hold the groups that are there; waits for one for `block_s` at most."""
+        entries = await self._stream.read(max(1, self._room - len(self.held)), block_s)
+        if not entries:
+            mine = {held.entry.id for held in self._known()}
+            entries = await self._stream.take_over(_ABANDONED_S, self._room, mine)
+        await self._hold(entries)
+
+    def _known(self) -> list[HeldGroup]:
+        """The groups that are held, trained or being published."""
+        return [*self.held, *chain.from_iterable(self._handed_out)]
 
     async def _hold(self, entries: list[Entry]) -> None:
-        known = {held.entry.id for held in (*self._held, *self._handed_out)}
+        known = {held.entry.id for held in self._known()}
         for entry in entries:
             if entry.id in known:
                 continue
@@ -111,17 +142,20 @@ class Intake:
                 await self._ledger.drop_dead_letter(self._stream, entry, str(error))
                 continue
             await self._hold_once(held)
+        self.held.sort(key=lambda held: held.group.group_id)
 
     async def _hold_once(self, held: HeldGroup) -> None:
         """Hold the group unless it is settled, held or trained: nothing is trained twice."""
         group_id = held.group.group_id
-        seen = (*self._held, *self._handed_out)
-        twice = any(other.group.group_id == group_id for other in seen)
+        twice = any(other.group.group_id == group_id for other in self._known())
         if twice or not await self._ledger.is_in_flight(group_id, held.issued_at):
             logger.warning("group %s came twice or too late; discarded", group_id)
             await self._stream.finish(held.entry)
             return
-        self._held.append(held)
+        self.held.append(held)
+        if self.first_sampled is None:
+            lasted_s = max(one.batch.sampled_s + one.scored_s for one in held.group.orders)
+            self.first_sampled = time.monotonic() - lasted_s
 
     async def _check_not_superseded(self) -> None:
         newest = (await self._state.get()).incarnation
@@ -133,18 +167,14 @@ class Intake:
 
     async def _drop_stale(self, current: PolicyVersion) -> None:
         fresh: list[HeldGroup] = []
-        for held in self._held:
+        for held in self.held:
             if current.step - held.group.oldest_version().step <= self._config.max_staleness:
                 fresh.append(held)
             else:
                 await self._ledger.drop(
-                    held.group.group_id, held.issued_at, "stale", self._keys.groups, held.entry
+                    held.group.group_id, held.issued_at, STALE, self._keys.groups, held.entry
                 )
-        self._held = fresh
-
-    async def refused(self, batch: list[HeldGroup]) -> None:
-        """Drop groups whose update changed nothing, because its gradient norm was not finite."""
-        await drop_refused(self._ledger, self._keys, batch)
+        self.held = fresh
 
 
 async def drop_refused(ledger: Ledger, keys: Keys, batch: Sequence[HeldGroup]) -> None:

@@ -6,6 +6,7 @@ next step trains (``publish.py``).
 """
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,27 @@ from services.trainer.compute import collective
 from services.trainer.compute.policy import Policy
 from services.trainer.compute.step import Stepper, Updates
 from services.trainer.rank.checkpoints import Checkpoints
+from services.trainer.rank.collect import Collector
+from services.trainer.rank.evaluated import NewEvaluations
 from services.trainer.rank.fetch import GroupFetcher
-from services.trainer.rank.guards import StepGuards
-from services.trainer.rank.intake import HeldGroup, Intake
+from services.trainer.rank.guards import GuardFigures, StepGuards
+from services.trainer.rank.history import keep_until
+from services.trainer.rank.idle import IdleShares
+from services.trainer.rank.intake import HeldGroup, drop_refused
 from services.trainer.rank.link import Link
 from services.trainer.rank.metrics import StepTimes, step_metrics, write_metrics
 from services.trainer.rank.operator import Operator
 from services.trainer.rank.publish import Publisher
+from services.trainer.rank.tally import StepTally
 from services.trainer.rank.trained import trained_responses
 from shared.config import Config
+from shared.records.steps import METRICS
+from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, TrainedResponses
 
 logger = logging.getLogger(__name__)
 
 _PAUSE_POLL_S = 1.0
-_GUARD_FIGURES = ("canary_change", "guard_alarms", "refused_updates")
 
 
 class TrainingLoop:
@@ -50,27 +57,37 @@ class TrainingLoop:
         self._link = link
         self._policy = policy
         self._operator = Operator(link, trainer.steps, device)
-        self._intake = Intake(link.client, link.keys, config, incarnation)
-        self._groups = GroupFetcher(link, config, policy.preparer, device)
+        self._collector = (
+            Collector(config, incarnation, collective.world()) if collective.is_first() else None
+        )
+        self._tally = StepTally(link.client, link.keys)
+        self._groups = GroupFetcher(config, incarnation, policy.preparer, device)
+        self._idle = IdleShares(link.client, link.keys)
+        self._ended: float | None = None
+        """When the last step ended."""
         self._stepper = Stepper(policy.engine, policy.reference, config, device)
         self._guards = StepGuards(trainer.guard, self._stepper)
-        self._publisher = Publisher(config, policy.engine, run_dir / "weights", weights_url)
-        self._checkpoints = Checkpoints(
-            link, policy.engine, run_dir / "checkpoints", trainer.checkpoint.keep, device
-        )
+        self._publisher = Publisher(config, policy.engine, run_dir, weights_url)
+        self._checkpoints = Checkpoints(link, policy.engine, run_dir, trainer.checkpoint, device)
         self.version = PolicyVersion(incarnation=incarnation, step=self._checkpoints.restore())
+        if collective.is_first():
+            keep_until(run_dir, self.version.step)
+        self._evaluated = NewEvaluations(run_dir)
 
     def run(self) -> None:
         """Train until the configured number of steps is reached or the operator says stop."""
         steps = self._config.trainer.steps
         if collective.is_first():
-            self._link.do(self._intake.tally.begin)
+            self._link.do(self._tally.begin)
         self._publish([], [], {})
         while self.version.step < steps and self._may_continue():
             self._train_one_step()
         self._checkpoint(needed=True)
         self._policy.save(self._run_dir / "policy")
         self._publisher.close()
+        self._groups.close()
+        if self._collector is not None:
+            self._collector.close()
         self._checkpoints.finish()
         # A run that was stopped early can be resumed from here.
         self._operator.report("done" if self.version.step >= steps else "paused", self.version)
@@ -78,22 +95,24 @@ class TrainingLoop:
     def _train_one_step(self) -> None:
         times, trained = StepTimes(), self.version
         batch = self._wait_for_groups()
-        times.waited()
+        times.waited(self._collector.first_sampled if self._collector is not None else None)
         self._operator.report("training", trained)
         minibatches = self._groups.minibatches(batch, trained)
         if not minibatches:
             return
+        self._get_ahead()
         self._guards.before(trained.step + 1, [one for groups in minibatches for one in groups])
         updates = self._stepper.train(minibatches)
         times.trained()
         computed = self._computed(batch, updates, trained)
         batch, refused = self._shared_out(batch, updates, len(minibatches))
         figures = self._guards.after(trained.step + 1, updates)
-        self._operator.report_figures(**{k: v for k, v in figures.items() if v is not None})
+        self._operator.report_figures(**figures.shown())
         if len(updates.refused) == len(minibatches):
             # The policy is what it was: other groups take the place of the dropped ones.
             if collective.is_first():
-                self._link.do(lambda: self._intake.refused(refused))
+                ledger = Ledger(self._link.client, self._link.keys)
+                self._link.do(lambda: drop_refused(ledger, self._link.keys, refused))
             return
         self.version = PolicyVersion(incarnation=trained.incarnation, step=trained.step + 1)
         self._publish(batch, refused, computed)
@@ -109,9 +128,19 @@ class TrainingLoop:
         There are none when the operator asks for a stop meanwhile.
         """
         self._operator.report("waiting for groups", self.version)
-        if not collective.is_first():
+        self._groups.prepare_ahead(self.version)
+        if self._collector is None:
             return []
-        return self._link.do(lambda: self._intake.batch(self.version, self._publisher.check))
+        return self._collector.batch(self.version, self._publisher.check)
+
+    def _get_ahead(self) -> None:
+        """Begin to collect and prepare the next step's groups, beside the step in hand."""
+        upcoming = PolicyVersion(incarnation=self.version.incarnation, step=self.version.step + 1)
+        if upcoming.step == self._config.trainer.steps:
+            return
+        if self._collector is not None:
+            self._collector.gather(upcoming)
+        self._groups.prepare_ahead(upcoming)
 
     def _shared_out(
         self, batch: list[HeldGroup], updates: Updates, count: int
@@ -164,7 +193,7 @@ class TrainingLoop:
         updates: Updates,
         times: StepTimes,
         trained: PolicyVersion,
-        figures: dict[str, float | None],
+        figures: GuardFigures,
     ) -> None:
         row: dict[str, Any] = step_metrics(
             self.version.step,
@@ -175,10 +204,18 @@ class TrainingLoop:
             trained,
             self._config.trainer.objective,
         )
-        row |= {name: figures[name] for name in _GUARD_FIGURES}
+        row |= self._evaluated.new()
+        row |= figures.recorded()
         # The reward and accuracy so far are those of the kept groups; these are of all groups.
-        row |= self._link.do(lambda: self._intake.tally.close(len(batch)))
-        write_metrics(self._run_dir / "metrics.jsonl", row)
+        row |= self._link.do(lambda: self._tally.close(len(batch)))
+        row |= self._idle_figures(times.wait_s)
+        write_metrics(self._run_dir / METRICS, row)
+
+    def _idle_figures(self, wait_s: float) -> dict[str, Any]:
+        now, last = time.monotonic(), self._ended
+        self._ended = now
+        step_s = None if last is None else now - last
+        return self._link.do(lambda: self._idle.figures(wait_s, step_s))
 
     def _checkpoint_is_due(self) -> bool:
         """The last step's checkpoint is written by `run`."""

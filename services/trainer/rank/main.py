@@ -6,7 +6,6 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
 
 import deepspeed
 import numpy as np
@@ -21,6 +20,7 @@ from shared import logs
 from shared.config import Config, load_config
 from shared.config.secrets import secret_words
 from shared.errors import UserError
+from shared.leaving import leave_at_once
 from shared.machine import TorchFacts, settled
 from shared.wire.runstate import RunState
 
@@ -54,19 +54,7 @@ def main() -> int:
         logger.exception("the rank failed")
         leave_at_once(1)
     torch.distributed.destroy_process_group()
-    return 0
-
-
-def leave_at_once(status: int) -> NoReturn:
-    """End this process without a word to the other ranks, which may wait for it in a collective.
-
-    NCCL's orderly end would wait for them, up to ``trainer.collective_timeout_s``; torchrun ends
-    them as soon as it sees this rank gone.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    leave_at_once(0)
 
 
 def _train(config: Config, options: argparse.Namespace, device: torch.device) -> None:

@@ -23,8 +23,14 @@ class StepTimes:
         self._last = time.monotonic()
         self.wait_s = self.train_s = self.sync_s = 0.0
 
-    def waited(self) -> None:
-        """The batch is complete."""
+    def waited(self, began: float | None = None) -> None:
+        """The batch is complete.
+
+        Args:
+            began: when its first group began to be sampled, by ``time.monotonic``; waiting for
+                nodes to start is no part of a step.
+        """
+        self._last = max(self._last, began or self._last)
         self.wait_s = self._lap()
 
     def trained(self) -> None:
@@ -68,6 +74,7 @@ def step_metrics(
     step_s = times.wait_s + times.train_s + times.sync_s
     return {
         "step": step,
+        "incarnation": trained_at.incarnation,
         "time": time.time(),
         "groups": [group.group_id for group in groups],
         "reward": float(np.mean([reward.total for reward in rewards])),
@@ -103,11 +110,13 @@ def write_metrics(file: Path, row: dict[str, Any]) -> None:
     """Append a step's figures to ``metrics.jsonl`` and log the main ones.
 
     A last line without its end is removed first: its writer was killed, and its step is trained
-    again.
+    again. The line is on the disk when this returns, so before a checkpoint of its step is.
     """
     with file.open("ab+") as stream:
         stream.truncate(_whole_lines(stream))
         stream.write(json.dumps(row).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
     logger.info(
         "step %d: reward %.3f, accuracy %.3f, waited %.1f s, trained %.1f s",
         *(row[name] for name in ("step", "reward", "accuracy", "wait_s", "train_s")),

@@ -35,7 +35,7 @@ class Operator:
                 )
             )
 
-    def report_figures(self, **figures: float) -> None:
+    def report_figures(self, **figures: float | str) -> None:
         """Show the guards' latest figures."""
         if collective.is_first():
             self._link.do(lambda: self._state.update(**figures))

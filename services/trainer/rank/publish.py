@@ -5,7 +5,7 @@ that others rely on: a version is announced once it can be fetched, and its grou
 it is announced, which lets the feeder issue new ones: at the new version.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from services.trainer.compute import collective
 from services.trainer.compute.deepspeed_engine import full_parameters
 from services.trainer.rank.intake import HeldGroup, drop_refused
 from services.trainer.rank.link import Link
-from services.trainer.rank.spool import WeightSpool
+from services.trainer.rank.publishers import backend
 from shared.config import Config
 from shared.wire.board import VersionBoard
 from shared.wire.ledger import Ledger
@@ -30,12 +30,10 @@ Figures = Mapping[str, TrainedResponses]
 class Publisher:
     """Publishes the engine's parameters; every rank calls it alike, rank 0 writes."""
 
-    def __init__(self, config: Config, engine: Any, folder: Path, url: str) -> None:
+    def __init__(self, config: Config, engine: Any, run_dir: Path, url: str) -> None:
         self._config = config
         self._engine = engine
-        self._url = url
-        weights = config.weights
-        self._spool = WeightSpool(folder, weights.bucket_mib << 20, weights.keep_versions)
+        self._backend = backend(config.weights, run_dir, url)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
         self._link: Link | None = None
         self._last: Future[None] | None = None
@@ -90,16 +88,16 @@ class Publisher:
     def _deliver(
         self,
         version: PolicyVersion,
-        parameters: Iterable[tuple[str, torch.Tensor]],
+        parameters: Sequence[tuple[str, torch.Tensor]],
         trained: list[HeldGroup],
         refused: Sequence[HeldGroup],
         figures: Figures,
     ) -> None:
-        self._spool.write(version, parameters)
+        address = self._backend.publish(version, parameters)
         # A connection belongs to the thread that opens it.
         link = self._link = self._link or Link(self._config)
         board, ledger = VersionBoard(link.client, link.keys), Ledger(link.client, link.keys)
-        link.do(lambda: board.announce(version, f"{self._url}/{version}"))
+        link.do(lambda: board.announce(version, address))
         link.do(lambda: _settle(ledger, trained, version.step, figures))
         link.do(lambda: drop_refused(ledger, link.keys, refused))
 

@@ -5,6 +5,7 @@ replaced by new ones (dynamic resampling, as in DAPO, arXiv 2503.14476, section 
 drops every group would sample for ever, so ``trainer.max_dropped_per_step`` ends it.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import redis.asyncio
@@ -28,7 +29,7 @@ _FIXES = {
     "ungradable_gold": "fix the samples that the reward service's log names",
     "bad_reward": "fix the reward function that the reward service's log names",
     "nonfinite_gradient": "see which groups the trainer's log names, and check their rewards' size",
-    "dead_letter": "fix what the services could not process (perl-rl dead-letters list)",
+    "dead_letter": "fix what the services could not process (perl-rl dead-letters RUN)",
     "stale": "raise trainer.max_staleness",
 }
 
@@ -36,23 +37,63 @@ _FIXES = {
 class StepTally:
     """Counts the groups of one step at a time; used by rank 0 only."""
 
-    def __init__(self, client: redis.asyncio.Redis, keys: Keys, config: TrainerConfig) -> None:
-        self._client, self._keys = client, keys
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys) -> None:
         self._ledger = Ledger(client, keys)
-        self._limit = config.max_dropped_per_step or _ROUNDS * config.groups_per_step
         self._counts, self._scores = Counts(), Scores()
 
     async def begin(self) -> None:
         """Start counting from the totals as they are now."""
         self._counts, self._scores = await self._ledger.counts(), await self._ledger.scores()
 
+    async def close(self, trained: int) -> dict[str, Any]:
+        """The step's figures for ``metrics.jsonl``; counting starts again for the next step.
+
+        Args:
+            trained: how many groups the step was trained on.
+        """
+        counts, scores = await self._ledger.counts(), await self._ledger.scores()
+        dropped = _difference(counts.dropped, self._counts.dropped)
+        skipped = _difference(counts.skipped, self._counts.skipped)
+        sampled = sum(dropped.values()) + trained
+        figures = {
+            "groups_dropped": counts.dropped,
+            "groups_dropped_step": dropped,
+            "dropped_share": sum(dropped.values()) / sampled,
+            "groups_skipped": counts.skipped,
+            "groups_skipped_step": skipped,
+            "skipped_share": sum(skipped.values()) / (sum(skipped.values()) + sampled),
+            **_means(scores, self._scores),
+        }
+        self._counts, self._scores = counts, scores
+        return figures
+
+
+class DropLimit:
+    """Ends a run that drops group after group; used by rank 0 only."""
+
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, config: TrainerConfig) -> None:
+        self._client, self._keys = client, keys
+        self._ledger = Ledger(client, keys)
+        self._limit = config.max_dropped_per_step or _ROUNDS * config.groups_per_step
+        self._counts: Counts | None = None
+
+    async def begin(self) -> None:
+        """Start counting from the totals as they are now: for each step anew."""
+        self._counts = await self._ledger.counts()
+
+    async def begin_once(self) -> None:
+        """Start counting, unless it has been started."""
+        if self._counts is None:
+            await self.begin()
+
     async def check(self, step: int) -> None:
-        """End a run that drops group after group.
+        """Compare the groups that were dropped while `step` was collected with the limit.
 
         Raises:
             UserError: naming the reasons, and how to fix the most frequent one.
         """
-        dropped = _difference(await self._ledger.counts(), self._counts)
+        now, before = await self._ledger.counts(), self._counts or Counts()
+        dropped = _difference(now.dropped, before.dropped)
         total = sum(dropped.values())
         if total <= self._limit:
             return
@@ -66,27 +107,10 @@ class StepTally:
             f"more than trainer.max_dropped_per_step ({self._limit}); {fix}"
         )
 
-    async def close(self, trained: int) -> dict[str, Any]:
-        """The step's figures for ``metrics.jsonl``; counting starts again for the next step.
 
-        Args:
-            trained: how many groups the step was trained on.
-        """
-        counts, scores = await self._ledger.counts(), await self._ledger.scores()
-        dropped = _difference(counts, self._counts)
-        figures = {
-            "groups_dropped": counts.dropped,
-            "groups_dropped_step": dropped,
-            "dropped_share": sum(dropped.values()) / (sum(dropped.values()) + trained),
-            **_means(scores, self._scores),
-        }
-        self._counts, self._scores = counts, scores
-        return figures
-
-
-def _difference(now: Counts, before: Counts) -> dict[str, int]:
-    """Newly dropped groups by reason, without reasons that dropped none."""
-    change = {reason: now.dropped[reason] - before.dropped.get(reason, 0) for reason in now.dropped}
+def _difference(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    """New groups by reason, without reasons that have none."""
+    change = {reason: total - before.get(reason, 0) for reason, total in now.items()}
     return {reason: number for reason, number in change.items() if number > 0}
 
 

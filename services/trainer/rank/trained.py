@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from services.trainer.compute.selection import selected_places
-from services.trainer.rank.deal import deal_groups
+from services.trainer.rank.deal import deal_groups, entry_ids, hand_of
 from services.trainer.rank.intake import HeldGroup
 from shared.config import TrainerConfig
 from shared.wire.messages import PolicyVersion, Response, ScoredGroup, TrainedResponses
@@ -51,11 +51,10 @@ def _hands(
     dealt = deal_groups(
         [(held.entry.id, held.group.response_tokens()) for held in batch], minibatch, ranks
     )
-    entries = [f"{ms}-{seq}" for ms, seq in zip(dealt[::2], dealt[1::2], strict=True)]
-    updates = [entries[start : start + minibatch] for start in range(0, len(entries), minibatch)]
+    hands = (hand_of(entry_ids(dealt), minibatch, rank, ranks) for rank in range(ranks))
     return [
-        [(number, entry) for number, update in enumerate(updates) for entry in update[rank::ranks]]
-        for rank in range(ranks)
+        [(number, entry) for number, update in enumerate(hand) for entry in update]
+        for hand in hands
     ]
 
 

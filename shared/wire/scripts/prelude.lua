@@ -7,6 +7,12 @@ local function finish(stream, consumer_group, entry_id)
   return true
 end
 
+-- How often an entry that is not finished was delivered to a consumer.
+local function deliveries(stream, consumer_group, entry_id)
+  local pending = redis.call('XPENDING', stream, consumer_group, entry_id, entry_id, 1)[1]
+  return pending and pending[4] or 0
+end
+
 -- Deletes the images of a settled group that no other group in flight shows.
 local function release(image_refs, group_images, image_prefix, group_id)
   local images = redis.call('HGET', group_images, group_id)

@@ -1,9 +1,9 @@
 -- Finishes the entry that carried a group, and records the group as trained or dropped.
 -- Returns 0 when another consumer finished the entry, or the group is not in flight in this
 -- incarnation.
--- keys: ledger counts events image_refs group_images stream assembly dead_letters score_sums
--- keys: records recording group_tasks trainer
--- args: group_id expected_state new_state counter image_prefix consumer_group entry_id
+-- keys: ledger counts verdicts events image_refs group_images stream assembly dead_letters
+-- keys: score_sums records recording group_tasks trainer
+-- args: group_id expected_state new_state counter verdict image_prefix consumer_group entry_id
 -- args: share incarnation detail group figures
 -- args: dead_letter... scores...
 -- `dead_letter` is empty, or the payload of an entry that no service could process and the reason.
@@ -11,10 +11,12 @@
 
 local recorded = redis.call('HLEN', recording) > 0
 local carried = recorded and redis.call('XRANGE', stream, entry_id, entry_id)[1]
+local attempts = #dead_letter > 0 and deliveries(stream, consumer_group, entry_id)
 if not finish(stream, consumer_group, entry_id) then return 0 end
 if #dead_letter > 0 then
   local payload, reason = dead_letter[1], dead_letter[2]
-  redis.call('XADD', dead_letters, '*', 'm', payload, 'stream', stream, 'reason', reason, 'g', group_id)
+  redis.call('XADD', dead_letters, '*', 'm', payload, 'stream', stream, 'reason', reason,
+    'attempts', attempts, 'g', group_id)
 end
 
 if redis.call('HGET', ledger, group_id) ~= expected_state then return 0 end
@@ -37,6 +39,8 @@ redis.call('DEL', assembly)
 redis.call('HSET', ledger, group_id, new_state)
 redis.call('HINCRBY', counts, 'in_flight', -1)
 redis.call('HINCRBY', counts, counter, 1)
+-- Of a group that was scored before, its first verdict stands.
+redis.call('HSETNX', verdicts, group_id, verdict)
 release(image_refs, group_images, image_prefix, group_id)
 add_scores(score_sums, scores)
 redis.call('XADD', events, 'MAXLEN', '~', '1000', '*', 'group', group_id)

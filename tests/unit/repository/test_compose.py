@@ -161,7 +161,8 @@ def test_services_find_each_other(services, loaded):
         redis = urlsplit(config.redis.url)
         assert (redis.hostname, redis.port, redis.password) == ("redis", 6379, "s3cret")
         assert config.security.token == "t0ken"
-        assert config.trainer.public_url == f"http://trainer:{config.trainer.port}"
+        weights = config.weights.port_beside(config.trainer.port)
+        assert config.weights.public_url == f"http://trainer:{weights}"
         assert config.rollout.host == config.reward.host == config.trainer.host == "0.0.0.0"
     assert loaded["trainer"].trainer.serve_after_end
     published = services["trainer"]["ports"][0]

@@ -16,7 +16,9 @@ from perl_rl.data.config import STAGES, PrepareConfig
 from shared.config import Config
 from tests.paths import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted(
+    page for place in ("*.md", "docs/*.md", "examples/*/*.md") for page in ROOT.glob(place)
+)
 PARSER = cli._parser()
 FOLDERS = ("bench", "configs", "docs", "k8s", "perl_rl", "scripts", "services", "shared", "tests")
 
@@ -114,7 +116,7 @@ def test_every_command_in_the_text_exists(page: Path) -> None:
 
 
 def alternatives(words: list[str]) -> list[list[str]]:
-    """``dead-letters list|replay`` as two."""
+    """``data filter|label`` as two."""
     for place, word in enumerate(words):
         if "|" in word:
             return [[*words[:place], one, *words[place + 1 :]] for one in word.split("|")]
@@ -172,7 +174,7 @@ def test_every_key_in_the_text_is_known(page: Path) -> None:
             key = word.partition("=")[0].rstrip(":")
             section, dot, _ = key.partition(".")
             if dot and KEY.fullmatch(key) and section in Config.model_fields:
-                assert has(Config, key) or key.endswith(".py"), key
+                assert has(Config, key) or key.endswith((".py", ".yaml")), key
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,5 +1,6 @@
 """``perl-rl check``: writes the data with data.prepare, and names bad input."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ def check(folder: Path, *overrides: str) -> int:
         f"data.train={folder / 'd' / 'train.jsonl'}",
         f"data.heldout={folder / 'd/heldout.jsonl'}",
     )
+    ports = ("trainer.port=0", "reward.port=0", "rollout.port=0")
+    settings = (*data, *ports, *overrides)
     config = str(ROOT / "configs" / "demo.yaml")
-    return main(["check", config, "--run-dir", str(folder / "run"), "--set", *data, *overrides])
+    return main(["check", config, "--run-dir", str(folder / "run"), "--set", *settings])
 
 
 @pytest.mark.slow
@@ -26,6 +29,18 @@ def test_the_data_is_written_once_and_checked(tmp_path, capsys):
     assert check(tmp_path) == 0
     assert "writing the data" not in capsys.readouterr().out
     assert (tmp_path / "d" / "train.jsonl").stat().st_mtime_ns == written
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_named_after_the_report(tmp_path, capsys):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert check(tmp_path, f"trainer.port={port}") == 2
+        out, err = capsys.readouterr()
+        assert "data: 3240 questions" in out and f"cannot listen on 127.0.0.1:{port}" in err
+        assert check(tmp_path, f"trainer.port={port}", "--elsewhere") == 0
 
 
 @pytest.mark.parametrize(
@@ -45,18 +60,18 @@ def test_the_shipped_configurations_take_addresses_and_secrets_from_the_environm
 
     for name in ("demo", "qwen2_5_vl_3b", "qwen2_5_vl_7b"):
         file = ROOT / "configs" / f"{name}.yaml"
-        for variable in ("PERL_REDIS_URL", "PERL_TOKEN", "PERL_HOST", "PERL_TRAINER_URL"):
+        for variable in ("PERL_REDIS_URL", "PERL_TOKEN", "PERL_HOST", "PERL_WEIGHTS_URL"):
             monkeypatch.delenv(variable, raising=False)
         alone = load_config(file)
-        assert (alone.redis.url, alone.security.token, alone.trainer.public_url) == (None,) * 3
+        assert (alone.redis.url, alone.security.token, alone.weights.public_url) == (None,) * 3
         assert alone.rollout.host == alone.reward.host == alone.trainer.host == "127.0.0.1"
 
         monkeypatch.setenv("PERL_REDIS_URL", "redis://:s3cret@redis:6379/0")
         monkeypatch.setenv("PERL_TOKEN", "t0ken")
         monkeypatch.setenv("PERL_HOST", "0.0.0.0")
-        monkeypatch.setenv("PERL_TRAINER_URL", "http://trainer-0.trainer:8000")
+        monkeypatch.setenv("PERL_WEIGHTS_URL", "http://trainer-0.trainer:8010")
         spread = load_config(file)
         assert spread.redis.url == "redis://:s3cret@redis:6379/0"
         assert spread.security.token == "t0ken"
-        assert spread.trainer.public_url == "http://trainer-0.trainer:8000"
+        assert spread.weights.public_url == "http://trainer-0.trainer:8010"
         assert spread.rollout.host == spread.reward.host == spread.trainer.host == "0.0.0.0"

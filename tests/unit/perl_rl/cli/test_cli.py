@@ -1,16 +1,21 @@
 """The command line: light to start, one line for a mistake, and what each light command prints."""
 
+import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
-from perl_rl.cli.main import main
+from perl_rl.cli.main import command_line, main
+from perl_rl.folder_lock import hold_folder
 from perl_rl.report.heldout import evaluate
+from shared.config import Config, save_config
 from shared.errors import UserError
 from shared.wire.keys import Keys
 from shared.wire.registry import NodeInfo
@@ -110,10 +115,10 @@ def test_a_service_needs_redis(tmp_path: Path, capsys: pytest.CaptureFixture[str
             "the key 'redis.url' is missing; the run",
         ),
         (
-            ["dead-letters", "list", "FILE"],
+            ["dead-letters", "FILE"],
             "redis.url is missing; for a run that launch started",
         ),
-        (["dead-letters", "replay", "FILE"], "use the config.yaml in its run folder"),
+        (["dead-letters", "FILE", "--replay"], "use the config.yaml in its run folder"),
     ],
 )
 def test_what_asks_a_run_needs_redis_too(
@@ -195,6 +200,7 @@ def test_status_shows_nodes_versions_and_ledger(
     beat(redis_url, "a")
     with redis.Redis.from_url(redis_url) as client:
         client.sadd(Keys("a").nodes, "rollout-1")
+        client.hset(Keys("a").counts, mapping={"skipped:easy": 7, "skipped:hard": 1})
     assert main(["status", "--redis", redis_url]) == 0
     out = capsys.readouterr().out
     assert "step     3 of 9" in out
@@ -202,6 +208,36 @@ def test_status_shows_nodes_versions_and_ledger(
     assert "rollout-0" in out and "version 1.2 (current: 1.3)" in out
     assert "rollout-1  lost" in out
     assert "issued 5 = trained 3 + dropped 2 (uniform 2) + in flight 0\n" in out
+    assert "skipped  8 not issued (easy 7, hard 1)\n" in out
+
+
+def test_status_says_what_is_waited_for(
+    redis_url: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    beat(redis_url, "a", state="starting")
+    settings: dict[str, Any] = {
+        "run": "a",
+        "redis": {"url": redis_url},
+        "model": {"path": "m"},
+        "data": {"train": "t"},
+        "rollout": {"nodes": 2},
+        "trainer": {},
+    }
+    save_config(Config.model_validate(settings), tmp_path / "config.yaml")
+    with redis.Redis.from_url(redis_url) as client:
+        state = {"phase": "starting", "detail": "its ranks load the model", "alarms": "kl"}
+        client.hset(Keys("a").state, mapping=state)
+        far = "evaluation before training, 120 of 936 answers, about 20 s left"
+        client.set(Keys("a").evaluation, far)
+    with hold_folder(tmp_path):
+        assert main(["status", "--run-dir", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == (
+        "now      evaluation before training, 120 of 936 answers, about 20 s left; "
+        "trainer: starting (its ranks load the model); starting: rollout-0 (starting); "
+        "2 nodes have not started yet"
+    )
+    assert "alarm    kl, at the last step" in lines
 
 
 def test_status_asks_which_of_several_runs(
@@ -261,3 +297,56 @@ def test_a_file_that_cannot_be_made_is_one_line(
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("perl-rl: error: ") and error.count("\n") == 1
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                yield from parsers(one)
+
+
+def test_every_option_says_its_default_or_that_it_is_needed() -> None:
+    for parser in parsers(command_line()):
+        assert parser.description, parser.prog
+        for action in parser._actions:
+            shown = parser._get_formatter()._expand_help(action) if action.help else ""
+            optional = action.option_strings and action.nargs != 0 and not action.required
+            if optional and action.help != argparse.SUPPRESS:
+                assert "default: " in shown or "needed" in shown or "not used" in shown, (
+                    parser.prog,
+                    action.option_strings,
+                )
+            assert shown or action.help == argparse.SUPPRESS or action.choices, (
+                parser.prog,
+                action,
+            )
+
+
+@pytest.mark.parametrize("words", [[], ["launch"], ["lunch"], ["permute", "x", "--orders", "many"]])
+def test_a_wrong_command_line_is_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("perl-rl: error: ") and error.count("\n") == 1
+    assert error.endswith(" --help\n")
+
+
+@pytest.mark.slow
+def test_no_librarys_progress_bar_runs_through_our_lines(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys\n"
+        "from perl_rl.cli.main import main\n"
+        "main(['launch', 'none.yaml'])\n"
+        "bars = 'from tqdm import tqdm; from transformers.utils import logging; '"
+        "       'list(tqdm([1, 2])); list(logging.tqdm([1, 2]))'\n"
+        "exec(bars)\n"
+        "subprocess.run([sys.executable, '-c', bars], check=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.startswith("perl-rl: error: none.yaml: ")
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1), done.stderr

@@ -69,7 +69,10 @@ def test_images_named_by_path_stay_where_they_are(tmp_path: Path) -> None:
     [
         (["--format", "essay"], "--format: must be 'samples', 'verl', "),
         (["--format", "verl", "--subset", "nlvr2"], "subsets is only for format mantis, not verl"),
-        (["--format", "verl", "--prompt-key", "q"], "keys is only for format easyr1, not verl"),
+        (
+            ["--format", "verl", "--prompt-key", "q"],
+            "keys.prompt is only for format easyr1, not verl",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_one_line(

@@ -174,10 +174,23 @@ def test_rules_first_then_the_endpoint_and_their_agreement(
     assert details["permutation"].get("no_order_rule", 0) == len(unlabelled)
 
 
-def test_rules_alone_ask_nobody(questions: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        [
+            "--set",
+            "endpoint.url=http://127.0.0.1:9/v1",
+            "endpoint.model=m",
+            "label.rules_only=true",
+        ],
+    ],
+    ids=["no endpoint", "rules_only"],
+)
+def test_rules_alone_ask_nobody(questions: Path, tmp_path: Path, settings: list[str]) -> None:
     out = tmp_path / "out"
-    words = ["data", "label", str(questions), "--out", str(out), "--set", "label.rules_only=true"]
-    assert main(words) == 0
+    assert main(["data", "label", str(questions), "--out", str(out), *settings]) == 0
     details = json.loads((out / "report.json").read_text())["details"]
     assert details["unlabelled"] == {"no_rule_for_it": 3}
     assert details["agreement"]["judged by both"] == 0
+    assert details["labels come from"] == "rules alone"

@@ -72,13 +72,39 @@ def test_macro_weighs_tasks_alike() -> None:
     assert score.difference.value == 0.5
 
 
+def test_results_of_other_questions_are_refused_with_both_facts() -> None:
+    a, b = result(rights("+-+")), result(rights("+-"))
+    with pytest.raises(UserError, match=r"A has 3 questions, B 2, and 2 of them are the same; "):
+        compare(a, b)
+    other = result([item("0", True), item("1", True, prompt="other words")])
+    with pytest.raises(UserError, match=r"A has 2 questions, B 2, and 1 of them are the same"):
+        compare(b, other)
+
+
+def test_results_of_other_orders_are_refused_with_both_facts() -> None:
+    def in_orders(*permutations: tuple[int, ...]) -> Result:
+        (answer,) = item("0", True).answers
+        answers = [
+            answer.model_copy(update={"order": place, "permutation": permutation})
+            for place, permutation in enumerate(permutations)
+        ]
+        shown = {"answers": tuple(answers), "excluded": None}
+        return result([item("0", True).model_copy(update=shown)])
+
+    two, three = in_orders((0, 1), (1, 0)), in_orders((0, 1))
+    with pytest.raises(UserError, match="asked question '0' in 2 orders, B in 1, and not the same"):
+        compare(two, three)
+    assert compare(two, three, common=True).robustness == {}
+    assert compare(two, two).robustness["flip rate"].items == 1
+
+
 def test_only_the_same_questions_are_paired() -> None:
     a = result([item("0", True), item("1", True), item("2", True, prompt="other words")])
     b = result([item("1", False), item("2", True), item("3", True)])
-    comparison = compare(a, b)
+    comparison = compare(a, b, common=True)
     assert (comparison.items, comparison.only_in_one) == (1, 4)
     with pytest.raises(UserError, match="no question in common"):
-        compare(a, result([item("9", True)]))
+        compare(a, result([item("9", True)]), common=True)
 
 
 def test_other_benchmarks_are_refused() -> None:

@@ -13,8 +13,9 @@ from PIL import Image
 from transformers import AutoProcessor
 
 from perl_rl.cli.main import main
+from perl_rl.launch.data_check import skipping_notes
 from perl_rl.launch.prompts import Job, Prompt, Said, check_prompts
-from shared.config import ModelConfig
+from shared.config import Config, ModelConfig
 from shared.errors import UserError
 from shared.prompting import render, special_token_in
 from tests.paths import ROOT, START_MODEL
@@ -41,7 +42,8 @@ def folder(tmp_path: Path) -> Path:
 def check(folder: Path, *rows: dict[str, Any], settings: tuple[str, ...] = ()) -> int:
     file = folder / "train.jsonl"
     file.write_text("\n".join(json.dumps(row) for row in rows))
-    data = (f"data.train={file}", "data.heldout=null", "data.prepare=null", *settings)
+    ports = ("trainer.port=0", "reward.port=0", "rollout.port=0")
+    data = (f"data.train={file}", "data.heldout=null", "data.prepare=null", *ports, *settings)
     config = str(ROOT / "configs" / "demo.yaml")
     return main(["check", config, "--run-dir", str(folder / "run"), "--set", *data])
 
@@ -100,7 +102,7 @@ def longest(*prompts: Prompt, instruction: str = "Think.", **model: Any) -> int:
     job = Job(
         model=ModelConfig(path=START_MODEL, **model), instruction=instruction, prompts=prompts
     )
-    return check_prompts(job)
+    return max(check_prompts(job))
 
 
 SIZES = [(112, 112), (28, 28), (56, 300), (1000, 20), (1, 1), (1, 200), (37, 91)]
@@ -161,5 +163,23 @@ def test_it_says_how_far_it_is():
     check_prompts(
         Job(model=ModelConfig(path=START_MODEL), instruction="", prompts=prompts), said.append
     )
-    assert [one.done for one in said] == [64, 128, 150]
+    assert [len(one.lengths) for one in said] == [64, 64, 22]
     assert {one.refused for one in said} == {None}
+
+
+def test_a_run_that_may_end_within_its_first_epoch_is_told_so():
+    def config(target: float | None) -> Config:
+        return Config.model_validate(
+            {
+                "run": "test",
+                "model": {"path": "model"},
+                "data": {"train": "train.jsonl", "skipping": {"target": target}},
+                "trainer": {"steps": 10, "groups_per_step": 4},
+            }
+        )
+
+    assert list(skipping_notes(config(0.25), 41)) == [
+        "data.skipping: nothing is skipped within the first epoch; this run trains 40 groups and "
+        "has 41 questions"
+    ]
+    assert list(skipping_notes(config(0.25), 40)) == list(skipping_notes(config(None), 41)) == []

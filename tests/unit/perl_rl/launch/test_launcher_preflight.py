@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import redis
 from PIL import Image
+from transformers import AutoModelForImageTextToText
 
 from perl_rl.counting import counting
 from perl_rl.launch.data_check import compare_golds, picture_sizes, read_rows
 from perl_rl.launch.device import settled_model
 from perl_rl.launch.main import launch
+from perl_rl.launch.model_size import model_size
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from shared.config import Config, ModelConfig
 from shared.errors import UserError
@@ -32,6 +34,9 @@ ROW: dict[str, Any] = {
     "kind": "position",
     "order": "position",
 }
+
+NO_TENSORS = (2).to_bytes(8, "little") + b"{}"
+"""A safetensors file without any tensor."""
 
 REAL = {"model": {"path": START_MODEL}}
 
@@ -52,13 +57,9 @@ def folder(tmp_path: Path) -> Path:
     """A folder with a model's files, two pictures and a data file, all in order."""
     model = tmp_path / "model"
     model.mkdir()
-    for name in (
-        "config.json",
-        "tokenizer.json",
-        "preprocessor_config.json",
-        "model.safetensors",
-    ):
-        (model / name).write_text("{}")
+    for name in ("config.json", "tokenizer.json", "preprocessor_config.json"):
+        (model / name).write_text('{"model_type": "qwen2_5_vl"}')
+    (model / "model.safetensors").write_bytes(NO_TENSORS)
     for name in ROW["images"]:
         Image.new("RGB", (28, 28)).save(tmp_path / name)
     write_rows(tmp_path, ROW)
@@ -86,11 +87,10 @@ def make_config(folder: Path, **sections: Any) -> Config:
 def check_data(config: Config, folder: Path, notes: list[str] | None = None) -> tuple[int, int]:
     """Samples and pictures; all that is checked of the data before the prompts."""
     note = (notes if notes is not None else []).append
-    asked = list(read_rows(config, folder, counting, note))
-    located = [one for one, _ in asked]
+    located = read_rows(config, folder, counting, note).all
     compare_golds(config, located, counting, note)
     sizes = picture_sizes(located, config.data.max_image_pixels, counting)
-    return len(asked), len(sizes)
+    return len(located), len(sizes)
 
 
 def refusal(check: Any, *arguments: Any) -> str:
@@ -133,6 +133,46 @@ def test_a_model_folder_without_one_of_its_shards(folder: Path) -> None:
     index.write_text(json.dumps({"weight_map": {"w": "model-00002-of-00002.safetensors"}}))
     text = refusal(check_model, make_config(folder).model)
     assert "model-00002-of-00002.safetensors, which is not there" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model_type": "qwen3_vl"}, "the model family 'qwen3_vl' (no class) is not supported"),
+        (
+            {"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"]},
+            "'llava' (LlavaForConditionalGeneration) is not supported; supported are: "
+            "Qwen2.5-VL (qwen2_5_vl)",
+        ),
+        ({}, "none (config.json has no model_type) is not supported"),
+        ([], "config.json: is not a model's configuration; copy the model again"),
+    ],
+)
+def test_a_model_of_another_family(folder: Path, content: Any, message: str) -> None:
+    (folder / "model" / "config.json").write_text(json.dumps(content))
+    text = refusal(check_model, make_config(folder).model)
+    assert text.startswith(("model.path ", f"{folder}")) and message in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "is a pointer of Git LFS"),
+        (b"", "is no safetensors file"),
+        (b"PK" + bytes(100), "is no safetensors file"),
+        ((START_MODEL / "model.safetensors").read_bytes()[:-7], "is cut off, 7 bytes are missing"),
+    ],
+)
+def test_weights_that_were_not_copied_whole(folder: Path, content: bytes, message: str) -> None:
+    (folder / "model" / "model.safetensors").write_bytes(content)
+    assert message in refusal(check_model, make_config(folder).model)
+
+
+def test_parameters_are_counted_in_the_headers_of_the_weights() -> None:
+    model = AutoModelForImageTextToText.from_pretrained(START_MODEL)
+    size = model_size(START_MODEL)
+    assert size.parameters == sum(one.numel() for one in model.parameters())
+    assert size.vision == sum(one.numel() for one in model.model.visual.parameters())
 
 
 def test_pickled_weights_are_no_weights(folder: Path) -> None:
@@ -184,6 +224,15 @@ def test_a_port_in_use(folder: Path) -> None:
 def test_two_services_that_want_the_same_port(folder: Path) -> None:
     config = make_config(folder, reward={"port": 28101}, rollout={"port": 28100, "nodes": 2})
     assert "port 28101 is wanted by the reward service too" in refusal(check_ports, config)
+
+
+def test_the_weights_want_a_port_too(folder: Path) -> None:
+    config = make_config(folder, reward={"port": 28110}, trainer={"port": 28100})
+    assert "port 28110 is wanted by the weights service too" in refusal(check_ports, config)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        text = refusal(check_ports, make_config(folder, weights={"port": port}))
+    assert text.endswith("set trainer.host and weights.port to a free address")
 
 
 def test_a_port_that_does_not_exist(folder: Path) -> None:

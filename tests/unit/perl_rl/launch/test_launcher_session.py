@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from perl_rl.ending import RunFailed
 from perl_rl.launch.division import Division, Resources
 from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.launch.session import Session
-from perl_rl.report.account import RunFailed
 from shared.config import Config
 from shared.errors import UserError
 

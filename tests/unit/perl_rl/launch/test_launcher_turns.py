@@ -11,7 +11,7 @@ from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.launch.turns import start_in_turn
 from shared.errors import WaitTimeout
 
-NAMES = ("trainer", "reward-0", "rollout-0", "rollout-1")
+NAMES = ("rollout-0", "rollout-1")
 
 
 def programs(folder: Path) -> list[Program]:

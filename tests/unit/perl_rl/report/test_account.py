@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from perl_rl.report.account import RunFailed, check_account
+from perl_rl.ending import RunFailed
+from perl_rl.report.account import check_account
 from perl_rl.report.observe import RunView
 from shared.wire.ledger import Counts
 from shared.wire.runstate import TrainerState

@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from perl_rl.eval.heldout import HeldOutResult
 from perl_rl.eval.robustness import OrderRobustness, item_answers, measure_robustness
-from perl_rl.report.page import write_report
+from perl_rl.report.page import report_on, write_report
+from shared.errors import UserError
 from shared.permutation import all_orders, answer_under
+from shared.records.evaluations import Asked, evaluation_file
 from shared.sample import Sample
 
 SAMPLES = [
@@ -71,6 +74,47 @@ def test_the_picture_grows_by_a_row_of_curves_only_when_there_are_metrics(
         with Image.open(folder / "report.png") as picture:
             heights.append(picture.height)
     assert heights[0] > 1.5 * heights[1]
+
+
+ASKED = Asked(questions=8, prompts=16, orders=2, max_tokens=9, digest="ab" * 32)
+
+
+def write(file: Path, biased: int, asked: Asked = ASKED, versions: tuple[str, ...] = ()) -> None:
+    result = HeldOutResult(**dict(answered(biased)), asked=asked, versions=versions)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(result.model_dump_json())
+
+
+def test_evaluations_while_training_are_a_table_and_a_curve(tmp_path: Path, metrics: Path) -> None:
+    write(tmp_path / "eval-before.json", 8)
+    write(tmp_path / "eval-after.json", 0)
+    for step, biased in ((0, 8), (30, 0)):
+        write(evaluation_file(tmp_path, step), biased)
+    report_on(tmp_path, "it")
+    assert "While training" not in (tmp_path / "report.md").read_text()
+    write(evaluation_file(tmp_path, 10), 4, versions=("1.10", "1.12"))
+    report_on(tmp_path, "it")
+    rows = (tmp_path / "report.md").read_text().split("## While training")[1].splitlines()
+    assert rows[2].startswith("| step | accuracy over all orders |")
+    assert rows[5].startswith("| 10 | 0.750 [") and rows[5].endswith("| 1.10 to 1.12 |")
+    assert [row.split(" ")[1] for row in rows[4:7]] == ["0", "10", "30"]
+
+
+@pytest.mark.parametrize("odd", ["eval-before.json", "evaluations/step-000010.json"])
+def test_evaluations_of_other_questions_are_refused_with_both_facts(tmp_path: Path, odd) -> None:
+    for name in ("eval-before.json", "eval-after.json", "evaluations/step-000010.json"):
+        write(tmp_path / name, 4)
+    other = Asked(questions=8, prompts=40, orders=5, max_tokens=9, digest="cd" * 32)
+    write(tmp_path / odd, 4, asked=other)
+    with pytest.raises(UserError) as refused:
+        report_on(tmp_path, "it")
+    said = str(refused.value)
+    assert f"{tmp_path / odd} and {tmp_path / 'eval-after.json'} asked different things" in said
+    assert "8 questions in up to 5 orders, 40 prompts, answers of up to 9 tokens" in said
+    assert "8 questions in up to 2 orders, 16 prompts, answers of up to 9 tokens" in said
+    (tmp_path / odd).write_text("{}")
+    with pytest.raises(UserError, match=r"is no evaluation \(.*; delete it and run perl-rl report"):
+        report_on(tmp_path, "it")
 
 
 def test_a_report_read_back_from_its_file_is_the_same() -> None:

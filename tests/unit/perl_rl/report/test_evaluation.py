@@ -13,6 +13,7 @@ import redis
 import redis.asyncio
 
 from perl_rl.demo.digits import write_data
+from perl_rl.report import evaluation as report_evaluation
 from perl_rl.report.evaluation import Evaluation
 from shared.config import Config
 from shared.errors import UserError
@@ -24,6 +25,7 @@ from shared.wire.registry import NodeInfo, Registry
 from shared.wire.runstate import RunState
 from tests.scripted_endpoint import Body, ScriptedEndpoint
 from tests.unit.perl_rl.report.test_pace import Shown
+from tests.waiting import wait_until
 
 KEYS = Keys("r")
 STEPS = 4
@@ -104,6 +106,22 @@ def test_training_is_held_while_the_start_model_is_asked(config, tmp_path, node)
     result = json.loads((tmp_path / "eval-before.json").read_text())
     assert evaluation.results == {"before": result}
     assert (result["items"], result["answers"]) == (6, 12)
+
+
+def test_status_hears_how_far_it_is(config, tmp_path, node, monkeypatch) -> None:
+    monkeypatch.setattr(report_evaluation, "_TELL_EVERY_S", 0.01)
+    with redis.Redis.from_url(config.redis.url) as client:
+        said: list[bytes] = []
+
+        def answered() -> None:
+            # The evaluation goes on with its loop until it has told of this answer's turn.
+            wait_until(lambda: client.exists(KEYS.evaluation) == 1, lambda: "word of it", 20.0)
+            said.append(client.get(KEYS.evaluation))
+
+        node.meanwhile = answered
+        evaluate(config, tmp_path, node, "1.0", "before")
+        assert said[0].startswith(b"before training, ")
+        assert not client.exists(KEYS.evaluation)
 
 
 def test_a_result_before_training_is_kept(config, tmp_path, node) -> None:

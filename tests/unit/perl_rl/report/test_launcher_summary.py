@@ -51,19 +51,21 @@ def node(name: str, *paused_s: float) -> NodeInfo:
 
 
 def test_totals_medians_and_means() -> None:
-    counts = Counts(issued=10, trained=6, in_flight=1, dropped={"uniform": 3})
+    counts = Counts(issued=10, trained=6, in_flight=1, dropped={"uniform": 3}, skipped={"easy": 4})
     nodes = [node("rollout-0", 0.1, 0.3), node("rollout-1", 0.2)]
     metrics = [row(1), row(2), row(3, rollout_s=9.0, tokens_per_s=100.0)]
     evaluation = {"before": None, "after": None}
     summary = summarise(metrics, counts, nodes, {"rollout-1": 2}, 42.0, evaluation, "done", TRAINER)
     assert set(RunSummary.model_validate(summary).model_dump()) == set(summary)
     assert summary["steps"] == 3
+    assert summary["resumed_after"] == []
     assert (summary["dtype"], summary["device"]) == ("bfloat16", "cpu")
     assert summary["groups"] == {
         "issued": 10,
         "trained": 6,
         "dropped": {"uniform": 3},
         "in_flight": 1,
+        "skipped": {"easy": 4},
     }
     assert (summary["samples_trained"], summary["samples_generated"]) == (36, 72)
     assert summary["wall_s"] == 42.0
@@ -116,7 +118,7 @@ def test_the_tail_gives_a_step_trained_again_after_a_resume_again(tmp_path: Path
     tail = MetricsTail(file)
     write(file, row(3))
     assert [one["step"] for one in tail.new()] == [3]
-    write(file, row(2, reward=0.9), row(3))
+    write(file, row(2, incarnation=2), row(3, incarnation=2))
     assert [one["step"] for one in tail.new()] == [2, 3]
 
 
@@ -132,3 +134,31 @@ def test_a_report_shows_values_first_and_intervals_apart() -> None:
         "by_source": {"option": {"accuracy": 0.1}},
         "intervals_95": {"accuracy": [0.4, 0.6]},
     }
+
+
+def idle(rollout: float | None, reward: float | None, trainer: float | None) -> dict[str, Any]:
+    shares = {"rollout": rollout, "reward": reward, "trainer": trainer}
+    return {f"{stage}_idle_share": share for stage, share in shares.items()}
+
+
+def test_idle_shares_are_weighted_by_the_time_of_their_steps() -> None:
+    metrics = [
+        row(1, step_s=None, **idle(None, None, None)),
+        row(2, step_s=1.0, **idle(0.4, 0.8, 0.0)),
+        row(3, step_s=3.0, **idle(0.0, 1.0, 0.4)),
+        row(4, step_s=2.0, **idle(None, None, 0.6)),
+    ]
+    summary = summarise(metrics, Counts(), [], {}, 1.0, {}, "done", TRAINER)
+    assert summary["step_s"] == 2.0
+    assert summary["idle_share"] == {
+        "rollout": pytest.approx(0.1),
+        "reward": pytest.approx(0.95),
+        "trainer": pytest.approx(0.4),
+    }
+    assert summary["bound_by"] == "rollout"
+
+
+def test_without_measured_steps_nothing_bounds_the_run() -> None:
+    summary = summarise([row(1)], Counts(), [], {}, 1.0, {}, "done", TRAINER)
+    assert set(summary["idle_share"].values()) == {None}
+    assert summary["bound_by"] is None

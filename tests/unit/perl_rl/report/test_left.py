@@ -10,6 +10,7 @@ import pytest
 from perl_rl.cli.main import main
 from perl_rl.folder_lock import hold_folder
 from shared.config import Config, save_config
+from shared.records.evaluations import FIGURES, evaluation_file
 from shared.service.ports import free_port
 
 Said = Callable[[], str]
@@ -65,6 +66,25 @@ def test_an_interrupted_run_says_at_which_step_and_how_to_resume(folder: Path, s
     assert lines[-1] == (
         f"resume   perl-rl launch CONFIG --resume --run-dir {folder}  (continues at step 9)"
     )
+
+
+def test_an_interrupted_run_shows_its_last_evaluation_and_its_best_checkpoint(
+    folder: Path, said: Said
+) -> None:
+    trained(folder, steps=10, saved=8)
+    trained(folder, steps=10, saved=4)
+    summary(folder, "interrupted", before=None, after=None)
+    (folder / "evaluations").mkdir()
+    for step, accuracy in ((4, 0.625), (8, 0.5)):
+        figures = {name: {"value": 0.25} for name in FIGURES} | {"accuracy": {"value": accuracy}}
+        content = figures | {"versions": [f"1.{step}", f"1.{step + 1}"]}
+        evaluation_file(folder, step).write_text(json.dumps(content))
+    lines = said().splitlines()
+    assert "best     checkpoint of step 4, by held-out accuracy" in lines
+    assert (
+        "eval     step 8: accuracy 0.500, right under every order 0.250, flip rate 0.250 "
+        "(versions 1.8 to 1.9)"
+    ) in lines
 
 
 def test_a_run_that_is_done_shows_its_evaluation(folder: Path, said: Said) -> None:

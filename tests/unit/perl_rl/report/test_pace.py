@@ -2,8 +2,8 @@
 
 import pytest
 
-from perl_rl.report import evaluation
-from perl_rl.report.evaluation import Pace
+from perl_rl.report import pace as module
+from perl_rl.report.pace import Pace
 from perl_rl.report.progress import duration, part_line
 
 
@@ -28,13 +28,13 @@ class Shown:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(evaluation.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     return now
 
 
 def test_the_time_to_come_is_said_once_when_the_rate_is_known(clock: list[float]) -> None:
     shown, notes = Shown(), list[str]()
-    pace = Pace("before", shown, notes.append)
+    pace = Pace("evaluation before training", shown, notes.append)
     for now, done in ((100, 0), (104, 9), (106, 15), (110, 25), (130, 90), (134, 100)):
         clock[0] = float(now)
         pace(done, 100)
@@ -51,7 +51,7 @@ def test_the_time_to_come_is_said_once_when_the_rate_is_known(clock: list[float]
 
 def test_slow_answers_give_a_rate_after_a_minute(clock: list[float]) -> None:
     shown = Shown()
-    pace = Pace("after", shown, lambda text: None)
+    pace = Pace("evaluation after training", shown, lambda text: None)
     for now, done in ((0, 0), (59, 2), (61, 3)):
         clock[0] = float(now)
         pace(done, 10_000)

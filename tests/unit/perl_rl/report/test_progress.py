@@ -18,6 +18,14 @@ def test_a_step_is_one_line_that_says_which_groups_its_figures_count() -> None:
     )
 
 
+def test_a_step_says_which_stage_bounds_the_run_once_it_was_measured() -> None:
+    shares = {"rollout_idle_share": 0.03, "reward_idle_share": 0.9, "trainer_idle_share": 0.412}
+    line = step_line({"step": 2, "bound_by": "rollout", **shares}, 60)
+    assert line.endswith("bound by rollout (idle: rollout 3%, reward 90%, trainer 41%)")
+    first = dict.fromkeys(shares)
+    assert "bound" not in step_line({"step": 1, "bound_by": None, **first}, 60)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]

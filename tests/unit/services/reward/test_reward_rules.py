@@ -11,9 +11,8 @@ from services.reward.filters import (
     reason_to_drop,
     uniform_reward,
 )
-from services.reward.scoring import BadReward, FunctionFailed, Scorer, load_function
+from services.reward.scoring import BadReward, FunctionFailed, Scorer
 from shared.config import FilterConfig, RewardConfig
-from shared.errors import UserError
 from shared.wire.messages import Reward, ScoredGroup, ScoredOrder
 from tests.builders import batch, reward, task
 
@@ -130,24 +129,6 @@ async def test_a_reward_that_is_missing_is_refused(own_module: str) -> None:
 def test_the_built_in_reward_has_finite_weights(weight: str) -> None:
     with pytest.raises(ValueError, match="finite number"):
         RewardConfig(**{weight: float("nan")})
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("own_rewards", "write it as package.module:function"),
-        (":length", "write it as package.module:function"),
-        ("own_rewards:", "write it as package.module:function"),
-        ("no.such.module:f", r"cannot import no\.such\.module .*PYTHONPATH"),
-        ("own_rewards:nothing", "own_rewards has no function 'nothing'"),
-        ("own_rewards:constant", "own_rewards has no function 'constant'"),
-    ],
-)
-def test_a_bad_path_gets_one_clear_line(own_module: str, path: str, message: str) -> None:
-    with pytest.raises(UserError, match=message) as caught:
-        load_function(path)
-    assert str(caught.value).startswith(f"reward.function '{path}': ")
-    assert "\n" not in str(caught.value)
 
 
 def group(*totals: float) -> ScoredGroup:

@@ -47,3 +47,28 @@ async def test_a_request_shows_the_pixels_that_the_run_trains_on(connector):
 async def test_a_picture_that_is_refused_is_the_clients_mistake(connector, data, problem):
     with pytest.raises(ValueError, match=f"image in the request: .*{problem}|{problem}"):
         await connector.fetch_image_async(address(data))
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "http://a/b.png",
+        "https://a/b.png",
+        "file:///etc/hosts",
+        "/etc/hosts",
+        "a.png",
+        "",
+        "data:,x",
+    ],
+)
+async def test_nothing_but_the_request_itself_is_opened(connector, elsewhere):
+    for read in (connector.fetch_image, connector.fetch_video, connector.fetch_audio):
+        with pytest.raises(ValueError, match="send images as data: URIs"):
+            read(elsewhere)
+    with pytest.raises(ValueError, match="send images as data: URIs"):
+        await connector.fetch_image_async(elsewhere)
+
+
+async def test_damaged_base64_is_named(connector):
+    with pytest.raises(ValueError, match="image in the request: is not base64"):
+        await connector.fetch_image_async("data:image/png;base64,!!")

@@ -44,7 +44,7 @@ async def service(redis_url: str, tmp_path: Path):
 
 
 async def test_requests_without_tokens_end_the_node(service: "RolloutService") -> None:
-    service._node.sampling = 3
+    service._node.idle.working = 3
     message = (
         r"^rollout-7: the engine has 3 requests and gave no token for \d+ s "
         r"\(rollout\.stall_timeout_s\)$"

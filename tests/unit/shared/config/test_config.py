@@ -257,7 +257,7 @@ def test_a_plain_path_is_one_source_of_samples(file: Path) -> None:
         ("data.train=[{path: a, format: csv}]", "data.train.sources.0.format: must be 'samples'"),
         ("data.train=[{path: a, weight: 0}]", "data.train.sources.0.weight: must be more than 0"),
         ("data.train=[{path: a, subsets: [x]}]", "subsets is only for format mantis, not samples"),
-        ("data.heldout={path: a, keys: {answer: x}}", "keys is only for format easyr1"),
+        ("data.heldout={path: a, keys: {answer: x}}", "keys.answer is only for format easyr1"),
         ("data={train: [{path: a}], prepare: 'a:b'}", "prepare writes the file train"),
         ("data.train=3", "data.train.path: must be a path"),
     ],

@@ -65,7 +65,8 @@ async def working(
     for payload in payloads:
         await client.xadd("work", {"m": payload})
     job = Job(WorkStream(client, "work", "one"))
-    calls = {"handle": job.handle, "give_up": job.give_up, "failed": job.failed}
+    handle = options.pop("handle", job.handle)
+    calls = {"handle": handle, "give_up": job.give_up, "failed": job.failed}
     patient = Patience(client, "one", 10.0)
     worker = StreamWorker(
         job.stream, patient, SETTINGS, fatal=Fatal, in_work=job.in_work, **calls, **options
@@ -141,3 +142,21 @@ async def test_a_node_that_is_not_ready_takes_nothing(client) -> None:
             while await client.xlen("work"):
                 await asyncio.sleep(0.01)
     running.result()
+
+
+async def test_of_entries_that_are_read_together_the_oldest_group_is_begun_first(
+    client: redis.asyncio.Redis,
+) -> None:
+    for group in ("g2", "g1"):
+        await client.xadd("work", {"m": b"", "g": group})
+    begun: list[str] = []
+
+    async def handle(entry: Entry) -> None:
+        begun.append(entry.group)
+        await WorkStream(client, "work", "one").finish(entry)
+
+    async with working(client, handle=handle):
+        async with asyncio.timeout(WAIT_S):
+            while len(begun) < 2:
+                await asyncio.sleep(0.01)
+    assert begun == ["g1", "g2"]

@@ -103,4 +103,4 @@ def test_the_plan_shows_each_sources_own_samples_and_epochs() -> None:
         assert counts == {"text": 3, "other": 1}
     assert max(epoch for sample, epoch in asked if sample.source == "text") == 5
     assert max(epoch for sample, epoch in asked if sample.source == "other") == 0
-    assert all(plan.orders(index) == [()] * 2 for index in range(4))
+    assert all(plan.orders(index, 0.0) == [()] * 2 for index in range(4))

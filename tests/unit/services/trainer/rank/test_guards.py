@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import math
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from perl_rl.demo.digits import digits, picture
 from perl_rl.demo.model import build_model, build_processor, save
 from services.trainer.compute.canary import exchanged, has_pictures, is_alarm, reaction
 from services.trainer.compute.checks import GuardStop, check_features
+from services.trainer.compute.loss import LossSums
 from services.trainer.compute.model import GroupModel, chunk_logprobs
 from services.trainer.compute.packing import pack
 from services.trainer.compute.prepare import GroupPreparer, TokenMismatch
-from services.trainer.rank.guards import GradientGuard, MismatchGuard, admitted
+from services.trainer.compute.step import Updates
+from services.trainer.rank.guards import GradientGuard, MismatchGuard, StepGuards, admitted
 from shared.config import Config
 from shared.config.guard import GuardConfig
 from shared.images import digest
@@ -261,3 +264,39 @@ def test_exchanged_pictures_have_the_same_sizes_and_other_values(policy, picture
     assert other.pixel_values.shape == prepared.pixel_values.shape
     assert torch.equal(other.grid, prepared.grid)
     assert not torch.equal(other.pixel_values, prepared.pixel_values)
+
+
+def updates(kl: float = 0.01, mismatch: float = 0.001, refused: tuple[int, ...] = ()) -> Updates:
+    """Of a step of 100 tokens with these means."""
+    sums = LossSums(tokens=100.0, responses=10.0, kl=kl * 100)
+    sums = dataclasses.replace(sums, mismatch_tokens=100.0, mismatch_abs=mismatch * 100)
+    return Updates(sums, grad_norm=1.0, refused=refused)
+
+
+def test_a_policy_far_from_the_start_model_is_an_alarm_of_its_step_only(caplog):
+    guards = StepGuards(GuardConfig(), stepper=None)
+    assert guards.after(1, updates()).alarms == []
+    found = guards.after(2, updates(kl=148.0))
+    assert (found.alarms, found.guard_alarms) == (["kl"], 1)
+    assert "step 2: the policy diverges from the start model by 148 nats" in caplog.text
+    assert "trainer.guard.kl_warn_above 1): lower trainer.optimizer.learning_rate" in caplog.text
+    assert found.shown()["alarms"] == "kl"
+    after = guards.after(3, updates())
+    assert (after.alarms, after.guard_alarms, after.shown()["alarms"]) == ([], 1, "")
+
+
+def test_a_divergence_that_is_no_number_is_an_alarm_and_the_bound_can_be_left_out():
+    assert StepGuards(GuardConfig(), stepper=None).after(1, updates(kl=math.nan)).alarms == ["kl"]
+    guards = StepGuards(GuardConfig(kl_warn_above=None), stepper=None)
+    assert guards.after(1, updates(kl=math.inf)).alarms == []
+
+
+def test_all_alarms_of_a_step_are_recorded():
+    guards = StepGuards(GuardConfig(), stepper=None)
+    found = guards.after(1, updates(kl=2.0, mismatch=0.2, refused=(0,)))
+    assert found.recorded() == {
+        "canary_change": None,
+        "alarms": ["nonfinite_gradient", "logprob_mismatch", "kl"],
+        "guard_alarms": 3,
+        "refused_updates": 1,
+    }

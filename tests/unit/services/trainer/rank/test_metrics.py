@@ -7,6 +7,7 @@ import pytest
 from perl_rl.report.summary import read_metrics
 from services.trainer.compute.loss import LossSums
 from services.trainer.compute.selection import select
+from services.trainer.rank import metrics
 from services.trainer.rank.metrics import StepTimes, step_metrics, write_metrics
 from shared.config import ObjectiveConfig
 from shared.wire.messages import PolicyVersion, ScoredGroup
@@ -82,3 +83,19 @@ def test_a_first_line_that_a_kill_cut_short_is_replaced(tmp_path: Path) -> None:
     file.write_text('{"step": 1')
     write_metrics(file, {"step": 1, "reward": 0.0, "accuracy": 0.0, "wait_s": 0.0, "train_s": 0.0})
     assert [row["step"] for row in read_metrics(file)] == [1]
+
+
+def test_the_start_of_the_nodes_is_no_part_of_the_first_step(monkeypatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: now[0])
+    times = StepTimes()
+    now[0] = 160.0
+    times.waited(began=157.0)
+    assert times.wait_s == 3.0
+    now[0] = 161.0
+    times.trained()
+    times.published()
+    later = StepTimes()
+    now[0] = 165.0
+    later.waited(began=157.0)
+    assert (times.train_s, later.wait_s) == (1.0, 4.0)

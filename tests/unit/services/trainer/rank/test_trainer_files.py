@@ -1,59 +1,12 @@
-"""What the trainer writes to disk: published weights, checkpoints, and who trains what."""
+"""What the trainer writes to disk: checkpoints, and who trains what."""
 
-import hashlib
 import subprocess
 
 import pytest
-import torch
 
 from services.trainer.rank.checkpoint_folder import CheckpointFolder, CheckpointState
 from services.trainer.rank.deal import deal_groups
-from services.trainer.rank.spool import WeightSpool
 from shared.errors import UserError
-from shared.weights.manifest import CorruptWeights, Manifest, verify
-from shared.wire.messages import PolicyVersion
-
-
-def _version(step):
-    return PolicyVersion(incarnation=1, step=step)
-
-
-def test_published_bytes_are_the_tensors_and_match_their_digests(tmp_path):
-    tensors = {
-        "a": torch.arange(6, dtype=torch.float32).reshape(2, 3),
-        "b": torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
-    }
-    spool = WeightSpool(tmp_path, bucket_bytes=10, keep=2)
-
-    spool.write(_version(3), tensors.items())
-
-    manifest = Manifest.model_validate_json((tmp_path / "1.3" / "manifest.json").read_text())
-    data = (tmp_path / "1.3" / "weights.bin").read_bytes()
-    assert [bucket.nbytes for bucket in manifest.buckets] == [10, 10, 8]
-    for bucket in manifest.buckets:
-        part = data[bucket.offset : bucket.offset + bucket.nbytes]
-        assert bucket.sha256 == hashlib.sha256(part).hexdigest()
-        verify(bucket, part, manifest.version)
-    for info in manifest.tensors:
-        part = data[info.offset : info.offset + info.nbytes]
-        read = torch.frombuffer(bytearray(part), dtype=getattr(torch, info.dtype))
-        assert torch.equal(read.reshape(info.shape), tensors[info.name])
-
-
-def test_a_changed_byte_is_noticed(tmp_path):
-    WeightSpool(tmp_path, 1 << 20, keep=1).write(_version(0), [("a", torch.zeros(4))])
-    manifest = Manifest.model_validate_json((tmp_path / "1.0" / "manifest.json").read_text())
-
-    with pytest.raises(CorruptWeights, match="do not match the manifest"):
-        verify(manifest.buckets[0], b"\x01" + bytes(15), manifest.version)
-
-
-def test_only_the_newest_versions_are_kept(tmp_path):
-    spool = WeightSpool(tmp_path, 1 << 20, keep=2)
-    for step in (8, 9, 10, 11):
-        spool.write(_version(step), [("a", torch.zeros(1))])
-
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.10", "1.11"]
 
 
 def test_an_unfinished_checkpoint_does_not_count(tmp_path):

@@ -1,0 +1,1 @@
+"""``perl-rl export``: the policy of a checkpoint as a model folder."""

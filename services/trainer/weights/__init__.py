@@ -1,0 +1,1 @@
+"""The process that sends published weights to the rollout nodes."""
