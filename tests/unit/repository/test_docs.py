@@ -19,7 +19,7 @@ from tests.paths import ROOT
 PAGES = sorted(
     page for place in ("*.md", "docs/*.md", "examples/*/*.md") for page in ROOT.glob(place)
 )
-PARSER = cli._parser()
+PARSER = cli.command_line()
 FOLDERS = ("bench", "configs", "docs", "k8s", "perl_rl", "scripts", "services", "shared", "tests")
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
