@@ -21,6 +21,7 @@ from shared.wire.messages import (
 
 Values = dict[str, Any]
 
+_NONE = np.zeros(0, dtype=np.float32)
 _WAYS = {
     "response_advantage": None,
     "response_advantage_pooled": "pooled",
@@ -57,6 +58,8 @@ class _Answer:
     """(T,) the trainer's log-probabilities."""
     original: str | int | None
     """`original_answer`."""
+    text: str | None
+    """`original_text`."""
     mismatch: np.ndarray
     """Absolute differences of its log-probabilities, on the tokens that can be compared."""
 
@@ -91,7 +94,7 @@ def _answers(orders: list[_Order], settled: SettledGroup) -> list[_Answer]:
     version = None if trained is None else trained.version
     found = []
     for order in orders:
-        meaning = _cached(order.task)
+        meaning = _meanings(order.task)
         for index, (response, reward) in enumerate(
             zip(order.responses, order.rewards, strict=True)
         ):
@@ -100,19 +103,23 @@ def _answers(orders: list[_Order], settled: SettledGroup) -> list[_Answer]:
             found.append(
                 _Answer(
                     *(order, index, response, reward, ours),
-                    original=None if extracted is None else meaning(extracted),
+                    **meaning(extracted),
                     mismatch=_mismatch(order.task, response, ours, version),
                 )
             )
     return found
 
 
-def _cached(task: PromptTask) -> Callable[[str], str | int]:
-    known: dict[str, str | int] = {}
+def _meanings(task: PromptTask) -> Callable[[str | None], Values]:
+    """A reader of answers to one task; the same answer is read once."""
+    known: dict[str | None, Values] = {None: {"original": None, "text": None}}
 
-    def meaning(extracted: str) -> str | int:
-        if extracted not in known:
-            known[extracted] = original_answer(extracted, task)
+    def meaning(extracted: str | None) -> Values:
+        if extracted is not None and extracted not in known:
+            known[extracted] = {
+                "original": original_answer(extracted, task),
+                "text": original_text(extracted, task),
+            }
         return known[extracted]
 
     return meaning
@@ -122,7 +129,7 @@ def _mismatch(
     task: PromptTask, response: Response, ours: np.ndarray | None, version: PolicyVersion | None
 ) -> np.ndarray:
     if ours is None or version is None or task.clean_images:
-        return np.zeros(0, dtype=np.float32)
+        return _NONE
     same = [np.full(span.tokens, span.version == version) for span in response.versions]
     return np.abs(ours - response.logprobs)[np.concatenate([*same, np.zeros(0, dtype=bool)])]
 
@@ -174,7 +181,7 @@ def _scores(orders: list[_Order], answers: list[_Answer]) -> Values:
         "tokens": sum(len(one.response.token_ids) for one in answers),
         "oldest_step": min(versions, default=None),
         "newest_step": max(versions, default=None),
-        "mismatch": _mean([value for one in answers for value in one.mismatch]),
+        "mismatch": _mean(np.concatenate([_NONE, *(one.mismatch for one in answers)])),
     }
 
 
@@ -204,14 +211,8 @@ def _majority(answers: list[_Answer], order: _Order) -> str | None:
     """The most frequent answer as one of the responses words it."""
     wanted = most_frequent(_originals(answers, order))
     return next(
-        (_text(one) for one in answers if one.order is order and one.original == wanted), None
+        (one.text for one in answers if one.order is order and one.original == wanted), None
     )
-
-
-def _text(answer: _Answer) -> str | None:
-    if answer.reward is None or answer.reward.extracted is None:
-        return None
-    return original_text(answer.reward.extracted, answer.order.task)
 
 
 def _response_lists(answers: list[_Answer], tokens: bool) -> Values:
@@ -222,7 +223,7 @@ def _response_lists(answers: list[_Answer], tokens: bool) -> Values:
         "response_index": [one.index for one in answers],
         "response_text": [one.response.text for one in answers],
         "response_answer": [one and one.extracted for one in rewards],
-        "response_original_answer": [_text(one) for one in answers],
+        "response_original_answer": [one.text for one in answers],
         "response_reward": [one and one.total for one in rewards],
         "response_accuracy": [one and one.accuracy for one in rewards],
         "response_format": [one and one.format for one in rewards],
