@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from perl_rl.cli.main import _parser
+from perl_rl.cli.main import command_line
 from perl_rl.launch.division import Resources
 from services.rollout.serve import _ENGINE_STOP_S
 from shared.config import Config, load_config
@@ -42,7 +42,7 @@ def loaded(build: Build, configs: Path, monkeypatch) -> dict[str, Config]:
         with monkeypatch.context() as environment:
             for name, value in variables(container).items():
                 environment.setenv(name, value)
-            options = _parser().parse_args(arguments(container))
+            options = command_line().parse_args(arguments(container))
             file = configs / options.config.name
             found[service] = load_config(file, options.overrides)
     return found
@@ -59,7 +59,7 @@ def test_every_command_is_one_of_the_command_line(build: Build):
             if not container["image"].startswith("redis:"):
                 assert "command" not in container, "the image's own entry point"
                 for number in range(len(pods(workload))):
-                    options = _parser().parse_args(arguments(container, number))
+                    options = command_line().parse_args(arguments(container, number))
                     assert callable(options.command)
 
 
@@ -102,7 +102,7 @@ def test_the_trainers_pods_are_the_hosts_of_the_configuration(build: Build, load
     trainer, workload = loaded["trainer"].trainer, build.workload("trainer")
     assert len(pods(workload)) == trainer.hosts
     container = pod(workload)["containers"][0]
-    hosts = [_parser().parse_args(arguments(container, n)).host for n in range(trainer.hosts)]
+    hosts = [command_line().parse_args(arguments(container, n)).host for n in range(trainer.hosts)]
     assert hosts == list(range(trainer.hosts))
     if trainer.hosts > 1:
         (opened,) = (one for one in container["ports"] if one["name"] == "rendezvous")
@@ -126,7 +126,7 @@ def test_every_variable_is_one_that_something_reads(build: Build, configs):
 
 def test_the_evaluation_has_the_engine_of_the_run_on_its_own_gpus(build: Build, loaded):
     (container,) = containers(build.workload("evaluate"))
-    options = _parser().parse_args(arguments(container))
+    options = command_line().parse_args(arguments(container))
     if build.overlay == "cpu-demo":
         assert options.config is None
         return

@@ -64,7 +64,7 @@ def of(calls: list[list[str]], program: str) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def runs(calls: list[list[str]]) -> list[Config]:
     """The configuration of each launch; paths are checked against the repository."""
-    launched = [cli._parser().parse_args(words) for words in of(calls, "perl-rl")]
+    launched = [cli.command_line().parse_args(words) for words in of(calls, "perl-rl")]
     return [
         load_config(ROOT / options.config, options.overrides)
         for options in launched
@@ -90,7 +90,7 @@ def servers(calls: list[list[str]]) -> list[tuple[str, dict[str, str]]]:
 
 
 def test_every_command_of_ours_parses(calls: list[list[str]]) -> None:
-    parsed = [cli._parser().parse_args(words) for words in of(calls, "perl-rl")]
+    parsed = [cli.command_line().parse_args(words) for words in of(calls, "perl-rl")]
     names = {options.command.__name__ for options in parsed}
     assert {"_launch", "_check", "_plan", "_eval", "_compare"} <= names
     assert len(parsed) > 30, "each benchmark of both models is one"
