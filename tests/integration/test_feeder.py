@@ -175,6 +175,8 @@ async def test_more_groups_are_in_flight_when_most_are_dropped(
 ):
     keys, ledger = Keys("test"), Ledger(client, Keys("test"))
     settings = config(tmp_path, redis_url, groups_per_step=8, steps=9, max_staleness=staleness)
+    for name in ("one", "two"):
+        await heartbeat(client, name, "ready")
     await VersionBoard(client, keys).announce(PolicyVersion(incarnation=1, step=0), "http://here")
     data = settings.data.model_copy(update={"skipping": SkippingConfig(target=None)})
     settings = settings.model_copy(update={"data": data})

@@ -7,6 +7,7 @@ by capacity, so that a group waits at most ``max_staleness`` steps.
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -39,6 +40,8 @@ from shared.wire.registry import Registry
 logger = logging.getLogger(__name__)
 
 _BLOCK_S = 1.0
+_QUEUED = 1.5
+"""Groups that are issued for each one in work where filters drop many."""
 
 
 class Feeder:
@@ -69,6 +72,7 @@ class Feeder:
         self._shown = shown
         self._names: dict[str, str] = {}
         self._unread = 0
+        self._nodes_seen, self._nodes_seen_at = 0, -math.inf
         self._kept = KeptShare(memory=4 * config.trainer.groups_per_step)
 
     async def run(self, incarnation: int, stop: asyncio.Event) -> None:
@@ -139,8 +143,18 @@ class Feeder:
         scored = int(await self._client.xlen(self._keys.groups))
         places = (trainer.max_staleness + 1) * trainer.groups_per_step
         needed = trainer.steps * trainer.groups_per_step - counts.trained
-        most = most_in_flight(places, scored, self._kept_share(counts, scored))
+        share = self._kept_share(counts, scored)
+        at_once = await self._at_once() if share < 1.0 else 0
+        most = most_in_flight(places, scored, share, at_once)
         return max(0, min(most, needed) - counts.in_flight)
+
+    async def _at_once(self) -> int:
+        """How many groups keep the nodes busy: those in work, and half as many in the queue."""
+        now = time.monotonic()
+        if now >= self._nodes_seen_at + self._config.rollout.heartbeat_s:
+            self._nodes_seen_at, self._nodes_seen = now, await self._ready_nodes()
+        tasks = self._nodes_seen * self._config.rollout.concurrent_tasks
+        return math.ceil(_QUEUED * tasks / (self._config.permutation.n_s + 1))
 
     def _kept_share(self, counts: Counts, scored: int) -> float:
         """The share of groups that pass the filters.

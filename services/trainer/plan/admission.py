@@ -3,29 +3,32 @@
 A group that is issued now can be trained in this step or one of the next ``max_staleness``, so
 ``(max_staleness + 1) * groups_per_step`` groups have a place. Filters drop some groups. If each one
 took a place until it is dropped, the nodes would have little work while a step waits for its last
-groups; so of the groups that are not scored yet only as many as will probably be kept take places.
+groups. So there may be more: as many as the nodes work on at once, while those that will probably
+be kept have a place. Not more than that: a node that has work gains nothing, and a group that is
+kept and finds no place is dropped as stale.
 """
 
 import math
 
 
-def most_in_flight(places: int, scored: int, kept_share: float) -> int:
+def most_in_flight(places: int, scored: int, kept_share: float, at_once: int) -> int:
     """How many groups may be in flight.
 
     Args:
         places: groups that the staleness limit can train.
         scored: groups in flight that passed the filters.
         kept_share: the share of groups that pass, above 0.
+        at_once: groups that keep the nodes busy.
 
     Returns:
-        `scored` and n more: the places that are left, or the largest n for which ``n p +
-        sqrt(n p (1 - p))`` is at most these places, mean and standard deviation of the binomial
-        distribution of how many are kept.
+        `scored` and n more: the places that are left, or up to `at_once`, the largest n for which
+        ``n p + sqrt(n p (1 - p))`` is at most these places, mean and standard deviation of the
+        binomial distribution of how many are kept.
     """
     left = max(0, places - scored)
     spread = math.sqrt(kept_share * (1.0 - kept_share))
     root = (math.sqrt(spread**2 + 4.0 * kept_share * left) - spread) / (2.0 * kept_share)
-    return scored + max(left, math.floor(root**2))
+    return scored + max(left, min(at_once, math.floor(root**2)))
 
 
 class KeptShare:

@@ -7,7 +7,7 @@ from services.trainer.plan.admission import KeptShare, most_in_flight
 
 @pytest.mark.parametrize("scored", [0, 5, 31, 32])
 def test_every_group_takes_a_place_where_none_is_dropped(scored: int) -> None:
-    assert most_in_flight(32, scored, 1.0) == 32
+    assert most_in_flight(32, scored, 1.0, 100) == 32
 
 
 @pytest.mark.parametrize("scored", [0, 16, 28, 31])
@@ -15,7 +15,7 @@ def test_every_group_takes_a_place_where_none_is_dropped(scored: int) -> None:
 def test_those_that_will_be_kept_fit_with_a_standard_deviation_to_spare(
     scored: int, share: float
 ) -> None:
-    waiting = most_in_flight(32, scored, share) - scored
+    waiting = most_in_flight(32, scored, share, 1000) - scored
     left = 32 - scored
     assert waiting >= left
     if waiting > left:
@@ -24,12 +24,17 @@ def test_those_that_will_be_kept_fit_with_a_standard_deviation_to_spare(
 
 
 def test_more_are_in_flight_the_more_are_dropped() -> None:
-    numbers = [most_in_flight(32, 16, share) for share in (1.0, 0.75, 0.5, 0.25)]
+    numbers = [most_in_flight(32, 16, share, 1000) for share in (1.0, 0.75, 0.5, 0.25)]
     assert numbers == sorted(set(numbers)) and numbers[-1] > 2 * numbers[0]
 
 
+@pytest.mark.parametrize(("scored", "at_once", "most"), [(24, 12, 36), (16, 12, 32), (31, 12, 32)])
+def test_no_more_than_the_nodes_work_on_at_once(scored: int, at_once: int, most: int) -> None:
+    assert most_in_flight(32, scored, 0.3, at_once) == most
+
+
 def test_no_place_is_left_when_all_were_kept() -> None:
-    assert most_in_flight(32, 40, 0.2) == 40
+    assert most_in_flight(32, 40, 0.2, 100) == 40
 
 
 def test_the_share_follows_what_was_scored() -> None:
