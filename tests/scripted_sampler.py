@@ -5,6 +5,7 @@ and expanded by the processor, as an engine does.
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from shared.wire.messages import (
     decode,
     encode,
 )
-from shared.wire.queues import WorkStream
+from shared.wire.queues import Entry, WorkStream
 
 
 class ScriptedSampler:
@@ -36,11 +37,13 @@ class ScriptedSampler:
 
     Args:
         scores: whether it plays the reward nodes too; otherwise real ones score.
+        solved: sources whose questions it drops, as if every answer were right.
     """
 
-    def __init__(self, config: Config, scores: bool = True) -> None:
+    def __init__(self, config: Config, scores: bool = True, solved: Sequence[str] = ()) -> None:
         self._config = config
         self._scores = scores
+        self._solved = solved
         self._processor = AutoProcessor.from_pretrained(config.model.path)
         self.issued: list[PromptTask] = []
 
@@ -72,7 +75,16 @@ class ScriptedSampler:
                         key=lambda order: order.batch.task.order_index,
                     )
                     group = ScoredGroup(group_id=batch.task.group_id, orders=tuple(orders))
-                    await ledger.forward(entry, group, batch.task.issued_at)
+                    await self._judge(ledger, entry, group)
+
+    async def _judge(self, ledger: Ledger, entry: Entry, group: ScoredGroup) -> None:
+        task = group.orders[0].batch.task
+        if task.source not in self._solved:
+            await ledger.forward(entry, group, task.issued_at)
+            return
+        sums = group.score_sums() | {"accuracy": group.score_sums()["responses"]}
+        stream = Keys(self._config.run).trajectories
+        await ledger.drop(task.group_id, task.issued_at, "uniform_reward", stream, entry, sums)
 
     def _answer(self, task: PromptTask, pictures: list) -> TrajectoryBatch:
         text = self._processor.apply_chat_template(

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -81,7 +81,14 @@ def mixed(files: Path) -> list[dict]:
 class Run:
     """One trainer process and the scripted sampler that answers it."""
 
-    def __init__(self, folder: Path, redis_url: str, files: Path, **trainer: object) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        redis_url: str,
+        files: Path,
+        solved: Sequence[str] = (),
+        **trainer: object,
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.redis_url = redis_url
@@ -90,7 +97,7 @@ class Run:
         settings["data"]["train"] = mixed(files)
         self.config_file.write_text(yaml.safe_dump(settings))
         self.config = load_config(self.config_file)
-        self.sampler = ScriptedSampler(self.config)
+        self.sampler = ScriptedSampler(self.config, solved=solved)
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[asyncio.subprocess.Process]:
@@ -325,6 +332,29 @@ async def test_killed_ranks_and_a_stopped_run_go_on_and_ask_the_same(
     assert states == await (await run.ledger()).settled()
     done = await state.get()
     assert (done.phase, done.step, done.incarnation) == ("done", STEPS, 3)
+
+
+async def test_killed_ranks_skip_and_train_what_an_undisturbed_run_does(files, tmp_path, redis_url):
+    settings = {"solved": ["sums"], "steps": 6, "checkpoint": {"every_steps": 2}}
+    asked, losses = [], []
+    for name in ("undisturbed", "killed"):
+        await (await connect(redis_url, 10.0)).flushall()
+        run = Run(tmp_path / name, redis_url, files, **settings)
+        async with run.started() as process:
+            if name == "killed":
+                await run.until((run.folder / "run/checkpoints/step-000004").exists)
+                _kill_ranks(process.pid)
+            assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 0
+        by_step = {row["step"]: row for row in run.metrics()}
+        losses.append([row["loss"] for row in by_step.values()])
+        asked.append(_asked(run.sampler.issued))
+        counts = await (await run.ledger()).counts()
+        assert counts.balanced() and counts.trained == 24
+        last = 1 + max(int(group[1:]) for group, _ in asked[-1])
+        assert counts.issued + sum(counts.skipped.values()) == last
+        assert counts.skipped["easy"] > 5 and by_step[6]["groups_skipped"] == counts.skipped
+    assert asked[0] == asked[1]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3, abs=1e-4)
 
 
 async def test_a_trainer_that_is_told_to_stop_saves_the_step_it_has_reached(

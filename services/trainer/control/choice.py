@@ -27,6 +27,7 @@ class Choice:
         """The group whose verdict was asked for last, and when first."""
         self._settled: set[str] = set()
         self._known: dict[str, str] = {}
+        self._recorded: dict[str, int] = {}
 
     async def resume(self) -> None:
         """Read what the ledger was restored with, so that the same groups are skipped again."""
@@ -44,7 +45,9 @@ class Choice:
             turn = self._skipping.next()
             if group_id(turn.index) not in self._settled:
                 chosen.append(turn)
-        await self._patient(partial(self._ledger.skip, self._skipping.skipped))
+        if self._skipping.skipped != self._recorded:
+            self._recorded = dict(self._skipping.skipped)
+            await self._patient(partial(self._ledger.skip, self._recorded))
         return chosen
 
     async def _is_up_to_date(self) -> bool:

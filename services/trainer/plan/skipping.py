@@ -72,8 +72,7 @@ class Skipping:
         self._seed, self._plan = config.seed, plan
         self._responses = (config.permutation.n_s + 1) * config.sampling.n
         self._steps, self._per_step = trainer.steps, trainer.groups_per_step
-        # The groups that may be in flight at once, and a step more: few stragglers are waited for.
-        self._lag = (trainer.max_staleness + 2) * trainer.groups_per_step
+        self._lag = _lag(config)
         self._index = 0
         self._pending: deque[tuple[int, str]] = deque()
         """Issued groups whose verdicts are not learned yet, with the ids of their samples."""
@@ -145,6 +144,17 @@ class Skipping:
         share = self._kept / self._scored if self._scored else 1.0
         trained = self._kept + int(share * len(self._pending))
         return min(1.0, trained // self._per_step / self._steps)
+
+
+def _lag(config: Config) -> int:
+    """How many of the last issued groups a decision does not depend on.
+
+    Enough that few stragglers are waited for: twice the groups that the staleness limit can train,
+    as about half of all groups are kept, and a step more. Without skipping, fewer may be kept.
+    """
+    trainer = config.trainer
+    places = (trainer.max_staleness + 1) * trainer.groups_per_step
+    return places * (5 if config.data.skipping.target is None else 2) + trainer.groups_per_step
 
 
 def _side(verdict: Verdict) -> Side | None:

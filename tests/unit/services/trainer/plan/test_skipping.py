@@ -15,8 +15,8 @@ from shared.wire.verdicts import KEPT, Verdict
 SIGNAL = Verdict(KEPT, 0.5)
 EASY, HARD = Verdict("uniform_reward", 1.0), Verdict("uniform_reward", 0.0)
 UNSCORED = Verdict("dead_letter")
-PER_STEP, LAG = 4, 8
-"""With `max_staleness` 0, decisions lag two steps behind."""
+PER_STEP, LAG = 4, 12
+"""With `max_staleness` 0, decisions lag three steps behind."""
 
 
 class Walk:
