@@ -79,7 +79,9 @@ def test_the_heartbeat_and_the_metrics_tell_the_same() -> None:
     assert "perl_rollout_ready 1.0" in lines
 
 
-@pytest.mark.parametrize("module", ["weights.plugin", "node", "weights.fetch", "serve"])
+@pytest.mark.parametrize(
+    "module", ["weights.plugin", "node", "weights.http", "weights.filesystem", "serve"]
+)
 def test_these_modules_load_without_torch_and_vllm(module: str) -> None:
     code = (
         f"import sys, services.rollout.{module}\n"
