@@ -16,6 +16,7 @@ from perl_rl.cli.tool_commands import add_tools
 from perl_rl.data.cli import add_data_commands
 from perl_rl.eval.cli import add_eval
 from shared.errors import UserError
+from shared.leaving import leave_at_once
 
 _PLACES = {
     *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS),
@@ -25,8 +26,19 @@ _PLACES = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    """Run one command; returns the exit status.
+
+    Args:
+        arguments: default: those of this process, which then ends at once: unloading torch and vLLM
+            would take seconds, and vLLM's destructors would complain of modules that are gone.
+    """
+    status = _run(_parser().parse_args(arguments))
+    if arguments is None:
+        leave_at_once(status)
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
     command: Command = options.command
     try:
         return command(options)
