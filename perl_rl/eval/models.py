@@ -20,6 +20,9 @@ from shared.prompting import render
 
 _CACHED_IMAGES = 256
 
+_ENGINE_END_S = 20.0
+"""Long enough for an orderly end, which leaves no line in the terminal."""
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -154,7 +157,7 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
     async def __aexit__(self, *_: object) -> None:
         from services.rollout.engine.start import end_engine
 
-        end_engine(self._engine)
+        end_engine(self._engine, _ENGINE_END_S)
 
     async def ask(self, prompt: Prompt) -> str:
         """The response; the engine batches the prompt with others in flight."""
