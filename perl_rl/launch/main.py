@@ -25,7 +25,7 @@ from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.account import RunFailed
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
-from services.trainer.control.identity import identity_of, keep_identity, read_identity
+from services.trainer.control.identity import check_identity, identity_of, read_identity
 from services.trainer.control.resuming import where_it_goes_on
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config, load_config, save_config
@@ -89,8 +89,8 @@ def launch(
         progress.note(computing)
         warn_unless_it_fits(config, division, progress.note)
         prepare_data(config, progress.note)
-        keep_identity(folder, identity_of(config))
         if resume:
+            check_identity(folder, identity_of(config))
             progress.note(_going_on(config, folder))
         with (
             hold_folder(folder, _BUSY),

@@ -24,6 +24,7 @@ from perl_rl.report.observe import RunView, look
 from perl_rl.report.summary import read_metrics
 from shared.config import load_config
 from shared.errors import UserError
+from shared.records.steps import LOST_METRICS, METRICS, read_lines
 from shared.service.connection import Patience, connect
 from shared.service.ports import free_port
 from shared.wire.keys import Keys
@@ -186,9 +187,9 @@ class System:
             return f"Redis does not answer ({error})"
 
     def steps_done(self) -> int:
-        """Lines ever written to the metrics, including those of lost histories."""
-        file = self.run_dir / "metrics.jsonl"
-        return file.read_bytes().count(b"\n") if file.exists() else 0
+        """Steps that were ever trained, including those of lost histories."""
+        rows = [*read_lines(self.run_dir / METRICS), *read_lines(self.run_dir / LOST_METRICS)]
+        return len({(row["incarnation"], row["step"]) for row in rows})
 
     def process(self, name: str) -> psutil.Process | None:
         """A service's own process, not its reaper; None while it is not running."""

@@ -79,7 +79,7 @@ def trained(taught_node: LiveNode, tmp_path: Path) -> Iterator[Path]:
     taught_node.do(taught_node.client.delete(taught_node.keys.state))
 
 
-def test_both_models_are_asked_and_say_what_transformers_says(trained, capsys):
+def test_both_models_are_asked_and_say_what_transformers_says(trained, taught_node, capsys):
     assert report(trained) == 0
 
     run, said = trained / "run", capsys.readouterr().out
@@ -87,8 +87,15 @@ def test_both_models_are_asked_and_say_what_transformers_says(trained, capsys):
     instruction = load_config(trained / "config.yaml").data.instruction
     expected = evaluate_folder(START_MODEL, samples, instruction, ORDERS, MAX_TOKENS)
     assert expected.items == HELD_OUT and 0 < expected.accuracy.value < 1
-    for when in ("before", "after"):
-        assert evaluated(trained, when) == json.loads(expected.model_dump_json())
+    found = {when: evaluated(trained, when) for when in ("before", "after")}
+    asked = [one.pop("asked") for one in found.values()]
+    assert asked[0] == asked[1]
+    assert (asked[0]["prompts"], asked[0]["orders"]) == (expected.answers, ORDERS)
+    # An engine of its own is no policy version; the node's answers name theirs.
+    versions = [one.pop("versions") for one in found.values()]
+    assert versions == [[], [str(taught_node.version)]]
+    for one in found.values():
+        assert one == json.loads(expected.model_dump_json())
     assert f"evaluation after training: {expected.answers} answers in" in said
     assert "evaluation before training: starting an engine" in said
     assert "evaluation after training: starting an engine" not in said

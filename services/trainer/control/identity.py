@@ -49,7 +49,7 @@ class Identity:
 
     fixed: dict[str, Any]
     sources: list[SourceSize]
-    """Of ``data.train``; empty in what is only compared."""
+    """Of ``data.train``; empty in what is only compared with another."""
 
 
 def identity_of(config: Config, sources: Sequence[SourceSize] = ()) -> Identity:
@@ -75,6 +75,13 @@ def identity_of(config: Config, sources: Sequence[SourceSize] = ()) -> Identity:
 
 
 def keep_identity(run_dir: Path, now: Identity) -> None:
+    """`check_identity`, and remember it."""
+    check_identity(run_dir, now)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(run_dir / FILE, json.dumps(asdict(now), indent=2) + "\n")
+
+
+def check_identity(run_dir: Path, now: Identity) -> None:
     """Check that the run in `run_dir` goes on as it began; a run without a checkpoint begins now.
 
     Raises:
@@ -82,17 +89,13 @@ def keep_identity(run_dir: Path, now: Identity) -> None:
     """
     step = CheckpointFolder(run_dir / "checkpoints", keep=1).newest_step()
     before = read_identity(run_dir) if step else None
-    if before is not None:
-        changes = differences(before, now)
-        if changes:
-            raise UserError(
-                f"{run_dir}: cannot go on from step {step} with other settings: "
-                f"{'; '.join(changes)}; set them back, or start a new run from its policy "
-                f"(perl-rl export {run_dir} --out MODEL; docs/resume.md says what may change)"
-            )
-    if before is None or now.sources:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_atomically(run_dir / FILE, json.dumps(asdict(now), indent=2) + "\n")
+    changes = [] if before is None else differences(before, now)
+    if changes:
+        raise UserError(
+            f"{run_dir}: cannot go on from step {step} with other settings: {'; '.join(changes)}; "
+            f"set them back, or start a new run from its policy (perl-rl export {run_dir} --out "
+            "MODEL; docs/resume.md says what may change)"
+        )
 
 
 def read_identity(run_dir: Path) -> Identity | None:

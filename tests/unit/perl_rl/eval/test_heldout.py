@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from perl_rl.demo.digits import write_data
-from perl_rl.eval.heldout import HeldOut
-from perl_rl.eval.models import Prompt
+from perl_rl.eval.heldout import HeldOut, refuse_unlike
+from perl_rl.eval.models import Decoding, Prompt
 from perl_rl.eval.robustness import OrderRobustness
 from shared.errors import UserError
 from shared.permutation import answer_under, apply_order
@@ -74,6 +74,26 @@ def test_a_part_of_the_questions_is_the_same_part_each_time(samples):
     places = [whole.index(one) for one in chosen[0]]
     assert places == sorted(places) and places[-1] > 2 * 5
     assert HeldOut(samples, orders=2, most=100).prompts() == whole
+
+
+def test_what_was_asked_is_the_same_only_for_the_same_prompts(samples):
+    decoding = Decoding("Answer.", max_tokens=9)
+    asked = HeldOut(samples, orders=2).asked(decoding)
+    assert (asked.questions, asked.prompts, asked.orders, asked.max_tokens) == (12, 24, 2, 9)
+    assert asked == HeldOut(list(samples), orders=2).asked(decoding)
+    elsewhere = [samples[0].model_copy(update={"source": "elsewhere"}), *samples[1:]]
+    assert asked == HeldOut(elsewhere, orders=2).asked(decoding), "a source is no question"
+    others = [
+        HeldOut(samples, orders=3).asked(decoding),
+        HeldOut(samples, orders=2, most=5).asked(decoding),
+        HeldOut(samples[::-1], orders=2).asked(decoding),
+        HeldOut(samples, orders=2).asked(Decoding("Answer!", max_tokens=9)),
+        HeldOut(samples, orders=2).asked(Decoding("Answer.", max_tokens=10)),
+    ]
+    assert all(one != asked for one in others)
+    refuse_unlike(asked, asked, ("a", "b"))
+    with pytest.raises(UserError, match=r"a and b asked different things.*: not recorded; 12 q"):
+        refuse_unlike(None, asked, ("a", "b"))
 
 
 def test_without_a_question_that_may_be_permuted_there_is_nothing_to_measure(samples):

@@ -1,5 +1,6 @@
 """The configuration: defaults, overrides, the environment, and one clear line for a mistake."""
 
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -111,10 +112,22 @@ def test_an_override_opens_an_empty_section(file: Path) -> None:
             "trainer.groups_per_step (128) must be a multiple of trainer.minibatch_groups (100)",
         ),
         ("trainer.ranks=3", "cannot be split evenly over 3 ranks"),
+        (
+            "trainer.checkpoint={keep_best: true}",
+            "trainer.checkpoint.keep_best needs data.heldout and eval.every_steps",
+        ),
     ],
 )
 def test_a_bad_value_is_named(file: Path, override: str, message: str) -> None:
     assert message in refused(file, override)
+
+
+def test_every_policy_that_may_be_the_best_is_saved(file: Path) -> None:
+    best = ["data.heldout=h", "trainer.checkpoint={keep_best: true, every_steps: 4}"]
+    message = "eval.every_steps (6) must be a multiple of trainer.checkpoint.every_steps (4)"
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_config(file, [*best, "eval.every_steps=6"])
+    assert load_config(file, [*best, "eval.every_steps=8"]).trainer.checkpoint.keep_best
 
 
 def test_unknown_and_missing_keys_in_the_file_are_named_with_the_file(file: Path) -> None:

@@ -94,7 +94,8 @@ def test_the_plan_shows_each_sources_own_samples_and_epochs() -> None:
             "trainer": {"steps": 10, "groups_per_step": 4},
         }
     )
-    plan = GroupPlan(config, samples, [SourceSize("text", 3.0, 2), SourceSize("other", 1.0, 5)])
+    sizes = [SourceSize("text", 3.0, 2), SourceSize("other", 1.0, 5)]
+    plan = GroupPlan(config, samples, sizes)
 
     asked = [plan.sample(index) for index in range(16)]
 
@@ -103,4 +104,8 @@ def test_the_plan_shows_each_sources_own_samples_and_epochs() -> None:
         assert counts == {"text": 3, "other": 1}
     assert max(epoch for sample, epoch in asked if sample.source == "text") == 5
     assert max(epoch for sample, epoch in asked if sample.source == "other") == 0
+    for index in range(16):
+        sample, epoch = asked[index]
+        begun = Mixture(sizes, config.seed, config.data.shuffle).epochs(index)
+        assert begun[["text", "other"].index(sample.source)] == epoch
     assert all(plan.orders(index) == [()] * 2 for index in range(4))
