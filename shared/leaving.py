@@ -1,5 +1,6 @@
 """The end of a process that has nothing left to do."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -14,6 +15,8 @@ def leave_at_once(status: int) -> NoReturn:
     torchrun ends them as soon as it sees this rank gone.
     """
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # Its reader may have left (``perl-rl permute ... | head``), or it is closed already.
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            stream.flush()
     os._exit(status)

@@ -21,6 +21,7 @@ from perl_rl.cli.tool_commands import add_tools
 from perl_rl.data.cli import add_data_commands
 from perl_rl.ending import ended
 from perl_rl.eval.cli import add_eval
+from shared.leaving import leave_at_once
 
 _NO_BARS = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 """tqdm and Hugging Face's libraries read these when they are imported, here or in a child process:
@@ -28,10 +29,22 @@ their progress bars would run through our lines."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command; returns the exit status.
+
+    Args:
+        arguments: default: those of this process, which then ends at once: unloading torch and vLLM
+            would take seconds, and vLLM's destructors would complain of modules that are gone.
+    """
     for name, value in _NO_BARS.items():
         os.environ.setdefault(name, value)
     options = command_line().parse_args(arguments)
+    status = _run(options)
+    if arguments is None:
+        leave_at_once(status)
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
     command: Command = options.command
     return ended(lambda: command(options), options.debug)
 

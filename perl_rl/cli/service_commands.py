@@ -78,7 +78,6 @@ def _serve(options: argparse.Namespace) -> int:
 
     from shared.config import load_config
     from shared.config.secrets import secret_words
-    from shared.leaving import leave_at_once
     from shared.logs import configure
 
     config = load_config(options.config, options.overrides)
@@ -87,4 +86,5 @@ def _serve(options: argparse.Namespace) -> int:
     name = options.name or f"{options.kind}-{socket.gethostname()}-{os.getpid()}"
     configure(name, options.debug, secret_words(config))
     service = importlib.import_module(_SERVICES[options.kind])
-    leave_at_once(service.serve(config, name=name, run_dir=options.run_dir, port=options.port))
+    status: int = service.serve(config, name=name, run_dir=options.run_dir, port=options.port)
+    return status

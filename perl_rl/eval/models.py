@@ -1,7 +1,6 @@
 """The model that answers: a folder run by vLLM in this process, or an endpoint."""
 
 import asyncio
-import gc
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +20,9 @@ from shared.images import PILLOW_MAX_PIXELS, decode_image
 from shared.prompting import render
 
 _CACHED_IMAGES = 256
+
+_ENGINE_END_S = 20.0
+"""Long enough for an orderly end, which leaves no line in the terminal."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +170,7 @@ class VllmModel(AbstractAsyncContextManager["VllmModel"]):
     async def __aexit__(self, *_: object) -> None:
         from services.rollout.engine.start import end_engine
 
-        end_engine(self._engine)
-        # Its task ends in the next turn of the loop. What is left of it must not wait for the end
-        # of Python, whose modules are gone when vLLM would shut it down once more.
-        await asyncio.sleep(0)
-        del self._engine
-        gc.collect()
+        end_engine(self._engine, _ENGINE_END_S)
 
     async def ask(self, prompt: Prompt) -> str:
         """The response; the engine batches the prompt with others in flight."""

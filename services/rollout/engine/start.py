@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 _GPU_STEP_TOKENS = 8192
 
 _END_S = 1.0
-"""How long an engine's processes may take to end, then they are killed. They hold nothing but
-memory; on a CPU the worker does not end by itself within vLLM's own 5 s."""
+"""How long an engine's processes may take to end, then they are killed: they hold nothing but
+memory, and would unload their modules for 5 s, one process after the other."""
 
 _TOKEN_METRICS = ("vllm:prompt_tokens", "vllm:generation_tokens")
 
@@ -154,9 +154,14 @@ async def _abandon(starting: "asyncio.Future[AsyncLLM]") -> None:
     end_engine(engine)
 
 
-def end_engine(engine: AsyncLLM) -> None:
-    """End the engine and its processes; nothing may be in flight."""
-    engine.shutdown(timeout=_END_S)
+def end_engine(engine: AsyncLLM, patience_s: float = _END_S) -> None:
+    """End the engine and its processes; nothing may be in flight.
+
+    Args:
+        patience_s: how long they may take. Of those that are killed, Python's own tracker says on
+            standard error that it cleans up what they shared.
+    """
+    engine.shutdown(timeout=patience_s)
 
 
 async def change_weights(

@@ -20,8 +20,8 @@ SCRIPT = "\n".join(BLOCKS)
 
 # Programs that stand in for the real ones: each writes down its arguments, one call a line.
 STAND_IN = """#!/bin/bash
-printf '%s\\t' "$(basename "$0")" "$CUDA_VISIBLE_DEVICES" "$@" >> "$CALLS"
-echo >> "$CALLS"
+line=$(printf '%s\\t' "$(basename "$0")" "$CUDA_VISIBLE_DEVICES" "$@")
+echo "$line" >> "$CALLS"  # at once: servers start beside each other
 """
 PROGRAMS = ("perl-rl", "python", "hf", "curl", "nvidia-smi", "make", "find")
 
