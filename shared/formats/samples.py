@@ -10,6 +10,13 @@ from shared.formats.rows import Row
 from shared.problems import in_words
 from shared.sample import Sample
 
+_OTHERS = {
+    "verl": {"prompt", "reward_model"},
+    "mantis": {"conversations"},
+    "easyr1": {"problem", "answer"},
+}
+"""Formats by columns that a sample does not have."""
+
 
 def read(row: Row, reading: Reading) -> Iterator[Sample]:
     """The row's one sample, with its own id; ``images`` may be missing, null or empty."""
@@ -20,7 +27,15 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
     except ValidationError as error:
         first = error.errors()[0]
         column = ".".join(str(part) for part in first["loc"]) or "row"
-        raise row.bad(column, "does not fit", in_words(first)) from None
+        problem = in_words(first) + _other_format(row)
+        raise row.bad(column, "does not fit", problem) from None
     if not sample.id.strip():
         raise row.bad("id", "is empty")
     yield sample.model_copy(update={"images": reading.images(row, images)})
+
+
+def _other_format(row: Row) -> str:
+    for name, columns in _OTHERS.items():
+        if columns <= row.values.keys():
+            return f"; its columns are those of another format: say format: {name} (docs/data.md)"
+    return ""
