@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from perl_rl.cli.main import _parser
+from perl_rl.cli.main import command_line
 from perl_rl.launch.division import Resources
 from services.rollout.serve import _ENGINE_STOP_S
 from shared.config import Config, load_config
@@ -86,7 +86,7 @@ def test_files_have_no_version_and_no_unknown_key():
 def test_every_command_parses_and_names_a_configuration(services):
     configurations = set()
     for name, one in ours(services).items():
-        options = _parser().parse_args(one["command"])
+        options = command_line().parse_args(one["command"])
         assert callable(options.command), name
         assert (ROOT / options.config).is_file()
         configurations.add(options.config)
@@ -151,7 +151,7 @@ def loaded(services, monkeypatch) -> dict[str, Config]:
         with monkeypatch.context() as environment:
             for variable, value in one["environment"].items():
                 environment.setenv(variable, filled(value, given))
-            options = _parser().parse_args(one["command"])
+            options = command_line().parse_args(one["command"])
             found[name] = load_config(ROOT / options.config, options.overrides)
     return found
 
