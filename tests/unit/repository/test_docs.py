@@ -217,10 +217,3 @@ def test_every_metric_that_the_text_names_is_one() -> None:
 
 def test_the_stages_that_the_pages_name_are_commands() -> None:
     assert set(STAGES) <= subcommands(subcommands(PARSER)["data"]).keys()
-
-
-def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """A command's parser and those of all commands below it."""
-    yield parser
-    for below in subcommands(parser).values():
-        yield from parsers(below)
