@@ -38,7 +38,7 @@ def counting(
     try:
         yield lines.advance
     finally:
-        lines.write()
+        lines.end()
 
 
 class _Lines:
@@ -46,12 +46,18 @@ class _Lines:
         self._what, self._done, self._out = what, done, out
         self._of = "" if total is None else f" of {total}"
         self._written_at = time.monotonic()
+        self._written = 0
 
     def advance(self) -> None:
         self._done += 1
         if time.monotonic() - self._written_at >= QUIET_S:
             self.write()
 
+    def end(self) -> None:
+        if self._done > self._written:
+            self.write()
+
     def write(self) -> None:
+        self._written = self._done
         self._written_at = time.monotonic()
         print(f"{self._what}: {self._done}{self._of}", file=self._out, flush=True)

@@ -8,6 +8,20 @@ from pathlib import Path
 
 from shared.errors import UserError
 
+_PICTURE = "is a picture, not text; check the path"
+_SIGNATURES = {
+    b"PAR1": "is a parquet file, not text; where a run reads it, name its format (format: verl, "
+    "say), else convert it: perl-rl data convert",
+    b"\x89PNG": _PICTURE,
+    b"\xff\xd8\xff": _PICTURE,
+    b"GIF8": _PICTURE,
+    b"RIFF": _PICTURE,
+    b"BM": _PICTURE,
+    b"\x1f\x8b": "is compressed (gzip); unpack it first",
+    b"PK\x03\x04": "is an archive (zip); unpack it first",
+    b"\x28\xb5\x2f\xfd": "is compressed (zstd); unpack it first",
+}
+
 
 def write_atomically(file: Path, data: bytes | str) -> None:
     """Replace `file` by one with this content (text as UTF-8): readers see the old or the new one.
@@ -56,6 +70,28 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def make_place(file: Path, named: str) -> None:
+    """Make the folder of a file that is to be written, and check that it can be.
+
+    Args:
+        named: where its name comes from, such as ``--out``.
+
+    Raises:
+        UserError: when it is a folder, or no file can be written there.
+    """
+    if file.is_dir():
+        raise UserError(f"{named} {file}: is a folder; name a file in it")
+    make_folder(file.parent, named)
+
+
+def what_else(content: bytes) -> str | None:
+    """What a file that was taken for text is instead, by its first bytes, and what to do."""
+    for start, words in _SIGNATURES.items():
+        if content.startswith(start):
+            return words
+    return None
 
 
 def make_folder(folder: Path, named: str) -> Path:

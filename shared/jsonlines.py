@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import UserError
+from shared.files import what_else
 
 _GAP = re.compile(r"\s*")
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -77,11 +78,13 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         UserError: when the file cannot be read, is not UTF-8, or a line is not JSON.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: cannot read the data file ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text at byte {error.start}") from None
+        words = what_else(content) or f"is not UTF-8 text at byte {error.start}"
+        raise UserError(f"{path}: {words}") from None
     first = True
     # Not splitlines(): it also splits at U+2028 and other characters that a text may contain.
     for number, line in enumerate(text.split("\n"), start=1):

@@ -1,6 +1,7 @@
 """Commands about a whole run, from ``check`` and ``launch`` to ``show`` and ``export``."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from perl_rl.cli.options import Commands, add_command, add_config, add_set
@@ -70,7 +71,9 @@ def add_status(commands: "Commands[argparse.ArgumentParser]") -> None:
     status.add_argument(
         "--run", metavar="NAME", help="which run, when Redis holds several (default: the only one)"
     )
-    status.add_argument("--run-dir", type=Path, help="folder of a run started with launch")
+    text = "folder of a run started with launch (default: none, which asks --redis)"
+    status.add_argument("--run-dir", type=Path, metavar="DIR", help=text)
+    status.add_argument("--watch", action="store_true", help="show it until the run is over")
 
 
 def add_show(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -137,9 +140,12 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from perl_rl.cli.status import status
+    from perl_rl.cli.status import status, watch
 
-    print(status(options.redis, options.run, options.run_dir))
+    if options.watch:
+        watch(options.redis, options.run, options.run_dir, sys.stdout)
+    else:
+        print(status(options.redis, options.run, options.run_dir).text)
     return 0
 
 

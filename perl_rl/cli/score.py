@@ -114,6 +114,8 @@ def score_file(file: Path, out: TextIO, how: Settings | None = None) -> None:
             written; or the line that could not be graded.
     """
     lines = list(read_lines(file))
+    if not lines:
+        raise UserError(f"{file}: is empty; write one object with {', '.join(_FIELDS)} a line")
     asyncio.run(_score(lines, file, out, how or settings()))
 
 

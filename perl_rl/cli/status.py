@@ -1,10 +1,17 @@
-"""``perl-rl status``: shows a run once, from its Redis, or from its folder after its end."""
+"""``perl-rl status``: shows a run, from its Redis, or from its folder after its end."""
 
 import asyncio
 import os
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import redis.asyncio
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from perl_rl.folder_lock import is_held
 from perl_rl.report.left import describe_left
@@ -17,14 +24,41 @@ from shared.wire.registry import NodeInfo
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 URL_VARIABLE = "PERL_REDIS_URL"
+WATCH_EVERY_S = 2.0
 
 
 class RunNotFound(UserError):
     """Redis answers, but does not hold the run."""
 
 
-def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: float = 10.0) -> str:
-    """The run's state in words, one fact a line.
+@dataclass(frozen=True)
+class Seen:
+    """A run at one moment."""
+
+    text: str
+    """In words, one fact a line."""
+    over: bool
+    """Whether nothing more will happen to it."""
+
+
+def watch(url: str | None, run: str | None, run_dir: Path | None, out: TextIO) -> None:
+    """Show the run until it is over: in place in a terminal, else whenever it has changed."""
+    shown, console = "", Console(file=out)
+    with Live(console=console, auto_refresh=False) if out.isatty() else nullcontext() as live:
+        while True:
+            seen = status(url, run, run_dir)
+            if live is not None:
+                live.update(Text(seen.text), refresh=True)
+            elif seen.text != shown:
+                print(f"{seen.text}\n", file=out, flush=True)
+            shown = seen.text
+            if seen.over:
+                return
+            time.sleep(WATCH_EVERY_S)
+
+
+def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: float = 10.0) -> Seen:
+    """The run's state.
 
     Args:
         url: where Redis is; default: the address in `run_dir`'s configuration, else the
@@ -48,7 +82,7 @@ def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: fl
             )
         )
     except (RedisUnreachable, RunNotFound):
-        return describe_left(run_dir, config)
+        return Seen(describe_left(run_dir, config), over=not is_held(run_dir))
 
 
 def _config_of(run_dir: Path) -> Path:
@@ -67,11 +101,12 @@ async def _status(
     timeout_s: float,
     ca_file: str | None = None,
     expected_nodes: int = 0,
-) -> str:
+) -> Seen:
     client = await connect(url, timeout_s, ca_file=ca_file)
     try:
         name = await _choose(client, without_password(url), run)
-        return describe(name, await look(client, Keys(name)), expected_nodes)
+        view = await look(client, Keys(name))
+        return Seen(describe(name, view, expected_nodes), over=view.trainer.phase == "done")
     finally:
         await client.aclose()
 

@@ -10,7 +10,7 @@ from perl_rl.golds import Golds
 from shared.config import RewardConfig
 from shared.config.source import SourceConfig
 from shared.errors import UserError
-from shared.files import make_folder, scratch_for
+from shared.files import make_place, scratch_for
 from shared.formats import ImageFolder, Located, RowCounts, stream
 
 SAID_EVERY_S = 5.0
@@ -35,7 +35,7 @@ def convert(
             or when two files have a sample of the same id, or there is no sample.
     """
     out = out.absolute()
-    make_folder(out.parent, "--out")
+    make_place(out, "--out")
     folder = ImageFolder((images or out.parent / "images").absolute(), max_pixels)
     counts, golds = RowCounts(), Golds()
     with scratch_for(out) as scratch:

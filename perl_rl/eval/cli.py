@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from perl_rl.cli.options import add_debug, add_set
 from shared.errors import UserError
+from shared.files import make_place
 
 if TYPE_CHECKING:
     from perl_rl.eval.items import Benchmark, Item
@@ -212,6 +213,7 @@ def _samples(options: argparse.Namespace) -> int:
     from perl_rl.eval.rows import by_reason, skipped_lines
 
     _check_named(options)
+    make_place(options.out, "--out")
     skipped: list[BadRow] = []
     kept = options.out.parent / "images"
     items = _items(options, _benchmark(options.benchmark), kept, skipped)
@@ -268,6 +270,7 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.out.suffix != ".json":
         raise UserError(f"eval: --out {options.out}: must end in .json")
+    make_place(options.out, "--out")
 
 
 def _benchmark(name: str) -> "Benchmark":
@@ -365,6 +368,8 @@ def _compare(options: argparse.Namespace) -> int:
     from perl_rl.eval.table import comparison_table
     from perl_rl.report.summary import write_json
 
+    if options.out is not None:
+        make_place(options.out, "--out")
     comparison = compare(read_result(options.a), read_result(options.b), options.common)
     if options.out is not None:
         write_json(options.out, comparison.model_dump(mode="json"))

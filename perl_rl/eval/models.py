@@ -92,11 +92,13 @@ def engine_config(model: Path, overrides: list[str], run: Path | None = None) ->
     Raises:
         UserError: when the folder holds no model, or a setting is wrong.
     """
-    from shared.config.load import apply_override, read_settings
+    from shared.config.load import apply_override, load_config, read_settings
     from shared.problems import first_problem
 
     if not (model / "config.json").is_file():
         raise UserError(f"--model {model}: holds no config.json; name a model folder")
+    if run is not None:
+        load_config(run)  # refuses a file that is no run's
     given = {} if run is None else read_settings(run)
     # A run's configuration must name training data, and sample answers that fit its engine, but
     # nothing reads either here.

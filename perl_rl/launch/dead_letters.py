@@ -21,16 +21,17 @@ FILE = "dead_letters.jsonl"
 async def keep_dead_letters(client: redis.asyncio.Redis, keys: Keys, folder: Path) -> str | None:
     """Write the run's dead letters to its folder; the commonest reason in words, None without any.
 
-    A Redis that does not answer is no reason to fail: the run is at its end.
+    A Redis that does not answer, or a full disk, is no reason to fail: the run is at its end.
     """
     try:
         found = await heeding_cancel(lambda: letters(client, keys))
-    except OUTAGE as error:
+        if found:
+            await asyncio.to_thread(write_letters, folder / FILE, found)
+    except (*OUTAGE, OSError) as error:
         logger.warning("the dead letters are not written to %s: %s", folder / FILE, error)
         return None
     if not found:
         return None
-    await asyncio.to_thread(write_letters, folder / FILE, found)
     return f"{commonest_reason(found)} (all: perl-rl dead-letters {folder})"
 
 

@@ -95,8 +95,8 @@ class Session:
             outcome = f"failed: {error}".splitlines()[0]
             raise
         finally:
-            await keep_dead_letters(client, self._keys, self._folder)
             self._write_summary(outcome)
+            await keep_dead_letters(client, self._keys, self._folder)
             await client.aclose()
         self._note(f"done: {self._folder / 'summary.json'}")
 

@@ -20,6 +20,7 @@ from perl_rl.report.summary import DONE
 from perl_rl.report.watch import LOOK_EVERY_S, RunWatch
 from shared.config import Config, load_config, save_config
 from shared.errors import UserError, WaitTimeout
+from shared.files import make_folder
 from shared.service.connection import connect
 from shared.together import together
 
@@ -41,7 +42,7 @@ def main(config_path: Path, run_dir: Path, overrides: list[str]) -> int:
     watch = RunWatch(config, folder, progress, "report")
     try:
         file = folder / "report-config.yaml"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, "--run-dir")
         save_config(config, file)
         evaluation = Evaluation(config, file, folder, progress, "report")
         wall_s = asyncio.run(_follow(config, config.redis.url, folder, watch, evaluation, progress))

@@ -14,21 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from perl_rl.report.observe import RunView
+from perl_rl.report.step_line import TimeLeft, step_line
 from perl_rl.report.summary import Metrics
-from shared.records.bounds import STAGES
 
 QUIET_S = 10.0
 """Without a terminal: the longest time without a line."""
-
-# Accuracy over all groups comes first: that of the kept groups depends on the filters.
-_FIGURES = (
-    ("reward", "reward", ".3f"),
-    ("accuracy_all", "accuracy", ".3f"),
-    ("accuracy", "of kept groups", ".3f"),
-    ("dropped_share", "dropped", ".0%"),
-    ("skipped_share", "skipped", ".0%"),
-    ("kl", "kl", ".4f"),
-)
 
 
 class Progress(Protocol):
@@ -60,33 +50,6 @@ def open_progress(out: TextIO | None = None) -> Progress:
     return Panel(out) if out.isatty() else Lines(out)
 
 
-def step_line(row: Metrics, steps: int) -> str:
-    """One step in one line."""
-    words = [f"step {row['step']}/{steps}"]
-    for name, label, form in _FIGURES:
-        if row.get(name) is not None:
-            words.append(f"{label} {row[name]:{form}}")
-    if row.get("tokens_per_s") is not None:
-        # The sampler made more: tokens of dropped groups do not count here.
-        words.append(f"tokens/s {row['tokens_per_s']:,.0f} (kept groups)")
-    if row.get("staleness_mean") is not None:
-        words.append(f"staleness {row['staleness_mean']:.2f} (max {row.get('staleness_max', 0)})")
-    times = [
-        f"{name.removesuffix('_s')} {row[name]:.1f} s"
-        for name in ("wait_s", "train_s", "sync_s")
-        if row.get(name) is not None
-    ]
-    return "  ".join([*words, ", ".join(times), _idle_words(row)]).rstrip()
-
-
-def _idle_words(row: Metrics) -> str:
-    """Which stage bounds the run, and how idle each one was; empty when that is not known."""
-    if row.get("bound_by") is None:
-        return ""
-    shares = ", ".join(f"{stage} {row[f'{stage}_idle_share']:.0%}" for stage in STAGES)
-    return f"bound by {row['bound_by']} (idle: {shares})"
-
-
 def part_line(what: str, done: int, total: int, left_s: float | None) -> str:
     """How far a part is, in one line."""
     left = "" if left_s is None else f", {duration(left_s)} left"
@@ -109,6 +72,7 @@ class Lines:
         self._out = out
         self._started = self._last = time.monotonic()
         self._part: str | None = None
+        self._left = TimeLeft()
 
     def note(self, text: str) -> None:
         """Print it."""
@@ -116,7 +80,7 @@ class Lines:
 
     def step(self, row: Metrics, steps: int) -> None:
         """Print one line."""
-        self._print(step_line(row, steps))
+        self._print(step_line(row, steps, self._left.after(row, steps)))
 
     def state(self, doing: str, view: RunView | None) -> None:
         """Print a line when there was none for `QUIET_S`; a part goes first."""
@@ -147,6 +111,7 @@ class Panel:
         self._doing = ""
         self._view: RunView | None = None
         self._part: tuple[str, int, int] | None = None
+        self._left = TimeLeft()
         self._live = Live(console=Console(file=out), refresh_per_second=4, transient=True)
         self._live.start()
 
@@ -157,7 +122,7 @@ class Panel:
     def step(self, row: Metrics, steps: int) -> None:
         """Show it in the panel, and as a line above it."""
         self._row, self._steps = row, steps
-        self.note(step_line(row, steps))
+        self.note(step_line(row, steps, self._left.after(row, steps)))
 
     def state(self, doing: str, view: RunView | None) -> None:
         """Draw the panel again."""

@@ -13,6 +13,7 @@ from shared.config.run import Config
 from shared.config.secrets import without_secrets
 from shared.config.source import SourceConfig
 from shared.errors import UserError
+from shared.files import what_else
 from shared.problems import first_problem
 
 
@@ -39,10 +40,14 @@ def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, A
         UserError: naming the file.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        raw = yaml.safe_load(content.decode())
     except OSError as error:
         raise UserError(f"{path}: cannot read the configuration ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        words = what_else(content) or f"not UTF-8 text at byte {error.start}"
+        raise UserError(f"{path}: {words}") from None
+    except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must hold a mapping, with settings as 'key: value'")

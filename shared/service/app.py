@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal
 
 from fastapi import Depends, FastAPI, HTTPException
+from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from shared.config.connections import SecurityConfig
 from shared.jsonlines import NotJson, parse_json
+from shared.problems import in_words
 from shared.service.auth import token_check
 from shared.service.connection import OUTAGE
 from shared.service.limits import BodyLimit, RateLimit
@@ -79,6 +81,7 @@ def service_app(
     app.router.route_class = _JsonRoute
     app.add_middleware(BodyLimit, max_bytes=max_body, setting=body_setting)
     app.add_middleware(RateLimit, per_s=security.max_requests_per_s)
+    app.add_exception_handler(RequestValidationError, _refuse)
     token_required: list[Dependency] = [Depends(token_check(security.token))]
 
     @app.get("/healthz")
@@ -91,6 +94,14 @@ def service_app(
         return JSONResponse(app.openapi())
 
     return app, token_required
+
+
+async def _refuse(request: Request, error: Exception) -> JSONResponse:
+    """422 with the first mistake in a request, in one line that names the field."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
+    return JSONResponse({"detail": f"{field}: {in_words(first)}"}, status_code=422)
 
 
 def metrics_route(

@@ -125,7 +125,7 @@ async def test_no_secret_is_written_or_said(
     await end(sampling)
     told = await desk.run("status", "status", "--redis", redis_url, "--run", "test")
     assert "step     2 of 2" in told
-    await desk.run("letters", "dead-letters", "list", config_file)
+    await desk.run("letters", "dead-letters", config_file)
     await desk.run("report", "report", config_file, "--run-dir", run)
     (run / "in-redis").write_bytes(await everything(client))
     await client.aclose()

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 from prometheus_client import REGISTRY
+from pydantic import ValidationError
 from vllm.config.weight_transfer import WeightTransferConfig
 from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -21,6 +22,7 @@ from services.rollout.weights.plugin import BACKEND, NODE_VARIABLE
 from shared.config import Config, ModelConfig
 from shared.errors import UserError, WaitTimeout
 from shared.machine import TorchFacts, settled
+from shared.problems import in_words
 from shared.weights.manifest import Manifest
 from shared.wire.messages import PolicyVersion
 
@@ -139,6 +141,8 @@ async def start_engine(config: Config, stop: asyncio.Event) -> AsyncLLM | None:
         raise WaitTimeout("rollout", "the engine to start", patience, "rollout.start_timeout_s")
     try:
         return starting.result()
+    except ValidationError as error:
+        raise EngineFailed(f"the engine did not start: {in_words(error.errors()[0])}") from error
     except Exception as error:
         raise EngineFailed(f"the engine did not start: {error}") from error
 

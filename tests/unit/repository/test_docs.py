@@ -219,22 +219,3 @@ def test_every_metric_that_the_text_names_is_one() -> None:
 
 def test_the_stages_that_the_pages_name_are_commands() -> None:
     assert set(STAGES) <= subcommands(subcommands(PARSER)["data"]).keys()
-
-
-def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """A command's parser and those of all commands below it."""
-    yield parser
-    for below in subcommands(parser).values():
-        yield from parsers(below)
-
-
-def test_the_help_of_every_option_gives_its_default() -> None:
-    silent = {
-        f"{parser.prog} {action.option_strings[0]}"
-        for parser in parsers(PARSER)
-        for action in parser._actions
-        if action.option_strings
-        and action.default not in (None, False, [], argparse.SUPPRESS)
-        and "default" not in (action.help or "")
-    }
-    assert silent == set()

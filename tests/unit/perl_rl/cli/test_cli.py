@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from perl_rl.cli import status
 from perl_rl.cli.main import command_line, main
 from perl_rl.folder_lock import hold_folder
 from perl_rl.report.heldout import evaluate
@@ -238,6 +239,23 @@ def test_status_says_what_is_waited_for(
         "2 nodes have not started yet"
     )
     assert "alarm    kl, at the last step" in lines
+
+
+def test_status_watches_until_the_run_is_over(
+    redis_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat(redis_url, "a")
+
+    def go_on(seconds: float) -> None:
+        with redis.Redis.from_url(redis_url) as client:
+            step = int(client.hget(Keys("a").state, "step") or 0) + 1
+            phase = "done" if step == 5 else "training"
+            client.hset(Keys("a").state, mapping={"step": step, "phase": phase})
+
+    monkeypatch.setattr(status.time, "sleep", go_on)
+    assert main(["status", "--redis", redis_url, "--watch"]) == 0
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert found == [f"step     {step} of 9" for step in (3, 4, 5)]
 
 
 def test_status_asks_which_of_several_runs(

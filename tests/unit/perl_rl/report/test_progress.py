@@ -1,4 +1,4 @@
-"""What the progress line says of a step."""
+"""How a run is shown: lines in a log, a panel in a terminal."""
 
 import io
 
@@ -6,24 +6,7 @@ import pytest
 from rich.console import Console
 
 from perl_rl.report import progress
-from perl_rl.report.progress import Lines, Panel, step_line
-
-
-def test_a_step_is_one_line_that_says_which_groups_its_figures_count() -> None:
-    row = {"step": 2, "accuracy_all": 0.81, "accuracy": 0.536, "tokens_per_s": 1709.4}
-    times = {"wait_s": 0.1, "train_s": 1.2, "sync_s": 0.0}
-    assert step_line(row | times, 60) == (
-        "step 2/60  accuracy 0.810  of kept groups 0.536  tokens/s 1,709 (kept groups)  "
-        "wait 0.1 s, train 1.2 s, sync 0.0 s"
-    )
-
-
-def test_a_step_says_which_stage_bounds_the_run_once_it_was_measured() -> None:
-    shares = {"rollout_idle_share": 0.03, "reward_idle_share": 0.9, "trainer_idle_share": 0.412}
-    line = step_line({"step": 2, "bound_by": "rollout", **shares}, 60)
-    assert line.endswith("bound by rollout (idle: rollout 3%, reward 90%, trainer 41%)")
-    first = dict.fromkeys(shares)
-    assert "bound" not in step_line({"step": 1, "bound_by": None, **first}, 60)
+from perl_rl.report.progress import Lines, Panel
 
 
 @pytest.fixture

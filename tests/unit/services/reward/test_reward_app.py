@@ -68,17 +68,17 @@ async def test_nothing_to_score(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("body", "part"),
     [
-        ([{"response": "x", "answer": "B"}], "kind"),
-        ([item(kind="essay")], "kind"),
-        ([item(extra=1)], "extra"),
+        ([{"response": "x", "answer": "B"}], "0.kind: is missing"),
+        ([item(kind="essay")], "0.kind: must be 'letter', "),
+        ([item(extra=1)], "0.extra: is unknown"),
         ([item(), item(answer="cat")], "item 1, field 'answer': the gold answer 'cat'"),
-        ({"response": "x"}, "list"),
+        ({"response": "x"}, "the body: must be a list"),
     ],
 )
 async def test_a_bad_request_is_named(client: httpx.AsyncClient, body: Any, part: str) -> None:
     answer = await client.post("/score", json=body)
     assert answer.status_code == 422
-    assert part in answer.text
+    assert part in answer.json()["detail"]
 
 
 async def test_a_wrong_token_is_refused(client: httpx.AsyncClient) -> None:

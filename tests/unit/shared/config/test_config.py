@@ -146,7 +146,7 @@ def test_unknown_and_missing_keys_in_the_file_are_named_with_the_file(file: Path
         (b"run: [", "not valid YAML"),
         (b"", "must hold a mapping"),
         (b"- a\n- b\n", "must hold a mapping"),
-        (b"run: \xff\xfe", "not valid YAML"),
+        (b"run: \xff\xfe", "not UTF-8 text at byte 5"),
         (b"run: !!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
 )
