@@ -182,10 +182,11 @@ def moved(tensor: torch.Tensor, share: float) -> torch.Tensor:
 def codec(tensors: list[list[tuple[str, torch.Tensor]]], rounds: int) -> dict[str, Figures]:
     """One thread on one bucket."""
     parent, new = (one[0][1].view(torch.uint8).numpy().reshape(-1)[:BUCKET] for one in tensors)
-    block = encode(parent, new, 2)
+    block, data = encode(parent, new, 2), np.array(parent)
 
     def decode() -> None:
-        apply(block, np.array(parent), 2)
+        # There and back: an XOR is its own inverse.
+        apply(block, data, 2)
 
     return {
         "encode": rate(lambda: encode(parent, new, 2), BUCKET, rounds)
@@ -271,14 +272,14 @@ def starlette(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
 
 def serving(url: str, manifest: Manifest, server: psutil.Process, rounds: int) -> Figures:
     """Streams that read all buckets, and do nothing with them."""
+    buffers = [memoryview(bytearray(BUCKET)) for _ in range(STREAMS)]
 
     def read_all() -> None:
         download = Download(f"{url}/{manifest.version}", None, START_S)
         buckets = iter(manifest.buckets)
         taking = threading.Lock()
 
-        def stream() -> None:
-            buffer = memoryview(bytearray(BUCKET))
+        def stream(buffer: memoryview) -> None:
             while True:
                 with taking:
                     bucket = next(buckets, None)
@@ -287,7 +288,7 @@ def serving(url: str, manifest: Manifest, server: psutil.Process, rounds: int) -
                 into = buffer[: bucket.nbytes]
                 download.read_into(str(manifest.version), "data", bucket.offset, into)
 
-        threads = [threading.Thread(target=stream) for _ in range(STREAMS)]
+        threads = [threading.Thread(target=stream, args=(one,)) for one in buffers]
         for one in threads:
             one.start()
         for one in threads:
