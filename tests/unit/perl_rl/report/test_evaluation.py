@@ -120,7 +120,7 @@ def test_status_hears_how_far_it_is(config, tmp_path, node, monkeypatch) -> None
 
         node.meanwhile = answered
         evaluate(config, tmp_path, node, "1.0", "before")
-        assert said[0].startswith(b"before training, ")
+        assert said[0].startswith(b"evaluation before training, ")
         assert not client.exists(KEYS.evaluation)
 
 
