@@ -194,7 +194,8 @@ def _check_history(folder: Path, resumed_after: int) -> None:
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     starts = [row["incarnation"] for row in rows]
     assert starts == sorted(starts)
-    assert starts[resumed_after] > starts[resumed_after - 1] >= 2
+    # The second start may have been interrupted before its first step.
+    assert starts[resumed_after] == 3 > starts[resumed_after - 1]
     summary = json.loads((folder / "summary.json").read_text())
     assert resumed_after in summary["resumed_after"]
     evaluated = {step: read_evaluation(file) for step, file in evaluation_files(folder).items()}
