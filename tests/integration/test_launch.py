@@ -38,6 +38,10 @@ STEPS = 14
 GROUPS_PER_STEP = 4
 HELD_OUT = 3
 EVALUATED_EVERY = 4
+NOTHING_HELD_OUT = (
+    *("data.heldout=null", "eval.every_steps=null"),
+    "trainer.checkpoint.keep_best=false",
+)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +139,7 @@ def test_a_run_survives_dead_services_and_an_interruption(start: Callable[..., L
 
 
 def test_a_trainer_that_dies_too_often_is_reported(start: Callable[..., Launch]) -> None:
-    launched = start("--set", "data.heldout=null", "launcher.max_restarts=0")
+    launched = start("--set", *NOTHING_HELD_OUT, "launcher.max_restarts=0")
     log = launched.folder / "logs" / "trainer.log"
     launched.until(lambda: log.exists() and "incarnation" in log.read_text(), "trainer")
     launched.service("trainer").kill()
@@ -157,7 +161,7 @@ def test_an_interruption_of_the_data_check_leaves_no_run(start: Callable[..., La
 
 
 def test_a_killed_launcher_leaves_no_process(start: Callable[..., Launch]) -> None:
-    launched = start("--set", "data.heldout=null")
+    launched = start("--set", *NOTHING_HELD_OUT)
     log = launched.folder / "logs" / "trainer.log"
     launched.until(lambda: log.exists() and "incarnation" in log.read_text(), "trainer")
     engine = launched.service("rollout-0")
@@ -169,7 +173,7 @@ def test_a_killed_launcher_leaves_no_process(start: Callable[..., Launch]) -> No
 
 
 def test_what_a_service_refuses_is_one_line(start: Callable[..., Launch]) -> None:
-    launched = start("--set", "data.heldout=null", "model.device=cpu", "trainer.attention=flex")
+    launched = start("--set", *NOTHING_HELD_OUT, "model.device=cpu", "trainer.attention=flex")
     assert launched.end() == 2
     assert launched.processes() == []
     errors = [line for line in launched.said().splitlines() if not line.startswith("[")]
