@@ -201,7 +201,7 @@ async def test_a_killed_node_leaves_no_process_and_its_work_is_taken_over(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("reward.function=nowhere:f", "reward.function 'nowhere:f': cannot import nowhere"),
+        ("reward.function=nowhere:f", "reward.function 'nowhere:f': there is no module nowhere"),
         ("redis.url=redis://127.0.0.1:1/0", "cannot reach Redis"),
         ("reward.host=192.0.2.1", "reward: cannot listen on 192.0.2.1:0"),
     ],

@@ -182,9 +182,11 @@ def test_requests_in_flight_survive_a_push_with_right_versions(
 
 
 async def _issue_and_wait_for_work(live: LiveNode, asked: list) -> None:
+    done = live.node.done
     await issue(live, asked)
     async with asyncio.timeout(PATIENCE_S):
-        while len(live.node.in_work) < len(asked):
+        # On a busy machine the first may be answered before the last is taken.
+        while len(live.node.in_work) + live.node.done - done < len(asked):
             await asyncio.sleep(0.01)
 
 

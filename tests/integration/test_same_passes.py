@@ -21,7 +21,8 @@ batches = [
     for chunks in owned[rank]
 ]
 trainer = SimpleNamespace(objective=None)
-config = SimpleNamespace(trainer=trainer, sampling=SimpleNamespace(max_tokens=1))
+record = SimpleNamespace(share=0.0)
+config = SimpleNamespace(trainer=trainer, sampling=SimpleNamespace(max_tokens=1), record=record)
 stepper = Stepper(None, None, config, torch.device("cpu"))
 same = stepper._same_everywhere(batches)
 print([[len(batch.chunks) + batch.idle_passes, real] for batch, real in same])

@@ -99,7 +99,7 @@ async def test_a_step_tells_its_own_share(run: Run) -> None:
 
 
 async def test_a_step_tells_how_many_questions_were_skipped(run: Run) -> None:
-    tally = StepTally(run.client, run.keys, config().trainer)
+    tally = StepTally(run.client, run.keys)
     await run.ledger.skip({"easy": 5})
     await tally.begin()
     await run.ledger.skip({"easy": 7, "hard": 1})

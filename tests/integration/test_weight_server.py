@@ -53,11 +53,16 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def _servers() -> list[psutil.Process]:
-    return [
-        one
-        for one in psutil.Process().children(recursive=True)
-        if "services.trainer.weights.main" in one.cmdline() and "--parent" not in one.cmdline()
-    ]
+    return [one for one in psutil.Process().children(recursive=True) if _is_server(one)]
+
+
+def _is_server(process: psutil.Process) -> bool:
+    """False for one that has ended meanwhile, too."""
+    try:
+        words = process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+    return "services.trainer.weights.main" in words and "--parent" not in words
 
 
 async def test_a_version_is_served_by_ranges(url: str, http: aiohttp.ClientSession) -> None:
