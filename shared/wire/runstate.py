@@ -117,7 +117,7 @@ class RunState:
     async def wishes(self) -> set[str]:
         """What the operator asks for now, and "hold" while somebody holds the ranks."""
         asked = {name.decode() for name in await self._client.hkeys(self._keys.control)}
-        return asked | {"hold"} if await self._client.exists(self._keys.hold) else asked
+        return asked | {"hold"} if await self._client.get(self._keys.hold) else asked
 
     async def clear_wishes(self) -> None:
         """Forget what was asked before this start."""

@@ -10,6 +10,7 @@ from shared.service.connection import connect
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
 from shared.wire.queues import WorkStream
+from shared.wire.runstate import RunState
 from shared.wire.settled import SettledStream
 from tests.builders import task
 
@@ -46,6 +47,10 @@ async def test_a_user_of_few_rights_can_do_the_run_s_work_and_no_other(acl_url):
     await settled.finish([record.id])
     assert await settled.images_in_flight() == set() == set(await settled.image_bytes())
     await settled.close()
+    state = RunState(client, keys)
+    await state.hold(60.0)
+    assert await state.wishes() == {"hold"}
+    await state.release()
     with pytest.raises(redis.exceptions.NoPermissionError):
         await client.get("perl:other:state")
     await client.aclose()
