@@ -1,5 +1,6 @@
 """For every test: a real Redis server, emptied before each test; and a check of the slow ones."""
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import redis
 from hypothesis import settings
 
 from perl_rl.launch.embedded_redis import embedded_redis
+from shared.logs import HidingFormatter
 
 # PyTorch's threads spin while they wait: test processes side by side get one each. Set before any
 # import of torch.
@@ -40,6 +42,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section(f"over {TOO_LONG_S:g} s: mark as slow, or make faster")
         for test, seconds in sorted(found.items(), key=lambda one: -one[1]):
             terminalreporter.line(f"{seconds:6.1f} s {test}")
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_another_test() -> Iterator[None]:
+    """Take away what a command that ran in a test has set up: its standard error is closed now."""
+    yield
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler.formatter, HidingFormatter):
+            root.removeHandler(handler)
 
 
 @pytest.fixture
