@@ -80,7 +80,9 @@ class Sample(BaseModel):
                 f"question has {tags} {IMAGE_TAG} tags but the sample has {len(self.images)} images"
             )
         if any(not 0 <= index < len(self.images) for index in self.fixed):
-            raise ValueError(f"fixed names image {max(self.fixed)} of {len(self.images)}")
+            raise ValueError(
+                f"fixed is {list(self.fixed)}, but the {len(self.images)} images are counted from 0"
+            )
         if self.order is not None and self.kind in _NEVER_MOVED.get(self.order, ()):
             raise ValueError(f"order '{self.order}' does not go with kind '{self.kind}'")
         return self

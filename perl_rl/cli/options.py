@@ -35,6 +35,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with the line."""
+        if message.startswith("unrecognized arguments") and "=" in message:
+            message += "; settings follow --set, as --set trainer.steps=5"
         self.exit(USER_ERROR_STATUS, f"{error_line(f'{message}; see {self.prog} --help')}\n")
 
 

@@ -32,9 +32,12 @@ def convert(
 
     Raises:
         UserError: naming file, row and column of a row that does not fit and must not be skipped;
-            or when two files have a sample of the same id, or there is no sample.
+            or when two files have a sample of the same id, there is no sample, or `out` is an
+            input.
     """
     out = out.absolute()
+    if any(source.path.resolve() == out.resolve() for source in sources):
+        raise UserError(f"--out {out}: is one of the files to convert; name another one")
     make_place(out, "--out")
     folder = ImageFolder((images or out.parent / "images").absolute(), max_pixels)
     counts, golds = RowCounts(), Golds()

@@ -10,6 +10,7 @@ from perl_rl.plan.sampler import cache_bytes, engine_need
 from perl_rl.plan.shape import ModelShape, read_shape
 from perl_rl.plan.trainer import largest_chunk, rank_need
 from shared.config import Config, load_config
+from shared.errors import UserError
 
 GB = 1e9
 CONTEXT = 1.5 * GB
@@ -123,6 +124,8 @@ def main(config_path: Path, overrides: list[str], gpu_gb: float, gpus: int | Non
         UserError: as `plan_of` and `shares_gpus`.
     """
     config = load_config(config_path, overrides)
+    if gpus is not None and gpus < 1:
+        raise UserError(f"--gpus {gpus}: must be at least 1")
     plan, shape = plan_of(config, gpu_gb * GB, shares_gpus(config, gpus))
     print("\n".join(lines(config, shape, plan)))
     return 1 if plan.problems() else 0

@@ -17,6 +17,25 @@ from shared.files import what_else
 from shared.problems import first_problem
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML whose mappings have each key once: of two, the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping.
+
+        Raises:
+            yaml.YAMLError: when a key is there twice.
+        """
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and seen.setdefault(key.value, line) != line:
+                raise yaml.YAMLError(
+                    f"the key '{key.value}' is there twice, in lines {seen[key.value]} and {line}"
+                )
+        return super().construct_mapping(node, deep)
+
+
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     """Read a configuration file, apply ``key.path=value`` overrides, and check everything.
 
@@ -41,14 +60,15 @@ def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, A
     """
     try:
         content = path.read_bytes()
-        raw = yaml.safe_load(content.decode())
+        raw = yaml.load(content.decode(), _EachKeyOnce)
     except OSError as error:
         raise UserError(f"{path}: cannot read the configuration ({error.strerror})") from None
     except UnicodeDecodeError as error:
         words = what_else(content) or f"not UTF-8 text at byte {error.start}"
         raise UserError(f"{path}: {words}") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        words = " ".join(str(error).split()).replace('"<unicode string>"', "the file")
+        raise UserError(f"{path}: not valid YAML ({words})") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must hold a mapping, with settings as 'key: value'")
     for override in overrides or []:

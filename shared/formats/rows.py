@@ -27,13 +27,17 @@ _SPLIT = re.compile(r"(train|test|testmini|val|validation|dev)(?=[-._]|$)")
 class BadRow(UserError):
     """A row that does not fit its format; the message names file, row and column.
 
+    Args:
+        column: empty when it is the row as a whole.
+
     Attributes:
         reason: a few words, the same for all rows with this problem, to count them by.
     """
 
     def __init__(self, file: Path, row: int, column: str, reason: str, problem: str) -> None:
-        super().__init__(f"{file}, row {row}, column '{column}': {problem}")
-        self.reason = f"{column}: {reason}"
+        where = f"{file}, row {row}, column '{column}'" if column else f"{file}, row {row}"
+        super().__init__(f"{where}: {problem}")
+        self.reason = f"{column or 'row'}: {reason}"
 
 
 @dataclass(frozen=True)
@@ -206,8 +210,8 @@ def row_of(file: Path, number: int, values: Any) -> Row | BadRow:
     if isinstance(values, dict):
         return Row(file, number, values)
     if isinstance(values, NotJson):
-        return BadRow(file, number, "row", "is not JSON", f"is {values}")
-    return BadRow(file, number, "row", "is not an object", "must be an object with columns")
+        return BadRow(file, number, "", "is not JSON", f"is {values}")
+    return BadRow(file, number, "", "is not an object", "must be an object with columns")
 
 
 def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
@@ -261,7 +265,7 @@ def _parsed(line: bytes, file: Path, number: int) -> Any:
     try:
         return parse_json(line.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        return BadRow(file, number, "row", "is not UTF-8 text", "is not UTF-8 text")
+        return BadRow(file, number, "", "is not UTF-8 text", "is not UTF-8 text")
     except NotJson as error:
         return error
 

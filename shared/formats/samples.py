@@ -1,5 +1,6 @@
 """The project's own format: each row is a `shared.sample.Sample`, with images as paths."""
 
+import difflib
 from collections.abc import Iterator
 
 from pydantic import ValidationError
@@ -27,11 +28,18 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
         sample = Sample.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        column = ".".join(str(part) for part in first["loc"]) or "row"
-        raise row.bad(column, "does not fit", in_words(first) + _hint(row)) from None
+        column = ".".join(str(part) for part in first["loc"])
+        problem = in_words(first) + _near(column, first["type"]) + _hint(row)
+        raise row.bad(column, "does not fit", problem) from None
     if not sample.id.strip():
         raise row.bad("id", "is empty")
     yield sample.model_copy(update={"images": reading.images(row, images)})
+
+
+def _near(column: str, kind: str) -> str:
+    """The column that was probably meant by an unknown one."""
+    near = difflib.get_close_matches(column, Sample.model_fields, n=1)
+    return f"; did you mean '{near[0]}'?" if kind == "extra_forbidden" and near else ""
 
 
 def _hint(row: Row) -> str:

@@ -80,7 +80,10 @@ def test_unusual_line_separators_stay_in_the_text(file: Path) -> None:
             row(id="2", images=["a.png"]),
             ", line 2, field 'row': question has 2 <image> tags but the sample has 1 images",
         ),
-        (row(id="2", fixed=[2]), ", line 2, field 'row': fixed names image 2 of 2"),
+        (
+            row(id="2", fixed=[2]),
+            ", line 2, field 'row': fixed is [2], but the 2 images are counted from 0",
+        ),
         (row(id="2", images=["a.png", "c.png"]), ", line 2, field 'images': no file "),
         (row(), ", line 2, field 'id': '1' is also the id of line 1; make ids unique"),
     ],

@@ -94,6 +94,15 @@ def test_an_unknown_key_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "unknown key 'trainer.step'" in said and said.count("\n") == 1
 
 
+def test_a_setting_without_set_is_told_how_to_be_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["check", str(tmp_path / "run.yaml"), "trainer.steps=5"])
+    assert ended.value.code == 2
+    assert "settings follow --set, as --set trainer.steps=5" in capsys.readouterr().err
+
+
 def test_an_override_is_checked_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n")

@@ -226,7 +226,7 @@ def test_a_mistake_in_json_lines_is_named_with_its_row(
     ("text", "named"),
     [
         ("", "train.jsonl: no samples found"),
-        (json.dumps(SAMPLE)[:-1] + ",}\n", "train.jsonl, row 1, column 'row': is"),
+        (json.dumps(SAMPLE)[:-1] + ",}\n", "train.jsonl, row 1: is"),
         (f"{json.dumps(SAMPLE)}\n" * 2, "train.jsonl, row 2, column 'id': 'one' is also the id"),
         (json.dumps(VERL), "looks like format verl"),
         (json.dumps(EASYR1), "looks like format easyr1"),

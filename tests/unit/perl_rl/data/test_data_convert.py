@@ -50,6 +50,14 @@ def test_a_bad_row_ends_the_conversion_and_leaves_no_file(
     assert list(out.parent.iterdir()) == [out.parent / "images"]
 
 
+def test_an_input_is_not_written_over(geometry: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = geometry.read_bytes()
+    options = ["--format", "geometry3k", str(geometry), "--out", str(geometry), "--skip-bad-rows"]
+    assert main(["data", "convert", *options]) == 2
+    assert f"--out {geometry}: is one of the files to convert" in capsys.readouterr().err
+    assert geometry.read_bytes() == before
+
+
 def test_images_named_by_path_stay_where_they_are(tmp_path: Path) -> None:
     save_digits(tmp_path / "pictures", 1)
     row = {"q": "Which?", "pic": "0.png", "a": "0"}

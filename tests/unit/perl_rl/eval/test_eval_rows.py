@@ -154,7 +154,7 @@ def test_a_file_that_is_no_data_is_named(tmp_path: Path) -> None:
         ("test.parquet", "x", "after row 0: cannot be read"),
         ("test.json", "{", "line 1: not JSON"),
         ("test.json", "3", "must hold a list of rows"),
-        ("test.jsonl", "[1]", "row 1, column 'row': must be an object"),
+        ("test.jsonl", "[1]", "row 1: must be an object"),
     ):
         file = tmp_path / name
         file.write_text(text)
@@ -257,8 +257,9 @@ def test_bad_rows_are_left_out_and_named_only_when_asked_for(tmp_path: Path) -> 
     messages = by_reason(skipped)
     assert [len(named) for named in messages.values()] == [2, 1, 1]
     assert [row.split(": ")[0] for named in messages.values() for row in named] == [
-        f"{file}, row {number}, column '{column}'"
-        for number, column in ((2, "answer"), (4, "answer"), (5, "row"), (6, "row"))
+        f"{file}, row 2, column 'answer'",
+        f"{file}, row 4, column 'answer'",
+        *(f"{file}, row 5", f"{file}, row 6"),
     ]
     assert skipped_lines(messages)[0] == "rows left out: 4"
     assert skipped_lines({}) == []
@@ -267,5 +268,5 @@ def test_bad_rows_are_left_out_and_named_only_when_asked_for(tmp_path: Path) -> 
 def test_a_file_without_a_row_that_fits_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "testmini.jsonl"
     file.write_text("[1]\n[2]")
-    with pytest.raises(UserError, match=r"none of its 2 rows fits; the first: .*, row 1, column"):
+    with pytest.raises(UserError, match=r"none of its 2 rows fits; the first: .*, row 1: "):
         load_items(BENCHMARKS["mathverse"], file, Pictures(tmp_path / "images"), skipped=[])

@@ -277,3 +277,10 @@ def test_a_plain_path_is_one_source_of_samples(file: Path) -> None:
 )
 def test_a_bad_source_is_named(file: Path, override: str, message: str) -> None:
     assert message in refused(file, override)
+
+
+def test_a_key_that_is_there_twice_is_named_with_its_lines(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("run: a\ntrainer:\n  steps: 1\ntrainer:\n  steps: 2\n")
+    with pytest.raises(UserError, match="'trainer' is there twice, in lines 2 and 4"):
+        load_config(file)

@@ -298,7 +298,7 @@ def test_a_pretty_printed_row_is_named_by_the_line_it_starts_on(tmp_path: Path) 
 @pytest.mark.parametrize("text", ['{\n"problem": "?",\n', '{\n}\n{"a": 1} x', "{\n\xff"])
 def test_broken_json_over_several_lines_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "train.jsonl").write_bytes(text.encode("latin-1"))
-    assert "row 1, column 'row': is not JSON" in refused(tmp_path / "train.jsonl")
+    assert "row 1: is not JSON" in refused(tmp_path / "train.jsonl")
 
 
 @pytest.mark.parametrize(

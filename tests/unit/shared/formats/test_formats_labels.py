@@ -106,7 +106,11 @@ def test_without_a_word_the_form_decides(tmp_path: Path, extra: Any) -> None:
         ({}, {"kind": "what"}, "column 'what': is missing; the row has columns"),
         ({"what": "choice"}, {"kind": "what"}, "column 'what': 'choice' is not one of letter,"),
         ({"extra_info": {"fixed": "0"}}, {}, "'extra_info.fixed': must list indices of images"),
-        ({"extra_info": {"fixed": [3]}}, {}, "column 'extra_info': fixed names image 3 of 3"),
+        (
+            {"extra_info": {"fixed": [3]}},
+            {},
+            "column 'extra_info': fixed is [3], but the 3 images are counted from 0",
+        ),
         (
             {"extra_info": {"kind": "number", "order": "letter"}},
             {},

@@ -32,7 +32,7 @@ GOOD: dict[str, dict[str, Any]] = {
 
 BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("samples", {"colour": "red"}, "colour", "is unknown"),
-    ("samples", {"images": []}, "row", "question has 1 <image> tags but the sample has 0"),
+    ("samples", {"images": []}, "", "question has 1 <image> tags but the sample has 0"),
     ("samples", {"images": ["gone.png"]}, "images", "no image file"),
     ("verl", {"prompt": None}, "prompt", "is missing; the row has columns data_source"),
     ("verl", {"prompt": "text"}, "prompt", "is not a list of turns"),
@@ -117,7 +117,8 @@ def test_a_broken_row_is_named_or_skipped(
     message = refused(source(file, format_))
     located, report = read(source(file, format_, skip_bad_rows=True))
 
-    assert message.startswith(f"{file}, row 2, column '{column}': ")
+    where = f"{file}, row 2, column '{column}'" if column else f"{file}, row 2"
+    assert message.startswith(f"{where}: ")
     assert problem in message
     assert [one.row for one in located] == [1]
     assert report.samples == report.skipped.total() == 1
@@ -163,7 +164,7 @@ def test_a_line_that_is_no_row(folder: Path, line: bytes, problem: str) -> None:
     file = folder / "train.jsonl"
     write_json(file, [GOOD["easyr1"]])
     file.write_bytes(file.read_bytes() + b"\n\n" + line + b"\n")
-    assert refused(source(file, "easyr1")).startswith(f"{file}, row 3, column 'row': {problem}")
+    assert refused(source(file, "easyr1")).startswith(f"{file}, row 3: {problem}")
     located, report = read(source(file, "easyr1", skip_bad_rows=True))
     assert (len(located), report.skipped.total()) == (1, 1)
 
