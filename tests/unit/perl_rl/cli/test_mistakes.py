@@ -227,7 +227,7 @@ def test_a_mistake_in_json_lines_is_named_with_its_row(
     [
         ("", "train.jsonl: no samples found"),
         (json.dumps(SAMPLE)[:-1] + ",}\n", "train.jsonl, row 1: is"),
-        (f"{json.dumps(SAMPLE)}\n" * 2, "train.jsonl, row 2column 'id': 'one' is also the id"),
+        (f"{json.dumps(SAMPLE)}\n" * 2, "train.jsonl, row 2, column 'id': 'one' is also the id"),
         (json.dumps(VERL), "looks like format verl"),
         (json.dumps(EASYR1), "looks like format easyr1"),
         (json.dumps(MANTIS), "looks like format mantis"),
