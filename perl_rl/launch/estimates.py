@@ -10,6 +10,7 @@ from perl_rl.report.progress import duration
 from perl_rl.report.summary import Metrics, read_metrics
 from shared.config import Config
 from shared.errors import UserError
+from shared.records.steps import METRICS
 
 _MASTER_AND_MOMENTS = 12
 """Bytes of a trained parameter in a checkpoint: fp32 weight, mean and variance."""
@@ -44,7 +45,7 @@ def _written(config: Config) -> int:
 def time_line(config: Config, folder: Path) -> str:
     """How long the steps will take at the rate of an earlier run in `folder`."""
     try:
-        rows = read_metrics(folder / "metrics.jsonl")
+        rows = read_metrics(folder / METRICS)
         pace = seconds_per_response(rows)
     except (ValueError, KeyError, TypeError):
         raise UserError(

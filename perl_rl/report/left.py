@@ -15,6 +15,7 @@ from shared.records.evaluations import (
     figures_line,
     read_evaluation,
 )
+from shared.records.steps import METRICS
 
 _FIGURES = ("reward", "accuracy_all", "kl")
 _EVALUATED = (
@@ -30,7 +31,7 @@ def describe_left(folder: Path, config: Config) -> str:
     Raises:
         UserError: when its summary cannot be read.
     """
-    summary, metrics = _summary(folder), read_metrics(folder / "metrics.jsonl")
+    summary, metrics = _summary(folder), read_metrics(folder / METRICS)
     step, steps = (metrics[-1]["step"] if metrics else 0), config.trainer.steps
     saved = CheckpointFolder(folder / "checkpoints", keep=1).steps()
     newest = max(saved, default=0)

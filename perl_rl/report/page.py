@@ -6,6 +6,8 @@ from typing import Any
 
 import matplotlib
 
+from shared.records.steps import METRICS
+
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
@@ -54,7 +56,7 @@ def report_on(folder: Path, title: str) -> str:
     for step, file in evaluation_files(folder).items():
         meanwhile[step] = _read(file)
         refuse_unlike(meanwhile[step].asked, after.asked, (str(file), str(names["after"])))
-    table = write_report(folder, before, after, folder / "metrics.jsonl", title, meanwhile)
+    table = write_report(folder, before, after, folder / METRICS, title, meanwhile)
     return f"{table}\nreport: {folder / 'report.md'}, {folder / 'report.png'}"
 
 

@@ -20,6 +20,7 @@ from perl_rl.report.summary import (
 )
 from shared.config import Config
 from shared.errors import WaitTimeout
+from shared.records.steps import METRICS
 from shared.service.connection import heeding_cancel
 from shared.wire.keys import Keys
 from shared.wire.registry import NodeInfo
@@ -55,7 +56,7 @@ class RunWatch:
         self._who = who
         self._describe = describe
         self._keys = Keys(config.run)
-        self._metrics_file = folder / "metrics.jsonl"
+        self._metrics_file = folder / METRICS
         self._metrics = MetricsTail(self._metrics_file)
         self._nodes: dict[str, NodeInfo] = {}
         self._away_since: float | None = None

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from services.trainer.control.figures import HeldOutGauges, StepFigures
 from services.trainer.control.plane import ControlPlane
 from shared.config.connections import SecurityConfig
+from shared.records.steps import METRICS
 from shared.service.app import Health, answer_outages, metrics_route, service_app
 from shared.wire.ledger import Counts
 from shared.wire.runstate import TrainerState
@@ -48,7 +49,7 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
             ("refused_updates", "Updates that changed nothing: no finite gradient norm"),
         )
     }
-    figures = StepFigures(registry, run_dir / "metrics.jsonl")
+    figures = StepFigures(registry, run_dir / METRICS)
     heldout = HeldOutGauges(registry, run_dir)
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
 
