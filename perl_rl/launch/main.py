@@ -70,8 +70,8 @@ def launch(
     folder = (run_dir or Path("runs") / config.run).absolute()
     check_run_dir(folder, resume)
     make_folder(folder, "--run-dir")
-    if resume and _has_ended(folder, config.trainer.steps):
-        print(f"nothing to do: {folder} has trained its {config.trainer.steps} steps")
+    if resume and (steps := _has_ended(folder, config)):
+        print(f"nothing to do: {folder} has trained its {steps} steps")
         return 0
     check_model(config.model)
     check_ports(config)
@@ -164,13 +164,15 @@ def _saved_step(folder: Path) -> int:
     return CheckpointFolder(folder / "checkpoints", keep=1).newest_step()
 
 
-def _has_ended(folder: Path, steps: int) -> bool:
-    """Whether the run in `folder` is done and has trained at least `steps` steps."""
-    summary = folder / "summary.json"
+def _has_ended(folder: Path, config: Config) -> int:
+    """The steps of the run in `folder` if it is done, by `config`; else 0."""
+    summary, most = folder / "summary.json", config.trainer.max_responses
     if not summary.is_file():
-        return False
+        return 0
     content = json.loads(summary.read_text(encoding="utf-8"))
-    return bool(content["outcome"] == DONE and content["steps"] >= steps)
+    spent = most is not None and content.get("responses", 0) >= most
+    ended = content["outcome"] == DONE and (content["steps"] >= config.trainer.steps or spent)
+    return int(content["steps"]) if ended else 0
 
 
 @contextlib.contextmanager

@@ -124,7 +124,7 @@ class Session:
         view = self._run_watch.view
         assert view is not None, "the launcher has looked at least once"
         log = self._folder / "logs" / "trainer.log"
-        check_account(view, self._config.trainer.steps, self._folder, f"see {log}")
+        check_account(view, self._folder, f"see {log}")
 
     async def _stop_services(self, supervisor: Supervisor) -> None:
         self.progress.state("stopping the services", None)

@@ -6,7 +6,7 @@ from perl_rl.ending import RunFailed
 from perl_rl.report.observe import RunView
 
 
-def check_account(view: RunView, steps: int, folder: Path, hint: str) -> None:
+def check_account(view: RunView, folder: Path, hint: str) -> None:
     """Check that the trainer's state, the ledger and the files in `folder` agree on success.
 
     Args:
@@ -16,9 +16,9 @@ def check_account(view: RunView, steps: int, folder: Path, hint: str) -> None:
         RunFailed: when steps are missing, groups are not accounted for, or there is no model.
     """
     state = view.trainer
-    if state.phase != "done" or state.step < steps:
+    if state.phase != "done" or state.step < state.steps:
         raise RunFailed(
-            f"the trainer ended at step {state.step} of {steps}, {state.phase} {state.detail}; "
+            f"the trainer ended at step {state.step} of {state.steps}, {state.phase} {state.detail}; "
             f"{hint}"
         )
     if not view.counts.balanced():

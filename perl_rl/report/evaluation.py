@@ -24,11 +24,12 @@ from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.report.nodes import Wanted, ask_nodes
 from perl_rl.report.pace import Pace
 from perl_rl.report.progress import Progress
-from perl_rl.report.summary import write_json
+from perl_rl.report.summary import read_metrics, write_json
 from perl_rl.report.watch import LOOK_EVERY_S
 from shared.config import Config
 from shared.errors import WaitTimeout
 from shared.records.evaluations import evaluation_file
+from shared.records.steps import METRICS
 from shared.service.connection import OUTAGE, Patience, heeding_cancel
 from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
@@ -132,8 +133,10 @@ class Evaluation:
         """
         if "after" not in self.missing():
             return
-        current = await self._patience(client)(VersionBoard(client, self._keys).current)
-        if current is None or current.version.step < self._config.trainer.steps:
+        patient = self._patience(client)
+        current = await patient(VersionBoard(client, self._keys).current)
+        state = await patient(RunState(client, self._keys).get)
+        if current is None or current.version.step < state.steps:
             return
         last, patience = current.version, self._config.weights.fetch_timeout_s
         wanted = Wanted(lambda one: one == last, patience, self._config.rollout.lost_after_s)
@@ -235,7 +238,8 @@ class Evaluation:
         if "asked" not in self.results[when]:
             # Of an older version of this software; done again when there is the other one.
             return
-        step = 0 if when == "before" else self._config.trainer.steps
+        last = read_metrics(self._folder / METRICS)[-1:]
+        step = last[0]["step"] if when == "after" and last else 0
         file = evaluation_file(self._folder, step)
         file.parent.mkdir(exist_ok=True)
         write_json(file, self.results[when])

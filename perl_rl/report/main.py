@@ -78,7 +78,7 @@ async def _follow(
             await together([until_done, evaluation.before(client)])
         wall_s = time.monotonic() - began
         assert watch.view is not None, "the run is done"
-        check_account(watch.view, config.trainer.steps, folder, "see the trainer's log")
+        check_account(watch.view, folder, "see the trainer's log")
         await evaluation.after(client)
         return wall_s
     finally:

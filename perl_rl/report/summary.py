@@ -81,6 +81,7 @@ def summarise(
     evaluation: dict[str, Any],
     outcome: str,
     trainer: TrainerState,
+    per_group: int,
 ) -> dict[str, Any]:
     """The content of ``summary.json``.
 
@@ -93,6 +94,7 @@ def summarise(
         evaluation: ``before`` and ``after``, from `plain_robustness`.
         outcome: `DONE`, "interrupted", or "failed: " and the reason.
         trainer: its last state.
+        per_group: responses of one group.
     """
     idle = {stage: _idle_share(metrics, stage) for stage in STAGES}
     return {
@@ -112,6 +114,7 @@ def summarise(
         },
         "dropped_share": _mean(_values(metrics, "dropped_share")),
         "skipped_share": _mean(_values(metrics, "skipped_share")),
+        "responses": per_group * (counts.trained + sum(counts.dropped.values())),
         "samples_trained": sum(row.get("samples", 0) for row in metrics),
         "samples_generated": sum(row.get("samples_generated", 0) for row in metrics),
         "wall_s": wall_s,

@@ -109,6 +109,7 @@ class RunWatch:
             shown,
             outcome,
             self.view.trainer,
+            self._config.group_size(),
         )
         write_json(self._folder / "summary.json", summary)
 

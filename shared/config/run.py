@@ -52,10 +52,14 @@ class Config(Section):
     record: RecordConfig = RecordConfig()
     launcher: LauncherConfig = LauncherConfig()
 
+    def group_size(self) -> int:
+        """Responses of one group: all orders' together."""
+        return (self.permutation.n_s + 1) * self.sampling.n
+
     @model_validator(mode="after")
     def _selects_from_a_group(self) -> "Config":
         keep, orders = self.trainer.selection.keep, self.permutation.n_s + 1
-        responses = orders * self.sampling.n
+        responses = self.group_size()
         if keep is not None and keep > responses:
             raise ValueError(
                 f"trainer.selection.keep ({keep}) must not be more than the {responses} responses "

@@ -67,6 +67,9 @@ class TrainerConfig(Section):
     """Address on the trainer's host where the ranks of several hosts find each other."""
     steps: Count = 100
     """Policy versions to train; each uses ``groups_per_step`` groups."""
+    max_responses: Count | None = None
+    """The run ends after the step with which so many responses have been sampled, those of dropped
+    groups included; default: only ``steps`` ends it."""
     groups_per_step: Count = 128
     """Groups that one policy version is trained on."""
     minibatch_groups: Count | None = None

@@ -28,6 +28,8 @@ class RunSummary(BaseModel):
     """Mean share of dropped groups."""
     skipped_share: float | None
     """Mean share of questions that were skipped before they were sampled."""
+    responses: int
+    """Responses of all groups that were trained or dropped; ``trainer.max_responses`` bounds it."""
     samples_trained: int
     """Responses that were trained on."""
     samples_generated: int

@@ -29,6 +29,7 @@ class TrainerState(BaseModel):
     incarnation: int = 0
     step: int = 0
     steps: int = 0
+    """The last step: ``trainer.steps``, or the one that spent ``trainer.max_responses``."""
     phase: Phase = "starting"
     since: float = 0.0
     """Unix time at which the phase began."""

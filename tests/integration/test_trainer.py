@@ -411,7 +411,10 @@ async def _training(state: RunState, incarnation: int) -> None:
 async def test_a_trainer_that_is_to_stay_serves_the_final_weights_until_told_to_stop(
     files, tmp_path, redis_url, capsys
 ):
-    run = Run(tmp_path, redis_url, files, steps=1, serve_after_end=True, zero_stage=0)
+    # Its four groups of eight responses spend the budget, so the first step is the last one.
+    run = Run(
+        tmp_path, redis_url, files, steps=9, max_responses=32, serve_after_end=True, zero_stage=0
+    )
     client = await connect(redis_url, 10.0)
     async with run.started() as process:
         await run.until((tmp_path / "run/policy/config.json").exists)
@@ -433,7 +436,8 @@ async def test_a_trainer_that_is_to_stay_serves_the_final_weights_until_told_to_
     assert str(manifest.version) == "1.1"
     assert len(data) == manifest.nbytes
     assert healthy.status_code == 200
-    assert (await RunState(client, Keys("test")).get()).phase == "done"
+    state = await RunState(client, Keys("test")).get()
+    assert (state.phase, state.step, state.steps) == ("done", 1, 1)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class Skipping:
     def __init__(self, config: Config, plan: GroupPlan) -> None:
         trainer, self._settings = config.trainer, config.data.skipping
         self._seed, self._plan = config.seed, plan
-        self._responses = (config.permutation.n_s + 1) * config.sampling.n
+        self._responses = config.group_size()
         self._steps, self._per_step = trainer.steps, trainer.groups_per_step
         self._lag = _lag(config)
         self._index = 0

@@ -15,6 +15,7 @@ import torch
 from services.trainer.compute import collective
 from services.trainer.compute.policy import Policy
 from services.trainer.compute.step import Stepper, Updates
+from services.trainer.rank.budget import Budget
 from services.trainer.rank.checkpoints import Checkpoints
 from services.trainer.rank.collect import Collector
 from services.trainer.rank.evaluated import NewEvaluations
@@ -61,6 +62,7 @@ class TrainingLoop:
             Collector(config, incarnation, collective.world()) if collective.is_first() else None
         )
         self._tally = StepTally(link.client, link.keys)
+        self._budget = Budget(config, link, device)
         self._groups = GroupFetcher(config, incarnation, policy.preparer, device)
         self._idle = IdleShares(link.client, link.keys)
         self._ended: float | None = None
@@ -75,13 +77,14 @@ class TrainingLoop:
         self._evaluated = NewEvaluations(run_dir)
 
     def run(self) -> None:
-        """Train until the configured number of steps is reached or the operator says stop."""
-        steps = self._config.trainer.steps
+        """Train until the last step, until the budget is spent, or the operator says stop."""
         if collective.is_first():
             self._link.do(self._tally.begin)
         self._publish([], [], {})
-        while self.version.step < steps and self._may_continue():
+        done = self._is_last(self.version)
+        while not done and self._may_continue():
             self._train_one_step()
+            done = self._is_last(self.version)
         self._checkpoint(needed=True)
         self._policy.save(self._run_dir / "policy")
         self._publisher.close()
@@ -90,7 +93,14 @@ class TrainingLoop:
             self._collector.close()
         self._checkpoints.finish()
         # A run that was stopped early can be resumed from here.
-        self._operator.report("done" if self.version.step >= steps else "paused", self.version)
+        self._operator.report("done" if done else "paused", self.version)
+
+    def _is_last(self, version: PolicyVersion) -> bool:
+        """Whether no step follows; asked by every rank alike."""
+        if version.step < self._config.trainer.steps and not self._budget.spent(version.step):
+            return False
+        self._operator.ends_at(version.step)
+        return True
 
     def _train_one_step(self) -> None:
         times, trained = StepTimes(), self.version

@@ -22,6 +22,10 @@ class Operator:
         self._device = device
         self._state = RunState(link.client, link.keys)
 
+    def ends_at(self, step: int) -> None:
+        """From now on show `step` as the last one."""
+        self._steps = step
+
     def report(self, phase: Phase, version: PolicyVersion, detail: str = "") -> None:
         """Show what the ranks do now."""
         if collective.is_first():

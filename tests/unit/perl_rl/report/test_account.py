@@ -22,14 +22,14 @@ def view_of(counts: Counts, **state: object) -> RunView:
 def failure(folder: Path, counts: Counts = COUNTS, **state: object) -> str:
     view = view_of(counts, **state)
     with pytest.raises(RunFailed) as caught:
-        check_account(view, 3, folder, "see the log")
+        check_account(view, folder, "see the log")
     return str(caught.value)
 
 
 def test_a_run_that_did_what_was_asked_passes(tmp_path: Path) -> None:
     (tmp_path / "policy").mkdir()
     view = view_of(COUNTS)
-    check_account(view, 3, tmp_path, "see the log")
+    check_account(view, tmp_path, "see the log")
 
 
 def test_missing_steps_are_named(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def evaluate(config: Config, folder: Path, node: Node, version: str, when: str) 
         client = await connect(config.redis.url, 5.0)
         try:
             await register(client, node, version)
+            await RunState(client, KEYS).update(steps=STEPS)
             await getattr(evaluation, when)(client)
         finally:
             await client.aclose()

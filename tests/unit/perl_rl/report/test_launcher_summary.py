@@ -55,7 +55,9 @@ def test_totals_medians_and_means() -> None:
     nodes = [node("rollout-0", 0.1, 0.3), node("rollout-1", 0.2)]
     metrics = [row(1), row(2), row(3, rollout_s=9.0, tokens_per_s=100.0)]
     evaluation = {"before": None, "after": None}
-    summary = summarise(metrics, counts, nodes, {"rollout-1": 2}, 42.0, evaluation, "done", TRAINER)
+    summary = summarise(
+        metrics, counts, nodes, {"rollout-1": 2}, 42.0, evaluation, "done", TRAINER, 12
+    )
     assert set(RunSummary.model_validate(summary).model_dump()) == set(summary)
     assert summary["steps"] == 3
     assert summary["resumed_after"] == []
@@ -67,6 +69,7 @@ def test_totals_medians_and_means() -> None:
         "in_flight": 1,
         "skipped": {"easy": 4},
     }
+    assert summary["responses"] == 9 * 12
     assert (summary["samples_trained"], summary["samples_generated"]) == (36, 72)
     assert summary["wall_s"] == 42.0
     assert summary["rollout_s"] == 2.0
@@ -79,7 +82,7 @@ def test_totals_medians_and_means() -> None:
 
 
 def test_a_run_without_a_step_has_no_medians() -> None:
-    summary = summarise([], Counts(), [], {}, 1.0, {}, "interrupted", TRAINER)
+    summary = summarise([], Counts(), [], {}, 1.0, {}, "interrupted", TRAINER, 12)
     assert summary["steps"] == 0
     assert summary["train_s"] is None
     assert summary["tokens_per_s"] is None
@@ -148,7 +151,7 @@ def test_idle_shares_are_weighted_by_the_time_of_their_steps() -> None:
         row(3, step_s=3.0, **idle(0.0, 1.0, 0.4)),
         row(4, step_s=2.0, **idle(None, None, 0.6)),
     ]
-    summary = summarise(metrics, Counts(), [], {}, 1.0, {}, "done", TRAINER)
+    summary = summarise(metrics, Counts(), [], {}, 1.0, {}, "done", TRAINER, 12)
     assert summary["step_s"] == 2.0
     assert summary["idle_share"] == {
         "rollout": pytest.approx(0.1),
@@ -159,6 +162,6 @@ def test_idle_shares_are_weighted_by_the_time_of_their_steps() -> None:
 
 
 def test_without_measured_steps_nothing_bounds_the_run() -> None:
-    summary = summarise([row(1)], Counts(), [], {}, 1.0, {}, "done", TRAINER)
+    summary = summarise([row(1)], Counts(), [], {}, 1.0, {}, "done", TRAINER, 12)
     assert set(summary["idle_share"].values()) == {None}
     assert summary["bound_by"] is None

@@ -30,7 +30,7 @@ def say(url: str, **state: int | str) -> None:
 
     async def update() -> None:
         client = await connect(url, 5.0)
-        await RunState(client, Keys("digits")).update(**state)
+        await RunState(client, Keys("digits")).update(steps=STEPS, **state)
         await client.aclose()
 
     asyncio.run(update())
