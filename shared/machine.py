@@ -51,6 +51,17 @@ def settled(model: ModelConfig, torch: TorchFacts) -> tuple[ModelConfig, str]:
     return model.model_copy(update={"device": device, "dtype": dtype}), line
 
 
+def processor() -> str:
+    """This machine's processor in words, to be named with every time: its model, the cores that
+    this process may use, and its bfloat16 instructions."""
+    cpuinfo = _CPUINFO.read_text(errors="replace") if _CPUINFO.exists() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    cores = len(os.sched_getaffinity(0))
+    name = found[1] if found else "a processor without a name"
+    instructions = bf16_instructions(cpuinfo) or "none"
+    return f"{name}, {cores} {'core' if cores == 1 else 'cores'}, bf16 instructions: {instructions}"
+
+
 def bf16_instructions(cpuinfo: str) -> str | None:
     """The name of the processor's bfloat16 instructions, from the text of /proc/cpuinfo."""
     line = re.search(r"^(?:flags|Features)\s*:(.*)$", cpuinfo, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Commands that need no run: doctor, score, permute."""
+"""Commands that need no run: doctor, score, permute; and study, which starts its own."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from perl_rl.cli.options import Commands, add_command, add_set
 
 
 def add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add ``doctor``, ``score`` and ``permute``."""
+    """Add ``doctor``, ``score``, ``permute`` and ``study``."""
     add_command(commands, "doctor", _doctor, "show what this machine can run, and what is missing")
     _add_score(commands)
     text = "print samples in several orders of their images, with the answer of each order"
@@ -19,6 +19,13 @@ def add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
     permute.add_argument(
         "--seed", type=int, default=0, metavar="S", help="for the choice of orders"
     )
+    text = "train several configurations over several seeds, and compare them with intervals"
+    study = add_command(commands, "study", _study, text)
+    study.add_argument("file", type=Path, metavar="STUDY.yaml", help="arms, seeds and budget")
+    text = "folder for all of its runs and results (default: runs/study-<name>)"
+    study.add_argument("--dir", type=Path, metavar="DIR", help=text)
+    text = "run nothing; write the results of the runs that are done"
+    study.add_argument("--report", action="store_true", help=text)
 
 
 def _add_score(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -67,3 +74,9 @@ def _permute(options: argparse.Namespace) -> int:
     from perl_rl.cli.permute import main as permute
 
     return permute(options.file, options.orders, options.seed)
+
+
+def _study(options: argparse.Namespace) -> int:
+    from perl_rl.study.main import main as study
+
+    return study(options.file, options.dir, options.report)

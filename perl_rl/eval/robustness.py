@@ -59,10 +59,25 @@ class ItemAnswers:
         """Whether the answers differ when they are mapped back to the original order's labels."""
         return len({self._in_original(answer) for answer in self.answers}) > 1
 
+    def outcome(self) -> "ItemOutcome":
+        """What is kept of it."""
+        return ItemOutcome(right=[one.right for one in self.answers], flips=self.flips)
+
     def _in_original(self, answer: OrderAnswer) -> str | None:
         if answer.given is None:
             return None
         return answer_in_original(answer.given, self.sample, answer.permutation)
+
+
+class ItemOutcome(BaseModel):
+    """One item under all the orders it was asked in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    right: list[bool]
+    """Of each order, the original one first."""
+    flips: bool
+    """Whether its answers differ when they are mapped back to the original labels."""
 
 
 class SourceRobustness(BaseModel):
@@ -101,6 +116,8 @@ class OrderRobustness(BaseModel):
     by_source: dict[str, SourceRobustness]
     excluded: dict[str, int]
     """How many samples must not be permuted, by reason."""
+    by_item: dict[str, ItemOutcome] = {}
+    """By the sample's id; empty in results of an older version of this software."""
 
 
 def orders_to_ask(sample: Sample, most: int, seed: int) -> list[Permutation]:
@@ -175,6 +192,7 @@ def measure_robustness(
         interval_by_slot={slot: (slots[slot].low, slots[slot].high) for slot in slots},
         by_source=_by_source(items),
         excluded=excluded,
+        by_item={item.sample.id: item.outcome() for item in items},
     )
 
 

@@ -18,8 +18,8 @@ def check_account(view: RunView, folder: Path, hint: str) -> None:
     state = view.trainer
     if state.phase != "done" or state.step < state.steps:
         raise RunFailed(
-            f"the trainer ended at step {state.step} of {state.steps}, {state.phase} {state.detail}; "
-            f"{hint}"
+            f"the trainer ended at step {state.step} of {state.steps}, {state.phase} "
+            f"{state.detail}; {hint}"
         )
     if not view.counts.balanced():
         raise RunFailed(f"the ledger does not balance: {view.counts}")

@@ -21,7 +21,7 @@ class Budget:
     def spent(self, step: int) -> bool:
         """Whether the budget is spent after `step`, the same on every rank.
 
-        The trained groups are counted by `step`: the ledger hears of the last step's a little later.
+        The trained groups are counted by `step`: the ledger hears of the last ones a little later.
         """
         if self._most is None:
             return False

@@ -1,0 +1,1 @@
+"""Studies: several configurations over several seeds, compared with intervals."""
