@@ -6,8 +6,8 @@ from pathlib import Path
 from perl_rl.ending import RunFailed
 from perl_rl.folder_lock import hold_folder
 from perl_rl.study.page import study_page
-from perl_rl.study.results import collect, write_results
-from perl_rl.study.runs import Failures, StudyRuns, run_all
+from perl_rl.study.results import collect, earlier_results, write_results
+from perl_rl.study.runs import Failures, StudyRuns, check_settings, run_all
 from perl_rl.study.spec import Study, checked_configs, read_study
 from shared.errors import UserError
 from shared.files import write_atomically
@@ -33,13 +33,15 @@ def main(file: Path, folder: Path | None, only_report: bool = False) -> int:
     study = read_study(file)
     place = (folder or Path("runs") / f"study-{study.name}").absolute()
     checked_configs(study, file, place)
+    check_settings(study, place)
     if only_report:
         if not place.is_dir():
             raise UserError(f"--dir {place}: there is no study yet")
         print(_write(study, file, place, {}))
         return 0
     with hold_folder(place, _BUSY):
-        runs = StudyRuns(study, place, _say, lambda now: _write(study, file, place, now))
+        known = earlier_results(study, place)
+        runs = StudyRuns(study, place, known, _say, lambda now: _write(study, file, place, now))
         run_all(runs)
         print(_write(study, file, place, runs.failures))
     if runs.failures:

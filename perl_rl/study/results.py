@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from perl_rl.eval.heldout import HeldOutResult
 from perl_rl.report.summary import DONE, read_metrics
 from perl_rl.study.runs import Failures, outcome_of, run_folder
 from perl_rl.study.spec import Study
 from shared.config import Config, load_config
+from shared.errors import UserError
 from shared.files import write_atomically
 from shared.records.evaluations import evaluation_files
 from shared.records.steps import METRICS
@@ -54,6 +55,8 @@ class RunResult(_Record):
 
     arm: str
     seed: int
+    settings: str
+    """`Study.digest` of it."""
     outcome: str
     """``done``, or why it is not."""
     wall_s: float = 0.0
@@ -94,11 +97,39 @@ class StudyResults(_Record):
         return {run.seed: run for run in self.runs if run.arm == arm and run.done}
 
 
+def earlier_results(study: Study, folder: Path) -> dict[tuple[str, int], RunResult]:
+    """The runs that ``results.json`` has with the study's settings of now, by arm and seed.
+
+    Their folders may be gone: a study goes on, on this machine or on another one, from that file.
+
+    Raises:
+        UserError: when the file cannot be read.
+    """
+    file = folder / RESULTS
+    if not file.is_file():
+        return {}
+    try:
+        found = StudyResults.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValidationError):
+        raise UserError(f"{file}: is no result of a study; move it away") from None
+    wanted = {run: study.digest(*run) for run in study.runs()}
+    return {
+        (run.arm, run.seed): run
+        for run in found.runs
+        if run.done and wanted.get((run.arm, run.seed)) == run.settings
+    }
+
+
 def collect(
     study: Study, folder: Path, failures: Failures, machine: dict[str, str]
 ) -> StudyResults:
-    """Read what the runs have left in the study's folder."""
-    runs = [_result(folder, arm, seed, failures.get((arm, seed))) for arm, seed in study.runs()]
+    """Read what the runs have left in the study's folder; for a run without a folder, what
+    ``results.json`` has."""
+    earlier = earlier_results(study, folder)
+    runs = [
+        _result(study, folder, arm, seed, failures.get((arm, seed)), earlier.get((arm, seed)))
+        for arm, seed in study.runs()
+    ]
     return StudyResults(
         name=study.name,
         title=study.title,
@@ -118,16 +149,24 @@ def write_results(folder: Path, results: StudyResults) -> Path:
     return folder / RESULTS
 
 
-def _result(folder: Path, arm: str, seed: int, failure: str | None) -> RunResult:
-    run = run_folder(folder, arm, seed)
+def _result(
+    study: Study,
+    folder: Path,
+    arm: str,
+    seed: int,
+    failure: str | None,
+    earlier: RunResult | None,
+) -> RunResult:
+    run, settings = run_folder(folder, arm, seed), study.digest(arm, seed)
     outcome = failure or outcome_of(run) or "not run yet"
     if outcome != DONE:
-        return RunResult(arm=arm, seed=seed, outcome=outcome)
+        return earlier or RunResult(arm=arm, seed=seed, settings=settings, outcome=outcome)
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     after = _evaluation(run / "eval-after.json")
     return RunResult(
         arm=arm,
         seed=seed,
+        settings=settings,
         outcome=outcome,
         wall_s=round(summary["wall_s"], 1),
         steps=summary["steps"],

@@ -6,13 +6,15 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.report.summary import DONE
 from perl_rl.study.spec import Study
+from shared.errors import UserError
+from shared.files import make_folder, write_atomically
 
 _LOOK_EVERY_S = 5.0
 _STOP_S = 180.0
@@ -27,6 +29,31 @@ Ended = Callable[[Failures], object]
 def run_folder(folder: Path, arm: str, seed: int) -> Path:
     """Where one run's files are."""
     return folder / "runs" / arm / f"seed-{seed}"
+
+
+def check_settings(study: Study, folder: Path) -> None:
+    """Check that the runs which the study's folder holds were started with its settings of now.
+
+    Raises:
+        UserError: naming the first that was not.
+    """
+    for arm, seed in study.runs():
+        run, file = run_folder(folder, arm, seed), _settings_file(folder, arm, seed)
+        if run.is_dir() and _text(file) != study.digest(arm, seed):
+            raise UserError(
+                f"{run}: was started with other settings than the study has now; move it away to "
+                "run it again, or choose another --dir"
+            )
+
+
+def _settings_file(folder: Path, arm: str, seed: int) -> Path:
+    """Holds `Study.digest` of the run beside it."""
+    run = run_folder(folder, arm, seed)
+    return run.with_name(f"{run.name}.settings")
+
+
+def _text(file: Path) -> str | None:
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 def is_done(run: Path) -> bool:
@@ -47,13 +74,22 @@ class StudyRuns:
 
     Args:
         folder: the study's.
+        known: arm and seed of runs whose results are kept, though their folders may be gone.
         note: says what happens.
         ended: called after each run, to write the results so far.
     """
 
-    def __init__(self, study: Study, folder: Path, note: Note, ended: Ended) -> None:
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        known: Collection[tuple[str, int]],
+        note: Note,
+        ended: Ended,
+    ) -> None:
         self._study = study
         self._folder = folder
+        self._known = known
         self._note = note
         self._ended = ended
         self.failures: dict[tuple[str, int], str] = {}
@@ -63,7 +99,9 @@ class StudyRuns:
         task = asyncio.current_task()
         assert task is not None, "a coroutine runs in a task"
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        waiting = [one for one in self._study.runs() if not self._is_done(*one)]
+        waiting = [
+            one for one in self._study.runs() if one not in self._known and not self._is_done(*one)
+        ]
         total = len(self._study.runs())
         self._note(f"{total} runs, {total - len(waiting)} of them done already")
         began = {}
@@ -84,7 +122,8 @@ class StudyRuns:
 
     def _program(self, arm: str, seed: int) -> Program:
         run = run_folder(self._folder, arm, seed)
-        run.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(run.parent, "--dir")
+        write_atomically(_settings_file(self._folder, arm, seed), self._study.digest(arm, seed))
         command = [*(sys.executable, "-m", "perl_rl", "launch"), str(self._study.config)]
         command += ["--run-dir", str(run)]
         if (run / "config.yaml").is_file():

@@ -1,5 +1,6 @@
 """``STUDY.yaml``: which configurations are compared, over which seeds, and at which budget."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from shared.config import Config, load_config
+from shared.config.load import read_settings
 from shared.config.section import Count, Section
 from shared.errors import UserError
 from shared.problems import first_problem
@@ -95,6 +97,12 @@ class Study(Section):
         }
         places = {"{seed}": str(seed), "{arm}": arm, "{study}": str(folder)}
         return [f"{key}={_filled(value, places)}" for key, value in settings.items()]
+
+    def digest(self, arm: str, seed: int) -> str:
+        """Changes when anything is set otherwise for this run, here or in the configuration."""
+        settings = read_settings(self.config, self.overrides(arm, seed, Path()))
+        text = json.dumps(settings, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _filled(value: object, places: dict[str, str]) -> str:
