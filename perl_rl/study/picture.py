@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 
 from perl_rl.study.intervals import FIGURES, arm_figure
 from perl_rl.study.results import RunResult, StudyResults
@@ -22,7 +23,8 @@ def draw(results: StudyResults, file: Path) -> None:
     """Write the picture; arms without a run that is done are left out."""
     arms = {name: runs for name in results.arms if (runs := results.of(name))}
     figure, panels = plt.subplots(2, 3, figsize=(15, 8.4))
-    colours = dict(zip(results.arms, plt.get_cmap("tab10").colors, strict=False))
+    palette = plt.get_cmap("tab10")
+    colours = {name: to_rgb(palette(place % 10)) for place, name in enumerate(results.arms)}
     for panel, (key, label) in zip(panels[0], FIGURES.items(), strict=True):
         for name, runs in arms.items():
             _curve(panel, runs, key, colours[name], results.arms[name])
