@@ -6,17 +6,16 @@ runs in a thread, for ``reward.function_timeout_s``. Accuracy, form and the extr
 what they were.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from textwrap import shorten
 
 import numpy as np
 
+from services.reward.consistency import CONSISTENCY
 from services.reward.plain_calls import CallTimeout
 from services.reward.scoring import BadReward, RewardTimeout, plain_calls
 from shared.config import RewardConfig
 from shared.functions import load_function
-from shared.records.answers import original_answer
 from shared.wire.messages import LARGEST, ScoredGroup
 
 GroupReward = Callable[[ScoredGroup, RewardConfig], Sequence[float]]
@@ -61,34 +60,9 @@ class GroupRewards:
 
 
 def with_consistency(group: ScoredGroup, config: RewardConfig) -> list[float]:
-    """Each total plus ``reward.consistency_weight`` times the response's `consistency`."""
-    totals, agreement = group.rewards(), consistency(group)
-    return list(totals + config.consistency_weight * np.array(agreement))
-
-
-def consistency(group: ScoredGroup) -> list[float]:
-    """How far each response's answer agrees with those given under the group's other orders.
-
-    After the consistency-aware reward of PA-GRPO (arXiv 2603.21016): for response i of order k,
-    the share of the responses of all orders but k whose answer, mapped back to the original order,
-    is that of i. 0 for a response without an answer; all 0 in a group of one order.
-    """
-    answers = [
-        [
-            None if one.extracted is None else original_answer(one.extracted, order.batch.task)
-            for one in order.rewards
-        ]
-        for order in group.orders
-    ]
-    everywhere = Counter(answer for order in answers for answer in order)
-    total = everywhere.total()
-    agreement = []
-    for order in answers:
-        here, others = Counter(order), total - len(order)
-        for answer in order:
-            alike = 0 if answer is None else everywhere[answer] - here[answer]
-            agreement.append(alike / others if others else 0.0)
-    return agreement
+    """Each total plus ``reward.consistency_weight`` times what ``reward.consistency`` gives."""
+    agreement = np.array(CONSISTENCY[config.consistency](group))
+    return list(group.rewards() + config.consistency_weight * agreement)
 
 
 def _with_totals(group: ScoredGroup, given: Sequence[float], name: str) -> ScoredGroup:

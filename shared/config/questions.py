@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from shared.config.section import Count, Fraction, Positive, Section
 from shared.config.source import SourceConfig
+from shared.permutation.orders import OrderChoice
 from shared.prompting import DEFAULT_INSTRUCTION
 
 
@@ -127,6 +128,9 @@ class PermutationConfig(Section):
 
     n_s: int = Field(default=1, ge=0)
     """Permuted orders of a group, beside the original one; 0: plain GRPO."""
+    orders: OrderChoice = "random"
+    """Which orders these are; random: drawn from all, cyclic: from the cyclic shifts of the
+    original one, cyclic_reverse: from these and the reversal (PA-GRPO, arXiv 2603.21016)."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """How the probability of permuting falls from ``alpha`` over training; linear: times
     ``1 - t/T``, cosine: times ``(1 + cos(pi t/T)) / 2``."""

@@ -12,6 +12,12 @@ Extraction = Literal["strict", "lenient"]
 """Where the final answer of a response may stand (``shared/grading/extract.py``)."""
 
 
+Consistency = Literal["share", "unique_mode", "paired"]
+"""share: the share of the other orders' responses with the same answer. unique_mode: 1 for the
+group's single most frequent answer, else -1. paired: -1 for a right answer whose counterparts under
+the other orders are not all right."""
+
+
 class FilterConfig(Section):
     """Which scored groups are dropped before training; an empty key drops none."""
 
@@ -126,8 +132,11 @@ class RewardConfig(Section):
     group_function: str | None = None
     """Dotted path ``module:function`` of a reward function that scores a whole group; empty:
     none."""
+    consistency: Consistency = "share"
+    """How the agreement of a response with the group's other orders is measured
+    (docs/signals.md)."""
     consistency_weight: float = Field(default=0.0, ge=0)
-    """Weight in a response's reward of its agreement with the group's other orders; 0: off."""
+    """Weight of that agreement in a response's reward; 0: off."""
     workers: Count = 2
     """Processes that grade the answers that need a maths library."""
     grade_timeout_s: Positive = 5.0

@@ -22,6 +22,7 @@ from shared.permutation.names import ORDINALS
 from shared.permutation.orders import (
     Permutation,
     all_orders,
+    cyclic_orders,
     draw_orders,
     identity,
     number_of_orders,
@@ -36,6 +37,7 @@ __all__ = [
     "answer_under",
     "apply_order",
     "count_refusals",
+    "cyclic_orders",
     "draw_orders",
     "gold_slot",
     "identity",

@@ -62,7 +62,8 @@ class GroupPlan:
         rng = generator(self._config.seed, "orders", sample.id, epoch)
         if rng.random() >= self.permute_probability(progress) or refusal(sample) is not None:
             return [original] * (settings.n_s + 1)
-        different = [original, *draw_orders(images, settings.n_s, rng, sample.fixed)]
+        drawn = draw_orders(images, settings.n_s, rng, sample.fixed, settings.orders)
+        different = [original, *drawn]
         return [different[i % len(different)] for i in range(settings.n_s + 1)]
 
     def permute_probability(self, progress: float) -> float:

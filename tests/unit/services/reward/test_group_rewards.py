@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from services.reward.group_rewards import GroupRewards, consistency
+from services.reward.consistency import paired, share, unique_mode
+from services.reward.group_rewards import GroupRewards
 from services.reward.scoring import BadReward
 from shared.config import RewardConfig
 from shared.errors import UserError
@@ -97,11 +98,54 @@ def test_agreement_is_the_share_of_the_other_orders_answers() -> None:
         (shown(QUESTION, (0, 1, 2)), ["B", "A", None]),
         (shown(QUESTION, (1, 0, 2), 1), ["A", "A", "C"]),
     )
-    assert consistency(group) == pytest.approx([2 / 3, 0, 0, 1 / 3, 1 / 3, 0])
+    assert share(group) == pytest.approx([2 / 3, 0, 0, 1 / 3, 1 / 3, 0])
 
 
 def test_a_group_of_one_order_has_nothing_to_agree_with() -> None:
-    assert consistency(group_of((shown(QUESTION, (0, 1, 2)), ["B", "B"]))) == [0.0, 0.0]
+    assert share(group_of((shown(QUESTION, (0, 1, 2)), ["B", "B"]))) == [0.0, 0.0]
+
+
+def test_the_single_most_frequent_answer_of_all_orders_is_rewarded() -> None:
+    # The original B: B in the first order, A in the second one.
+    group = group_of(
+        (shown(QUESTION, (0, 1, 2)), ["B", "A", None]),
+        (shown(QUESTION, (1, 0, 2), 1), ["A", "A", "C"]),
+    )
+    assert unique_mode(group) == [1, -1, -1, 1, 1, -1]
+
+
+@pytest.mark.parametrize("answers", [["A", "B"], [None, None]])
+def test_without_a_single_most_frequent_answer_none_is_rewarded(answers: list) -> None:
+    assert unique_mode(group_of((shown(QUESTION, (0, 1, 2)), answers))) == [-1, -1]
+
+
+def test_a_right_answer_needs_its_counterparts_to_be_right() -> None:
+    group = group_of(
+        (shown(QUESTION, (0, 1, 2)), ["B", "B", "A"]),
+        (shown(QUESTION, (1, 0, 2), 1), ["A", "C", "A"]),
+    )
+    rights = [(1, 1, 0), (1, 0, 1)]
+    scored = tuple(
+        order.model_copy(
+            update={
+                "rewards": tuple(
+                    reward.model_copy(update={"accuracy": float(right)})
+                    for reward, right in zip(order.rewards, right_ones, strict=True)
+                )
+            }
+        )
+        for order, right_ones in zip(group.orders, rights, strict=True)
+    )
+    assert paired(group.model_copy(update={"orders": scored})) == [0, -1, 0, 0, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "totals"), [("share", [0.5, 0.5]), ("unique_mode", [0.7, 0.3]), ("paired", [0.5] * 2)]
+)
+async def test_the_configuration_chooses_the_rule(rule: str, totals: list[float]) -> None:
+    config = RewardConfig(consistency=rule, consistency_weight=0.2)
+    group = group_of((shown(QUESTION, (0, 1, 2)), ["B", None]))
+    assert (await GroupRewards(config).apply(group)).rewards() == pytest.approx(totals)
 
 
 def doubled(group: ScoredGroup, config: RewardConfig) -> list[float]:

@@ -18,6 +18,7 @@ from shared.permutation import (
     answer_in_original,
     answer_under,
     apply_order,
+    cyclic_orders,
     draw_orders,
     gold_slot,
     identity,
@@ -346,3 +347,28 @@ def test_more_slots_than_names_are_refused() -> None:
     sample = place_sample(tuple(range(count, 0, -1)), "word")
     assert refusal(sample) == "answer_names_no_slot"
     assert refusal(place_sample(tuple(range(count, 0, -1)), "digit")) is None
+
+
+def test_cyclic_orders_are_the_shifts_and_the_reversal() -> None:
+    assert cyclic_orders(3) == [(0, 1, 2), (1, 2, 0), (2, 0, 1)]
+    assert cyclic_orders(4, reverse=True)[-1] == (3, 2, 1, 0)
+    # The reversal of two images is their shift, and comes once.
+    assert cyclic_orders(2, reverse=True) == [(0, 1), (1, 0)]
+    assert cyclic_orders(4, fixed=(0,)) == [(0, 1, 2, 3), (0, 2, 3, 1), (0, 3, 1, 2)]
+
+
+@given(
+    count=st.integers(1, 7),
+    wanted=st.integers(0, 8),
+    choice=st.sampled_from(["random", "cyclic", "cyclic_reverse"]),
+    data=st.data(),
+)
+def test_drawn_orders_differ_and_leave_fixed_images(count, wanted, choice, data) -> None:
+    fixed = tuple(data.draw(st.sets(st.integers(0, count - 1))))
+    drawn = draw_orders(count, wanted, generator(0, "orders"), fixed, choice)
+    assert len({identity(count), *drawn}) == len(drawn) + 1
+    assert all(order[place] == place for order in drawn for place in fixed)
+    if choice != "random":
+        known = cyclic_orders(count, fixed, reverse=choice == "cyclic_reverse")
+        assert set(drawn) <= set(known)
+        assert len(drawn) == min(wanted, len(known) - 1)
