@@ -195,6 +195,51 @@ def remi(folder: Path, count: int, rng: random.Random) -> None:
     parquet(rows[:3], folder / "train.parquet")
 
 
+def muirbench(folder: Path, count: int, rng: random.Random) -> None:
+    rows = []
+    for number in range(count):
+        row = _blink_row(BLINK_TASKS[number % 3], number, rng)
+        shown = [row[f"image_{place}"] for place in range(1, 5) if row[f"image_{place}"]]
+        tags = "<image>" * len(shown)
+        question, options = f"{tags} {row['question']}", row["choices"]
+        if number % 3 == 0 and number % 2:
+            question, options = row["question"], ["<image>"] * 4
+        rows.append(
+            {
+                "idx": str(number),
+                "task": f"Task {number % 12}",
+                "image_relation": ("Multiview", "Temporal")[number % 2],
+                "image_type": "photography",
+                "question": question,
+                "options": options,
+                "answer": row["answer"].strip("()"),
+                "image_list": shown,
+                "counterpart_idx": str(number + 1),
+            }
+        )
+    parquet(rows, folder / "data" / "test-00000-of-00001.parquet")
+
+
+def mirb(folder: Path, count: int, rng: random.Random) -> None:
+    tasks: dict[str, list[Row]] = {"analogy": [], "count": [], "foods": []}
+    for number in range(count):
+        shown = distinct(rng, 3)
+        task = list(tasks)[number % 3]
+        question, answer = "Which digit does the first image show?", str(shown[0])
+        if task == "analogy":
+            question = "Is the first digit larger than the second one? Answer yes or no."
+            answer = "Yes" if shown[0] > shown[1] else "No"
+        elif task == "foods":
+            listed = "\n".join(f"{'ABC'[i]}. {text}" for i, text in enumerate(_places(3)))
+            question = f"Which image shows the largest digit?\n{listed}"
+            answer = "ABC"[shown.index(max(shown))]
+        names = [_save(folder / "images" / task, one(rng, digit)) for digit in shown]
+        images = [f"images/{task}/{name}" for name in names]
+        tasks[task].append({"questions": question, "answers": answer, "images": images})
+    for task, rows in tasks.items():
+        (folder / f"{task}.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
 def mv_math(folder: Path, count: int, rng: random.Random) -> None:
     rows = []
     for number in range(count):
@@ -337,6 +382,8 @@ WRITERS: dict[str, Callable[[Path, int, random.Random], None]] = {
     "mathvista": mathvista,
     "mathverse": mathverse,
     "mathvision": mathvision,
+    "muirbench": muirbench,
+    "mirb": mirb,
 }
 
 

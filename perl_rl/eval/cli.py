@@ -62,7 +62,10 @@ def add_eval(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    names = "mantis-eval, blink, mmiu, remi, mv-math, mathvista, mathverse or mathvision; needed"
+    names = (
+        "mantis-eval, blink, mmiu, remi, mv-math, mathvista, mathverse, mathvision, muirbench or "
+        "mirb; needed"
+    )
     add("--benchmark", metavar="NAME", help=names)
     add(
         "--data",

@@ -1,4 +1,4 @@
-"""The eight benchmarks: one file each turns its rows into items."""
+"""The benchmarks, PeRL's eight and two more: one file each turns its rows into items."""
 
 from perl_rl.eval.benchmarks import (
     blink,
@@ -6,7 +6,9 @@ from perl_rl.eval.benchmarks import (
     mathverse,
     mathvision,
     mathvista,
+    mirb,
     mmiu,
+    muirbench,
     mv_math,
     remi,
 )
@@ -14,5 +16,8 @@ from perl_rl.eval.items import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
-    for module in (mantis, blink, mmiu, remi, mv_math, mathvista, mathverse, mathvision)
+    for module in (
+        *(mantis, blink, mmiu, remi, mv_math, mathvista, mathverse, mathvision),
+        *(muirbench, mirb),
+    )
 }

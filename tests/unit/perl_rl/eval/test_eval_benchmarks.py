@@ -1,4 +1,4 @@
-"""All eight benchmarks in their published shapes, answered by an oracle and at random."""
+"""All benchmarks in their published shapes, answered by an oracle and at random."""
 
 import math
 from collections import defaultdict
@@ -15,7 +15,7 @@ from perl_rl.eval.pictures import Pictures
 from perl_rl.eval.results import Result
 from perl_rl.eval.run import Asking, evaluate
 from shared.sample import IMAGE_TAG
-from tests.benchmark_files import WRITERS, write_benchmark
+from tests.benchmark_files import WRITERS, parquet, write_benchmark
 from tests.scripted_model import Answerer, ScriptedModel, at_random, by_content, candidates
 
 QUESTIONS = 280
@@ -38,7 +38,7 @@ def run(name: str, items: list[Item], answerer: Answerer, folder: Path, **asking
 def test_there_is_a_writer_for_every_benchmark() -> None:
     assert WRITERS.keys() == BENCHMARKS.keys()
     assert sum(one.published for one in BENCHMARKS.values()) == 217 + 1901 + 11698 + 2600 + 2009 + (
-        1000 + 3940 + 3040
+        1000 + 3940 + 3040 + 2600 + 925
     )
 
 
@@ -87,6 +87,10 @@ def test_scores_are_broken_down_as_published(tmp_path: Path) -> None:
     assert (blink.average, len(blink.tasks), blink.interval) == ("macro", 14, "bootstrap")
     assert (blink.items, blink.published_items) == (56, 1901)
     assert len(summary("remi").summary.tasks) == 13
+    muir = summary("muirbench").summary
+    assert (muir.average, len(muir.tasks)) == ("micro", 12)
+    assert list(muir.groups["answerable"]) == ["yes"]
+    assert list(summary("mirb").summary.tasks) == ["analogy", "count", "foods"]
     verse = summary("mathverse").summary
     assert list(verse.tasks) == sorted(
         ("Text Dominant", "Text Lite", "Vision Intensive", "Vision Dominant", "Vision Only")
@@ -158,3 +162,25 @@ def test_a_limit_takes_from_every_file_in_turn(tmp_path: Path, limit: int) -> No
     data = write_benchmark("blink", tmp_path / "data", 56)
     items = load_items(BENCHMARKS["blink"], data, Pictures(tmp_path / "images"), limit=limit)
     assert len({item.sample.source for item in items}) == limit
+
+
+def test_a_question_that_cannot_be_answered_is_told_from_its_twin(tmp_path: Path) -> None:
+    row = {
+        "idx": "1",
+        "task": "Counting",
+        "image_relation": "Multiview",
+        "answer": "B",
+        "question": "How many?",
+        "image_list": [],
+        "options": ["1", "None of the choices provided."],
+    }
+    parquet([row, row | {"idx": "2", "answer": "A"}], tmp_path / "test.parquet")
+    found = load_items(BENCHMARKS["muirbench"], tmp_path, Pictures(tmp_path / "images"))
+    assert [item.groups["answerable"] for item in found] == ["no", "yes"]
+
+
+def test_image_options_of_muirbench_move_with_their_letters(tmp_path: Path) -> None:
+    items = items_of("muirbench", tmp_path, 24)
+    shown = [item.sample for item in items if "A. <image>" in item.sample.question]
+    assert shown and all(sample.order == "letter" for sample in shown)
+    assert {sample.question.count(IMAGE_TAG) for sample in shown} == {4}
