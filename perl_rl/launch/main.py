@@ -18,6 +18,7 @@ from perl_rl.launch.device import settled_model
 from perl_rl.launch.division import division_of
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
 from perl_rl.launch.functions import check_functions
+from perl_rl.launch.pinned import with_pinned_data
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import Session
@@ -82,6 +83,7 @@ def launch(
     progress = open_progress()
     try:
         progress.note(computing)
+        config = with_pinned_data(config, progress.note)
         warn_unless_it_fits(config, division, progress.note)
         prepare_data(config, progress.note)
         if resume:

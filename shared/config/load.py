@@ -168,9 +168,13 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
         if isinstance(given, tuple):
             return tuple(questions(source) for source in given)
         if isinstance(given, SourceConfig):
-            found = {"path": resolve(given.path), "image_dir": resolve(given.image_dir)}
+            found = {"path": place(given.path), "image_dir": resolve(given.image_dir)}
             return given.model_copy(update=found)
-        return resolve(given)
+        return place(given)
+
+    def place(given: Path | None) -> Path | None:
+        # A data set of the Hub (`shared/formats/hub.py`) is no path.
+        return given if str(given).startswith("hf:/") else resolve(given)
 
     data = config.data.model_copy(
         update={

@@ -36,7 +36,8 @@ class SourceConfig(Section):
     """One source of questions, as an item of `data.train` or as `data.heldout`."""
 
     path: Path
-    """A file, a folder of shards, or a pattern such as `mantis/nlvr2/*.parquet`."""
+    """A file, a folder of shards, a pattern such as `mantis/nlvr2/*.parquet`, or a data set of the
+    Hugging Face Hub: `hf://owner/name[@revision][:config]/split`."""
     format: FormatName = "samples"
     """The shape of the rows; docs/data.md shows each."""
     name: str | None = Field(default=None, pattern=r"^[\w.-]+$")

@@ -15,6 +15,7 @@ from typing import Any
 
 from shared.errors import UserError
 from shared.formats.decimals import shortest_decimals
+from shared.formats.hub import hub_files, is_hub
 from shared.jsonlines import NotJson, parse_document, parse_json, pretty_printed
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
@@ -152,7 +153,8 @@ class Row:
 
 
 def find_files(path: Path, split: str | None) -> list[Path]:
-    """The data files at `path` (a file, a folder or a pattern), sorted by name.
+    """The data files at `path` (a file, a folder, a pattern, or a data set of the Hugging Face
+    Hub, as in ``hub.py``), sorted by name.
 
     Args:
         split: only files that are named after this split (``train-00000-of-00002.parquet``) or lie
@@ -161,6 +163,8 @@ def find_files(path: Path, split: str | None) -> list[Path]:
     Raises:
         UserError: when there are none.
     """
+    if is_hub(path):
+        return hub_files(path)
     if path.is_file():
         files = [path]
     elif path.is_dir():
