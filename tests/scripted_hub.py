@@ -1,8 +1,10 @@
-"""A small server that answers like the Hugging Face Hub, for data sets whose files a test gives.
+"""A small server that answers like the Hugging Face Hub: it has one data set, whose files a test
+gives, and takes models.
 
 The Hub's own library talks to it.
 """
 
+import base64
 import hashlib
 import json
 import threading
@@ -10,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+JSON = {"Content-Type": "application/json"}
 
 
 class ScriptedHub:
@@ -25,6 +29,10 @@ class ScriptedHub:
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
         self.requests: list[str] = []
+        self.pushed: dict[str, bytes] = {}
+        """Content by path of what was uploaded."""
+        self.visibility: str | None = None
+        """Of the repository that was made."""
 
     @contextmanager
     def serving(self) -> Iterator[str]:
@@ -50,12 +58,18 @@ class ScriptedHub:
 
             do_HEAD = do_GET
 
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                hub.requests.append(f"POST {self.path}")
+                address = f"http://{self.headers['Host']}"
+                self._answer(200, json.dumps(hub.take(self.path, body, address)).encode(), JSON)
+
             def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(body)), **headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                if self.command == "GET":
+                if self.command != "HEAD":
                     self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
@@ -63,13 +77,29 @@ class ScriptedHub:
 
         return Handler
 
+    def take(self, path: str, body: bytes, address: str) -> dict[str, object]:
+        """What a request changes and is answered."""
+        if path == "/api/repos/create":
+            made = json.loads(body)
+            self.visibility = made["visibility"]
+            return {"url": f"{address}/{made['organization']}/{made['name']}"}
+        if "/preupload/" in path:
+            named = [file["path"] for file in json.loads(body)["files"]]
+            return {"files": [{"path": one, "uploadMode": "regular"} for one in named]}
+        if "/commit/" in path:
+            lines = [json.loads(line) for line in body.splitlines()]
+            files = [line["value"] for line in lines if line["key"] == "file"]
+            self.pushed |= {file["path"]: base64.b64decode(file["content"]) for file in files}
+            return {"commitUrl": f"{address}/commit/{self.commit}", "commitOid": self.commit}
+        return {"errors": [], "warnings": []}
+
     def answer(self, path: str) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers."""
         about = f"/api/datasets/{self.repository}"
         if path in (about, f"{about}/revision/main", f"{about}/revision/{self.commit}"):
             files = [{"rfilename": name} for name in self.files]
             body = {"id": self.repository, "sha": self.commit, "siblings": files}
-            return 200, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            return 200, json.dumps(body).encode(), JSON
         if path.startswith(f"{about}/revision/"):
             return 404, b"{}", {"X-Error-Code": "RevisionNotFound"}
         start = f"/datasets/{self.repository}/resolve/{self.commit}/"

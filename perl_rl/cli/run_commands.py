@@ -10,7 +10,7 @@ _RUN_DIR = "folder for the run's files (default: runs/<run>)"
 
 
 def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add ``launch``, ``check``, ``plan``, ``report`` and ``export``."""
+    """Add ``launch``, ``check``, ``plan``, ``report``, ``export`` and ``push``."""
     text = "train: start every service on this machine, and stop them at the end"
     launch = add_command(commands, "launch", _launch, text)
     add_config(launch)
@@ -49,6 +49,13 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     which.add_argument("--best", action="store_true", help="the best held-out accuracy")
     text = "where the model goes; a new folder"
     exported.add_argument("--out", type=Path, required=True, metavar="DIR", help=text)
+
+    text = "upload an exported model to the Hugging Face Hub, with its card"
+    pushed = add_command(commands, "push", _push, text)
+    pushed.add_argument("model", type=Path, metavar="MODEL", help="what export wrote")
+    pushed.add_argument("repository", metavar="OWNER/NAME", help="made if it is not there")
+    text = "let everybody see a repository that is made"
+    pushed.add_argument("--public", action="store_true", help=text)
 
 
 def add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -131,6 +138,12 @@ def _export(options: argparse.Namespace) -> int:
     from perl_rl.export.main import export
 
     return export(options.run, options.out, options.step, options.best)
+
+
+def _push(options: argparse.Namespace) -> int:
+    from perl_rl.export.push import push
+
+    return push(options.model, options.repository, options.public)
 
 
 def _demo(options: argparse.Namespace) -> int:

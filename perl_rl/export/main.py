@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from perl_rl.export.card import write_card
 from perl_rl.launch.preflight import check_model
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config, load_config
@@ -45,6 +46,7 @@ def export(run_dir: Path, out: Path, step: int | None = None, best: bool = False
     shutil.rmtree(partial, ignore_errors=True)
     try:
         tensors = write_model(config, checkpoints.of_step(chosen), partial)
+        write_card(run_dir, config, chosen, partial)
         partial.replace(out)
     except FileNotFoundError as error:
         raise UserError(
