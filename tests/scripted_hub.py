@@ -85,7 +85,8 @@ class ScriptedHub:
             return {"url": f"{address}/{made['organization']}/{made['name']}"}
         if "/preupload/" in path:
             named = [file["path"] for file in json.loads(body)["files"]]
-            return {"files": [{"path": one, "uploadMode": "regular"} for one in named]}
+            how = {"uploadMode": "regular", "shouldIgnore": False}
+            return {"files": [{"path": one, **how} for one in named]}
         if "/commit/" in path:
             lines = [json.loads(line) for line in body.splitlines()]
             files = [line["value"] for line in lines if line["key"] == "file"]
