@@ -91,7 +91,8 @@ class ScriptedHub:
             lines = [json.loads(line) for line in body.splitlines()]
             files = [line["value"] for line in lines if line["key"] == "file"]
             self.pushed |= {file["path"]: base64.b64decode(file["content"]) for file in files}
-            return {"commitUrl": f"{address}/commit/{self.commit}", "commitOid": self.commit}
+            model = path.removeprefix("/api/models/").partition("/commit/")[0]
+            return {"commitUrl": f"{address}/{model}/commit/{self.commit}", "commitOid": self.commit}
         return {"errors": [], "warnings": []}
 
     def answer(self, path: str) -> tuple[int, bytes, dict[str, str]]:

@@ -85,7 +85,7 @@ def test_a_model_is_pushed_with_its_card(model: Path, monkeypatch, capsys) -> No
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
         monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", address)
         assert main(["push", str(model), "me/pairs"]) == 0
-        assert f"pushed {model} to me/pairs: {address}/commit/" in capsys.readouterr().out
+        assert f"pushed {model} to me/pairs: {address}/me/pairs/commit/" in capsys.readouterr().out
         assert hub.visibility == "private"
         assert main(["push", str(model), "me/pairs", "--public"]) == 0
     assert hub.visibility == "public"
