@@ -92,7 +92,8 @@ class ScriptedHub:
             files = [line["value"] for line in lines if line["key"] == "file"]
             self.pushed |= {file["path"]: base64.b64decode(file["content"]) for file in files}
             model = path.removeprefix("/api/models/").partition("/commit/")[0]
-            return {"commitUrl": f"{address}/{model}/commit/{self.commit}", "commitOid": self.commit}
+            url = f"{address}/{model}/commit/{self.commit}"
+            return {"commitUrl": url, "commitOid": self.commit}
         return {"errors": [], "warnings": []}
 
     def answer(self, path: str) -> tuple[int, bytes, dict[str, str]]:
