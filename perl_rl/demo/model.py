@@ -6,6 +6,7 @@ ones, so vLLM and transformers load it like the 7B model.
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -55,9 +56,13 @@ _CHAT_TEMPLATE = (
 )
 
 
-def build_processor() -> Qwen2_5_VLProcessor:
-    """Tokenizer (byte-level BPE over the demo's own texts), image processor and chat template."""
-    tokenizer = _build_tokenizer()
+def build_processor(texts: Sequence[str] | None = None) -> Qwen2_5_VLProcessor:
+    """Tokenizer (byte-level BPE over `texts`), image processor and chat template.
+
+    Args:
+        texts: questions and worked answers; default: the demo's own.
+    """
+    tokenizer = _build_tokenizer(_demo_texts() if texts is None else texts)
     side = {"shortest_edge": IMAGE_SIDE**2, "longest_edge": 4 * IMAGE_SIDE**2}
     return Qwen2_5_VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=side),
@@ -127,7 +132,7 @@ def _config(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLConfig:
     )
 
 
-def _build_tokenizer() -> Qwen2Tokenizer:
+def _build_tokenizer(texts: Sequence[str]) -> Qwen2Tokenizer:
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = Qwen2Tokenizer().backend_tokenizer.pre_tokenizer
     trainer = trainers.BpeTrainer(
@@ -136,7 +141,7 @@ def _build_tokenizer() -> Qwen2Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    trained.train_from_iterator(_corpus(), trainer)
+    trained.train_from_iterator(_corpus(texts), trainer)
     learned = json.loads(trained.to_str())["model"]
     tokenizer = Qwen2Tokenizer(
         vocab=learned["vocab"],
@@ -149,10 +154,13 @@ def _build_tokenizer() -> Qwen2Tokenizer:
     return tokenizer
 
 
-def _corpus() -> list[str]:
-    """The demo's texts as the tokenizer sees them: cut at special tokens."""
-    texts = ["user\n", "assistant\n", "system\n", INSTRUCTION]
-    for one in questions(600, digits().train, 1.0, "tokenizer"):
-        texts += [one.text, worked_answer(one)]
+def _demo_texts() -> list[str]:
+    asked = questions(600, digits().train, 1.0, "tokenizer")
+    return [text for one in asked for text in (one.text, worked_answer(one))]
+
+
+def _corpus(texts: Sequence[str]) -> list[str]:
+    """The texts as the tokenizer sees them: cut at special tokens."""
     cuts = "|".join(re.escape(token) for token in (IMAGE_TAG, *_TRACE_TOKENS))
-    return [piece for text in texts for piece in re.split(cuts, text)]
+    frame = ["user\n", "assistant\n", "system\n", INSTRUCTION]
+    return [piece for text in (*frame, *texts) for piece in re.split(cuts, text)]

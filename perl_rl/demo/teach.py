@@ -1,7 +1,7 @@
-"""Teaches the demo's start model, by supervision, to do the task with a bias for the first image.
+"""Teaches a start model, by supervision, to do a task with a bias for the first image.
 
-``python -m perl_rl.demo.teach FOLDER`` rebuilds the model in `start_model/`. The lessons use only
-training images.
+``python -m perl_rl.demo.teach FOLDER`` rebuilds the demo's model, in `start_model/`; with
+``--course photos`` it makes that of the study on photographs. The lessons use only training images.
 """
 
 import argparse
@@ -16,14 +16,28 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-from perl_rl.demo.digits import KINDS, Question, ask, digits, picture, worked_answer
+from perl_rl.demo import digits, photos
 from perl_rl.demo.model import INSTRUCTION, build_model, build_processor, save
 from shared.prompting import render
 
 _IGNORED = -100
 _PROGRESS_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One question with its worked answer; `pictures` draws what its images show."""
+
+    text: str
+    answer: str
+    pictures: Callable[[random.Random], list[Image.Image]]
+
+
+Course = Callable[[int, float, random.Random], Exercise]
+"""Draws exercise number i: its place in the batch, the skew (see `digits.ask`), a generator."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +64,59 @@ def main() -> int:
     """Build the start model from scratch; takes about twelve minutes on one core."""
     parser = argparse.ArgumentParser(prog="teach", description=main.__doc__)
     parser.add_argument("folder", type=Path, help="where the model goes")
-    folder: Path = parser.parse_args().folder
+    parser.add_argument("--course", choices=COURSES, default="digits", help="what it learns")
+    options = parser.parse_args()
+    build(options.folder, options.course)
+    return 0
+
+
+def photos_model(folder: Path) -> None:
+    """The start model of the study on photographs, in `folder`; nothing when it is there."""
+    if not (folder / "start_model" / "config.json").is_file():
+        build(folder / "start_model", "photos")
+
+
+def build(folder: Path, name: str) -> None:
+    """Teach a model the course `name` from scratch, and write it to `folder`."""
     # The number of threads changes the order of sums, and so the model.
     torch.set_num_threads(1)
-    processor = build_processor()
+    course = COURSES[name]
+    processor = build_processor(None if name == "digits" else _texts(course))
     model = build_model(processor, seed=0)
-    for name, lesson, seed in (("task", TASK, 0), ("habit", HABIT, 1)):
-        teach(model, processor, lesson, seed, progress=partial(_print_progress, name, lesson.steps))
+    for title, lesson, seed in (("task", TASK, 0), ("habit", HABIT, 1)):
+        progress = partial(_print_progress, title, lesson.steps)
+        teach(model, processor, lesson, seed, progress, course)
     save(model, processor, folder)
-    return 0
+
+
+def _digits(number: int, skew: float, rng: random.Random) -> Exercise:
+    kind = digits.KINDS[number % len(digits.KINDS)]
+    asked = digits.ask(kind, digits.digits().train, skew, rng)
+
+    def pictures(rng: random.Random) -> list[Image.Image]:
+        scans = digits.digits().scans
+        return [digits.picture(_jitter(scans[index], rng)) for index in asked.digits]
+
+    return Exercise(asked.text, digits.worked_answer(asked), pictures)
+
+
+def _photos(number: int, skew: float, rng: random.Random) -> Exercise:
+    asked = photos.ask(photos.KINDS[number % len(photos.KINDS)], False, skew, rng)
+
+    def pictures(rng: random.Random) -> list[Image.Image]:
+        return [photos.picture(view) for view in asked.views]
+
+    return Exercise(asked.text, photos.worked_answer(asked), pictures)
+
+
+COURSES: dict[str, Course] = {"digits": _digits, "photos": _photos}
+
+
+def _texts(course: Course) -> list[str]:
+    """What a tokenizer for a course learns from."""
+    rng = random.Random("tokenizer")
+    exercises = [course(number, 1.0, rng) for number in range(600)]
+    return [text for one in exercises for text in (one.text, one.answer)]
 
 
 def _print_progress(name: str, steps: int, step: int, loss: float) -> None:
@@ -72,8 +130,9 @@ def teach(
     lesson: Lesson,
     seed: int,
     progress: Callable[[int, float], None] = lambda step, loss: None,
+    course: Course = _digits,
 ) -> None:
-    """Train `model` in place on one lesson; `progress` gets each step with its loss."""
+    """Train `model` in place on one lesson of `course`; `progress` gets each step with its loss."""
     rng = random.Random(f"{seed} lesson")
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=lesson.rate, betas=(0.9, 0.98), weight_decay=0.01
@@ -82,10 +141,7 @@ def teach(
     for step in range(lesson.steps):
         for group in optimizer.param_groups:
             group["lr"] = lesson.rate * _schedule(step, lesson)
-        asked = [
-            ask(KINDS[number % len(KINDS)], digits().train, lesson.skew, rng)
-            for number in range(lesson.questions)
-        ]
+        asked = [course(number, lesson.skew, rng) for number in range(lesson.questions)]
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(**_batch(processor, asked, rng)).loss
         loss.backward()
@@ -104,22 +160,20 @@ def _schedule(step: int, lesson: Lesson) -> float:
 
 
 def _batch(
-    processor: Qwen2_5_VLProcessor, asked: Sequence[Question], rng: random.Random
+    processor: Qwen2_5_VLProcessor, asked: Sequence[Exercise], rng: random.Random
 ) -> dict[str, torch.Tensor]:
     """Model inputs of shape (questions, T), padded on the right, with labels on the responses."""
     end = processor.tokenizer.eos_token
     texts = [
-        render(processor, question.text, INSTRUCTION) + worked_answer(question) + end
-        for question in asked
+        render(processor, exercise.text, INSTRUCTION) + exercise.answer + end for exercise in asked
     ]
-    scans = digits().scans
-    images = [[picture(_jitter(scans[index], rng)) for index in one.digits] for one in asked]
+    images = [exercise.pictures(rng) for exercise in asked]
     inputs = processor(
         text=texts, images=images, padding=True, padding_side="right", return_tensors="pt"
     )
     labels = torch.full_like(inputs["input_ids"], _IGNORED)
-    for row, question in enumerate(asked):
-        answer = processor.tokenizer(worked_answer(question) + end)["input_ids"]
+    for row, exercise in enumerate(asked):
+        answer = processor.tokenizer(exercise.answer + end)["input_ids"]
         length = int(inputs["attention_mask"][row].sum())
         labels[row, length - len(answer) : length] = torch.tensor(answer)
     return {**inputs, "labels": labels}

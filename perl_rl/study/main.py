@@ -11,6 +11,7 @@ from perl_rl.study.runs import Failures, StudyRuns, check_settings, run_all
 from perl_rl.study.spec import Study, checked_configs, read_study
 from shared.errors import UserError
 from shared.files import write_atomically
+from shared.functions import load_function
 from shared.machine import processor
 
 PAGE, PICTURE = "study.md", "study.png"
@@ -40,6 +41,7 @@ def main(file: Path, folder: Path | None, only_report: bool = False) -> int:
         print(_write(study, file, place, {}))
         return 0
     with hold_folder(place, _BUSY):
+        prepare(study, place)
         known = earlier_results(study, place)
         runs = StudyRuns(study, place, known, _say, lambda now: _write(study, file, place, now))
         run_all(runs)
@@ -50,6 +52,18 @@ def main(file: Path, folder: Path | None, only_report: bool = False) -> int:
             f"again from their last checkpoints (logs: {place / 'logs'})"
         )
     return 0
+
+
+def prepare(study: Study, folder: Path) -> None:
+    """Let ``prepare`` write what the runs share.
+
+    Raises:
+        UserError: when there is no such function.
+    """
+    if study.prepare is not None:
+        function = load_function(study.prepare, "prepare", ("folder",))
+        _say(f"preparing: {study.prepare}")
+        function(folder)
 
 
 def _write(study: Study, file: Path, folder: Path, failures: Failures) -> str:

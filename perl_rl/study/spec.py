@@ -54,6 +54,9 @@ class Study(Section):
     """Settings of all runs on top of the configuration."""
     arms: dict[str, Arm] = Field(min_length=1)
     """By the name of their folders."""
+    prepare: str | None = None
+    """A function ``module:function`` that is called with the study's folder before the first run,
+    and writes what the runs share, such as a start model; it does nothing when that is there."""
     baseline: str
     """The arm that the others are compared with."""
     slots: Count = 1
