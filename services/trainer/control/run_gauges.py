@@ -42,35 +42,35 @@ class RunGauges:
         self._nodes_of = Registry(client, keys)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"perl_{name}", text, labels, registry=registry)
+            return Gauge(name, text, labels, registry=registry)
 
-        self._steps = gauge("trainer_steps", "Steps that the run is to train")
+        self._steps = gauge("perl_trainer_steps", "Steps that the run is to train")
         self._incarnation = gauge(
-            "trainer_incarnation", "How often the trainer has started, resumed runs included"
+            "perl_trainer_incarnation", "How often the trainer has started, resumed runs included"
         )
-        self._phase = gauge("trainer_phase", "1 for what the trainer is doing", "phase")
+        self._phase = gauge("perl_trainer_phase", "1 for what the trainer is doing", "phase")
         self._last_step = gauge(
-            "trainer_last_step_timestamp_seconds",
+            "perl_trainer_last_step_timestamp_seconds",
             "When the last step ended, in seconds since 1970; NaN before the first",
         )
         self._queue = {
-            "entries": gauge("queue_entries", "Entries that wait or are worked on", "queue"),
-            "in_work": gauge("queue_in_work", "Entries that a node has taken", "queue"),
+            "entries": gauge("perl_queue_entries", "Entries that wait or are worked on", "queue"),
+            "in_work": gauge("perl_queue_in_work", "Entries that a node has taken", "queue"),
             "oldest_s": gauge(
-                "queue_oldest_seconds", "Age of the oldest entry; 0 when it is empty", "queue"
+                "perl_queue_oldest_seconds", "Age of the oldest entry; 0 when it is empty", "queue"
             ),
             "unrenewed_s": gauge(
-                "queue_unrenewed_seconds",
+                "perl_queue_unrenewed_seconds",
                 "Since when nobody has renewed the claim on a taken entry, the longest",
                 "queue",
             ),
         }
-        self._dead_letters = gauge("dead_letters", "Entries that no service could process")
-        self._nodes = gauge("nodes", "Live nodes by kind and state", "kind", "state")
-        self._lost = gauge("nodes_lost", "Nodes whose heartbeat stopped without a farewell")
-        self._disk_free = gauge("run_disk_free_bytes", "Free space for the run folder")
-        self._disk = gauge("run_disk_bytes", "Size of the file system with the run folder")
-        gauge("stall_after_seconds", "trainer.stall_after_s").set(stall_after_s)
+        self._dead_letters = gauge("perl_dead_letters", "Entries that no service could process")
+        self._nodes = gauge("perl_nodes", "Live nodes by kind and state", "kind", "state")
+        self._lost = gauge("perl_nodes_lost", "Nodes whose heartbeat stopped without a farewell")
+        self._disk_free = gauge("perl_run_disk_free_bytes", "Free space for the run folder")
+        self._disk = gauge("perl_run_disk_bytes", "Size of the file system with the run folder")
+        gauge("perl_stall_after_seconds", "trainer.stall_after_s").set(stall_after_s)
 
     async def refresh(self, state: TrainerState) -> None:
         """Set the gauges to what is true now."""

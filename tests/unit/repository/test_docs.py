@@ -20,7 +20,18 @@ PAGES = sorted(
     page for place in ("*.md", "docs/*.md", "examples/*/*.md") for page in ROOT.glob(place)
 )
 PARSER = cli.command_line()
-FOLDERS = ("bench", "configs", "docs", "k8s", "perl_rl", "scripts", "services", "shared", "tests")
+FOLDERS = (
+    "bench",
+    "configs",
+    "docs",
+    "k8s",
+    "monitoring",
+    "perl_rl",
+    "scripts",
+    "services",
+    "shared",
+    "tests",
+)
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 YAML = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
