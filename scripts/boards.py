@@ -1,4 +1,4 @@
-"""Writes Grafana's boards and the cluster's alert rules from the tables in monitoring/: ``make docs``."""
+"""Writes Grafana's boards and the cluster's alert rules from monitoring/: ``make docs``."""
 
 import json
 import sys

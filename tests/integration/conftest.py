@@ -97,7 +97,7 @@ def taught_node(live_node: "LiveNode", tiny_models: tuple[Path, Path]) -> Iterat
 
 @pytest.fixture(scope="session")
 def signals_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SignalsRun"]:
-    """The session's one run of `test_signals`, which Prometheus has scraped where it is installed."""
+    """The session's run of `test_signals`; Prometheus has scraped it where it is installed."""
     from tests.integration.signals_run import signals_run as run
 
     with run(tmp_path_factory.mktemp("signals")) as left:

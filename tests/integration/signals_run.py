@@ -1,4 +1,4 @@
-"""One run of all three signals with real vLLM, Redis and two DeepSpeed ranks, scraped by Prometheus.
+"""One run of all three signals: real vLLM, Redis, two DeepSpeed ranks; scraped by Prometheus.
 
 Several test files look at what it left behind.
 """
