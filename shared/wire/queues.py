@@ -38,6 +38,11 @@ class Entry:
     """The group's state in the ledger as long as the entry is worth processing."""
 
     @property
+    def added_s(self) -> float:
+        """When it was put on the stream, by Redis' clock, in seconds since 1970."""
+        return int(self.id.partition("-")[0]) / 1000
+
+    @property
     def age_rank(self) -> int:
         """A number that grows from one entry of a stream to the next: the smaller, the older.
 

@@ -25,6 +25,7 @@ _ENGINE_FILES = {
     "test_rollout_engine",
     "test_rollout_service",
     "test_signals",
+    "test_traces",
 }
 # The longest first, so that test processes end at about the same time.
 _FIRST = (

@@ -19,6 +19,7 @@ import perl_rl.demo
 from perl_rl.demo.digits import write_data
 from perl_rl.demo.model import INSTRUCTION
 from shared.service.ports import free_port
+from tests.collector import Span, collecting
 from tests.integration import group_probe
 from tests.integration.launched import SMALL_ENGINE, Launch
 from tests.paths import ROOT
@@ -40,8 +41,11 @@ class SignalsRun:
         groups_file: Path,
         pictures: Path,
         prometheus: Prometheus | None,
+        spans: list[Span],
     ) -> None:
         self.folder = launched.folder
+        self.spans = spans
+        """The spans of all its groups, as a collector got them."""
         self.prometheus = prometheus
         """It has scraped the run; None where it is not installed."""
         self.summary = json.loads((self.folder / "summary.json").read_text())
@@ -64,9 +68,11 @@ def signals_run(folder: Path) -> Iterator[SignalsRun]:
     write_data(folder / "data", train=40, held_out=3, skew=1.0, seed=3)
     ports = {name: free_port() for name in ("trainer", "rollout", "reward")}
     config_file = folder / "run.yaml"
-    config_file.write_text(yaml.safe_dump(_settings(ports)))
     groups_file = folder / "groups.jsonl"
     with contextlib.ExitStack() as stack:
+        collector = stack.enter_context(collecting())
+        tracing = {"enabled": True, "endpoint": collector.url, "share": 1.0}
+        config_file.write_text(yaml.safe_dump(_settings(ports) | {"tracing": tracing}))
         prometheus = _scraping(folder, ports)
         if prometheus is not None:
             stack.callback(prometheus.close)
@@ -79,7 +85,7 @@ def signals_run(folder: Path) -> Iterator[SignalsRun]:
         stack.callback(launched.close)
         assert launched.end() == 0, launched.said()
         assert launched.processes() == []
-        yield SignalsRun(launched, groups_file, folder / "data", prometheus)
+        yield SignalsRun(launched, groups_file, folder / "data", prometheus, collector.spans)
 
 
 def _scraping(folder: Path, ports: dict[str, int]) -> Prometheus | None:

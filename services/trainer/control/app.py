@@ -52,6 +52,10 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
     figures = StepFigures(registry, run_dir / METRICS)
     heldout = HeldOutGauges(registry, run_dir)
     run = plane.run_gauges(registry)
+    registry.register(plane.spans)
+    spans_dropped = Gauge(
+        "perl_trainer_rank_spans_dropped", "Spans of the ranks that were lost", registry=registry
+    )
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
 
     record_failing = Gauge(
@@ -97,6 +101,7 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
         unrecorded.set(await plane.recorder.missed())
         state = await plane.state.get()
         step.set(state.step)
+        spans_dropped.set(state.spans_dropped)
         await run.refresh(state)
         for name, gauge in guards.items():
             value = getattr(state, name)

@@ -23,6 +23,7 @@ from shared.config import Config
 from shared.errors import UserError
 from shared.formats import load
 from shared.service.connection import Patience
+from shared.service.tracing import Spans
 from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
@@ -61,7 +62,10 @@ class ControlPlane:
         self._sources = data.sizes
         keep_identity(run_dir, identity_of(config, data.sizes))
         self.recorder = Recorder(client, keys, config, run_dir)
-        self._feeder = Feeder(client, keys, config, data.samples, data.sizes, self.recorder.images)
+        self.spans = Spans(config.run, config.tracing, "trainer", "trainer")
+        self._feeder = Feeder(
+            *(client, keys, config, data.samples, data.sizes, self.recorder.images, self.spans)
+        )
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
         )
