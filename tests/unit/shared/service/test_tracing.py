@@ -19,7 +19,6 @@ from tests.collector import Collector, collecting
 from tests.paths import ROOT
 from tests.waiting import wait_until
 
-
 START = PolicyVersion(incarnation=1, step=0)
 
 
