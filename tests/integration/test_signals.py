@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from perl_rl.launch.start_times import ALL, PARTS, last_start
 from services.trainer.plan.augmentation import distorted
 from tests.integration.signals_run import (
     GROUPS,
@@ -54,6 +55,12 @@ def test_the_run_did_all_its_steps_on_two_ranks(results: SignalsRun) -> None:
         assert math.isfinite(row["loss"]) and row["grad_norm"] > 0
     (node,) = (one for one in summary["nodes"] if one["kind"] == "rollout")
     assert node["version"].endswith(f".{STEPS}"), "the engine took the last weights"
+
+
+def test_the_next_launch_knows_how_long_each_part_took_to_start(results: SignalsRun) -> None:
+    times = last_start(results.folder, "signals-test")
+    assert times.keys() == {ALL, *PARTS}
+    assert all(0 < times[part] <= times[ALL] for part in PARTS)
 
 
 def test_half_of_the_orders_are_sampled_with_noise_that_fades(results: SignalsRun) -> None:

@@ -130,7 +130,11 @@ def test_images_are_built_by_targets_of_the_dockerfile(services):
 
 def test_the_reward_image_has_pinned_libraries_and_no_torch():
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    names = re.search(r"-c requirements/cpu\.lock -r requirements/tracing\.txt \\\n(.*?)\n\n", dockerfile, re.DOTALL)[1]
+    names = re.search(
+        r"-c requirements/cpu\.lock -r requirements/tracing\.txt \\\n(.*?)\n\n",
+        dockerfile,
+        re.DOTALL,
+    )[1]
     common = (ROOT / "requirements/common.txt").read_text(encoding="utf-8")
     pinned = {line.split("==")[0] for line in common.splitlines() if "==" in line}
     assert set(names.replace("\\", " ").replace("'", "").split()) <= pinned
