@@ -14,7 +14,7 @@ from services.reward.metrics import Metrics
 from services.reward.penalties import Details
 from services.reward.scoring import BadReward, RewardTimeout, Scorer
 from shared.grading.grade import UngradableGold
-from shared.service.tracing import Spans
+from shared.service.tracing import Attribute, Spans
 from shared.together import together
 from shared.wire.ledger import DEAD_LETTER, Ledger
 from shared.wire.messages import (
@@ -90,7 +90,10 @@ class Assembly:
         if complete is not None:
             await self._complete(batch, entry, assemble(complete))
         if trace := self._spans.of(batch.task):
-            name = {"perl.order": batch.task.order_index, "perl.node": self._stream.consumer}
+            name: dict[str, Attribute] = {
+                "perl.order": batch.task.order_index,
+                "perl.node": self._stream.consumer,
+            }
             trace.span("trajectory queue", entry.added_s, taken, **name)
             trace.span("score", taken, scored, **name)
             if complete is not None:

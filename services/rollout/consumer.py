@@ -15,7 +15,7 @@ from services.rollout.failures import EngineDead, SamplingFailed, Unanswerable
 from services.rollout.node import Node
 from shared.config import Config
 from shared.service.connection import OUTAGE, Patience
-from shared.service.tracing import NO_SPANS, Spans
+from shared.service.tracing import NO_SPANS, Attribute, Spans
 from shared.service.worker import StreamWorker
 from shared.wire.image_store import ImageMissing
 from shared.wire.keys import Keys
@@ -90,12 +90,17 @@ class Consumer:
             lambda: self._stream.hand_over(entry, self._keys.trajectories, result)
         ):
             self._node.done += 1
-            tokens = sum(len(one.token_ids) for one in batch.responses)
-            self._node.tokens += tokens
-            if trace := self._spans.of(task):
-                order = {"perl.order": task.order_index, "perl.node": self._node.name}
-                trace.span("prompt queue", entry.added_s, taken, **order)
-                trace.span("sample", began, time.time(), **order, **{"perl.tokens": tokens})
+            self._node.tokens += sum(len(one.token_ids) for one in batch.responses)
+            self._trace(entry, task, taken, began)
+
+    def _trace(self, entry: Entry, task: PromptTask, taken: float, began: float) -> None:
+        if trace := self._spans.of(task):
+            order: dict[str, Attribute] = {
+                "perl.order": task.order_index,
+                "perl.node": self._node.name,
+            }
+            trace.span("prompt queue", entry.added_s, taken, **order)
+            trace.span("sample", began, time.time(), **order)
 
     async def _weights_of(self, task: PromptTask) -> None:
         """Wait for weights at least as new as the task's.
