@@ -52,18 +52,23 @@ def _panels(panels: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _panel(number: int, panel: dict[str, Any], place: dict[str, int]) -> dict[str, Any]:
-    queries = panel["queries"].items()
+    stat = panel.get("stat")
+    # Over a range of time, a series that has ended would still show its last value.
+    newest = {"instant": True, "range": False} if stat else {}
     return {
         "id": number,
-        "type": "stat" if panel.get("stat") else "timeseries",
+        "type": "stat" if stat else "timeseries",
         "title": panel["title"],
         "description": panel["bad"],
         "gridPos": place,
         "datasource": SOURCE,
         "fieldConfig": {"defaults": {"unit": panel["unit"]}, "overrides": []},
+        "options": {"textMode": "name" if stat == "name" else "auto"} if stat else {},
         "targets": [
-            {"refId": chr(ord("A") + place), "expr": expression, "legendFormat": legend}
-            for place, (expression, legend) in enumerate(queries)
+            {"refId": letter, "expr": expression, "legendFormat": legend, **newest}
+            for letter, (expression, legend) in zip(
+                "ABCDEF", panel["queries"].items(), strict=False
+            )
         ],
     }
 
