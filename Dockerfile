@@ -40,9 +40,9 @@ RUN python scripts/setup_env.py --profile "${PROFILE}" \
 
 
 FROM base AS reward-libraries
-COPY requirements/cpu.lock requirements/
+COPY requirements/cpu.lock requirements/tracing.txt requirements/
 # Only what the reward service imports; all of requirements/common.txt would pull in torch.
-RUN python -m venv .venv && .venv/bin/pip install -c requirements/cpu.lock \
+RUN python -m venv .venv && .venv/bin/pip install -c requirements/cpu.lock -r requirements/tracing.txt \
     anyio fastapi httpx 'math-verify[antlr4-13-2]' msgpack numpy openai pillow prometheus_client psutil \
     pydantic PyYAML redis rich uvicorn
 

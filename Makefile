@@ -61,6 +61,7 @@ docs: setup
 	$(BIN)/python scripts/metrics_reference.py
 	$(BIN)/python scripts/record_reference.py
 	$(BIN)/python scripts/recipes.py --write
+	$(BIN)/python scripts/boards.py
 
 # The CPU set's constraints, from the environment as it is: run it after changing a requirement.
 lock: setup

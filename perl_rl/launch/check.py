@@ -23,6 +23,7 @@ from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.files import make_folder
 from shared.functions import in_one_line, load_function
+from shared.service.tracing import check_packages
 
 
 def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewhere: bool) -> int:
@@ -39,6 +40,7 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewher
     folder = (run_dir or Path("runs") / config.run).absolute()
     make_folder(folder, "--run-dir")
     size = check_model(config.model)
+    check_packages(config.tracing)
     if not elsewhere:
         config = _check_machine(config)
     check_functions(config.reward)

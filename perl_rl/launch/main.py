@@ -35,6 +35,7 @@ from shared.files import make_folder
 from shared.logs import HidingFormatter
 from shared.service.connection import connect
 from shared.service.ports import free_port
+from shared.service.tracing import check_packages
 from shared.wire.keys import Keys
 from shared.wire.registry import Registry
 
@@ -75,6 +76,7 @@ def launch(
         print(f"nothing to do: {folder} has trained its {steps} steps")
         return 0
     check_model(config.model)
+    check_packages(config.tracing)
     check_ports(config)
     model, computing = settled_model(config.model)
     config = config.model_copy(update={"model": model})

@@ -19,7 +19,7 @@ from perl_rl.launch.embedded_redis import EmbeddedRedis
 from perl_rl.launch.preflight import node_port
 from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.launch.restarts import Restarts
-from perl_rl.launch.start_times import keep_start_s, last_start_s
+from perl_rl.launch.start_times import ALL, Starting
 from perl_rl.launch.turns import ENGINES, start_in_turn
 from perl_rl.report.account import check_account
 from perl_rl.report.evaluation import Evaluation, EvaluationFailed
@@ -67,7 +67,7 @@ class Session:
         self.data_checked = False
         """Whether the data is good; before that there is no run."""
         self._started: float | None = None
-        self._up = False
+        self._starting = Starting(folder, config.run)
         self._wall_s = 0.0
 
     async def run(self, supervisor: Supervisor) -> None:
@@ -146,17 +146,19 @@ class Session:
         async def start_engines() -> None:
             await data.only_prompts_left.wait()
             self._started = time.monotonic()
+            self._starting.begin("the engine")
             await self._start_engines(engines, supervisor, client)
 
         await together([data.check(), start_engines()])
         self.data_checked = True
         await self._evaluation.hold(client)
+        self._starting.begin("the trainer")
         for program in programs:
             if program not in engines:
                 await supervisor.start(program)
 
     def _what_starts(self) -> str:
-        config, last = self._config, last_start_s(self._folder, self._config.run)
+        config, last = self._config, self._starting.last.get(ALL)
         nodes = f"{config.rollout.nodes} rollout (vLLM), {config.reward.nodes} reward"
         known = "" if last is None else f"; it took {last:.0f} s last time"
         return f"starting nodes: {nodes}, and the trainer (DeepSpeed){known}"
@@ -238,17 +240,12 @@ class Session:
             await self._after_death(supervisor, child)
 
     def _say_when_up(self, view: RunView | None) -> None:
-        if self._up or view is None or view.version is None:
-            return
-        ready = [one for one in view.nodes if one.kind == "rollout" and one.state == "ready"]
-        if len(ready) < self._config.rollout.nodes:
-            return
-        self._up, took_s = True, self._lasted_s()
-        keep_start_s(self._folder, self._config.run, took_s)
-        self._note(f"everything is up after {took_s:.0f} s")
+        if view is not None and self._starting.see(view, self._config.rollout.nodes):
+            self._note(f"everything is up after {self._starting.took_s:.0f} s")
 
     def _doing(self, view: RunView) -> str:
-        doing = view.waiting_for(self._config.rollout.nodes + self._config.reward.nodes)
+        waiting = view.waiting_for(self._config.rollout.nodes + self._config.reward.nodes)
+        doing = "; ".join(filter(None, [self._starting.doing(), waiting]))
         counts = view.counts
         return f"{doing}; groups: {counts.trained} trained, " + (
             f"{counts.in_flight} in flight, {sum(counts.dropped.values())} dropped"

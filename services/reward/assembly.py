@@ -14,6 +14,7 @@ from services.reward.metrics import Metrics
 from services.reward.penalties import Details
 from services.reward.scoring import BadReward, RewardTimeout, Scorer
 from shared.grading.grade import UngradableGold
+from shared.service.tracing import Attribute, Spans
 from shared.together import together
 from shared.wire.ledger import DEAD_LETTER, Ledger
 from shared.wire.messages import (
@@ -55,6 +56,7 @@ class Assembly:
         group_rewards: GroupRewards,
         filters: Sequence[Filter],
         metrics: Metrics,
+        spans: Spans,
         recorded: bool,
     ) -> None:
         self._stream = stream
@@ -63,10 +65,12 @@ class Assembly:
         self._group_rewards = group_rewards
         self._filters = filters
         self._metrics = metrics
+        self._spans = spans
         self._recorded = recorded
 
     async def handle(self, entry: Entry) -> None:
         """Score one batch; when it completes its group, forward the group or drop it."""
+        taken = time.time()
         try:
             batch = decode(TrajectoryBatch, entry.payload)
         except MalformedMessage as error:
@@ -82,8 +86,18 @@ class Assembly:
             await self._refuse(batch, entry, error)
             return
         complete = await self._ledger.collect(entry, order, encode(order))
+        scored = time.time()
         if complete is not None:
             await self._complete(batch, entry, assemble(complete))
+        if trace := self._spans.of(batch.task):
+            name: dict[str, Attribute] = {
+                "perl.order": batch.task.order_index,
+                "perl.node": self._stream.consumer,
+            }
+            trace.span("trajectory queue", entry.added_s, taken, **name)
+            trace.span("score", taken, scored, **name)
+            if complete is not None:
+                trace.span("assemble", scored, time.time(), **name)
 
     async def bury(self, entry: Entry, why: str) -> None:
         """Make the entry a dead letter, and drop its group if the entry still names it."""

@@ -22,6 +22,7 @@ from shared.errors import UserError
 from shared.service.connection import OUTAGE, Patience
 from shared.service.heartbeat import stay_registered
 from shared.service.idle import IdleClock
+from shared.service.tracing import NO_SPANS, Spans
 from shared.service.worker import StreamWorker
 from shared.together import first_error
 from shared.wire.keys import Keys
@@ -46,6 +47,7 @@ class Consumer:
         metrics: Metrics,
         name: str,
         url: str,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._client = client
         self._keys = keys = Keys(config.run)
@@ -64,6 +66,7 @@ class Consumer:
                 per_order=config.trainer.objective.advantage == "per_order",
             ),
             metrics,
+            spans,
             recorded=config.record.dropped > 0,
         )
         self._in_work: set[str] = set()

@@ -11,6 +11,7 @@ from services.reward.scoring import Scorer
 from shared.config import Config
 from shared.grading.pool import GraderPool
 from shared.service.serve import Listening, serve_service
+from shared.service.tracing import Spans
 
 
 def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None = None) -> int:
@@ -24,10 +25,13 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
 
     async def run(listening: Listening) -> None:
         reward, metrics = config.reward, Metrics()
+        spans = Spans(config.run, config.tracing, "reward", name)
+        metrics.registry.register(spans)
         async with (
             GraderPool(reward, lambda one: metrics.expressions.labels(one).inc()) as pool,
             contextlib.AsyncExitStack() as stack,
         ):
+            stack.callback(spans.close)
             judge = None
             if reward.judge is not None:
                 cache = run_dir / "judge" if run_dir else None
@@ -35,7 +39,9 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
                 await stack.enter_async_context(judge)
             scorer = Scorer(reward, pool, judge, config.sampling.max_tokens)
             await pool.start()
-            consumer = Consumer(listening.client, config, scorer, metrics, name, listening.url)
+            consumer = Consumer(
+                listening.client, config, scorer, metrics, name, listening.url, spans
+            )
             app = create_app(
                 reward,
                 config.security,

@@ -23,6 +23,7 @@ from services.rollout.refusals import refuse_in_words
 from services.rollout.versions import NamesVersions
 from shared.config import Config
 from shared.service.app import metrics_route, service_app
+from shared.service.tracing import NO_SPANS, Spans
 from shared.wire.registry import NodeState
 
 
@@ -33,7 +34,7 @@ class Readiness(BaseModel):
     version: str | None
 
 
-def create_app(node: Node, config: Config) -> FastAPI:
+def create_app(node: Node, config: Config, spans: Spans = NO_SPANS) -> FastAPI:
     """The routes of one node; all but health want the token when one is configured.
 
     The OpenAI routes answer 503 until `open_api` has been called and the node is ready.
@@ -66,6 +67,7 @@ def create_app(node: Node, config: Config) -> FastAPI:
     refuse_in_words(app)
     registry = CollectorRegistry()
     registry.register(node)
+    registry.register(spans)
     registry.register(_EngineMetrics())
     metrics_route(app, registry, dependencies=token_required)
     return app

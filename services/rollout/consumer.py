@@ -6,6 +6,7 @@ the dead letters, and its group is dropped.
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import redis.asyncio
@@ -14,6 +15,7 @@ from services.rollout.failures import EngineDead, SamplingFailed, Unanswerable
 from services.rollout.node import Node
 from shared.config import Config
 from shared.service.connection import OUTAGE, Patience
+from shared.service.tracing import NO_SPANS, Attribute, Spans
 from shared.service.worker import StreamWorker
 from shared.wire.image_store import ImageMissing
 from shared.wire.keys import Keys
@@ -37,6 +39,7 @@ class Consumer:
         node: Node,
         sampler: "Sampler",
         patient: Patience,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._keys = Keys(config.run)
         self._stream = WorkStream(client, self._keys.prompts, node.name)
@@ -45,6 +48,7 @@ class Consumer:
         self._settings = config.rollout
         self._node = node
         self._sampler = sampler
+        self._spans = spans
         self._worker = StreamWorker(
             self._stream,
             patient,
@@ -63,10 +67,12 @@ class Consumer:
         await self._worker.run(stop)
 
     async def _answer(self, entry: Entry) -> None:
+        taken = began = time.time()
         try:
             task = decode(PromptTask, entry.payload)
             async with asyncio.timeout(self._settings.task_timeout_s):
                 await self._weights_of(task)
+                began = time.time()
                 with self._node.idle.work():
                     batch = await self._sampler.sample(task, entry.age_rank)
         except (MalformedMessage, Unanswerable) as error:
@@ -85,6 +91,16 @@ class Consumer:
         ):
             self._node.done += 1
             self._node.tokens += sum(len(one.token_ids) for one in batch.responses)
+            self._trace(entry, task, taken, began)
+
+    def _trace(self, entry: Entry, task: PromptTask, taken: float, began: float) -> None:
+        if trace := self._spans.of(task):
+            order: dict[str, Attribute] = {
+                "perl.order": task.order_index,
+                "perl.node": self._node.name,
+            }
+            trace.span("prompt queue", entry.added_s, taken, **order)
+            trace.span("sample", began, time.time(), **order)
 
     async def _weights_of(self, task: PromptTask) -> None:
         """Wait for weights at least as new as the task's.

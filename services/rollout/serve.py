@@ -1,6 +1,7 @@
 """Starts one rollout node."""
 
 import gc
+from contextlib import closing
 from pathlib import Path
 
 from services.rollout.engine.environment import prepare_environment
@@ -8,6 +9,7 @@ from services.rollout.node import Node
 from shared.config import Config
 from shared.errors import UserError
 from shared.service.serve import Listening, redis_url, serve_service
+from shared.service.tracing import Spans
 
 _ENGINE_STOP_S = 15.0
 """How long the engine may take to end after the drain; by then vLLM has killed it."""
@@ -38,12 +40,14 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) 
         gc.enable()
 
         node = Node(name, listening.url)
-        app = create_app(node, config)
-        service = RolloutService(listening.client, config, node, app)
+        spans = Spans(config.run, config.tracing, "rollout", name)
+        app = create_app(node, config, spans)
+        service = RolloutService(listening.client, config, node, app, spans)
         # The work bounds its own drain, so that a slow answer is no failure.
         settings = config.rollout
         bound_s = settings.drain_timeout_s + settings.heartbeat_s + _ENGINE_STOP_S
-        await listening.run(app, service.run, bound_s)
+        with closing(spans):
+            await listening.run(app, service.run, bound_s)
 
     status = serve_service("rollout", config, port, run)
     # What is left of the engine must not wait for the end of Python, whose modules are gone when

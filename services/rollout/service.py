@@ -25,6 +25,7 @@ from shared.config import Config
 from shared.errors import WaitTimeout
 from shared.service.connection import Patience
 from shared.service.heartbeat import stay_registered
+from shared.service.tracing import NO_SPANS, Spans
 from shared.wire.board import VersionBoard
 from shared.wire.image_store import ImageStore
 from shared.wire.keys import Keys
@@ -37,7 +38,12 @@ class RolloutService:
     """Starts and ends the parts of one node; if one fails, all end."""
 
     def __init__(
-        self, client: redis.asyncio.Redis, config: Config, node: Node, app: FastAPI
+        self,
+        client: redis.asyncio.Redis,
+        config: Config,
+        node: Node,
+        app: FastAPI,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._client = client
         self._config = config
@@ -45,6 +51,7 @@ class RolloutService:
         self._node = node
         self._patient = Patience(client, node.name, config.redis.timeout_s)
         self._app = app
+        self._spans = spans
         self.engine: AsyncLLM | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -79,7 +86,9 @@ class RolloutService:
             change = partial(change_weights, engine)
             watcher = WeightWatcher(change, board, self._node, self._config, self._patient)
             watching = group.create_task(watcher.run())
-            consumer = Consumer(self._client, self._config, self._node, sampler, self._patient)
+            consumer = Consumer(
+                self._client, self._config, self._node, sampler, self._patient, self._spans
+            )
             await consumer.run(stop)
             watching.cancel()
         finally:

@@ -14,6 +14,7 @@ from shared.config.record import RecordConfig
 from shared.config.reward import RewardConfig
 from shared.config.rollout import RolloutConfig
 from shared.config.section import Positive, Section
+from shared.config.tracing import TracingConfig
 from shared.config.trainer import TrainerConfig
 
 
@@ -50,6 +51,7 @@ class Config(Section):
     weights: WeightsConfig = WeightsConfig()
     eval: EvalConfig = EvalConfig()
     record: RecordConfig = RecordConfig()
+    tracing: TracingConfig = TracingConfig()
     launcher: LauncherConfig = LauncherConfig()
 
     def group_size(self) -> int:

@@ -19,6 +19,8 @@ CONSUMER_GROUP = "workers"
 _FIELD = b"m"
 _SEQUENCE_BITS = 20
 """Room for a million entries in one millisecond; with the milliseconds it fits in 63 bits."""
+_LOOKED_AT = 1000
+"""`queue_state` looks at this many of the oldest taken entries."""
 _LOOKS = 3
 """How often to look for abandoned entries within the time after which they count as abandoned."""
 
@@ -34,6 +36,11 @@ class Entry:
     was written by something else than our services."""
     state: str = ""
     """The group's state in the ledger as long as the entry is worth processing."""
+
+    @property
+    def added_s(self) -> float:
+        """When it was put on the stream, by Redis' clock, in seconds since 1970."""
+        return int(self.id.partition("-")[0]) / 1000
 
     @property
     def age_rank(self) -> int:
@@ -182,6 +189,40 @@ class WorkStream:
     async def length(self) -> int:
         """Entries that are waiting or being worked on."""
         return int(await self.client.xlen(self.name))
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """A stream of work at one moment."""
+
+    entries: int
+    """Those that wait or are worked on."""
+    in_work: int
+    """Those that a consumer has taken and not finished."""
+    oldest_s: float
+    """Age of the oldest entry in seconds; 0 without entries."""
+    unrenewed_s: float
+    """Seconds since a claim was last renewed, of the taken entry where that is longest ago; 0
+    without taken entries."""
+
+
+async def queue_state(client: redis.asyncio.Redis, name: str) -> QueueState:
+    """The stream `name` now; an empty one when it does not exist."""
+    try:
+        taken = await client.xpending_range(name, CONSUMER_GROUP, "-", "+", count=_LOOKED_AT)
+        in_work = int((await client.xpending(name, CONSUMER_GROUP))["pending"])
+    except ResponseError as error:
+        if "NOGROUP" not in str(error):
+            raise
+        taken, in_work = [], 0
+    oldest = await client.xrange(name, count=1)
+    age_s = 0.0
+    if oldest:
+        seconds, microseconds = await client.time()
+        added_s = int(oldest[0][0].partition(b"-")[0]) / 1000
+        age_s = max(0.0, seconds + microseconds / 1e6 - added_s)
+    idle = max((one["time_since_delivered"] for one in taken), default=0)
+    return QueueState(int(await client.xlen(name)), in_work, age_s, idle / 1000)
 
 
 def _entry(raw: tuple[bytes, dict[bytes, bytes]]) -> Entry:

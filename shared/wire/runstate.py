@@ -58,6 +58,8 @@ class TrainerState(BaseModel):
     """The step whose policy is evaluated while training goes on; 0: none."""
     evaluation: str = ""
     """The last evaluation while training, in words."""
+    spans_dropped: int = 0
+    """Spans of the ranks that no collector took, since they started."""
     record: str = ""
     """Why no more groups are recorded (docs/record.md); empty while they are."""
     beats: int = 0

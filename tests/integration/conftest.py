@@ -10,6 +10,7 @@ from tests.paths import START_MODEL
 
 if TYPE_CHECKING:
     from tests.integration.live_node import LiveNode
+    from tests.integration.signals_run import SignalsRun
 
 _ENGINE = "engine"
 # These share the session's one node, or start engines of their own.
@@ -17,12 +18,14 @@ _ENGINE_FILES = {
     "test_data_prepare",
     "test_eval_endpoint",
     "test_launch",
+    "test_monitoring",
     "test_openapi_live",
     "test_own_data",
     "test_report_evaluation",
     "test_rollout_engine",
     "test_rollout_service",
     "test_signals",
+    "test_traces",
 }
 # The longest first, so that test processes end at about the same time.
 _FIRST = (
@@ -91,3 +94,12 @@ def taught_node(live_node: "LiveNode", tiny_models: tuple[Path, Path]) -> Iterat
     live_node.publish(weights_of(START_MODEL))
     yield live_node
     live_node.publish(weights_of(tiny_models[0]))
+
+
+@pytest.fixture(scope="session")
+def signals_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SignalsRun"]:
+    """The session's run of `test_signals`; Prometheus has scraped it where it is installed."""
+    from tests.integration.signals_run import signals_run as run
+
+    with run(tmp_path_factory.mktemp("signals")) as left:
+        yield left

@@ -8,107 +8,40 @@ import hashlib
 import itertools
 import json
 import math
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
-import perl_rl.demo
-from perl_rl.demo.digits import write_data
-from perl_rl.demo.model import INSTRUCTION
+from perl_rl.launch.start_times import ALL, PARTS, last_start
 from services.trainer.plan.augmentation import distorted
-from tests.integration import group_probe
-from tests.integration.launched import SMALL_ENGINE, Launch
-from tests.paths import ROOT
+from tests.integration.signals_run import (
+    GROUPS,
+    KEEP,
+    STEPS,
+    STRENGTH,
+    WEIGHT,
+    Group,
+    N,
+    SignalsRun,
+)
 
 pytestmark = pytest.mark.timeout(600)
 
-STEPS, GROUPS, N, KEEP = 3, 2, 4, 4
 RESPONSES = 2 * N
-STRENGTH, WEIGHT = 0.6, 0.5
 WORDS = ("first", "second", "third", "fourth")
-
-Group = dict[str, Any]
-
-
-class Results:
-    """What a run left behind, with its groups as the reward node saw them."""
-
-    def __init__(self, launched: Launch, groups_file: Path, pictures: Path) -> None:
-        self.folder = launched.folder
-        self.summary = json.loads((self.folder / "summary.json").read_text())
-        text = (self.folder / "metrics.jsonl").read_text()
-        self.metrics = [json.loads(line) for line in text.splitlines()]
-        lines = map(json.loads, groups_file.read_text().splitlines())
-        self.groups: dict[str, Group] = {line["group"]: line for line in lines}
-        self.pictures = {
-            hashlib.sha256(file.read_bytes()).hexdigest(): file for file in pictures.rglob("*.png")
-        }
-
-    def trained(self) -> list[list[Group]]:
-        """The groups of each step."""
-        return [[self.groups[name] for name in row["groups"]] for row in self.metrics]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory):
-    """One run of all three signals, from start to end."""
-    folder = tmp_path_factory.mktemp("signals")
-    write_data(folder / "data", train=40, held_out=3, skew=1.0, seed=3)
-    config_file = folder / "run.yaml"
-    config_file.write_text(yaml.safe_dump(_settings()))
-    groups_file = folder / "groups.jsonl"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(group_probe.FILE, str(groups_file))
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
-        launched = Launch(config_file, folder / "run")
-    try:
-        assert launched.end() == 0, launched.said()
-        assert launched.processes() == []
-        yield Results(launched, groups_file, folder / "data")
-    finally:
-        launched.close()
+def results(signals_run: SignalsRun) -> SignalsRun:
+    """What the run left behind."""
+    return signals_run
 
 
-def _settings() -> dict[str, Any]:
-    return {
-        "run": "signals-test",
-        "model": {"path": str(Path(perl_rl.demo.__file__).parent / "start_model")},
-        "data": {"train": "data/train.jsonl", "instruction": INSTRUCTION},
-        "permutation": {
-            "n_s": 1,
-            "schedule": "constant",
-            "noise": {"share": 0.5, "strength": STRENGTH, "schedule": "linear"},
-        },
-        "sampling": {"n": N, "max_tokens": 24},
-        "rollout": {"port": 0, "engine": SMALL_ENGINE},
-        "reward": {
-            "port": 0,
-            "workers": 1,
-            "consistency_weight": WEIGHT,
-            "group_function": "tests.integration.group_probe:record",
-        },
-        "trainer": {
-            "port": 0,
-            "ranks": 2,
-            "zero_stage": 2,
-            "steps": STEPS,
-            "groups_per_step": GROUPS,
-            "max_staleness": 0,
-            "attention": "eager",
-            "optimizer": {"learning_rate": 1e-4},
-            "selection": {"keep": KEEP},
-        },
-    }
-
-
-def test_the_run_did_all_its_steps_on_two_ranks(results: Results) -> None:
+def test_the_run_did_all_its_steps_on_two_ranks(results: SignalsRun) -> None:
     summary, counts = results.summary, results.summary["groups"]
     assert (summary["outcome"], summary["steps"]) == ("done", STEPS)
     assert counts["trained"] == STEPS * GROUPS
@@ -124,7 +57,13 @@ def test_the_run_did_all_its_steps_on_two_ranks(results: Results) -> None:
     assert node["version"].endswith(f".{STEPS}"), "the engine took the last weights"
 
 
-def test_half_of_the_orders_are_sampled_with_noise_that_fades(results: Results) -> None:
+def test_the_next_launch_knows_how_long_each_part_took_to_start(results: SignalsRun) -> None:
+    times = last_start(results.folder, "signals-test")
+    assert times.keys() == {ALL, *PARTS}
+    assert all(0 < times[part] <= times[ALL] for part in PARTS)
+
+
+def test_half_of_the_orders_are_sampled_with_noise_that_fades(results: SignalsRun) -> None:
     strengths = set()
     for row, groups in zip(results.metrics, results.trained(), strict=True):
         found = [_strength(group, results) for group in groups]
@@ -138,7 +77,7 @@ def test_half_of_the_orders_are_sampled_with_noise_that_fades(results: Results) 
     assert 3 * first["logprob_mismatch_abs"] < abs(first["loss"])
 
 
-def _strength(group: Group, results: Results) -> float:
+def _strength(group: Group, results: SignalsRun) -> float:
     """The strength of a group's noise, after a check of its pictures; 0 when it has none."""
     # Group i is meant for step i // GROUPS; a dropped group makes way for a later one.
     strength = STRENGTH * max(0.0, 1 - int(group["group"][1:]) // GROUPS / STEPS)
@@ -165,7 +104,7 @@ def _noisy(file: Path, strength: float, seed: int, name: str) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def test_rewards_hold_the_agreement_between_orders(results: Results) -> None:
+def test_rewards_hold_the_agreement_between_orders(results: SignalsRun) -> None:
     seen = set()
     for row, groups in zip(results.metrics, results.trained(), strict=True):
         totals = []
@@ -204,7 +143,7 @@ def _meaning(answer: str | None, order: dict[str, Any]) -> str | int | None:
     return answer
 
 
-def test_only_the_responses_that_vary_most_are_trained(results: Results) -> None:
+def test_only_the_responses_that_vary_most_are_trained(results: SignalsRun) -> None:
     assert results.summary["samples_trained"] == STEPS * GROUPS * KEEP
     assert results.summary["samples_generated"] == STEPS * GROUPS * RESPONSES
     told = 0

@@ -16,6 +16,9 @@ from shared.config.objective import ObjectiveConfig
 from shared.records.evaluations import FIGURES, evaluation_file
 from shared.service.auth import bearer
 from shared.service.connection import connect
+from shared.wire.keys import Keys
+from shared.wire.queues import CONSUMER_GROUP, WorkStream
+from shared.wire.registry import NodeInfo, Registry
 from tests.scripted_sampler import demo_config
 from tests.unit.shared.records.rows import line
 
@@ -106,6 +109,52 @@ async def test_the_last_evaluations_figures_are_gauges(http, tmp_path):
     for figure in ("step 20.0", "accuracy 0.5", "worst_case 0.5", "flip_rate 0.5"):
         assert f"perl_heldout_{figure}\n" in text
     assert "perl_step_heldout" not in text
+
+
+def gauge(text: str, name: str) -> float:
+    (line,) = (one for one in text.splitlines() if one.startswith(f"{name} "))
+    return float(line.rpartition(" ")[2])
+
+
+async def test_queues_nodes_and_dead_letters_are_gauges(http, plane, redis_url):
+    client, keys = await connect(redis_url, 10.0), Keys("test")
+    empty = (await http.get("/metrics")).text
+    for name in ("entries", "in_work", "oldest_seconds", "unrenewed_seconds"):
+        assert gauge(empty, f'perl_queue_{name}{{queue="prompts"}}') == 0
+
+    stream = WorkStream(client, keys.prompts, consumer="rollout-0")
+    await stream.create()
+    now_s, _ = await client.time()
+    for age_s in (90, 60, 0):
+        await client.xadd(keys.prompts, {"m": b"?"}, id=f"{(now_s - age_s) * 1000}-0")
+    (taken, _) = await stream.read(2, 1.0)
+    await client.xclaim(keys.prompts, CONSUMER_GROUP, "rollout-0", 0, [taken.id], idle=30_000)
+    await client.xadd(keys.dead_letters, {"m": b"?"})
+    for name, kind, state in (
+        ("rollout-0", "rollout", "ready"),
+        ("rollout-1", "rollout", "outdated"),
+        ("reward-0", "reward", "ready"),
+    ):
+        node = NodeInfo(name=name, kind=kind, url="http://here", state=state)
+        await Registry(client, keys).heartbeat(node, 60.0)
+    await client.sadd(keys.nodes, "rollout-9")
+    await plane.state.update(phase="training", incarnation=2, step=3, steps=9)
+
+    text = (await http.get("/metrics")).text
+    assert gauge(text, 'perl_queue_entries{queue="prompts"}') == 3
+    assert gauge(text, 'perl_queue_in_work{queue="prompts"}') == 2
+    assert 90 <= gauge(text, 'perl_queue_oldest_seconds{queue="prompts"}') < 110
+    assert 30 <= gauge(text, 'perl_queue_unrenewed_seconds{queue="prompts"}') < 50
+    assert gauge(text, 'perl_queue_entries{queue="groups"}') == 0
+    assert gauge(text, "perl_dead_letters") == 1
+    assert gauge(text, 'perl_nodes{kind="rollout",state="ready"}') == 1
+    assert gauge(text, 'perl_nodes{kind="rollout",state="outdated"}') == 1
+    assert gauge(text, 'perl_nodes{kind="reward",state="draining"}') == 0
+    assert gauge(text, "perl_nodes_lost") == 1
+    assert gauge(text, 'perl_trainer_phase{phase="training"}') == 1
+    assert gauge(text, 'perl_trainer_phase{phase="failed"}') == 0
+    assert (gauge(text, "perl_trainer_incarnation"), gauge(text, "perl_trainer_steps")) == (2, 9)
+    await client.aclose()
 
 
 async def test_wishes_reach_the_ranks_and_can_be_taken_back(http, plane):

@@ -27,7 +27,7 @@ def builds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Build]:
             " (https://kubernetes.io/docs/tasks/tools/); it needs no cluster"
         )
     tree = tmp_path_factory.mktemp("tree")
-    for folder in ("k8s", "configs"):
+    for folder in ("k8s", "configs", "monitoring"):
         shutil.copytree(ROOT / folder, tree / folder)
     base, overlays = tree / "k8s/base", tree / "k8s/overlays"
     shutil.copy(base / "secrets.env.example", base / "secrets.env")

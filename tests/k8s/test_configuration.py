@@ -25,7 +25,9 @@ ENGINE_VARIABLES = set(
 @pytest.fixture
 def configs(build: Build, tmp_path: Path) -> Path:
     """The ConfigMap as a folder, as the pods mount it."""
-    (found,) = build.of("ConfigMap")
+    (found,) = (
+        one for one in build.of("ConfigMap") if one["metadata"]["name"].startswith("perl-configs")
+    )
     folder = tmp_path / "configs"
     folder.mkdir()
     for name, text in found["data"].items():

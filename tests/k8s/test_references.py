@@ -69,6 +69,17 @@ def test_rollout_nodes_are_scaled_where_there_are_gpus(builds):
     assert builds["gpu-hpa"].names("HorizontalPodAutoscaler") == {"reward", "rollout"}
 
 
+def test_boards_reach_grafana_where_prometheus_is(builds):
+    boards = {"run.json", "services.json", "queue.json"}
+    for build in builds.values():
+        found = [one for one in build.of("ConfigMap") if "perl-boards" in one["metadata"]["name"]]
+        assert len(found) == len(build.of("PrometheusRule")) == len(build.of("ServiceMonitor"))
+        for one in found:
+            assert one["data"].keys() == boards
+            assert one["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert builds["gpu"].of("PrometheusRule")
+
+
 def test_monitors_find_services_and_their_ports(build: Build):
     for monitor in build.of("ServiceMonitor"):
         found = [

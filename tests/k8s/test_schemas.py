@@ -13,7 +13,7 @@ from kubernetes_validate.utils import all_versions, major_minor
 from tests.k8s.manifests import Build, Manifest
 
 SCHEMAS = Path(__file__).parent / "schemas"
-OURS = ("ScaledObject", "TriggerAuthentication", "ServiceMonitor")
+OURS = ("ScaledObject", "TriggerAuthentication", "ServiceMonitor", "PrometheusRule")
 NEWEST = sorted({major_minor(one) for one in all_versions()}, key=lambda one: int(one[2:]))[-3:]
 
 
@@ -47,6 +47,7 @@ def test_objects_of_operators_are_valid(build: Build):
         ("ScaledObject", ("spec", "maxReplicas"), 3),
         ("TriggerAuthentication", ("spec", "secretTargetRef", 0, "parameter"), "pass"),
         ("ServiceMonitor", ("spec", "endpoints", 0, "targetport"), 8000),
+        ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "for"), 5),
     ],
 )
 def test_a_wrong_object_of_an_operator_is_refused(builds, kind, path, value):

@@ -51,6 +51,11 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
     }
     figures = StepFigures(registry, run_dir / METRICS)
     heldout = HeldOutGauges(registry, run_dir)
+    run = plane.run_gauges(registry)
+    registry.register(plane.spans)
+    spans_dropped = Gauge(
+        "perl_trainer_rank_spans_dropped", "Spans of the ranks that were lost", registry=registry
+    )
     groups = Gauge("perl_groups", "Prompt groups by state", ["state"], registry=registry)
 
     record_failing = Gauge(
@@ -89,12 +94,15 @@ def create_app(plane: ControlPlane, run_dir: Path, security: SecurityConfig) -> 
     async def refresh() -> None:
         await asyncio.to_thread(figures.refresh)
         await asyncio.to_thread(heldout.refresh)
+        await asyncio.to_thread(run.read_disk)
         for stage, seconds in plane.watchdog.seconds().items():
             stalled.labels(stage).set(seconds)
         record_failing.set(plane.recorder.failing)
         unrecorded.set(await plane.recorder.missed())
         state = await plane.state.get()
         step.set(state.step)
+        spans_dropped.set(state.spans_dropped)
+        await run.refresh(state)
         for name, gauge in guards.items():
             value = getattr(state, name)
             gauge.set(math.nan if value is None else value)

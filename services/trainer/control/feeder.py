@@ -17,6 +17,7 @@ from pathlib import Path
 import redis.asyncio
 
 from services.trainer.control.choice import Choice
+from services.trainer.control.group_spans import GroupSpans
 from services.trainer.control.shown_images import ShownImages
 from services.trainer.plan.admission import KeptShare, most_in_flight
 from services.trainer.plan.augmentation import distorted
@@ -31,6 +32,7 @@ from shared.permutation import (
 )
 from shared.sample import Sample
 from shared.service.connection import Patience
+from shared.service.tracing import NO_SPANS, Spans
 from shared.wire.board import Announcement, VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import DROPPED_BY_TRAINER, Counts, Ledger
@@ -59,6 +61,7 @@ class Feeder:
         samples: list[Sample],
         sizes: Sequence[SourceSize] = (),
         shown: ShownImages | None = None,
+        spans: Spans = NO_SPANS,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -70,6 +73,7 @@ class Feeder:
         self._registry = Registry(client, keys)
         self._patient = Patience(client, "feeder", config.redis.timeout_s)
         self._shown = shown
+        self._traced = GroupSpans(client, keys, spans, self._patient) if spans.on else None
         self._names: dict[str, str] = {}
         self._unread = 0
         self._nodes_seen, self._nodes_seen_at = 0, -math.inf
@@ -89,6 +93,13 @@ class Feeder:
         )
         choice = Choice(self._ledger, self._patient, skipping, waits_s)
         await choice.resume()
+        async with contextlib.AsyncExitStack() as stack:
+            if self._traced is not None:
+                following = asyncio.create_task(self._traced.run())
+                stack.push_async_callback(self._traced.finish, following)
+            await self._feed(choice, incarnation, stop)
+
+    async def _feed(self, choice: Choice, incarnation: int, stop: asyncio.Event) -> None:
         while not stop.is_set():
             last_event, room, current = await self._patient(self._look)
             if current is None or current.version.incarnation != incarnation:
@@ -183,7 +194,7 @@ class Feeder:
             UserError: when as many groups in a row as a step has cannot be read: then it is not
                 the samples, but the disk.
         """
-        index, progress = turn.index, turn.progress
+        index, progress, began = turn.index, turn.progress, time.time()
         sample, _ = self._plan.sample(index)
         try:
             images = await asyncio.to_thread(self._read, sample)
@@ -207,6 +218,8 @@ class Feeder:
             await asyncio.to_thread(self._shown.keep, images)
         if not await self._ledger.issue(tasks, images):
             logger.warning("group %s was issued before; skipped", tasks[0].group_id)
+        elif self._traced is not None:
+            self._traced.issued(tasks[0], began)
 
     def _read(self, sample: Sample) -> dict[str, bytes]:
         """The sample's images by SHA-256.

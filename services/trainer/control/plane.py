@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 
 import redis.asyncio
+from prometheus_client import CollectorRegistry
 
 from services.trainer.control.feeder import Feeder
 from services.trainer.control.identity import identity_of, keep_identity
 from services.trainer.control.ranks import HostRanks, RanksFailed, run_ranks
 from services.trainer.control.recorder import Recorder
 from services.trainer.control.resuming import where_it_goes_on
+from services.trainer.control.run_gauges import RunGauges
 from services.trainer.control.watchdog import Watchdog
 from services.trainer.hosts.presence import beat
 from services.trainer.rank.checkpoint_folder import CheckpointFolder, CheckpointState
@@ -21,6 +23,7 @@ from shared.config import Config
 from shared.errors import UserError
 from shared.formats import load
 from shared.service.connection import Patience
+from shared.service.tracing import Spans
 from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
@@ -43,12 +46,13 @@ class ControlPlane:
         run_dir: Path,
         weights_url: str,
     ) -> None:
+        self._client, self._keys = client, Keys(config.run)
         self._config = config
         self._config_file = config_file
         self._run_dir = run_dir
         self._patient = Patience(client, "trainer", config.redis.timeout_s)
         self._weights_url = weights_url
-        keys = Keys(config.run)
+        keys = self._keys
         self.state = RunState(client, keys)
         self.ledger = Ledger(client, keys)
         self._board = VersionBoard(client, keys)
@@ -58,10 +62,18 @@ class ControlPlane:
         self._sources = data.sizes
         keep_identity(run_dir, identity_of(config, data.sizes))
         self.recorder = Recorder(client, keys, config, run_dir)
-        self._feeder = Feeder(client, keys, config, data.samples, data.sizes, self.recorder.images)
+        self.spans = Spans(config.run, config.tracing, "trainer", "trainer")
+        self._feeder = Feeder(
+            *(client, keys, config, data.samples, data.sizes, self.recorder.images, self.spans)
+        )
         self._checkpoints = CheckpointFolder(
             run_dir / "checkpoints", config.trainer.checkpoint.keep
         )
+
+    def run_gauges(self, registry: CollectorRegistry) -> RunGauges:
+        """Gauges of this run in `registry`."""
+        stall_after_s = self._config.trainer.stall_after_s
+        return RunGauges(registry, self._client, self._keys, self._run_dir, stall_after_s)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Train to the end; with ``trainer.serve_after_end``, keep serving until `stop`.

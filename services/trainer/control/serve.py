@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from services.trainer.control.app import create_app
@@ -41,7 +41,8 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None =
         async with _weights_served(config, asked, file, run_dir, redis_at) as url:
             plane = ControlPlane(listening.client, config, file, run_dir, url)
             app = create_app(plane, run_dir, config.security)
-            await listening.run(app, plane.run, config.trainer.drain_timeout_s)
+            with closing(plane.spans):
+                await listening.run(app, plane.run, config.trainer.drain_timeout_s)
 
     return serve_service("trainer", config, port, run)
 

@@ -28,10 +28,12 @@ from services.trainer.rank.link import Link
 from services.trainer.rank.metrics import StepTimes, step_metrics, write_metrics
 from services.trainer.rank.operator import Operator
 from services.trainer.rank.publish import Publisher
+from services.trainer.rank.spans import trace_step
 from services.trainer.rank.tally import StepTally
 from services.trainer.rank.trained import trained_responses
 from shared.config import Config
 from shared.records.steps import METRICS
+from shared.service.tracing import NO_SPANS, Spans
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, TrainedResponses
 
@@ -51,12 +53,14 @@ class TrainingLoop:
         weights_url: str,
         link: Link,
         policy: Policy,
+        spans: Spans = NO_SPANS,
     ) -> None:
         trainer, device = config.trainer, policy.device
         self._config = config
         self._run_dir = run_dir
         self._link = link
         self._policy = policy
+        self._spans = spans
         self._operator = Operator(link, trainer.steps, device)
         self._collector = (
             Collector(config, incarnation, collective.world()) if collective.is_first() else None
@@ -69,7 +73,7 @@ class TrainingLoop:
         """When the last step ended."""
         self._stepper = Stepper(policy.engine, policy.reference, config, device)
         self._guards = StepGuards(trainer.guard, self._stepper)
-        self._publisher = Publisher(config, policy.engine, run_dir, weights_url)
+        self._publisher = Publisher(config, policy.engine, run_dir, weights_url, spans)
         self._checkpoints = Checkpoints(link, policy.engine, run_dir, trainer.checkpoint, device)
         self.version = PolicyVersion(incarnation=incarnation, step=self._checkpoints.restore())
         if collective.is_first():
@@ -107,6 +111,7 @@ class TrainingLoop:
         batch = self._wait_for_groups()
         times.waited(self._collector.first_sampled if self._collector is not None else None)
         self._operator.report("training", trained)
+        began = time.time()
         minibatches = self._groups.minibatches(batch, trained)
         if not minibatches:
             return
@@ -114,10 +119,13 @@ class TrainingLoop:
         self._guards.before(trained.step + 1, [one for groups in minibatches for one in groups])
         updates = self._stepper.train(minibatches)
         times.trained()
+        trace_step(self._spans, batch, trained.step + 1, began, time.time())
         computed = self._computed(batch, updates, trained)
         batch, refused = self._shared_out(batch, updates, len(minibatches))
         figures = self._guards.after(trained.step + 1, updates)
         self._operator.report_figures(**figures.shown())
+        if self._spans.on:
+            self._operator.report_figures(spans_dropped=self._spans.dropped)
         if len(updates.refused) == len(minibatches):
             # The policy is what it was: other groups take the place of the dropped ones.
             if collective.is_first():

@@ -22,6 +22,7 @@ from shared.config.secrets import secret_words
 from shared.errors import UserError
 from shared.leaving import leave_at_once
 from shared.machine import TorchFacts, settled
+from shared.service.tracing import NO_SPANS, Spans
 from shared.wire.runstate import RunState
 
 logger = logging.getLogger("services.trainer.rank.main")
@@ -67,10 +68,13 @@ def _train(config: Config, options: argparse.Namespace, device: torch.device) ->
             )
         )
     policy = Policy(config, device)
+    first = collective.is_first()
+    spans = Spans(config.run, config.tracing, "trainer", "rank-0") if first else NO_SPANS
     loop = TrainingLoop(
-        config, options.run_dir, options.incarnation, options.weights_url, link, policy
+        config, options.run_dir, options.incarnation, options.weights_url, link, policy, spans
     )
     loop.run()
+    spans.close()
     link.close()
 
 

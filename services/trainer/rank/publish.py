@@ -5,6 +5,7 @@ that others rely on: a version is announced once it can be fetched, and its grou
 it is announced, which lets the feeder issue new ones: at the new version.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,9 @@ from services.trainer.compute.deepspeed_engine import full_parameters
 from services.trainer.rank.intake import HeldGroup, drop_refused
 from services.trainer.rank.link import Link
 from services.trainer.rank.publishers import backend
+from services.trainer.rank.spans import trace_publishing
 from shared.config import Config
+from shared.service.tracing import NO_SPANS, Spans
 from shared.wire.board import VersionBoard
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, TrainedResponses
@@ -30,9 +33,17 @@ Figures = Mapping[str, TrainedResponses]
 class Publisher:
     """Publishes the engine's parameters; every rank calls it alike, rank 0 writes."""
 
-    def __init__(self, config: Config, engine: Any, run_dir: Path, url: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        engine: Any,
+        run_dir: Path,
+        url: str,
+        spans: Spans = NO_SPANS,
+    ) -> None:
         self._config = config
         self._engine = engine
+        self._spans = spans
         self._backend = backend(config.weights, run_dir, url)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
         self._link: Link | None = None
@@ -56,11 +67,12 @@ class Publisher:
             WaitTimeout, OSError: of the version before.
         """
         self.finish()
+        began = time.time()
         # Under ZeRO 3 each parameter is gathered from all ranks, so all go through them.
         parameters = list(full_parameters(self._engine, keep=collective.is_first()))
         if collective.is_first():
             self._last = self._thread.submit(
-                self._deliver, version, parameters, trained, refused, figures
+                self._deliver, version, parameters, trained, refused, figures, began
             )
 
     def finish(self) -> None:
@@ -92,12 +104,14 @@ class Publisher:
         trained: list[HeldGroup],
         refused: Sequence[HeldGroup],
         figures: Figures,
+        began: float,
     ) -> None:
         address = self._backend.publish(version, parameters)
         # A connection belongs to the thread that opens it.
         link = self._link = self._link or Link(self._config)
         board, ledger = VersionBoard(link.client, link.keys), Ledger(link.client, link.keys)
         link.do(lambda: board.announce(version, address))
+        trace_publishing(self._spans, trained, version.step, began)
         link.do(lambda: _settle(ledger, trained, version.step, figures))
         link.do(lambda: drop_refused(ledger, link.keys, refused))
 

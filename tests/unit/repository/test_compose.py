@@ -15,6 +15,7 @@ from shared.config import Config, load_config
 from tests.paths import ROOT
 
 SERVICES = ("trainer", "rollout", "reward")
+MONITORING = ("prometheus", "grafana")
 ENGINE_VARIABLES = set(Resources(1, frozenset({0})).engine_environment())
 KEYS = {
     *(
@@ -28,7 +29,7 @@ KEYS = {
         "healthcheck",
     ),
     *("ports", "shm_size", "tmpfs", "read_only", "user", "cap_drop", "cap_add", "security_opt"),
-    *("stop_grace_period", "network_mode", "deploy"),
+    *("stop_grace_period", "network_mode", "deploy", "profiles", "entrypoint"),
 }
 """Of the Compose Specification, those that docker-compose 1.29 knows too."""
 
@@ -129,7 +130,11 @@ def test_images_are_built_by_targets_of_the_dockerfile(services):
 
 def test_the_reward_image_has_pinned_libraries_and_no_torch():
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    names = re.search(r"-c requirements/cpu\.lock \\\n(.*?)\n\n", dockerfile, re.DOTALL)[1]
+    names = re.search(
+        r"-c requirements/cpu\.lock -r requirements/tracing\.txt \\\n(.*?)\n\n",
+        dockerfile,
+        re.DOTALL,
+    )[1]
     common = (ROOT / "requirements/common.txt").read_text(encoding="utf-8")
     pinned = {line.split("==")[0] for line in common.splitlines() if "==" in line}
     assert set(names.replace("\\", " ").replace("'", "").split()) <= pinned
@@ -214,6 +219,31 @@ def test_services_come_back_and_have_time_to_drain(services, loaded):
         assert services[name]["restart"] == "unless-stopped"
         assert int(services[name]["stop_grace_period"].removesuffix("s")) > drain_s
     assert services["redis"]["restart"] == "unless-stopped"
+
+
+def test_monitoring_is_asked_for_and_listens_here_only():
+    services = merged("docker-compose.yml")
+    for name, one in services.items():
+        assert one.get("profiles") == (["monitoring"] if name in MONITORING else None), name
+    for name in MONITORING:
+        assert re.fullmatch(r".+:v?\d+\.\d+\.\d+", services[name]["image"]), "one version"
+        (port,) = services[name]["ports"]
+        assert port.startswith("127.0.0.1:")
+        for volume in services[name]["volumes"]:
+            source = volume.split(":")[0]
+            assert not source.startswith("./") or (ROOT / source).exists()
+
+
+def test_prometheus_finds_every_service_with_its_token(services, loaded):
+    jobs = yaml.safe_load((ROOT / "monitoring/prometheus.yml").read_text())["scrape_configs"]
+    assert {job["job_name"] for job in jobs} == set(SERVICES)
+    (command,) = services["prometheus"]["command"]
+    for job in jobs:
+        (where,) = job["dns_sd_configs"]
+        (name,) = where["names"]
+        assert where["port"] == getattr(loaded[name], name).port
+        written = f"> {job['authorization']['credentials_file']} "
+        assert written in command and "$$PERL_TOKEN" in command
 
 
 def test_rollout_can_be_scaled(services):

@@ -20,7 +20,18 @@ PAGES = sorted(
     page for place in ("*.md", "docs/*.md", "examples/*/*.md") for page in ROOT.glob(place)
 )
 PARSER = cli.command_line()
-FOLDERS = ("bench", "configs", "docs", "k8s", "perl_rl", "scripts", "services", "shared", "tests")
+FOLDERS = (
+    "bench",
+    "configs",
+    "docs",
+    "k8s",
+    "monitoring",
+    "perl_rl",
+    "scripts",
+    "services",
+    "shared",
+    "tests",
+)
 
 FENCED = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 YAML = re.compile(r"^```yaml\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -208,7 +219,8 @@ def test_every_module_and_target_exists(page: Path) -> None:
 
 
 def test_every_metric_that_the_text_names_is_one() -> None:
-    source = "\n".join(map(text_of, (ROOT / "services").rglob("*.py")))
+    folders = (ROOT / "services", ROOT / "shared")
+    source = "\n".join(text_of(file) for folder in folders for file in folder.rglob("*.py"))
     names = {name for page in PAGES for name in re.findall(r"`(perl_[a-z_]+)", text_of(page))}
     metrics = names - {"perl_rl", "perl_code"}
     assert len(metrics) > 5
