@@ -11,8 +11,9 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as HttpError
 
 from perl_rl.view.access import COOKIE, LOGIN, Access, cookie_value, given_token
+from perl_rl.view.index import Selection
 from perl_rl.view.links import Exported
-from perl_rl.view.pages import home
+from perl_rl.view.pages import group, groups, home, images, sample
 from perl_rl.view.render import page
 from perl_rl.view.runs import open_runs
 from shared.service.limits import BodyLimit
@@ -27,6 +28,7 @@ def create_app(
     *,
     names: Sequence[str] = (),
     exported: Exported | None = None,
+    selection: Selection | None = None,
 ) -> FastAPI:
     """The app that shows these runs.
 
@@ -35,12 +37,13 @@ def create_app(
         token: who has it may see the pages; None: everyone who reaches them.
         names: host names under which it is served without a token, besides this machine's.
         exported: collects the links, for pages that are written to files.
+        selection: which groups are shown; None: all.
 
     Raises:
         UserError: when a folder holds no run.
     """
     app = FastAPI(title="perl-rl view", openapi_url=None)
-    app.state.runs = open_runs(runs)
+    app.state.runs = open_runs(runs, selection)
     app.state.token = token
     app.state.exported = exported
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY, setting="the login form")
@@ -48,7 +51,7 @@ def create_app(
     app.add_exception_handler(HttpError, _refusal)
     app.add_exception_handler(RequestValidationError, _misread)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-    for pages in (home,):
+    for pages in (home, groups, group, sample, images):
         app.include_router(pages.router)
     _add_login(app, token)
     return app
