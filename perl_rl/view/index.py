@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from shared.errors import UserError
@@ -19,7 +20,7 @@ from shared.records.group_index import (
     read_for_index,
     read_index,
 )
-from shared.records.groups import SCHEMA, group_files, groups_folder
+from shared.records.groups import SCHEMA, check_file, groups_folder
 
 _BUDGET_S = 0.5
 """A page waits this long for files that are not in memory yet; a thread reads the rest."""
@@ -80,15 +81,17 @@ class GroupIndex:
 
         Args:
             names: their ids; one that is not known has no row.
+            columns: the ones to read; default: all.
+
+        Raises:
+            UserError: when a file of theirs has been damaged since it was indexed.
         """
         table = self.read().table
         wanted = pa.array(names, pa.string())
-        found = table.filter(pa.compute.is_in(table["group_id"], wanted))
+        found = table.filter(pc.is_in(table["group_id"], wanted))
         folder = groups_folder(self._run_dir)
         for name in dict.fromkeys(found[FILE].to_pylist()):
-            source = ds.dataset(str(folder / name), format="parquet", schema=SCHEMA)
-            where = ds.field("group_id").isin(wanted)
-            yield from source.to_table(columns=columns, filter=where).to_pylist()
+            yield from _read_rows(folder / name, wanted, columns)
 
     def _read_on(self) -> None:
         while True:
@@ -137,12 +140,20 @@ class GroupIndex:
     def _selected(self) -> pa.Table:
         chosen, table = self._selection, self._table
         if chosen is not None and chosen.step is not None:
-            table = table.filter(pa.compute.equal(table["step"], chosen.step))
+            table = table.filter(pc.equal(table["step"], chosen.step))
         if chosen is not None and chosen.limit is not None:
             table = table.slice(max(0, table.num_rows - chosen.limit))
         return table
 
 
-def has_groups(run_dir: Path) -> bool:
-    """Whether the run has recorded a group."""
-    return bool(group_files(groups_folder(run_dir)))
+def _read_rows(file: Path, ids: pa.Array, columns: list[str] | None) -> list[dict[str, Any]]:
+    try:
+        check_file(file)
+        source = ds.dataset(str(file), format="parquet", schema=SCHEMA)
+        where = ds.field("group_id").isin(ids)
+        return source.to_table(columns=columns, filter=where).to_pylist()
+    except FileNotFoundError:
+        # The run has deleted an old step meanwhile.
+        return []
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{file}: cannot be read ({str(error).partition(chr(10))[0]})") from None

@@ -10,8 +10,6 @@ import uvicorn
 from perl_rl.view.app import create_app
 from shared.service.serve import announced_url, bind
 
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8770
-
 _WHERE = "--host and --port"
 
 

@@ -8,11 +8,10 @@ from fastapi.responses import HTMLResponse
 from perl_rl.view.filters import Filters, apply
 from perl_rl.view.group import GroupShown, group_shown
 from perl_rl.view.images import sizes
-from perl_rl.view.pages.groups import filters_of
+from perl_rl.view.pages.groups import filters_of, read_rows
 from perl_rl.view.render import page
 from perl_rl.view.runs import Run, run_of
 from perl_rl.view.tokens import response_tokens, ways
-from shared.errors import UserError
 
 router = APIRouter()
 
@@ -60,10 +59,7 @@ def response(
 
 
 def _read(run: Run, group: str) -> GroupShown:
-    try:
-        rows = list(run.groups.rows([group]))
-    except UserError as error:
-        raise HTTPException(404, str(error)) from None
+    rows = read_rows(run, [group])
     if not rows:
         known = run.groups.read()
         still = " Not all files are read yet: try again in a moment." if known.unread else ""

@@ -22,6 +22,7 @@ from perl_rl.view.filters import (
 from perl_rl.view.index import Indexed
 from perl_rl.view.render import page
 from perl_rl.view.runs import Run, run_of
+from shared.errors import UserError
 
 router = APIRouter()
 
@@ -84,6 +85,22 @@ def filters_of(query: Mapping[str, str]) -> Filters:
         return from_query(query)
     except ValueError as error:
         raise HTTPException(400, f"This address cannot be read: {error}.") from None
+
+
+def read_rows(run: Run, names: list[str], columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """Whole groups of a run.
+
+    Args:
+        names: their ids.
+        columns: the ones to read; default: all.
+
+    Raises:
+        HTTPException: 404 with a line about the file that cannot be read.
+    """
+    try:
+        return list(run.groups.rows(names, columns))
+    except UserError as error:
+        raise HTTPException(404, str(error)) from None
 
 
 def _about(known: Indexed, table: pa.Table, filters: Filters) -> dict[str, Any]:
