@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException as HttpError
 
 from perl_rl.view.access import COOKIE, LOGIN, Access, cookie_value, given_token
 from perl_rl.view.links import Exported
-from perl_rl.view.pages import home
+from perl_rl.view.pages import compare, home, run
 from perl_rl.view.render import page
 from perl_rl.view.runs import open_runs
 from shared.service.limits import BodyLimit
@@ -48,7 +48,7 @@ def create_app(
     app.add_exception_handler(HttpError, _refusal)
     app.add_exception_handler(RequestValidationError, _misread)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-    for pages in (home,):
+    for pages in (home, run, compare):
         app.include_router(pages.router)
     _add_login(app, token)
     return app

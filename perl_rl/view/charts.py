@@ -6,6 +6,7 @@ of ``style.css``, because the page's policy admits no style in the markup.
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +32,7 @@ class Size:
 
 
 SMALL = Size(420, 190)
+SPARK = Size(240, 56, left=4, right=4, top=4, bottom=4)
 WIDE = Size(1080, 380, left=56, right=14)
 NARROW = Size(380, 260)
 
@@ -146,7 +148,7 @@ def line_chart(
     return Chart(
         size,
         tuple(Tick(area.x(step), f"{step:,}") for step in step_ticks(steps[0], steps[-1], size)),
-        tuple(Tick(area.y(value), words(value)) for value in ticks),
+        tuple(Tick(area.y(value), _on_axis(value, words)) for value in ticks),
         lines,
         marks=_marks(area, marks, steps),
         said=_said(raw, words),
@@ -195,7 +197,7 @@ def stacked_bars(given: Sequence[Series], size: Size = SMALL, marks: Sequence[in
             Tick(area.x(step + each / 2), f"{step:,}")
             for step in step_ticks(steps[0], steps[-1], size)
         ),
-        tuple(Tick(area.y(value), short(value)) for value in ticks),
+        tuple(Tick(area.y(value), _on_axis(value, short)) for value in ticks),
         lines,
         tuple(bars),
         _marks(area, marks, steps),
@@ -380,8 +382,13 @@ def short(value: float) -> str:
     if size >= 1:
         return f"{value:.3g}"
     if size >= 0.0995:
-        return f"{value:.3f}".rstrip("0")
+        return f"{value:.3f}"
     return f"{value:.3g}"
+
+
+def _on_axis(value: float, words: Callable[[float], str]) -> str:
+    text = words(value)
+    return text.rstrip("0").rstrip(".") if re.fullmatch(r"-?\d+\.\d+", text) else text
 
 
 def percent(value: float) -> str:

@@ -40,123 +40,119 @@ LEFT_OUT = Panel(
     "Groups that were not trained, by reason.",
 )
 
-SECTIONS: dict[str, tuple[Panel, ...]] = {
-    "Quality": (
-        Panel(
-            "reward",
-            "Reward",
-            "Mean total reward of the responses; filters keep only some groups.",
-            (("reward_all", "all groups"), ("reward", "trained groups")),
+PANELS: tuple[Panel, ...] = (
+    Panel(
+        "accuracy",
+        "Accuracy",
+        "Share of right answers. The worst order's is the mean over the recorded groups.",
+        (
+            ("accuracy_all", "all groups"),
+            ("accuracy", "trained groups"),
+            ("worst_accuracy", "under the worst order"),
         ),
-        Panel(
-            "accuracy",
-            "Accuracy",
-            "Share of right answers. The worst order's is the mean over the recorded groups.",
-            (
-                ("accuracy_all", "all groups"),
-                ("accuracy", "trained groups"),
-                ("worst_accuracy", "under the worst order"),
-            ),
-            _SHARE,
-        ),
-        Panel(
-            "flips",
-            "Flip rate within groups",
-            "Share of recorded groups whose most frequent answer changes with the order.",
-            (("flip_rate", "groups that flip"),),
-            _SHARE,
-        ),
-        HELD_OUT,
+        _SHARE,
     ),
-    "Policy": (
-        Panel(
-            "kl",
-            "KL to the start model",
-            "Mean divergence from the reference model, in nats per trained token (k3).",
-            (("kl", "KL"),),
-        ),
-        Panel(
-            "entropy",
-            "Entropy",
-            "Mean negative log-probability of the trained tokens, in nats.",
-            (("entropy", "entropy"),),
-            _POSITIVE,
-        ),
-        Panel(
-            "length",
-            "Response length",
-            "Mean length of a response, in tokens.",
-            (("mean_response_tokens", "tokens"),),
-            _POSITIVE,
-        ),
-        Panel(
-            "clipped",
-            "Clipped tokens",
-            "Share of trained tokens whose ratio was clipped.",
-            (("clip_fraction", "clipped"), ("importance_outside", "importance weight at a bound")),
-            _SHARE,
-            percent,
-        ),
-        Panel(
-            "gradient",
-            "Gradient norm",
-            "L2 norm of the step's last update, before clipping.",
-            (("grad_norm", "norm"),),
-            _POSITIVE,
-        ),
-        Panel(
-            "mismatch",
-            "Sampler against trainer",
-            "Mean absolute difference of their log-probabilities, in nats per token.",
-            (("logprob_mismatch_abs", "difference"),),
-            _POSITIVE,
-        ),
+    Panel(
+        "flips",
+        "Flip rate within groups",
+        "Share of recorded groups whose most frequent answer changes with the order.",
+        (("flip_rate", "groups that flip"),),
+        _SHARE,
     ),
-    "Groups and speed": (
-        LEFT_OUT,
-        Panel(
-            "staleness",
-            "Staleness",
-            "Policy versions between a group's oldest token and the step that trained it.",
-            (("staleness_mean", "mean"), ("staleness_max", "oldest group")),
-            _POSITIVE,
-        ),
-        Panel(
-            "tokens",
-            "Tokens a second",
-            "Response tokens of the trained groups, per second of the step.",
-            (("tokens_per_s", "tokens/s"),),
-            _POSITIVE,
-        ),
-        Panel(
-            "idle",
-            "Idle shares",
-            "Share of time for which each stage had nothing to do. The least idle one is the "
-            "bottleneck.",
-            (
-                ("rollout_idle_share", "rollout"),
-                ("reward_idle_share", "reward"),
-                ("trainer_idle_share", "trainer"),
-            ),
-            _SHARE,
-            percent,
-        ),
-        Panel(
-            "times",
-            "Seconds of a step",
-            "Waiting for groups, training on them, and handing over the new weights.",
-            (("wait_s", "wait"), ("train_s", "train"), ("sync_s", "new weights")),
-            _POSITIVE,
-        ),
+    HELD_OUT,
+    Panel(
+        "reward",
+        "Reward",
+        "Mean total reward of the responses; filters keep only some groups.",
+        (("reward_all", "all groups"), ("reward", "trained groups")),
     ),
-}
+    Panel(
+        "kl",
+        "KL to the start model",
+        "Mean divergence from the reference model, in nats per trained token (k3).",
+        (("kl", "KL"),),
+        _POSITIVE,
+    ),
+    Panel(
+        "entropy",
+        "Entropy",
+        "Mean negative log-probability of the trained tokens, in nats.",
+        (("entropy", "entropy"),),
+        _POSITIVE,
+    ),
+    Panel(
+        "length",
+        "Response length",
+        "Mean length of a response, in tokens.",
+        (("mean_response_tokens", "tokens"),),
+        _POSITIVE,
+    ),
+    Panel(
+        "clipped",
+        "Clipped tokens",
+        "Share of trained tokens whose ratio was clipped.",
+        (("clip_fraction", "clipped"), ("importance_outside", "importance weight at a bound")),
+        _SHARE,
+        percent,
+    ),
+    Panel(
+        "gradient",
+        "Gradient norm",
+        "L2 norm of the step's last update, before clipping.",
+        (("grad_norm", "norm"),),
+        _POSITIVE,
+    ),
+    Panel(
+        "mismatch",
+        "Sampler against trainer",
+        "Mean absolute difference of their log-probabilities, in nats per token.",
+        (("logprob_mismatch_abs", "difference"),),
+        _POSITIVE,
+    ),
+    Panel(
+        "staleness",
+        "Staleness",
+        "Policy versions between a group's oldest token and the step that trained it.",
+        (("staleness_mean", "mean"), ("staleness_max", "oldest group")),
+        _POSITIVE,
+    ),
+    LEFT_OUT,
+    Panel(
+        "tokens",
+        "Tokens a second",
+        "Response tokens of the trained groups, per second of the step.",
+        (("tokens_per_s", "tokens/s"),),
+        _POSITIVE,
+    ),
+    Panel(
+        "idle",
+        "Idle shares",
+        "Share of time for which each stage had nothing to do. The least idle one is the "
+        "bottleneck.",
+        (
+            ("rollout_idle_share", "rollout"),
+            ("reward_idle_share", "reward"),
+            ("trainer_idle_share", "trainer"),
+        ),
+        _SHARE,
+        percent,
+    ),
+    Panel(
+        "times",
+        "Seconds of a step",
+        "Waiting for groups, training on them, and handing over the new weights.",
+        (("wait_s", "wait"), ("train_s", "train"), ("sync_s", "new weights")),
+        _POSITIVE,
+    ),
+)
+"""In the order of the page: how good, how the policy changes, which groups, how fast."""
 
 _REASONS = {"groups_dropped_step": "", "groups_skipped_step": "skipped: "}
 
 
 def find_panel(name: str) -> Panel | None:
     """The panel with this id."""
-    return next((one for some in SECTIONS.values() for one in some if one.id == name), None)
+    return next((one for one in PANELS if one.id == name), None)
 
 
 def panel_series(panel: Panel, rows: Sequence[Row], evaluations: Sequence[Series]) -> list[Series]:

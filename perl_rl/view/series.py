@@ -1,6 +1,7 @@
-"""The figures of a run by step, as curves: from ``metrics.jsonl``, the record and ``evaluations/``.
+"""The figures of a run by step, as curves, from ``metrics.jsonl``, the record and ``evaluations/``.
 
-A live run is read again and again, so a reader keeps what it has read and takes in only what is new.
+A live run is read again and again, so a reader keeps what it has read and takes in only what is
+new.
 """
 
 import json
@@ -245,7 +246,7 @@ def smoothed(one: Series, over: int) -> Series:
 
 
 def thinned(one: Series, most: int) -> Series:
-    """At most about `most` points that look the same: of each stretch its lowest and its highest."""
+    """About `most` points at most, which look the same: the lowest and highest of each stretch."""
     count = len(one.steps)
     if count <= most:
         return one
@@ -279,3 +280,10 @@ def _finite(value: object) -> float | None:
 def merged_steps(several: Iterable[Series]) -> list[int]:
     """All steps of these series, each once, in their order."""
     return sorted({step for one in several for step in one.steps})
+
+
+def by_step(several: Sequence[Series]) -> list[tuple[int, list[float | None]]]:
+    """A table: for each step the value of each series, None where it has none."""
+    columns = [dict(zip(one.steps, one.values, strict=True)) for one in several]
+    steps = merged_steps(several)
+    return [(step, [column.get(step) for column in columns]) for step in steps]

@@ -197,7 +197,7 @@ def _going_on(view: RunView) -> State:
 def _ended(summary: Mapping[str, Any], step: int, steps: int | None) -> State:
     outcome, groups = str(summary.get("outcome", "")), summary.get("groups") or {}
     nodes = summary.get("nodes") or ()
-    newest = max((node["version"] for node in nodes if node.get("version")), default=None)
+    versions = [node["version"] for node in nodes if node.get("version")]
     at = f"{step} of {steps} steps" if steps else f"{step} steps"
     wall_s = summary.get("wall_s")
     lasted = f" in {duration(wall_s)}" if wall_s else ""
@@ -205,7 +205,7 @@ def _ended(summary: Mapping[str, Any], step: int, steps: int | None) -> State:
         live=False,
         word=outcome.partition(":")[0],
         now=f"{outcome}, {at}{lasted}" if outcome == DONE else f"{outcome}; {at}",
-        version=newest,
+        version=max(versions, key=_in_numbers, default=None),
         nodes=tuple(
             Node(
                 node["name"],
@@ -234,6 +234,10 @@ def _ledger(groups: Mapping[str, Any]) -> Ledger:
         groups["in_flight"],
         groups.get("skipped", {}),
     )
+
+
+def _in_numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:
