@@ -8,6 +8,8 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from perl_rl.view import texts
+from perl_rl.view.filters import HIGH_MISMATCH
 from perl_rl.view.links import Links, part
 from perl_rl.view.runs import Run
 
@@ -20,7 +22,18 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters["part"] = part
+_templates.globals["high_mismatch"] = HIGH_MISMATCH
+_templates.filters.update(
+    part=part,
+    add_one=lambda number: number + 1,
+    shown=texts.shown,
+    figure=texts.figure,
+    signed=texts.signed,
+    percent=texts.percent,
+    count=texts.count,
+    moment=texts.moment,
+    plain=texts.plain,
+)
 
 Crumb = tuple[str, str | None]
 """A step of the way to a page: its title, and its address; None for the page itself."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from perl_rl.eval.compare import Comparison
     from perl_rl.eval.results import ItemResult, Result
 
+PER_PAGE = 100
+
 _KEPT = 8
 """How many files, and comparisons of two, are kept in memory."""
 
@@ -68,14 +70,21 @@ def filters(two: bool) -> dict[str, str]:
     return {name: FILTERS[name][0] for name in FILTERS if two or name not in _OF_TWO}
 
 
-def check_result(file: Path) -> None:
-    """Check that the file is there.
+def is_result(path: Path) -> bool:
+    """Whether a path on the command line names a result, and no run."""
+    return path.suffix == ".json"
+
+
+def open_results(files: Sequence[Path]) -> list[Path]:
+    """The files, which are read when they are looked at.
 
     Raises:
-        UserError: when it is not.
+        UserError: when one is not there.
     """
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; name the --out of a perl-rl eval")
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file; name the --out of a perl-rl eval")
+    return list(files)
 
 
 def read(file: Path) -> "Result":
@@ -96,7 +105,7 @@ def compared(a: Path, b: Path) -> "Comparison":
     return _compared((a, _stamp(a)), (b, _stamp(b)))
 
 
-def pairs(a: "Result", b: "Result | None") -> list[Pair]:
+def pairs(a: "Result", b: "Result | None" = None) -> list[Pair]:
     """The items in the order of `a`; `compared` has found that both hold the same ones."""
     others = {} if b is None else {item.id: item for item in b.items}
     return [Pair(item, others.get(item.id)) for item in a.items]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastapi import HTTPException, Request
 
+from perl_rl.view.index import GroupIndex, Selection
 from shared.errors import UserError
 
 _MARKS = ("config.yaml", "trainer-config.yaml", "identity.json", "metrics.jsonl", "groups")
@@ -26,14 +27,19 @@ class Run:
     name: str
     """Shown in titles: the folder's name, with as much of its path as tells the runs apart."""
 
+    groups: GroupIndex
+
     @property
     def path(self) -> str:
         """The address of its first page."""
         return f"/runs/{self.index}"
 
 
-def open_runs(folders: Sequence[Path]) -> list[Run]:
+def open_runs(folders: Sequence[Path], selection: Selection | None = None) -> list[Run]:
     """The runs in these folders.
+
+    Args:
+        selection: which of their groups are shown; None: all.
 
     Raises:
         UserError: when a folder is not there or holds no run.
@@ -41,7 +47,10 @@ def open_runs(folders: Sequence[Path]) -> list[Run]:
     for folder in folders:
         _check(folder)
     names = _names([folder.resolve() for folder in folders])
-    return [Run(index, folders[index], name) for index, name in enumerate(names)]
+    return [
+        Run(index, folder, name, GroupIndex(folder, selection))
+        for index, (folder, name) in enumerate(zip(folders, names, strict=True))
+    ]
 
 
 def _check(folder: Path) -> None:

@@ -1,5 +1,7 @@
 """The first page: the runs to choose from, or the only one itself."""
 
+from pathlib import Path
+
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
@@ -20,7 +22,8 @@ _SHOWN = "accuracy_all"
 def home(request: Request, smooth: Smooth = None) -> HTMLResponse:
     """All runs that this view was started with."""
     runs: list[Run] = request.app.state.runs
-    if len(runs) == 1:
+    results: list[Path] = request.app.state.results
+    if len(runs) == 1 and not results:
         return show_run(request, runs[0], smooth)
     cards = []
     for run in runs:
@@ -28,4 +31,4 @@ def home(request: Request, smooth: Smooth = None) -> HTMLResponse:
         curve = line_chart([series(figures.rows, _SHOWN, "accuracy, all groups")], SPARK)
         found = headlines(figures.rows)
         cards.append((run, figures, read_state(run.folder, figures), curve, found))
-    return page(request, "home.html", cards=cards, shown=_SHOWN)
+    return page(request, "home.html", cards=cards, shown=_SHOWN, results=results)
