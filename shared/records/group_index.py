@@ -6,6 +6,7 @@ nothing of its own: each row names the file that it was read from and that file'
 whose file is gone or has changed are not used. Without it everything is read from the files.
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shared.files import scratch_for
+from shared.errors import UserError
+from shared.files import scratch_for, sync_to_disk
 from shared.records.groups import (
     GROUP_COLUMNS,
     SCHEMA,
@@ -23,6 +25,8 @@ from shared.records.groups import (
     open_file,
     step_and_part,
 )
+
+logger = logging.getLogger(__name__)
 
 STEPS = 128
 """Steps in one file of the index."""
@@ -84,7 +88,8 @@ def read_index(run_dir: Path, sizes: Mapping[str, int]) -> Iterable[pa.Table]:
         try:
             with open_file(file) as opened:
                 table = opened.read(use_threads=False)
-        except FileNotFoundError:
+        except (FileNotFoundError, UserError):
+            # Not written yet, or of another release: the files of groups say the same.
             continue
         if table.schema.names == INDEX_SCHEMA.names:
             yield _valid(table, sizes)
@@ -102,6 +107,7 @@ class IndexWriter:
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir
         self._done: set[int] = set()
+        """Files of the index, by number, that need no more work."""
 
     def forget(self, step: int) -> None:
         """Delete what the index says of this step: its groups are about to change."""
@@ -111,28 +117,41 @@ class IndexWriter:
     def delete_before(self, step: int) -> None:
         """Delete the files of the index all of whose steps are before `step`."""
         for file in index_folder(self._run_dir).glob("steps-*.parquet"):
-            if file < index_file(self._run_dir, step):
+            if file.name < index_file(self._run_dir, step).name:
                 file.unlink(missing_ok=True)
 
     def write_before(self, step: int) -> None:
-        """Write what is missing, for full files of the index whose steps are before `step`."""
+        """Write the newest missing file of the index whose steps are all before `step`.
+
+        One at a time, because a run from before there was an index may lack many.
+        """
         wanted = set(range(step // STEPS)) - self._done
         if not wanted:
             return
-        index_folder(self._run_dir).mkdir(exist_ok=True)
         files: dict[int, list[Path]] = {}
         for file in group_files(groups_folder(self._run_dir)):
             files.setdefault(_step(file.name) // STEPS, []).append(file)
-        for number in wanted & files.keys():
+        self._done |= wanted - files.keys()
+        if wanted & files.keys():
+            number = max(wanted & files.keys())
             self._write(number * STEPS, files[number])
-        self._done |= wanted
+            self._done.add(number)
 
     def _write(self, first: int, files: list[Path]) -> None:
         there = index_file(self._run_dir, first)
-        if not there.exists():
-            table = pa.concat_tables([read_for_index(file) for file in files])
-            with scratch_for(there) as scratch:
-                pq.write_table(table, scratch, compression="zstd", compression_level=1)
+        if there.exists():
+            return
+        try:
+            tables = [read_for_index(file) for file in files]
+        except UserError as error:
+            logger.warning("no index of steps %d to %d: %s", first, first + STEPS - 1, error)
+            return
+        there.parent.mkdir(exist_ok=True)
+        with scratch_for(there) as scratch:
+            pq.write_table(
+                pa.concat_tables(tables), scratch, compression="zstd", compression_level=1
+            )
+            sync_to_disk(scratch)
 
 
 def _step(name: str) -> int:
