@@ -16,7 +16,7 @@ Secrets are in files beside these, which are not read."""
 MISSING = "–"
 """In place of a key that a run does not have."""
 
-_ALWAYS_OTHER = ("run", "redis.url", "trainer.port")
+_ALWAYS_OTHER = ("run", "redis.url", "trainer.port", "view.port")
 """Keys that the launcher chooses anew for each run."""
 
 
