@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from perl_rl.report.step_line import TimeLeft
-from perl_rl.view.series import GroupAverages, MetricsFile, Row, Series, held_out, joined
+from perl_rl.view.series import GroupAverages, HeldOutCurves, MetricsFile, Row, held_out, joined
 from perl_rl.view.settings import read_settings
 from perl_rl.view.state import State, StateReader, Warned, last_warnings
 from shared.errors import UserError
@@ -40,7 +40,7 @@ class Figures:
 
     rows: list[Row]
     """One for each step, with the averages over its groups."""
-    evaluations: list[Series]
+    heldout: HeldOutCurves
     settings: dict[str, str]
     notes: list[str]
     """What could not be read, one line each."""
@@ -80,7 +80,7 @@ def read_figures(folder: Path) -> Figures:
     averages = noted(readers.averages.by_step, {})
     return Figures(
         joined(rows, averages),
-        noted(lambda: held_out(folder), []),
+        noted(lambda: held_out(folder), HeldOutCurves()),
         noted(lambda: read_settings(folder), {}),
         notes,
     )

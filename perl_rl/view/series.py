@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from shared.errors import UserError
-from shared.records.evaluations import FIGURES, evaluation_files, read_evaluation
+from shared.records.evaluations import FIGURES, Asked, evaluation_files, read_evaluation
 from shared.records.groups import check_file, group_files, groups_folder
 from shared.records.steps import METRICS
 
@@ -204,34 +204,59 @@ def by_reason(rows: Sequence[Row], kinds: Mapping[str, str]) -> list[Series]:
     ]
 
 
-def held_out(run_dir: Path) -> list[Series]:
-    """The evaluations on held-out questions by step, with their intervals; none without any.
+@dataclass(frozen=True)
+class HeldOutCurves:
+    """A run's evaluations on its held-out questions, by step."""
+
+    series: tuple[Series, ...] = ()
+    asked: Asked | None = None
+    """What was asked: only evaluations that asked the same are shown over each other."""
+
+
+def held_out(run_dir: Path) -> HeldOutCurves:
+    """The evaluations of the run with their intervals.
 
     Raises:
-        UserError: when one cannot be read.
+        UserError: when one cannot be read, or they asked different things.
     """
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, tuple[Asked, list[tuple[float, float, float]]]] = {}
     for step, file in evaluation_files(run_dir).items():
         try:
-            found[step] = read_evaluation(file)
-            for name in FIGURES:
-                found[step][name]["value"], found[step][name]["low"], found[step][name]["high"]
+            found[step] = _evaluation(read_evaluation(file))
         except FileNotFoundError:
-            found.pop(step, None)  # Set aside meanwhile: the run goes on from an earlier step.
+            continue  # Set aside meanwhile: the run goes on from an earlier step.
         except (OSError, ValueError, LookupError, TypeError):
             raise UserError(f"{file}: is no evaluation of a run; remove it") from None
     if not found:
-        return []
-    return [
-        Series(
-            label,
-            tuple(found),
-            tuple(_finite(one[name]["value"]) for one in found.values()),
-            tuple((float(one[name]["low"]), float(one[name]["high"])) for one in found.values()),
-            place,
+        return HeldOutCurves()
+    first, *others = {asked for asked, _ in found.values()}
+    if others:
+        raise UserError(
+            f"{run_dir}: its evaluations asked different things, so they make no curve: "
+            f"{first.words()}; {others[0].words()}"
         )
-        for place, (name, label) in enumerate(FIGURES.items())
+    columns = zip(*(figures for _, figures in found.values()), strict=True)
+    return HeldOutCurves(
+        tuple(
+            Series(
+                label,
+                tuple(found),
+                tuple(value for value, _, _ in column),
+                tuple((low, high) for _, low, high in column),
+                place,
+            )
+            for place, (label, column) in enumerate(zip(FIGURES.values(), columns, strict=True))
+        ),
+        first,
+    )
+
+
+def _evaluation(content: dict[str, Any]) -> tuple[Asked, list[tuple[float, float, float]]]:
+    figures = [
+        (float(one["value"]), float(one["low"]), float(one["high"]))
+        for one in (content[name] for name in FIGURES)
     ]
+    return Asked.model_validate(content["asked"]), figures
 
 
 def smoothed(one: Series, over: int) -> Series:

@@ -14,7 +14,7 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from perl_rl.folder_lock import is_held
-from perl_rl.report.observe import RunView, find_runs, look
+from perl_rl.report.observe import RunView, look
 from perl_rl.report.summary import DONE
 from perl_rl.view.settings import FILES
 from shared.config import Config, load_config
@@ -155,9 +155,8 @@ async def _view(config: Config) -> RunView | None:
         return None
     client = await connect(url, _PATIENCE_S, ca_file=config.redis.ca_file)
     try:
-        if config.run not in await find_runs(client):
-            return None
-        return await look(client, Keys(config.run))
+        keys = Keys(config.run)
+        return await look(client, keys) if await client.exists(keys.state) else None
     finally:
         await client.aclose()
 

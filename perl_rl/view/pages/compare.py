@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from perl_rl.view.charts import NARROW, SMALL, WIDE, Chart, Size, line_chart
 from perl_rl.view.figures import HEADLINES, Figures, headlines, read_figures, read_state
 from perl_rl.view.pages.run import SMOOTHING, Smooth, default_smoothing, panel_of
-from perl_rl.view.panels import PANELS, Panel, compared
+from perl_rl.view.panels import HELD_OUT, PANELS, Panel, compared
 from perl_rl.view.render import page
 from perl_rl.view.runs import Run, run_of
 from perl_rl.view.series import Series, by_step
@@ -27,10 +27,9 @@ def compare(
     runs = _chosen(request, chosen)
     found = {run.name: read_figures(run.folder) for run in runs}
     over = smooth or _smoothing(found)
+    curves, refusal = _all_curves(found)
     charts = [
-        (panel, label, _chart(panel, several, over, SMALL))
-        for panel in PANELS
-        for label, several in _curves(panel, found).items()
+        (panel, label, _chart(panel, several, over, SMALL)) for panel, label, several in curves
     ]
     settings = [figures.settings for figures in found.values()]
     return page(
@@ -42,7 +41,7 @@ def compare(
         figures=[{one.key: one.last for one in headlines(found[run.name].rows)} for run in runs],
         steps=[found[run.name].step for run in runs],
         charts=charts,
-        notes=[f"{run.name}: {note}" for run in runs for note in found[run.name].notes],
+        notes=[*_notes(found), *refusal],
         settings=side_by_side(settings) if every else differences(settings),
         every=every,
         query=",".join(str(run.index) for run in runs),
@@ -58,7 +57,7 @@ def compare_curve(
     """One chart of the chosen runs, large, with all its values."""
     shown, runs = panel_of(panel), _chosen(request, chosen)
     found = {run.name: read_figures(run.folder) for run in runs}
-    over = smooth or _smoothing(found)
+    over, refusal = smooth or _smoothing(found), _refusal(found) if shown is HELD_OUT else []
     return page(
         request,
         "curve.html",
@@ -71,9 +70,9 @@ def compare_curve(
                 several,
                 by_step(several),
             )
-            for label, several in _curves(shown, found).items()
+            for label, several in ({} if refusal else _curves(shown, found)).items()
         ],
-        notes=[f"{run.name}: {note}" for run in runs for note in found[run.name].notes],
+        notes=[*_notes(found), *refusal],
         smooth=over,
         smoothing=SMOOTHING,
         base=f"/compare/{shown.id}",
@@ -92,7 +91,29 @@ def _chosen(request: Request, names: list[str] | None) -> list[Run]:
 
 
 def _curves(panel: Panel, found: dict[str, Figures]) -> dict[str, list[Series]]:
-    return compared(panel, {name: (one.rows, one.evaluations) for name, one in found.items()})
+    return compared(panel, {name: (one.rows, one.heldout.series) for name, one in found.items()})
+
+
+def _all_curves(
+    found: dict[str, Figures],
+) -> tuple[list[tuple[Panel, str, list[Series]]], list[str]]:
+    refusal = _refusal(found)
+    shown = [panel for panel in PANELS if panel is not HELD_OUT or not refusal]
+    curves = [(one, label, some) for one in shown for label, some in _curves(one, found).items()]
+    return curves, refusal
+
+
+def _refusal(found: dict[str, Figures]) -> list[str]:
+    """Why held-out accuracies are not shown over each other: the runs asked different things."""
+    asked = {name: one.heldout.asked for name, one in found.items() if one.heldout.asked}
+    if len(set(asked.values())) < 2:
+        return []
+    words = "; ".join(f"{name}: {one.words()}" for name, one in asked.items() if one)
+    return [f"The held-out evaluations asked different things, so they are left out. {words}"]
+
+
+def _notes(found: dict[str, Figures]) -> list[str]:
+    return [f"{name}: {note}" for name, one in found.items() for note in one.notes]
 
 
 def _chart(panel: Panel, several: list[Series], over: int, size: Size) -> Chart:

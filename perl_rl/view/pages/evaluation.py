@@ -65,7 +65,7 @@ def show_evaluations(
 
 def _chart(run: Run) -> Chart:
     figures = read_figures(run.folder)
-    return panel_chart(HELD_OUT, figures.rows, figures.evaluations, size=SMALL)
+    return panel_chart(HELD_OUT, figures.rows, figures.heldout.series, size=SMALL)
 
 
 def _read(run: Run) -> tuple[dict[int, "HeldOutResult"], list[str]]:

@@ -39,7 +39,7 @@ def show_run(request: Request, run: ThisRun, smooth: Smooth = None) -> HTMLRespo
     charts = [
         (panel, chart)
         for panel in PANELS
-        if not (chart := panel_chart(panel, figures.rows, figures.evaluations, over)).empty
+        if not (chart := panel_chart(panel, figures.rows, figures.heldout.series, over)).empty
     ]
     left_s, state = figures.left_s(), read_state(run.folder, figures)
     return page(
@@ -65,9 +65,10 @@ def show_curve(request: Request, run: ThisRun, panel: str, smooth: Smooth = None
     shown, figures = panel_of(panel), read_figures(run.folder)
     over = smooth or default_smoothing(len(figures.rows))
     wide, narrow = (
-        panel_chart(shown, figures.rows, figures.evaluations, over, size) for size in (WIDE, NARROW)
+        panel_chart(shown, figures.rows, figures.heldout.series, over, size)
+        for size in (WIDE, NARROW)
     )
-    curves = panel_series(shown, figures.rows, figures.evaluations)
+    curves = panel_series(shown, figures.rows, figures.heldout.series)
     return page(
         request,
         "curve.html",
