@@ -7,6 +7,7 @@ run through the visitor's browser (DNS rebinding). Such a request carries that n
 
 import hashlib
 import hmac
+import re
 import socket
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
@@ -22,8 +23,8 @@ from shared.service.auth import admits
 COOKIE = "perl_view"
 LOGIN = "/login"
 
-_OPEN = ("/healthz", "/static/style.css", "/static/icon.svg", LOGIN)
-"""What is answered without the token."""
+_OPEN = re.compile(r"/healthz|/login|/static/[a-z]+\.(css|js|svg)")
+"""What is answered without the token: the login form, and nothing of a run."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; "
@@ -75,7 +76,7 @@ class Access:
                 "start it with a token.\n",
                 status_code=421,
             )
-        if scope["path"] in _OPEN or self._admitted(headers):
+        if _OPEN.fullmatch(scope["path"]) or self._admitted(headers):
             return None
         if "text/html" in headers.get("accept", ""):
             return RedirectResponse(f"{scope.get('root_path', '')}{LOGIN}", status_code=303)

@@ -1,4 +1,7 @@
-"""Templates to pages. Everything from a run is escaped: its texts come from models and data."""
+"""Templates to pages.
+
+Texts come from models and data: all are escaped, and hidden characters are spelled out.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from perl_rl.view import texts
 from perl_rl.view.filters import HIGH_MISMATCH
@@ -15,10 +19,17 @@ from perl_rl.view.runs import Run
 
 _FOLDER = Path(__file__).with_name("templates")
 
+
+def _seen(value: object) -> object:
+    return texts.shown(value) if isinstance(value, str) else value
+
+
 _templates = Environment(
     loader=FileSystemLoader(_FOLDER),
     autoescape=True,
     undefined=StrictUndefined,
+    # Markup is what the templates made, or a value that a form must give back as it is (``| e``).
+    finalize=lambda value: value if isinstance(value, Markup) else _seen(value),
     trim_blocks=True,
     lstrip_blocks=True,
 )
@@ -26,7 +37,6 @@ _templates.globals["high_mismatch"] = HIGH_MISMATCH
 _templates.filters.update(
     part=part,
     add_one=lambda number: number + 1,
-    shown=texts.shown,
     figure=texts.figure,
     signed=texts.signed,
     percent=texts.percent,

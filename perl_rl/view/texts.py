@@ -13,9 +13,9 @@ _HIDDEN = re.compile(
 """Characters that show nothing or turn the text around them: controls, direction marks, tags."""
 
 
-def shown(text: object) -> str:
+def shown(text: str) -> str:
     """A text with hidden characters spelled out, so that what is seen is what is there."""
-    return _HIDDEN.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", str(text))
+    return _HIDDEN.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", text)
 
 
 def figure(value: float | None, places: int = 2) -> str:
@@ -45,7 +45,7 @@ def moment(value: datetime | None) -> str:
 
 def plain(question: str) -> str:
     """A question on one line, its image tags as a small square."""
-    return " ".join(shown(question.replace(IMAGE_TAG, "\u25a2")).split())
+    return " ".join(question.replace(IMAGE_TAG, "\u25a2").split())
 
 
 Part = tuple[str, str, str]
@@ -58,7 +58,7 @@ def question_parts(original: str, question: str) -> list[Part]:
     place = 0
     for piece in pieces(original, question):
         if piece.changed:
-            parts.append(("changed", shown(piece.now), shown(piece.before)))
+            parts.append(("changed", piece.now, piece.before))
             place += piece.now.count(IMAGE_TAG)
             continue
         for number, text in enumerate(piece.now.split(IMAGE_TAG)):
@@ -66,5 +66,5 @@ def question_parts(original: str, question: str) -> list[Part]:
                 place += 1
                 parts.append(("image", str(place), ""))
             if text:
-                parts.append(("same", shown(text), ""))
+                parts.append(("same", text, ""))
     return parts

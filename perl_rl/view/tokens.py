@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from perl_rl.view.texts import figure, shown, signed
+from perl_rl.view.texts import figure, signed
 
 _TOKENIZER = "tokenizer.json"
 _REPLACEMENT = "\ufffd"
@@ -125,10 +125,10 @@ def _texts(file: Path, ids: Sequence[int]) -> list[str]:
         if text.endswith(_REPLACEMENT) and len(waiting) < _LONGEST_CHARACTER:
             texts.append("")
             continue
-        texts.append(shown(text))
+        texts.append(text)
         waiting = []
     if waiting:
-        texts[-1] = shown(tokenizer.decode(waiting, skip_special_tokens=False))
+        texts[-1] = tokenizer.decode(waiting, skip_special_tokens=False)
     return texts
 
 
