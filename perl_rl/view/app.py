@@ -13,8 +13,19 @@ from starlette.exceptions import HTTPException as HttpError
 from perl_rl.view.access import COOKIE, LOGIN, Access, cookie_value, given_token
 from perl_rl.view.index import Selection
 from perl_rl.view.links import Exported
-from perl_rl.view.pages import group, groups, home, images, sample
+from perl_rl.view.pages import (
+    compare,
+    evaluation,
+    group,
+    groups,
+    home,
+    images,
+    results,
+    run,
+    sample,
+)
 from perl_rl.view.render import page
+from perl_rl.view.results import is_result, open_results
 from perl_rl.view.runs import open_runs
 from shared.service.limits import BodyLimit
 
@@ -33,17 +44,19 @@ def create_app(
     """The app that shows these runs.
 
     Args:
-        runs: their folders, in the order in which they are listed.
+        runs: their folders, in the order in which they are listed, and result files of
+            ``perl-rl eval`` (``*.json``).
         token: who has it may see the pages; None: everyone who reaches them.
         names: host names under which it is served without a token, besides this machine's.
         exported: collects the links, for pages that are written to files.
         selection: which groups are shown; None: all.
 
     Raises:
-        UserError: when a folder holds no run.
+        UserError: when a folder holds no run, or a result is not there.
     """
     app = FastAPI(title="perl-rl view", openapi_url=None)
-    app.state.runs = open_runs(runs, selection)
+    app.state.runs = open_runs([one for one in runs if not is_result(one)], selection)
+    app.state.results = open_results([one for one in runs if is_result(one)])
     app.state.token = token
     app.state.exported = exported
     app.add_middleware(BodyLimit, max_bytes=_MAX_BODY, setting="the login form")
@@ -51,7 +64,7 @@ def create_app(
     app.add_exception_handler(HttpError, _refusal)
     app.add_exception_handler(RequestValidationError, _misread)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
-    for pages in (home, groups, group, sample, images):
+    for pages in (home, run, compare, evaluation, results, groups, group, sample, images):
         app.include_router(pages.router)
     _add_login(app, token)
     return app

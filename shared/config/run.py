@@ -15,6 +15,7 @@ from shared.config.reward import RewardConfig
 from shared.config.rollout import RolloutConfig
 from shared.config.section import Positive, Section
 from shared.config.trainer import TrainerConfig
+from shared.config.view import ViewConfig
 
 
 class LauncherConfig(Section):
@@ -51,6 +52,7 @@ class Config(Section):
     eval: EvalConfig = EvalConfig()
     record: RecordConfig = RecordConfig()
     launcher: LauncherConfig = LauncherConfig()
+    view: ViewConfig = ViewConfig()
 
     @model_validator(mode="after")
     def _selects_from_a_group(self) -> "Config":
