@@ -1,5 +1,6 @@
 """Serves the pages until it is told to stop."""
 
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
@@ -8,7 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from perl_rl.view.app import create_app
-from shared.service.serve import announced_url, bind
+from shared.service.serve import bind
 
 _WHERE = "--host and --port"
 
@@ -31,8 +32,7 @@ def serve(
     """
     app = create_app(runs, token, names=[host])
     listener = bind("view", host, port, _WHERE)
-    address = announced_url(host, listener.getsockname()[1], "redis://localhost")
-    say(f"view: {address} (stop with Ctrl-C)")
+    say(f"view: {_address(host, listener.getsockname()[1])} (stop with Ctrl-C)")
     if token is None and not _only_here(host):
         print(
             f"view: warning: everyone who reaches {host} can read these runs; give --token-env",
@@ -43,6 +43,11 @@ def serve(
     )
     server.run(sockets=[listener])
     return 0
+
+
+def _address(host: str, port: int) -> str:
+    name = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def _only_here(host: str) -> bool:
