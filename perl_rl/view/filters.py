@@ -82,6 +82,8 @@ class Filters:
     last: int | None = None
     text: str | None = None
     """In the question, the answer, or an id; capitals do not matter."""
+    deep: bool = False
+    """Search the responses instead."""
     sort: str = "step"
     up: bool = False
     """Smallest first."""
@@ -135,6 +137,7 @@ def from_query(query: Mapping[str, str]) -> Filters:
         first=_number(query, "first"),
         last=_number(query, "last"),
         text=(query.get("text") or "").strip() or None,
+        deep=query.get("deep", "0") == "1",
         sort=sort,
         up=query.get("up", "0") == "1",
         page=max(1, _number(query, "page") or 1),
@@ -151,7 +154,10 @@ def _number(query: Mapping[str, str], name: str) -> int | None:
 
 
 def apply(filters: Filters, table: pa.Table) -> pa.Table:
-    """The rows of the index that the filters let through, in the list's order."""
+    """The rows of the index that the filters let through, in the list's order.
+
+    The index has no responses: with `Filters.deep` the text is left for `search`.
+    """
     kept = [KINDS[name].test(table) for name in filters.only]
     for column in ("reason", "kind", "source"):
         wanted = getattr(filters, column)
@@ -163,7 +169,7 @@ def apply(filters: Filters, table: pa.Table) -> pa.Table:
         kept.append(pc.greater_equal(table["step"], filters.first))
     if filters.last is not None:
         kept.append(pc.less_equal(table["step"], filters.last))
-    if filters.text is not None:
+    if filters.text is not None and not filters.deep:
         kept.append(_holds(table, filters.text))
     if kept:
         table = table.filter(reduce(pc.and_kleene, kept))

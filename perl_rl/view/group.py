@@ -34,6 +34,12 @@ class ResponseShown:
         return "right" if accuracy >= 1 else "wrong" if accuracy <= 0 else "part"
 
     @property
+    def said(self) -> str | None:
+        """Its answer in the original order; as it was given where that is not known."""
+        mapped: str | None = self.values["original_answer"]
+        return mapped if mapped is not None else self.values["answer"]
+
+    @property
     def mapped(self) -> bool:
         """Whether the answer reads otherwise in the original order."""
         return self.values["original_answer"] not in (None, self.values["answer"])
@@ -125,7 +131,8 @@ def _at(columns: Mapping[str, Sequence[Any] | None], place: int) -> dict[str, An
 
 
 def _response(number: int, values: dict[str, Any], colours: Mapping[str, int]) -> ResponseShown:
-    colour = colours.get(values["original_answer"] or values["answer"], 0)
+    mapped, given = values["original_answer"], values["answer"]
+    colour = colours.get(given if mapped is None else mapped, 0)
     return ResponseShown(number, values["order"], values["index"] or 0, values, colour)
 
 

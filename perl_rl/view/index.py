@@ -24,6 +24,8 @@ from shared.records.groups import SCHEMA, check_file, groups_folder
 
 _BUDGET_S = 0.5
 """A page waits this long for files that are not in memory yet; a thread reads the rest."""
+_PATIENCE_S = 20.0
+"""The page of one group waits this long for its file to be read."""
 _AT_ONCE = 64
 """Files that the thread reads before it shows them."""
 
@@ -91,12 +93,20 @@ class GroupIndex:
         Raises:
             UserError: when a file of theirs has been damaged since it was indexed.
         """
-        table = self.read().table
         wanted = pa.array(names, pa.string())
-        found = table.filter(pc.is_in(table["group_id"], wanted))
+        found = self._known(wanted)
         folder = groups_folder(self._run_dir)
         for name in dict.fromkeys(found[FILE].to_pylist()):
             yield from _read_rows(folder / name, wanted, columns)
+
+    def _known(self, ids: pa.Array) -> pa.Table:
+        """The rows of these groups in the index, after waiting for them when files are unread."""
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            known = self.read()
+            found = known.table.filter(pc.is_in(known.table["group_id"], ids))
+            if found.num_rows == len(ids) or not known.unread or time.monotonic() > until:
+                return found
 
     def _read_on(self) -> None:
         while True:

@@ -15,6 +15,7 @@ _REPLACEMENT = "\ufffd"
 _LONGEST_CHARACTER = 4
 """Bytes of a character in UTF-8, so most tokens that one character takes."""
 
+_LOG_P = "log-probability"
 _NATS = (0.01, 0.1, 0.5, 1.0, 2.0, 4.0)
 _MISMATCH = (0.001, 0.005, 0.02, 0.05, 0.2, 0.5)
 _ADVANTAGE = (0.05, 0.25, 0.75, 1.5)
@@ -80,9 +81,13 @@ def ways(values: dict[str, Any]) -> list[Way]:
     has: Callable[[str], bool] = lambda name: bool(values[name])  # noqa: E731
     both = has("sampler_logprobs") and has("trainer_logprobs")
     return [
-        Way("s", "sampler", has("sampler_logprobs"), _legend("s", _NATS, "surprise", "nats")),
-        Way("t", "trainer", has("trainer_logprobs"), _legend("t", _NATS, "surprise", "nats")),
-        Way("m", "mismatch", both, _legend("m", _MISMATCH, "difference", "nats")),
+        Way(
+            "s", "log-probability, sampler", has("sampler_logprobs"), _legend("s", _NATS, "−log p")
+        ),
+        Way(
+            "t", "log-probability, trainer", has("trainer_logprobs"), _legend("t", _NATS, "−log p")
+        ),
+        Way("m", "mismatch", both, _legend("m", _MISMATCH, "difference")),
         Way("a", "advantage", values["advantage"] is not None, _ADVANTAGE_LEGEND),
         Way("v", "policy version", has("token_steps"), _VERSION_LEGEND),
     ]
@@ -92,12 +97,10 @@ _ADVANTAGE_LEGEND = (("an3", "made rarer"), ("a0", "left alone"), ("ap3", "made 
 _VERSION_LEGEND = (("v0", "newest version"), ("v1", "one older"), ("v3", "three older"))
 
 
-def _legend(
-    prefix: str, bounds: Sequence[float], what: str, unit: str
-) -> tuple[tuple[str, str], ...]:
+def _legend(prefix: str, bounds: Sequence[float], what: str) -> tuple[tuple[str, str], ...]:
     below = [(f"{prefix}0", f"{what} below {bounds[0]:g}")]
     above = [(f"{prefix}{place}", f"{bound:g}") for place, bound in enumerate(bounds, start=1)]
-    return (*below, *above[:-1], (above[-1][0], f"{above[-1][1]} {unit} and more"))
+    return (*below, *above[:-1], (above[-1][0], f"{above[-1][1]} nats and more"))
 
 
 def _level(prefix: str, bounds: Sequence[float], value: float | None) -> str:

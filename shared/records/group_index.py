@@ -7,7 +7,9 @@ whose file is gone or has changed are not used. Without it everything is read fr
 """
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,7 +25,7 @@ from shared.records.groups import (
     group_files,
     groups_folder,
     open_file,
-    step_and_part,
+    parts_of_name,
 )
 
 logger = logging.getLogger(__name__)
@@ -155,7 +157,7 @@ class IndexWriter:
 
 
 def _step(name: str) -> int:
-    found = step_and_part(Path(name))
+    found = parts_of_name(name)
     assert found is not None
     return found[0]
 
@@ -163,13 +165,16 @@ def _step(name: str) -> int:
 def file_sizes(run_dir: Path) -> dict[str, int]:
     """The files of a run's groups by name, oldest step first, with their sizes in bytes."""
     sizes = {}
-    for file in group_files(groups_folder(run_dir)):
-        try:
-            sizes[file.name] = file.stat().st_size
-        except FileNotFoundError:
-            # Deleted meanwhile: record.keep_steps.
-            continue
-    return sizes
+    try:
+        with os.scandir(groups_folder(run_dir)) as entries:
+            for entry in entries:
+                # Deleted meanwhile: record.keep_steps.
+                with suppress(FileNotFoundError):
+                    if parts_of_name(entry.name):
+                        sizes[entry.name] = entry.stat().st_size
+    except FileNotFoundError:
+        return {}
+    return dict(sorted(sizes.items()))
 
 
 def only_files(table: pa.Table, names: Iterable[str]) -> pa.Table:

@@ -229,7 +229,12 @@ def file_name(step: int, part: int) -> str:
 
 def step_and_part(file: Path) -> tuple[int, int] | None:
     """What `file_name` made the name from; None for any other name."""
-    match = _FILE.fullmatch(file.name)
+    return parts_of_name(file.name)
+
+
+def parts_of_name(name: str) -> tuple[int, int] | None:
+    """What `file_name` made this name from; None for any other name."""
+    match = _FILE.fullmatch(name)
     return None if match is None else (int(match[1]), int(match[2]))
 
 

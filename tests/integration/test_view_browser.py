@@ -142,14 +142,15 @@ def test_tokens_are_coloured_in_each_way(page: Page, address: str) -> None:
     page.goto(f"{address}/runs/0/groups/g00000002/responses/0")
     colour = "token => getComputedStyle(token).backgroundColor"
     seen = {}
-    for way in ("sampler", "trainer", "mismatch", "advantage", "policy version"):
+    log_p = "log-probability, "
+    for way in (f"{log_p}sampler", f"{log_p}trainer", "mismatch", "advantage", "policy version"):
         page.get_by_text(way, exact=True).click()
         assert page.locator(".scale:visible").count() == 1
         tokens = page.locator(".tokens .token").all()
         seen[way] = tuple(token.evaluate(colour) for token in tokens)
-    assert len(set(seen["sampler"])) > 1
+    assert len(set(seen[f"{log_p}sampler"])) > 1
     # Sampler and trainer differ by less than a shade here.
-    del seen["trainer"]
+    del seen[f"{log_p}trainer"]
     assert len(set(seen.values())) == 4
 
 

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from perl_rl.view.filters import Filters, apply
+from perl_rl.view.filters import Filters
 from perl_rl.view.group import GroupShown, group_shown
 from perl_rl.view.images import sizes
-from perl_rl.view.pages.groups import filters_of, read_rows
+from perl_rl.view.pages.groups import filters_of, listed, read_rows
 from perl_rl.view.render import page
 from perl_rl.view.runs import Run, run_of
 from perl_rl.view.tokens import response_tokens, ways
@@ -69,7 +69,8 @@ def _read(run: Run, group: str) -> GroupShown:
 
 def _neighbours(run: Run, group: str, filters: Filters) -> dict[str, Any]:
     """The groups before and after this one in its list, and its place there, from 1."""
-    ids = apply(filters, run.groups.read().table)["group_id"].to_pylist()
+    found = listed(run, filters, run.groups.read().table)
+    ids = found.groups["group_id"].to_pylist()
     if group not in ids:
         return {"before": None, "after": None, "place": None, "of": len(ids)}
     place = ids.index(group)

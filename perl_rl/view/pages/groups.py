@@ -22,6 +22,7 @@ from perl_rl.view.filters import (
 from perl_rl.view.index import Indexed
 from perl_rl.view.render import page
 from perl_rl.view.runs import Run, run_of
+from perl_rl.view.search import Found, with_response
 from shared.errors import UserError
 
 router = APIRouter()
@@ -46,11 +47,13 @@ def groups(request: Request, run: Annotated[Run, Depends(run_of)]) -> HTMLRespon
     """The groups of a run."""
     filters = filters_of(request.query_params)
     known = run.groups.read()
+    found = listed(run, filters, known.table)
     return page(
         request,
         "groups.html",
         run,
-        sheet=_sheet(apply(filters, known.table), filters.page),
+        sheet=_sheet(found.groups, filters.page),
+        down_to=found.down_to,
         step=None,
         **_about(known, known.table, filters),
     )
@@ -63,11 +66,13 @@ def step(request: Request, run: Annotated[Run, Depends(run_of)], step: int) -> H
     steps = pc.unique(known.table["step"]).to_pylist()
     filters = filters_of({**request.query_params, "first": str(step), "last": str(step)})
     of_step = known.table.filter(pc.equal(known.table["step"], step))
+    found = listed(run, filters, of_step)
     return page(
         request,
         "groups.html",
         run,
-        sheet=_sheet(apply(filters, of_step), filters.page),
+        sheet=_sheet(found.groups, filters.page),
+        down_to=found.down_to,
         step=step,
         earlier=max((one for one in steps if one < step), default=None),
         later=min((one for one in steps if one > step), default=None),
@@ -85,6 +90,14 @@ def filters_of(query: Mapping[str, str]) -> Filters:
         return from_query(query)
     except ValueError as error:
         raise HTTPException(400, f"This address cannot be read: {error}.") from None
+
+
+def listed(run: Run, filters: Filters, table: pa.Table) -> Found:
+    """The rows of the index that a list with these filters shows."""
+    chosen = apply(filters, table)
+    if filters.deep and filters.text is not None:
+        return with_response(run.folder, chosen, filters.text)
+    return Found(chosen, None)
 
 
 def read_rows(run: Run, names: list[str], columns: list[str] | None = None) -> list[dict[str, Any]]:

@@ -37,13 +37,7 @@ def test_another_name_is_refused_without_a_token(run: Path, host: str) -> None:
 
 def test_with_a_token_any_name_is_answered_and_nothing_without_it(run: Path) -> None:
     pages = client(run, "secret", "node.cluster")
-    for path in (
-        "/",
-        "/static/../runs/0/groups",
-        "/runs/0/groups",
-        "/runs/0/groups/g00000000",
-        "/no",
-    ):
+    for path in ("/", "/static/../runs/0/groups", "/runs/0/groups/g00000000", "/no"):
         assert pages.get(path).status_code == 401, path
     answer = pages.get("/runs/0/groups", headers=HTML)
     assert answer.status_code == 303 and answer.headers["location"] == "/login"

@@ -64,6 +64,8 @@ def test_what_takes_longer_is_read_meanwhile_the_newest_first(
 ) -> None:
     monkeypatch.setattr(index, "_BUDGET_S", -1.0)
     groups = GroupIndex(run)
+    assert [row["group_id"] for row in groups.rows(["g00000000"])] == ["g00000000"], "it waits"
+    groups = GroupIndex(run)
     first = groups.read()
     assert steps(first) == {3} and first.unread == 2
     wait_until(lambda: steps(groups.read()) == {1, 2, 3}, "the other files", 10)
