@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from perl_rl.report.step_line import TimeLeft
-from perl_rl.view.series import GroupAverages, HeldOutCurves, MetricsFile, Row, held_out, joined
+from perl_rl.view.runs import Run
+from perl_rl.view.series import (
+    HeldOutCurves,
+    MetricsFile,
+    Row,
+    group_averages,
+    held_out,
+    joined,
+)
 from perl_rl.view.settings import read_settings
 from perl_rl.view.state import State, StateReader, Warned, last_warnings
 from shared.errors import UserError
@@ -25,7 +33,6 @@ class _Readers:
 
     def __init__(self, folder: Path) -> None:
         self.metrics = MetricsFile(folder)
-        self.averages = GroupAverages(folder)
         self.state = StateReader(folder)
 
 
@@ -65,9 +72,9 @@ class Figures:
         return left or None
 
 
-def read_figures(folder: Path) -> Figures:
+def read_figures(run: Run) -> Figures:
     """The run's curves and settings now."""
-    readers, notes = _readers(folder.resolve()), []
+    readers, notes = _readers(run.folder.resolve()), []
 
     def noted(read: Callable[[], T], otherwise: T) -> T:
         try:
@@ -76,32 +83,33 @@ def read_figures(folder: Path) -> Figures:
             notes.append(str(error))
             return otherwise
 
-    rows = noted(readers.metrics.rows, [])
-    averages = noted(readers.averages.by_step, {})
+    rows, known = noted(readers.metrics.rows, []), run.groups.read(whole=True)
+    if known.unread:
+        notes.append(f"{known.unread} older files of groups are still being read for the curves")
     return Figures(
-        joined(rows, averages),
-        noted(lambda: held_out(folder), HeldOutCurves()),
-        noted(lambda: read_settings(folder), {}),
-        notes,
+        joined(rows, group_averages(known.table)),
+        noted(lambda: held_out(run.folder), HeldOutCurves()),
+        noted(lambda: read_settings(run.folder), {}),
+        [*notes, *known.problems],
     )
 
 
-def read_state(folder: Path, figures: Figures) -> State:
+def read_state(run: Run, figures: Figures) -> State:
     """What the run is doing now, or how it ended."""
     try:
-        return _readers(folder.resolve()).state.read(figures.step, figures.steps)
+        return _readers(run.folder.resolve()).state.read(figures.step, figures.steps)
     except UserError as error:
         return State(False, "unknown", str(error))
 
 
-def warnings(folder: Path, figures: Figures) -> list[Warned]:
+def warnings(run: Run, figures: Figures) -> list[Warned]:
     """Alarms of the last steps with any, the newest first, then what the logs warn of."""
     alarms = [
         Warned("step", str(row["step"]), "alarm", ", ".join(row["alarms"]))
         for row in figures.rows
         if row.get("alarms")
     ]
-    return [*alarms[: -_LOOKED_AT - 1 : -1], *last_warnings(folder)]
+    return [*alarms[: -_LOOKED_AT - 1 : -1], *last_warnings(run.folder)]
 
 
 @dataclass(frozen=True)

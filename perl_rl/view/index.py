@@ -67,8 +67,12 @@ class GroupIndex:
         self._reader: threading.Thread | None = None
         self._complete = selection is not None
 
-    def read(self) -> Indexed:
-        """What is known, after reading what is new for at most half a second."""
+    def read(self, whole: bool = False) -> Indexed:
+        """What is known, after reading what is new for at most half a second.
+
+        Args:
+            whole: all groups, also those that an export does not show.
+        """
         with self._lock:
             budget_s = float("inf") if self._complete else _BUDGET_S
             self._catch_up(time.monotonic() + budget_s)
@@ -76,7 +80,8 @@ class GroupIndex:
                 self._reader = threading.Thread(target=self._read_on, daemon=True)
                 self._reader.start()
             problems = tuple(why for _, why in self._broken.values())
-            return Indexed(self._selected(), self._unread, problems)
+            table = self._table if whole else self._selected()
+            return Indexed(table, self._unread, problems)
 
     def rows(self, names: list[str], columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
         """Whole groups, read from their files.

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from shared.errors import UserError
 from shared.records.evaluations import FIGURES, Asked, evaluation_files, read_evaluation
-from shared.records.groups import check_file, group_files, groups_folder
 from shared.records.steps import METRICS
 
 Row = dict[str, Any]
@@ -25,7 +24,7 @@ Row = dict[str, Any]
 _UNUSED = "groups"
 """Of a line: the ids of the step's groups, which take most of it."""
 
-_GROUP_COLUMNS = {"flipped": "flip_rate", "worst_accuracy": "worst_accuracy"}
+AVERAGED = {"flipped": "flip_rate", "worst_accuracy": "worst_accuracy"}
 """Columns of the record that are averaged over a step's groups, with the name of the average."""
 
 
@@ -99,71 +98,31 @@ class MetricsFile:
             ) from None
 
 
-class GroupAverages:
-    """Averages over the recorded groups of each step; a file is read once."""
+def group_averages(table: pa.Table) -> dict[int, dict[str, float]]:
+    """The averages over the groups of each step, as far as groups have them.
 
-    def __init__(self, run_dir: Path) -> None:
-        self._folder = groups_folder(run_dir)
-        self._lock = threading.Lock()
-        self._known: dict[tuple[str, int, int], _Sums] = {}
-
-    def by_step(self) -> dict[int, dict[str, float]]:
-        """For each step ``flip_rate`` and ``worst_accuracy``, as far as groups have them.
-
-        Raises:
-            UserError: when a file of the record cannot be read.
-        """
-        with self._lock:
-            sums: _Sums = {}
-            seen = set()
-            for file in group_files(self._folder):
-                for key, of_file in self._of_file(file):
-                    seen.add(key)
-                    _add(sums, of_file)
-            self._known = {key: self._known[key] for key in seen}
-        return {step: _averages(columns) for step, columns in sums.items()}
-
-    def _of_file(self, file: Path) -> Iterator[tuple[tuple[str, int, int], "_Sums"]]:
-        try:
-            found = file.stat()
-            key = (file.name, found.st_mtime_ns, found.st_size)
-            if key not in self._known:
-                check_file(file)
-                self._known[key] = _sums_of(file)
-        except FileNotFoundError:
-            return  # A live run has deleted an old step meanwhile.
-        yield key, self._known[key]
-
-
-_Sums = dict[int, dict[str, tuple[float, int]]]
-"""By step and column: the sum of the values that are there, and how many there are."""
-
-
-def _sums_of(file: Path) -> _Sums:
-    table = pq.read_table(file, columns=["step", *_GROUP_COLUMNS])
-    found: _Sums = {}
-    for row in table.to_pylist():
-        _add(
-            found,
-            {
-                row["step"]: {
-                    name: (float(row[name]), 1) for name in _GROUP_COLUMNS if row[name] is not None
-                }
-            },
-        )
-    return found
-
-
-def _add(sums: _Sums, more: _Sums) -> None:
-    for step, columns in more.items():
-        into = sums.setdefault(step, {})
-        for name, (total, count) in columns.items():
-            before, counted = into.get(name, (0.0, 0))
-            into[name] = (before + total, counted + count)
-
-
-def _averages(columns: Mapping[str, tuple[float, int]]) -> dict[str, float]:
-    return {_GROUP_COLUMNS[name]: total / count for name, (total, count) in columns.items()}
+    Args:
+        table: groups, with the columns of ``AVERAGED``.
+    """
+    # Arrow casts a truth value to an integer, and only that to a float.
+    flags = {pa.bool_(): pa.int8()}
+    columns = [
+        table[name].cast(flags.get(table[name].type, table[name].type)).cast(pa.float64())
+        for name in AVERAGED
+    ]
+    names = list(AVERAGED.values())
+    means = (
+        pa.table([table["step"], *columns], names=["step", *names])
+        .group_by("step")
+        .aggregate([(name, "mean") for name in names])
+        .to_pylist()
+    )
+    return {
+        row["step"]: {
+            name: row[f"{name}_mean"] for name in names if row[f"{name}_mean"] is not None
+        }
+        for row in means
+    }
 
 
 def joined(rows: Sequence[Row], averages: Mapping[int, Mapping[str, float]]) -> list[Row]:

@@ -3,7 +3,6 @@
 Needs Chromium (``apt-get install chromium``); without it these tests are skipped.
 """
 
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,20 +10,17 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from perl_rl.view.app import create_app
 from perl_rl.view.links import part
 from shared.service.serve import bind
 from tests.group_records import write_run
 from tests.hostile_records import GROUP, SAMPLE, write_hostile_run
+from tests.integration.browsing import NEEDS_CHROMIUM
 from tests.waiting import wait_until
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on the PATH; Debian: apt-get install chromium"
-)
+pytestmark = NEEDS_CHROMIUM
 
 WIDTHS = (1280, 390)
 
@@ -48,28 +44,6 @@ def served(*runs: Path, token: str | None = None) -> Iterator[str]:
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     thread.join(timeout=10)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that says nothing on its console: no error, and nothing that its policy forbids."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(10_000)
-    said: list[str] = []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    yield opened
-    context.close()
-    assert said == []
 
 
 def overflow(page: Page) -> int:

@@ -25,7 +25,7 @@ def compare(
 ) -> HTMLResponse:
     """The chosen runs over each other; default: all."""
     runs = _chosen(request, chosen)
-    found = {run.name: read_figures(run.folder) for run in runs}
+    found = {run.name: read_figures(run) for run in runs}
     over = smooth or _smoothing(found)
     curves, refusal = _all_curves(found)
     charts = [
@@ -36,7 +36,7 @@ def compare(
         request,
         "compare.html",
         chosen=runs,
-        states=[read_state(run.folder, found[run.name]) for run in runs],
+        states=[read_state(run, found[run.name]) for run in runs],
         headlines=HEADLINES,
         figures=[{one.key: one.last for one in headlines(found[run.name].rows)} for run in runs],
         steps=[found[run.name].step for run in runs],
@@ -56,7 +56,7 @@ def compare_curve(
 ) -> HTMLResponse:
     """One chart of the chosen runs, large, with all its values."""
     shown, runs = panel_of(panel), _chosen(request, chosen)
-    found = {run.name: read_figures(run.folder) for run in runs}
+    found = {run.name: read_figures(run) for run in runs}
     over, refusal = smooth or _smoothing(found), _refusal(found) if shown is HELD_OUT else []
     return page(
         request,
@@ -77,6 +77,7 @@ def compare_curve(
         smoothing=SMOOTHING,
         base=f"/compare/{shown.id}",
         chosen=",".join(str(run.index) for run in runs),
+        steps=[],
     )
 
 

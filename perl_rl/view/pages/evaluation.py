@@ -64,7 +64,7 @@ def show_evaluations(
 
 
 def _chart(run: Run) -> Chart:
-    figures = read_figures(run.folder)
+    figures = read_figures(run)
     return panel_chart(HELD_OUT, figures.rows, figures.heldout.series, size=SMALL)
 
 

@@ -27,8 +27,8 @@ def home(request: Request, smooth: Smooth = None) -> HTMLResponse:
         return show_run(request, runs[0], smooth)
     cards = []
     for run in runs:
-        figures = read_figures(run.folder)
+        figures = read_figures(run)
         curve = line_chart([series(figures.rows, _SHOWN, "accuracy, all groups")], SPARK)
         found = headlines(figures.rows)
-        cards.append((run, figures, read_state(run.folder, figures), curve, found))
+        cards.append((run, figures, read_state(run, figures), curve, found))
     return page(request, "home.html", cards=cards, shown=_SHOWN, results=results)

@@ -34,14 +34,14 @@ ThisRun = Annotated[Run, Depends(run_of)]
 @router.get("/runs/{run}")
 def show_run(request: Request, run: ThisRun, smooth: Smooth = None) -> HTMLResponse:
     """The run's own page."""
-    figures = read_figures(run.folder)
+    figures = read_figures(run)
     over = smooth or default_smoothing(len(figures.rows))
     charts = [
         (panel, chart)
         for panel in PANELS
         if not (chart := panel_chart(panel, figures.rows, figures.heldout.series, over)).empty
     ]
-    left_s, state = figures.left_s(), read_state(run.folder, figures)
+    left_s, state = figures.left_s(), read_state(run, figures)
     return page(
         request,
         "run.html",
@@ -52,8 +52,9 @@ def show_run(request: Request, run: ThisRun, smooth: Smooth = None) -> HTMLRespo
         left=None if left_s is None else duration(left_s),
         headlines=headlines(figures.rows),
         charts=charts,
+        steps=linked_steps(request, run),
         resumed=resumed_after(figures.rows),
-        warned=warnings(run.folder, figures),
+        warned=warnings(run, figures),
         smooth=over,
         smoothing=SMOOTHING,
     )
@@ -62,7 +63,7 @@ def show_run(request: Request, run: ThisRun, smooth: Smooth = None) -> HTMLRespo
 @router.get("/runs/{run}/curves/{panel}")
 def show_curve(request: Request, run: ThisRun, panel: str, smooth: Smooth = None) -> HTMLResponse:
     """One chart, large, with all its values."""
-    shown, figures = panel_of(panel), read_figures(run.folder)
+    shown, figures = panel_of(panel), read_figures(run)
     over = smooth or default_smoothing(len(figures.rows))
     wide, narrow = (
         panel_chart(shown, figures.rows, figures.heldout.series, over, size)
@@ -80,13 +81,14 @@ def show_curve(request: Request, run: ThisRun, panel: str, smooth: Smooth = None
         smoothing=SMOOTHING,
         base=f"{run.path}/curves/{shown.id}",
         chosen=None,
+        steps=linked_steps(request, run),
     )
 
 
 @router.get("/runs/{run}/settings")
 def show_settings(request: Request, run: ThisRun) -> HTMLResponse:
     """The run's configuration, key by key."""
-    figures = read_figures(run.folder)
+    figures = read_figures(run)
     return page(
         request,
         "settings.html",
@@ -95,6 +97,13 @@ def show_settings(request: Request, run: ThisRun) -> HTMLResponse:
         names=[run.name],
         notes=figures.notes,
     )
+
+
+def linked_steps(request: Request, run: Run) -> list[int] | None:
+    """The steps that have a page: in an export those of the groups it shows; None: all."""
+    if request.app.state.exported is None:
+        return None
+    return sorted(set(run.groups.read().table["step"].to_pylist()))
 
 
 def panel_of(name: str) -> Panel:

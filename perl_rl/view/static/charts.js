@@ -70,6 +70,7 @@
   const open = (drawing) => {
     if (!drawing.dataset.step || drawing.dataset.at === undefined) return;
     const step = dataOf(drawing).steps[drawing.dataset.at];
+    if (drawing.dataset.steps !== undefined && !drawing.dataset.steps.split(" ").includes(String(step))) return;
     location.href = drawing.dataset.step.replace(/steps\/\d+/, `steps/${step}`);
   };
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from perl_rl.view.index import GroupIndex
 from perl_rl.view.series import (
-    GroupAverages,
     MetricsFile,
     Series,
     by_reason,
+    group_averages,
     held_out,
     joined,
     series,
@@ -18,7 +19,7 @@ from perl_rl.view.series import (
     thinned,
 )
 from shared.errors import UserError
-from shared.records.groups import group_files, groups_folder, read_groups
+from shared.records.groups import read_groups
 from shared.records.steps import METRICS
 from tests.group_records import write_run
 from tests.view_runs import step_row, write_evaluation, write_metrics
@@ -64,7 +65,7 @@ def test_a_line_that_is_no_step_is_named(tmp_path: Path) -> None:
 def test_averages_are_those_of_the_record(tmp_path: Path) -> None:
     write_run(tmp_path, steps=2)
     table = read_groups(tmp_path, ["step", "flipped", "worst_accuracy"]).to_pylist()
-    found = GroupAverages(tmp_path).by_step()
+    found = group_averages(GroupIndex(tmp_path).read().table)
     for step in (1, 2):
         mine = [row for row in table if row["step"] == step]
         flipped = [row["flipped"] for row in mine if row["flipped"] is not None]
@@ -72,17 +73,6 @@ def test_averages_are_those_of_the_record(tmp_path: Path) -> None:
         assert found[step]["flip_rate"] == pytest.approx(sum(flipped) / len(flipped))
         assert found[step]["worst_accuracy"] == pytest.approx(sum(worst) / len(worst))
     assert {row["step"] for row in joined([{"step": 2}], found)} == {2}
-
-
-def test_averages_follow_a_record_that_grows_and_loses_old_steps(tmp_path: Path) -> None:
-    write_run(tmp_path, steps=3)
-    last = group_files(groups_folder(tmp_path))[-1]
-    away = last.rename(tmp_path / last.name)
-    averages = GroupAverages(tmp_path)
-    assert set(averages.by_step()) == {1, 2}
-    away.rename(last)
-    group_files(groups_folder(tmp_path))[0].unlink()
-    assert set(averages.by_step()) == {2, 3}
 
 
 def test_numbers_that_are_not_finite_are_gaps() -> None:
