@@ -18,6 +18,7 @@ from perl_rl.cli.run_commands import (
 )
 from perl_rl.cli.service_commands import add_services
 from perl_rl.cli.tool_commands import add_tools
+from perl_rl.cli.view import add_view
 from perl_rl.data.cli import add_data_commands
 from perl_rl.ending import ended
 from perl_rl.eval.cli import add_eval
@@ -63,6 +64,7 @@ def command_line() -> argparse.ArgumentParser:
     add_demo(commands)
     add_status(commands)
     add_show(commands)
+    add_view(commands)
     add_dead_letters(commands)
     add_tools(commands)
     add_data_commands(commands)

@@ -16,6 +16,7 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     add_config(launch)
     launch.add_argument("--run-dir", type=Path, metavar="DIR", help=_RUN_DIR)
     launch.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    _add_no_view(launch)
 
     text = (
         "before a run starts: find what is wrong with settings, model and data, and report on them"
@@ -66,6 +67,17 @@ def add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--run-dir", type=Path, help="folder for the run's files (default: runs/demo)"
     )
     add_set(demo)
+    _add_no_view(demo)
+
+
+def _add_no_view(command: argparse.ArgumentParser) -> None:
+    text = "do not serve the run's pages beside it (view.enabled)"
+    command.add_argument("--no-view", action="store_true", help=text)
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    """What ``--set`` and ``--no-view`` set."""
+    return [*options.overrides, *(("view.enabled=false",) if options.no_view else ())]
 
 
 def add_status(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -110,7 +122,7 @@ def _launch(options: argparse.Namespace) -> int:
     return launch(
         options.config,
         run_dir=options.run_dir,
-        overrides=options.overrides,
+        overrides=_overrides(options),
         resume=options.resume,
         debug=options.debug,
     )
@@ -149,7 +161,7 @@ def _push(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from perl_rl.demo.run import main as demo
 
-    return demo(run_dir=options.run_dir, overrides=options.overrides)
+    return demo(run_dir=options.run_dir, overrides=_overrides(options))
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from difflib import SequenceMatcher
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 import pyarrow.dataset as ds
 
+from perl_rl.changes import pieces
 from shared.errors import UserError
 from shared.records.groups import group_files, groups_folder, read_groups
 
@@ -20,7 +20,6 @@ _LONGEST = 600
 """Characters of a response that are shown without ``--full``."""
 
 _NUMBER = re.compile(r"g?(\d+)((?:\.\d+)?)")
-_WORD = re.compile(r"\s+|[^\s\w]|\w+")
 
 Row = dict[str, Any]
 
@@ -151,13 +150,10 @@ def _order(row: Row, order: int) -> Iterator[str]:
 
 def with_changes(original: str, question: str) -> str:
     """The question with each changed word as ``[before -> now]``."""
-    before, now = _WORD.findall(original), _WORD.findall(question)
-    pieces = []
-    matcher = SequenceMatcher(a=before, b=now, autojunk=False)
-    for kind, start, end, from_, to in matcher.get_opcodes():
-        old, new = "".join(before[start:end]), "".join(now[from_:to])
-        pieces.append(new if kind == "equal" else f"[{old} -> {new}]")
-    return "".join(pieces)
+    return "".join(
+        f"[{piece.before} -> {piece.now}]" if piece.changed else piece.now
+        for piece in pieces(original, question)
+    )
 
 
 def _response(row: Row, index: int, full: bool) -> Iterator[str]:

@@ -22,6 +22,7 @@ from perl_rl.launch.pinned import with_pinned_data
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import Session
+from perl_rl.launch.view import view_port
 from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
@@ -224,7 +225,8 @@ async def _check_redis(config: Config, url: str, resume: bool) -> None:
 def _complete(config: Config, server: EmbeddedRedis | None) -> Config:
     """The configuration with what the launcher decides.
 
-    That is the address of Redis, the trainer's port, and how many nodes to start with.
+    That is the address of Redis, the ports of the trainer and of the pages, and how many nodes to
+    start with.
     """
     trainer = config.trainer
     port = trainer.port or free_port(trainer.host)
@@ -234,5 +236,6 @@ def _complete(config: Config, server: EmbeddedRedis | None) -> Config:
         update={
             "redis": config.redis.model_copy(update={"url": url}),
             "trainer": trainer.model_copy(update={"port": port, "start_nodes": nodes}),
+            "view": config.view.model_copy(update={"port": view_port(config.view)}),
         }
     )

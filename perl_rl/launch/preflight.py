@@ -92,6 +92,8 @@ def ports(config: Config) -> Iterator[tuple[str, str, int]]:
         yield "reward", config.reward.host, node_port(config.reward.port, index)
     for index in range(config.rollout.nodes):
         yield "rollout", config.rollout.host, node_port(config.rollout.port, index)
+    if config.view.enabled and config.view.port is not None:
+        yield "view", config.view.host, config.view.port
 
 
 def node_port(first: int, index: int) -> int:

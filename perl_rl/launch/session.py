@@ -21,6 +21,8 @@ from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.launch.restarts import Restarts
 from perl_rl.launch.start_times import ALL, Starting
 from perl_rl.launch.turns import ENGINES, start_in_turn
+from perl_rl.launch.view import NAME as VIEW
+from perl_rl.launch.view import view_address, view_program
 from perl_rl.report.account import check_account
 from perl_rl.report.evaluation import Evaluation, EvaluationFailed
 from perl_rl.report.meanwhile import MeanwhileEvaluation
@@ -99,6 +101,7 @@ class Session:
             await keep_dead_letters(client, self._keys, self._folder)
             await client.aclose()
         self._note(f"done: {self._folder / 'summary.json'}")
+        self._note(f"look at it: perl-rl view {self._folder}")
 
     async def _forget_last_state(self, client: redis.asyncio.Redis) -> None:
         """Clear what an earlier launch left in Redis: it must not pass for this launch's state."""
@@ -140,6 +143,9 @@ class Session:
         """Check the data and start everything: first the engines, which take longest."""
         programs = self._programs()
         engines = [program for program in programs if program.name.startswith(ENGINES)]
+        if self._config.view.enabled:
+            await supervisor.start(view_program(self._config, self._folder))
+            self._note(f"see it in a browser: {view_address(self._config)}")
         self._note(self._what_starts())
         data = DataBeside(self._config, self._folder, self.progress)
 
@@ -264,6 +270,9 @@ class Session:
     async def _after_death(self, supervisor: Supervisor, child: Child) -> None:
         """Restart a service, unless it died too often."""
         name, status = child.name, child.status
+        if name == VIEW:
+            await self._after_view(supervisor, child)
+            return
         if status == USER_ERROR_STATUS:
             raise UserError(child.user_error())
         if status == 0:
@@ -276,6 +285,17 @@ class Session:
             raise RunFailed(f"{child.ending(name)}\n{name} ended {self._restarts.refusal(name)}")
         self._note(f"{child.ending(name)}\nstarting {name} again ({self._restarts.total[name]})")
         await supervisor.start(child.program)
+
+    async def _after_view(self, supervisor: Supervisor, child: Child) -> None:
+        """Serve the pages again, unless they died too often; the run goes on without them."""
+        if child.status != USER_ERROR_STATUS and self._restarts.allowed(VIEW):
+            self._note(f"the pages of this run have ended, see {child.log}; starting them again")
+            await supervisor.start(child.program)
+            return
+        self._note(
+            f"the pages of this run have ended, see {child.log}; the run goes on without them "
+            f"(perl-rl view {self._folder} serves them)"
+        )
 
     async def _evaluate_rest(self, supervisor: Supervisor) -> None:
         try:

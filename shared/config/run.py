@@ -16,6 +16,7 @@ from shared.config.rollout import RolloutConfig
 from shared.config.section import Positive, Section
 from shared.config.tracing import TracingConfig
 from shared.config.trainer import TrainerConfig
+from shared.config.view import ViewConfig
 
 
 class LauncherConfig(Section):
@@ -53,6 +54,7 @@ class Config(Section):
     record: RecordConfig = RecordConfig()
     tracing: TracingConfig = TracingConfig()
     launcher: LauncherConfig = LauncherConfig()
+    view: ViewConfig = ViewConfig()
 
     def group_size(self) -> int:
         """Responses of one group: all orders' together."""

@@ -229,7 +229,12 @@ def file_name(step: int, part: int) -> str:
 
 def step_and_part(file: Path) -> tuple[int, int] | None:
     """What `file_name` made the name from; None for any other name."""
-    match = _FILE.fullmatch(file.name)
+    return parts_of_name(file.name)
+
+
+def parts_of_name(name: str) -> tuple[int, int] | None:
+    """What `file_name` made this name from; None for any other name."""
+    match = _FILE.fullmatch(name)
     return None if match is None else (int(match[1]), int(match[2]))
 
 
@@ -308,18 +313,26 @@ def check_file(file: Path) -> None:
         UserError: when it is not.
         FileNotFoundError: when it is not there.
     """
+    open_file(file).close()
+
+
+def open_file(file: Path) -> pq.ParquetFile:
+    """A file of groups, checked as by `check_file`."""
     try:
-        version = (pq.read_schema(file).metadata or {}).get(_VERSION_KEY, b"none").decode()
+        opened = pq.ParquetFile(file)
     except FileNotFoundError:
         raise
     except (pa.ArrowInvalid, OSError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise UserError(f"{file}: not a whole Parquet file ({reason}); delete it") from None
+    version = (opened.schema_arrow.metadata or {}).get(_VERSION_KEY, b"none").decode()
     if version != str(SCHEMA_VERSION):
+        opened.close()
         raise UserError(
             f"{file}: columns of version {version}, this release reads version {SCHEMA_VERSION}; "
             "read it with the release that wrote it"
         )
+    return opened
 
 
 def referenced_images(tables: Iterable[pa.Table]) -> set[str]:

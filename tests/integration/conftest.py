@@ -9,6 +9,8 @@ import pytest
 from tests.paths import START_MODEL
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
     from tests.integration.live_node import LiveNode
     from tests.integration.signals_run import SignalsRun
 
@@ -26,6 +28,7 @@ _ENGINE_FILES = {
     "test_rollout_service",
     "test_signals",
     "test_traces",
+    "test_view_launch",
 }
 # The longest first, so that test processes end at about the same time.
 _FIRST = (
@@ -84,6 +87,24 @@ def live_node(
 
     with running_node(redis_server, tiny_models, tmp_path_factory.mktemp("versions")) as node:
         yield node
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Headless Chromium."""
+    from tests.integration.browsing import running_browser
+
+    with running_browser() as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: "Browser") -> Iterator["Page"]:
+    """A page; the test fails when its console says anything."""
+    from tests.integration.browsing import silent_page
+
+    with silent_page(browser) as opened:
+        yield opened
 
 
 @pytest.fixture

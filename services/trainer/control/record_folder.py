@@ -5,7 +5,7 @@ groups of a lost history aside. Adding a row a second time changes nothing.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shared.files import scratch_for
+from shared.records.group_index import IndexWriter
 from shared.records.groups import (
     SCHEMA,
     TRAINED,
@@ -60,10 +61,15 @@ class History:
 
 
 class StepFiles:
-    """One folder of groups, in files by step."""
+    """One folder of groups, in files by step.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        changing: is called with a step before a file of it is written or given other rows.
+    """
+
+    def __init__(self, folder: Path, changing: Callable[[int], None] = lambda step: None) -> None:
         self._folder = folder
+        self._changing = changing
         self._known: dict[int, set[tuple[Any, ...]]] = {}
         self._images: dict[Path, frozenset[str]] = {}
 
@@ -97,6 +103,7 @@ class StepFiles:
         if table.num_rows:
             self._write(table, file)
         else:
+            self._changing(parts[0])
             self.delete([file])
 
     def delete(self, files: Iterable[Path]) -> None:
@@ -137,6 +144,7 @@ class StepFiles:
         return max(parts, default=-1) + 1
 
     def _write(self, table: pa.Table, file: Path) -> None:
+        self._changing(_step(file))
         self._images.pop(file, None)
         with scratch_for(file) as scratch:
             write_table(table, scratch)
@@ -153,7 +161,8 @@ class RecordFolder:
     """
 
     def __init__(self, run_dir: Path, keep_steps: int | None) -> None:
-        self._groups = StepFiles(groups_folder(run_dir))
+        self._index = IndexWriter(run_dir)
+        self._groups = StepFiles(groups_folder(run_dir), self._index.forget)
         self._lost = StepFiles(lost_folder(run_dir))
         self._keep_steps = keep_steps
 
@@ -196,8 +205,17 @@ class RecordFolder:
         if self._keep_steps is None:
             return False
         first = newest - self._keep_steps + 1
+        self._index.delete_before(first)
         deleted = [one.delete_before(first) for one in (self._groups, self._lost)]
         return any(deleted)
+
+    def write_index(self, newest: int) -> None:
+        """Write a part of the index that is missing.
+
+        Args:
+            newest: the newest step, whose groups may not all be settled.
+        """
+        self._index.write_before(newest)
 
     def images(self) -> set[str]:
         """The SHA-256 of all images that recorded groups show."""

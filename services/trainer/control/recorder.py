@@ -172,8 +172,9 @@ class Recorder:
         self._waiting = [one for one in self._waiting if one[0] not in entries]
 
     async def _tidy(self) -> None:
-        """Delete old steps, and the images that no group shows any more."""
+        """Index what is complete; delete old steps, and the images that no group shows any more."""
         self._tidied_step = self._trained_step
+        await asyncio.to_thread(self._folder.write_index, self._trained_step)
         if not await asyncio.to_thread(self._folder.delete_old, self._trained_step):
             return
         needed = await self._patient(self._stream.images_in_flight)

@@ -1,0 +1,49 @@
+"use strict";
+// While the run goes on: fetch this page again and put in what has changed. The page does not move, and a part
+// that is in use (focus, selected text, values under the pointer) stays until it is not.
+{
+  const live = document.getElementById("live");
+  const parts = (root) => [...root.querySelectorAll("section[id]")];
+  const seen = new Map(parts(document).map((part) => [part.id, part.outerHTML]));
+
+  const inUse = (part) => {
+    const selected = getSelection();
+    return (
+      part.contains(document.activeElement) ||
+      part.querySelector(".tip") !== null ||
+      (!selected.isCollapsed && selected.containsNode(part, true))
+    );
+  };
+
+  const update = async () => {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (!answer.ok || answer.redirected) return true;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of parts(fresh)) {
+      const here = document.getElementById(part.id);
+      const text = part.outerHTML;
+      if (!here) {
+        location.reload();
+        return false;
+      }
+      if (text === seen.get(part.id) || inUse(here)) continue;
+      seen.set(part.id, text);
+      here.replaceWith(document.adoptNode(part));
+    }
+    return fresh.getElementById("live").dataset.every !== undefined;
+  };
+
+  const every = Number(live.dataset.every) * 1000;
+  const again = async () => {
+    let goesOn = true;
+    if (!document.hidden) {
+      try {
+        goesOn = await update();
+      } catch {
+        // The viewer does not answer: perhaps it is being started again.
+      }
+    }
+    if (goesOn) setTimeout(again, every);
+  };
+  if (every) setTimeout(again, every);
+}
