@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.errors import UserError
 from shared.files import is_file
 from shared.jsonlines import read_json_lines
-from shared.problems import in_words
+from shared.problems import first_place
 
 IMAGE_TAG = "<image>"
 
@@ -115,9 +115,8 @@ def _sample(row: Any, path: Path, number: int) -> Sample:
     try:
         sample = Sample.model_validate(row)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "row"
-        raise UserError(f"{path}, line {number}, field '{field}': {in_words(first)}") from None
+        field, words = first_place(error, Sample)
+        raise UserError(f"{path}, line {number}, field '{field or 'row'}': {words}") from None
     if not sample.id.strip():
         raise UserError(f"{path}, line {number}, field 'id': is empty")
     return sample

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from shared.formats.building import Reading
 from shared.formats.cells import is_empty
 from shared.formats.rows import Row
-from shared.problems import in_words
+from shared.problems import first_place
 from shared.sample import Sample
 
 _OTHERS = (
@@ -27,9 +27,8 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
     try:
         sample = Sample.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        column = ".".join(str(part) for part in first["loc"])
-        problem = in_words(first) + _near(column, first["type"]) + _hint(row)
+        column, words = first_place(error, Sample)
+        problem = words + _near(column, error.errors()[0]["type"]) + _hint(row)
         raise row.bad(column, "does not fit", problem) from None
     if not sample.id.strip():
         raise row.bad("id", "is empty")
