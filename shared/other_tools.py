@@ -86,8 +86,7 @@ _OURS: dict[str, str] = {
     "trainer.objective.normalise": "scale_rewards norm_adv_by_std_in_grpo",
     "trainer.objective.mask_truncated": "mask_truncated_completions",
     "trainer.objective.importance_level": "importance_sampling_level",
-    "trainer.optimizer.learning_rate": "lr optim.lr optimizer.lr learning_rate "
-    "actor_learning_rate",
+    "trainer.optimizer.learning_rate": "lr optim.lr optimizer.lr learning_rate actor_learning_rate",
     "trainer.optimizer.warmup_steps": "lr_warmup_steps lr_warmup_steps_ratio lr_warmup_ratio "
     "warmup_ratio warmup_steps",
     "trainer.optimizer.weight_decay": "weight_decay l2",

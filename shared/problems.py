@@ -48,9 +48,13 @@ _BOUNDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "less_than_equal": lambda of: f"must be at most {_plain(of['le'])}",
     "literal_error": lambda of: f"must be {of['expected']}",
     "string_pattern_mismatch": lambda of: f"must match {of['pattern']}",
-    "string_too_short": lambda of: f"must have at least {_number_of(of['min_length'], 'character')}",
+    "string_too_short": lambda of: (
+        f"must have at least {_number_of(of['min_length'], 'character')}"
+    ),
     "string_too_long": lambda of: f"must have at most {_number_of(of['max_length'], 'character')}",
-    "too_short": lambda of: f"must have at least {_number_of(of['min_length'], 'entr', 'y', 'ies')}",
+    "too_short": lambda of: (
+        f"must have at least {_number_of(of['min_length'], 'entr', 'y', 'ies')}"
+    ),
     "too_long": lambda of: f"must have at most {_number_of(of['max_length'], 'entr', 'y', 'ies')}",
 }
 
@@ -105,9 +109,11 @@ def first_problem(
 
 
 def first_place(error: ValidationError, of: type[BaseModel]) -> tuple[str, str]:
-    """Where the first mistake in a value is, in words (empty: the whole), and what it is."""
+    """The field of the first mistake in a value (empty: the whole), and what it is."""
     first, place = _first(error, of)
-    return place.words, _all_in_words(error, of, place) or in_words(first)
+    words = _all_in_words(error, of, place) or in_words(first)
+    entry = place.words.removeprefix(place.key).removeprefix(", ")
+    return place.key, f"its {entry} {words}" if entry else words
 
 
 def _first(error: ValidationError, of: type[BaseModel]) -> tuple[ErrorDetails, Place]:

@@ -72,7 +72,7 @@ def _permuted(config: Config, train: Sequence[Located], counting: Counting) -> I
         yield "  the others keep their order (docs/permutation.md explains each reason):"
     for reason, count in reasons.most_common():
         one = examples[reason]
-        place = f"{one.file.name}, row {one.row}, sample '{one.sample.id}'"
+        place = f"{one.file.name}, {one.unit} {one.row}, sample '{one.sample.id}'"
         yield _cut(f"  {count:>9,}  {reason}: {place}")
 
 

@@ -35,7 +35,7 @@ def test_converted_samples_read_back_with_their_images(
     said, reason = capsys.readouterr().out.splitlines()
     assert said == f"{out}: 2 samples, 1 rows skipped"
     assert reason.split("   e.g. ")[0].strip() == "1  problem: tags and images do not match"
-    assert f"{geometry}, row 2, column 'problem': has 2 image tags for 1 images" in reason
+    assert f"{geometry}, row 2, column 'problem': has 2 image tags for 1 image" in reason
 
 
 def test_a_bad_row_ends_the_conversion_and_leaves_no_file(

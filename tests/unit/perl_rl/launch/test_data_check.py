@@ -75,7 +75,7 @@ def test_what_cannot_be_asked_is_refused_with_file_and_row(folder, capsys, chang
     assert check(folder, ROW, ROW | {"id": "bad"} | changes) == 2
     err = capsys.readouterr().err
     [line] = [line for line in err.splitlines() if line.startswith("perl-rl: error: ")]
-    assert f"{folder / 'train.jsonl'}, row 2, " in line
+    assert f"{folder / 'train.jsonl'}, line 2, " in line
     assert named in line and len(line) < 500
 
 

@@ -191,13 +191,13 @@ def test_an_index_of_shards_that_is_none(folder: Path) -> None:
 def test_a_row_without_the_image_it_names(folder: Path) -> None:
     write_rows(folder, ROW, ROW | {"id": "two", "images": ["a.png", "c.png"]})
     text = refusal(check_data, make_config(folder), folder)
-    assert re.search(r"train\.jsonl, row 2, column 'images': no image file .*c\.png", text)
+    assert re.search(r"train\.jsonl, line 2, field 'images': no image file .*c\.png", text)
 
 
 def test_a_picture_that_cannot_be_decoded(folder: Path) -> None:
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:60])
     text = refusal(check_data, make_config(folder), folder)
-    assert re.search(r"train\.jsonl, row 1, sample 'one'.*b\.png.*cannot be decoded", text)
+    assert re.search(r"train\.jsonl, line 1, sample 'one'.*b\.png.*cannot be decoded", text)
 
 
 def test_more_images_than_the_engine_takes(folder: Path) -> None:
@@ -320,7 +320,7 @@ def test_a_gold_answer_that_no_answer_matches_is_told_with_file_and_row(folder: 
     notes: list[str] = []
     assert check_data(make_config(folder), folder, notes) == (3, 2)
     (note,) = notes
-    assert note.startswith(f"{folder / 'train.jsonl'}, row 2, sample ")
+    assert note.startswith(f"{folder / 'train.jsonl'}, line 2, sample ")
     assert "no answer matches the gold answer" in note and "of kind 'math'" in note
 
 

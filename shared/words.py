@@ -1,0 +1,34 @@
+"""Words for values and counts in messages."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+
+def amount(number: int, noun: str) -> str:
+    """ "1 image", "2 images", "1,000 entries": `noun` is in the singular."""
+    return f"{number:,} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """The plural of a regular noun."""
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
+
+
+def what(value: Any) -> str:
+    """What a value of a data file is, in words: "a list of 2", "nothing"."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float | Decimal):
+        return "a number"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, bytes | bytearray):
+        return "bytes"
+    if isinstance(value, dict):
+        return "an object"
+    return f"a list of {len(value)}" if isinstance(value, Sequence) else "another kind of value"
