@@ -47,8 +47,8 @@ _OURS: dict[str, str] = {
     "rollout.engine.max_num_batched_tokens": "rollout.max_num_batched_tokens "
     "max_num_batched_tokens",
     "rollout.engine.enforce_eager": "rollout.enforce_eager enforce_eager",
-    "reward.function": "reward_funcs reward_function custom_reward_function reward_fn remote_rm_url "
-    "reward_manager compute_score",
+    "reward.function": "reward_funcs reward_function custom_reward_function reward_fn "
+    "remote_rm_url reward_manager compute_score",
     "reward.accuracy_weight": "reward_weights",
     "reward.filter.drop_uniform": "filter_groups dynamic_sampling dynamic_filtering "
     "online_filtering",

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from shared.other_tools import called_here
 from shared.problem_places import Place, place_of
+from shared.words import amount
 
 FALLBACK = "is not accepted"
 """Said of an error that has no words here; it names its kind."""
@@ -48,23 +49,15 @@ _BOUNDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "less_than_equal": lambda of: f"must be at most {_plain(of['le'])}",
     "literal_error": lambda of: f"must be {of['expected']}",
     "string_pattern_mismatch": lambda of: f"must match {of['pattern']}",
-    "string_too_short": lambda of: (
-        f"must have at least {_number_of(of['min_length'], 'character')}"
-    ),
-    "string_too_long": lambda of: f"must have at most {_number_of(of['max_length'], 'character')}",
-    "too_short": lambda of: (
-        f"must have at least {_number_of(of['min_length'], 'entr', 'y', 'ies')}"
-    ),
-    "too_long": lambda of: f"must have at most {_number_of(of['max_length'], 'entr', 'y', 'ies')}",
+    "string_too_short": lambda of: f"must have at least {amount(of['min_length'], 'character')}",
+    "string_too_long": lambda of: f"must have at most {amount(of['max_length'], 'character')}",
+    "too_short": lambda of: f"must have at least {amount(of['min_length'], 'entry')}",
+    "too_long": lambda of: f"must have at most {amount(of['max_length'], 'entry')}",
 }
 
 
 def _plain(bound: float) -> str:
     return f"{bound:g}" if isinstance(bound, float) else str(bound)
-
-
-def _number_of(number: int, word: str, one: str = "", more: str = "s") -> str:
-    return f"{number} {word}{one if number == 1 else more}"
 
 
 def in_words(problem: ErrorDetails) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 
 def amount(number: int, noun: str) -> str:
-    """ "1 image", "2 images", "1,000 entries": `noun` is in the singular."""
-    return f"{number:,} {noun if number == 1 else plural(noun)}"
+    """ "1 image", "2 images", "3 entries": `noun` is in the singular."""
+    return f"{number} {noun if number == 1 else plural(noun)}"
 
 
 def plural(noun: str) -> str:

@@ -255,7 +255,7 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         {},
         "field 'answer': is missing; the line has fields",
     ),
-    ("easyr1", {}, {"image_dir": "pictures"}, "no image file 'a.png' in {folder}/pictures"),
+    ("easyr1", {"images": "p/a.png"}, {}, "no image file 'p/a.png' in {folder}"),
     ("easyr1", {"problem": "What? A. x B. y", "answer": "D"}, {}, "'D' is not one of the 2 opt"),
     ("easyr1", {"images": "cut.png"}, {}, "cut.png"),
     ("mantis", {"conversation": MANTIS["conversation"][:1]}, {}, "turns must alternate between"),
@@ -437,3 +437,79 @@ def test_a_parquet_file_that_is_none_is_named(
 ) -> None:
     (folder / "verl.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
     assert "verl.parquet" in refused(capsys, check(folder, of("verl", "verl.parquet")))
+
+
+def test_an_engine_that_cannot_fit_is_refused_with_what_there_is(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = changed(CONFIG, rollout__engine__kv_cache_gib=500_000)
+    line = refused(capsys, check(folder, wanted))
+    assert "rollout.engine.kv_cache_gib: 500,0" in line and "this machine has " in line
+    over = changed(CONFIG, rollout__engine__gpu_memory_utilization=1.5)
+    assert "gpu_memory_utilization: must be at most 1" in refused(capsys, check(folder, over))
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (
+            {"train": "trian.jsonl", "heldout": "hold.jsonl"},
+            "data.train: {folder}/trian.jsonl: no such data file or folder (did you mean "
+            "train.jsonl?); data.heldout: {folder}/hold.jsonl: no such data file or folder",
+        ),
+        (
+            {"train": "train.jsonl", "heldout": {"path": "test", "format": "easyr1"}},
+            "data.heldout.path: {folder}/test: no such data file or folder",
+        ),
+        (
+            {"train": [{"path": "train.jsonl"}, {"path": "gone-*.json", "format": "mantis"}]},
+            "data.train, second source, path: {folder}/gone-*.json: found no .parquet",
+        ),
+        (
+            {"train": {"path": "easyr1.jsonl", "format": "easyr1", "image_dir": "pictures"}},
+            "data.train.image_dir: there is no folder {folder}/pictures",
+        ),
+    ],
+)
+def test_every_wrong_path_of_data_is_named_at_once_with_its_key(
+    folder: Path, data: dict[str, Any], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(CONFIG, data=data, eval__max_tokens=24)
+    assert named.format(folder=folder) in refused(capsys, check(folder, config))
+
+
+def test_a_failing_check_leaves_no_empty_folder(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "run.yaml"
+    file.write_text(yaml.safe_dump(changed(CONFIG, data__train="gone.jsonl")))
+    for command in ("check", "launch"):
+        assert main([command, str(file), "--run-dir", str(folder / "runs" / "one")]) == 2
+        assert not (folder / "runs").exists()
+    (folder / "runs").mkdir()
+    assert main(["check", str(file), "--run-dir", str(folder / "runs" / "one")]) == 2
+    assert (folder / "runs").is_dir() and not (folder / "runs" / "one").exists()
+
+
+def warned(folder: Path, capsys: pytest.CaptureFixture[str], **data: Any) -> list[str]:
+    assert check(folder, changed(CONFIG, data=CONFIG["data"] | data, eval__max_tokens=24)) == 0
+    return [one for one in capsys.readouterr().out.splitlines() if one.startswith("warning: ")]
+
+
+def test_held_out_data_that_is_trained_on_is_warned_of(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (56, 56), "black").save(folder / "d.png")
+    (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
+    [line] = warned(folder, capsys, heldout="train.jsonl")
+    assert "data.heldout and data.train read the same file, " in line
+
+    other = SAMPLE | {"id": "other", "images": ["a.png", "b.png", "d.png"]}
+    same = SAMPLE | {"id": "same", "images": ["copy.png", "b.png", "c.png"]}
+    write_json(folder / "hold.jsonl", [other, same])
+    [line] = warned(folder, capsys, heldout="hold.jsonl")
+    assert "1 of 2 held-out questions is in the training data too, with the same images" in line
+    assert f"({folder}/hold.jsonl, line 2 is {folder}/train.jsonl, line 1)" in line
+
+    write_json(folder / "hold.jsonl", [other, SAMPLE | {"id": "x", "question": "<image>" * 3}])
+    assert warned(folder, capsys, heldout="hold.jsonl") == []

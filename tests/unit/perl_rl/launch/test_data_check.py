@@ -52,7 +52,7 @@ def test_good_samples_pass_and_the_longest_prompt_is_told(folder, capsys):
     other = ROW | {"id": "two", "question": ROW["question"] + " Say it in one word."}
     assert check(folder, ROW, other, ROW | {"id": "again"}) == 0
     out, err = capsys.readouterr()
-    assert "data: 3 questions and 1 pictures checked, the longest prompt has " in out
+    assert "data: 3 questions and 1 picture checked, the longest prompt has " in out
     assert "prompts: 2 of 2" in err, "equal prompts are rendered once"
 
 

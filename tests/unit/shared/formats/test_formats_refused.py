@@ -193,10 +193,8 @@ def test_a_file_that_is_no_data(
 def test_a_split_that_is_not_there(folder: Path) -> None:
     write_json(folder / "geo" / "train.json", [GOOD["easyr1"]])
     message = refused(source(folder / "geo", "easyr1", split="test"))
-    assert (
-        message
-        == f"{folder / 'geo'}: found no .parquet, .jsonl, .json files of split 'test'; there are those of train"
-    )
+    found = "found no .parquet, .jsonl, .json files of split 'test'; there are those of train"
+    assert message == f"{folder / 'geo'}: {found}"
 
 
 def test_repeated_ids_are_refused_within_and_between_sources(folder: Path) -> None:
