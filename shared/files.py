@@ -122,6 +122,8 @@ def make_folder(folder: Path, named: str) -> Path:
     Raises:
         UserError: when it cannot be made, or no file can be written there.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{named} {folder}: cannot write there (it is a file); choose a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{uuid.uuid4().hex}.partial"

@@ -10,12 +10,10 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from shared.errors import UserError
+from shared.named_folders import RUN_CONFIGS, RUNS, run_config
 from shared.records.groups import group_files, groups_folder, read_groups
 
 WIDTH = 100
-RUNS = Path("runs")
-"""Where ``launch`` puts the folders of runs."""
-
 _LONGEST = 600
 """Characters of a response that are shown without ``--full``."""
 
@@ -37,6 +35,8 @@ def show(group: str, run: Path | None, full: bool) -> str:
         UserError: when there is no such group, or the record cannot be read.
     """
     folder = run if run is not None else _last_run()
+    if not _files(folder):
+        run_config(folder, names=RUN_CONFIGS)
     name = _full_name(group)
     row = _find(folder, name)
     return "\n".join(line.rstrip() for line in _lines(row, full))

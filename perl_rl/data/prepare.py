@@ -19,7 +19,8 @@ from rich.console import Console
 from perl_rl.data import balance, difficulty, filter, label, rephrase
 from perl_rl.data.config import PrepareConfig, StageName
 from perl_rl.data.files import load, save, save_with_images
-from perl_rl.data.report import StageReport, print_report
+from perl_rl.data.owner import PREPARE, REPORT_FILE, check_input, check_owner
+from perl_rl.data.report import StageReport, print_report, refuse_nothing_left
 from perl_rl.data.stage import Stage, run_stage
 from perl_rl.folder_lock import hold_folder
 from shared.config.load import apply_override, read_settings
@@ -27,7 +28,7 @@ from shared.errors import UserError
 from shared.files import write_atomically
 from shared.problems import first_problem
 
-RESULT_FILE, REPORT_FILE = "train.jsonl", "report.json"
+RESULT_FILE = "train.jsonl"
 
 _STAGES: dict[StageName, Stage] = {
     "filter": filter.run,
@@ -50,17 +51,14 @@ def prepare(file: Path, overrides: Sequence[str]) -> int:
         update={"input": folder / config.input, "work": folder / config.work}
     )
     console = Console()
+    check_owner(config.work, PREPARE, "work")
+    samples, reports = load(config.input), list[StageReport]()
     with hold_folder(config.work):
-        samples, reports = load(config.input), list[StageReport]()
         for name in config.stages:
             samples, report = run_stage(name, _STAGES[name], samples, config, config.work / name)
             reports.append(report)
             print_report(report, console)
-            if not samples:
-                raise UserError(
-                    f"{name}: no sample is left; {config.work / name}/report.json says why, then "
-                    f"change the settings of {name}"
-                )
+            refuse_nothing_left(report)
         write = save_with_images if config.images == "copy" else save
         write(samples, config.work / RESULT_FILE)
         rows = [report.model_dump() for report in reports]
@@ -75,7 +73,8 @@ def run_one(
     """Run one stage on `file`, in the folder `out`; returns the exit status.
 
     Raises:
-        UserError: when the stage cannot continue; the same command continues where it stopped.
+        UserError: when the stage cannot continue; the same command continues where it stopped. Or
+            when `out` is another stage's, or no sample is left.
     """
     raw: dict[str, Any] = {}
     if config_file is not None:
@@ -86,9 +85,13 @@ def run_one(
     raw |= {"input": str(file.resolve()), "work": str(out.resolve())}
     config = _checked(raw, config_file or Path("--set"))
     console = Console()
+    check_owner(out, name, "--out")
+    check_input(file, out)
+    taken = load(file)
     with hold_folder(config.work):
-        samples, report = run_stage(name, _STAGES[name], load(file), config, config.work)
+        samples, report = run_stage(name, _STAGES[name], taken, config, config.work)
     print_report(report, console)
+    refuse_nothing_left(report)
     console.print(f"{len(samples)} samples: {out}/samples.jsonl", soft_wrap=True)
     return 0
 

@@ -143,8 +143,8 @@ def _check_sample(one: Located, most_images: int, golds: set[tuple[str, AnswerKi
     sample = one.sample
     if len(sample.images) > most_images:
         raise UserError(
-            f"{one.place()}: {amount(len(sample.images), 'image')}, more than rollout.engine.max_images "
-            f"({most_images}); raise it or leave the sample out"
+            f"{one.place()}: {amount(len(sample.images), 'image')}, more than "
+            f"rollout.engine.max_images ({most_images}); raise it or leave the sample out"
         )
     gold = (sample.answer, sample.kind)
     if gold not in golds:

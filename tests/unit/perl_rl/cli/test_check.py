@@ -47,7 +47,7 @@ def test_a_port_that_is_taken_is_named_before_the_report_and_after_it(tmp_path, 
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("model.path=nowhere", "model.path: there is no folder"),
+        ("model.path=nowhere", "nowhere: there is no such folder; name one on this machine"),
         ("data.prepare=perl_rl.demo.digits:nothing", "data.prepare 'perl_rl.demo.digits:nothing'"),
     ],
 )
