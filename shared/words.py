@@ -5,9 +5,14 @@ from decimal import Decimal
 from typing import Any
 
 
-def amount(number: int, noun: str) -> str:
-    """ "1 image", "2 images", "3 entries": `noun` is in the singular."""
-    return f"{number} {noun if number == 1 else plural(noun)}"
+def amount(number: int, noun: str, between: str = "") -> str:
+    """ "1 image", "2 images", "3 entries".
+
+    Args:
+        noun: in the singular.
+        between: a comma, to write thousands as "1,000".
+    """
+    return f"{format(number, between)} {noun if number == 1 else plural(noun)}"
 
 
 def plural(noun: str) -> str:

@@ -16,6 +16,7 @@ from perl_rl.eval.robustness import orders_to_ask
 from shared.errors import UserError
 from shared.permutation import apply_order, read
 from shared.sample import Sample, read_samples
+from shared.words import amount
 
 
 def main(file: Path, orders: int, seed: int) -> int:
@@ -41,7 +42,10 @@ def permute_file(file: Path, orders: int, seed: int, out: TextIO, totals: TextIO
             else:
                 written += 1
     kept = len(samples) - refused.total()
-    print(f"{len(samples)} samples: {kept} permuted, {written} orders", file=totals)
+    print(
+        f"{amount(len(samples), 'sample')}: {kept} permuted, {amount(written, 'order')}",
+        file=totals,
+    )
     for reason, count in refused.most_common():
         print(f"  not permuted: {count} {reason}", file=totals)
 

@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 from shared.errors import UserError
 from shared.named_folders import RUN_CONFIGS, RUNS, run_config
 from shared.records.groups import group_files, groups_folder, read_groups
+from shared.words import amount
 
 WIDTH = 100
 _LONGEST = 600
@@ -194,7 +195,9 @@ def _judgement(one: Row) -> str:
     if one["advantage"] is not None:
         facts.append(f"advantage {one['advantage']:+.2f}")
         facts.append(f"(its order {one['advantage_per_order']:+.2f}),")
-    facts.append(f"{one['tokens']} tokens{', cut off' if one['finish'] == 'length' else ''}")
+    facts.append(
+        f"{amount(one['tokens'], 'token')}{', cut off' if one['finish'] == 'length' else ''}"
+    )
     return " ".join(facts)
 
 

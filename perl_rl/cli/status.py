@@ -22,6 +22,7 @@ from shared.named_folders import RUN_CONFIG, RUNS, run_config
 from shared.service.connection import RedisUnreachable, connect, without_password
 from shared.wire.keys import Keys
 from shared.wire.registry import NodeInfo
+from shared.words import amount
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 URL_VARIABLE = "PERL_REDIS_URL"
@@ -160,6 +161,6 @@ def _node(node: NodeInfo, current: str | None) -> str:
     words = [f"{node.name}  {node.kind}  {node.state}  {node.url}"]
     if node.kind == "rollout":
         lag = "" if node.version in (None, current) else f" (current: {current})"
-        words.append(f"version {node.version or 'none yet'}{lag}, {node.tokens} tokens")
+        words.append(f"version {node.version or 'none yet'}{lag}, {amount(node.tokens, 'token')}")
     words.append(f"working on {node.working_on}, done {node.done}")
     return "  ".join(words)

@@ -27,6 +27,7 @@ from shared.config.load import apply_override, read_settings
 from shared.errors import UserError
 from shared.files import write_atomically
 from shared.problems import first_problem
+from shared.words import amount
 
 RESULT_FILE = "train.jsonl"
 
@@ -63,7 +64,7 @@ def prepare(file: Path, overrides: Sequence[str]) -> int:
         write(samples, config.work / RESULT_FILE)
         rows = [report.model_dump() for report in reports]
         write_atomically(config.work / REPORT_FILE, json.dumps(rows, indent=1) + "\n")
-    console.print(f"{len(samples)} samples: {config.work / RESULT_FILE}", soft_wrap=True)
+    console.print(f"{amount(len(samples), 'sample')}: {config.work / RESULT_FILE}", soft_wrap=True)
     return 0
 
 
@@ -92,7 +93,7 @@ def run_one(
         samples, report = run_stage(name, _STAGES[name], taken, config, config.work)
     print_report(report, console)
     refuse_nothing_left(report)
-    console.print(f"{len(samples)} samples: {out}/samples.jsonl", soft_wrap=True)
+    console.print(f"{amount(len(samples), 'sample')}: {out}/samples.jsonl", soft_wrap=True)
     return 0
 
 

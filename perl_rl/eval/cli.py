@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from perl_rl.cli.options import add_debug, add_set
 from shared.errors import UserError
 from shared.files import make_place
+from shared.words import amount
 
 if TYPE_CHECKING:
     from perl_rl.eval.items import Benchmark, Item
@@ -218,7 +219,11 @@ def _samples(options: argparse.Namespace) -> int:
     kept = options.out.parent / "images"
     items = _items(options, _benchmark(options.benchmark), kept, skipped)
     write_samples(items, options.out)
-    print("\n".join([f"{options.out}: {len(items)} samples", *skipped_lines(by_reason(skipped))]))
+    print(
+        "\n".join(
+            [f"{options.out}: {amount(len(items), 'sample')}", *skipped_lines(by_reason(skipped))]
+        )
+    )
     return 0
 
 

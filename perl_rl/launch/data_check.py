@@ -163,7 +163,7 @@ def skipping_notes(config: Config, questions: int) -> Iterator[str]:
     if config.data.skipping.target is not None and questions > groups:
         yield (
             f"data.skipping: nothing is skipped within the first epoch; this run trains {groups} "
-            f"groups and has {questions} questions"
+            f"groups and has {amount(questions, 'question')}"
         )
 
 

@@ -34,6 +34,7 @@ from shared.service.connection import connect
 from shared.service.ports import free_port
 from shared.wire.keys import Keys
 from shared.wire.registry import Registry
+from shared.words import amount
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def launch(
     check_run_dir(folder, resume)
     with tentative_folder(folder, "--run-dir"):
         if resume and _has_ended(folder, config.trainer.steps):
-            print(f"nothing to do: {folder} has trained its {config.trainer.steps} steps")
+            print(f"nothing to do: {folder} has trained its {amount(config.trainer.steps, 'step')}")
             return 0
         return _launch(config, folder, resume, debug)
 

@@ -14,6 +14,7 @@ from shared.errors import UserError
 from shared.families import check_family
 from shared.named_folders import model_folder, run_folder
 from shared.service.serve import bind
+from shared.words import amount
 
 TRACES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "policy", "weights")
 """Any of these in a folder is a sign of an earlier run."""
@@ -67,7 +68,7 @@ def _check_weights(folder: Path) -> None:
         if missing:
             raise UserError(
                 f"model.path {folder}: {index.name} names {missing[0]}, which is not there "
-                f"({len(missing)} files missing); copy the model again"
+                f"({amount(len(missing), 'file')} missing); copy the model again"
             )
     if not any(folder.glob("*.safetensors")):
         # Other formats are pickles, which may hold code.

@@ -11,6 +11,7 @@ from perl_rl.plan.shape import ModelShape, read_shape
 from perl_rl.plan.trainer import largest_chunk, rank_need
 from shared.config import Config, load_config
 from shared.errors import UserError
+from shared.words import amount
 
 GB = 1e9
 CONTEXT = 1.5 * GB
@@ -138,7 +139,7 @@ def lines(config: Config, shape: ModelShape, plan: Plan) -> list[str]:
         f"{config.run}: {shape.parameters / 1e9:.2f} billion parameters, {config.model.dtype}; "
         f"GB (10^9 bytes) on a GPU of {plan.gpu / GB:.0f}",
         "",
-        f"{plan.rank.name}, ZeRO {trainer.zero_stage}, at most {chunk.tokens} tokens and "
+        f"{plan.rank.name}, ZeRO {trainer.zero_stage}, at most {amount(chunk.tokens, 'token')} and "
         f"{chunk.patches} patches of images at a time",
     ]
     found += _rows(plan.rank.shown(), plan.rank_total)

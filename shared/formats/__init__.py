@@ -20,6 +20,7 @@ from shared.formats.pictures import ImageFolder
 from shared.formats.rows import BadRow, Row, Unit, find_files, read_rows, spot
 from shared.row_shapes import other_shape
 from shared.sample import Sample
+from shared.words import amount
 
 __all__ = [
     "FORMATS",
@@ -62,8 +63,9 @@ class RowCounts:
     def line(self) -> str:
         """The counts in one line."""
         reasons = ", ".join(f"{reason} ({n})" for reason, n in self.skipped.most_common())
-        return f"{self.samples} samples, {self.skipped.total()} rows skipped" + (
-            f": {reasons}" if reasons else ""
+        return (
+            f"{amount(self.samples, 'sample')}, {amount(self.skipped.total(), 'row')} skipped"
+            + (f": {reasons}" if reasons else "")
         )
 
 

@@ -314,7 +314,7 @@ def test_a_mixture_passes_and_is_told_about(folder: Path) -> None:
     notes: list[str] = []
     config = mixture(folder, "1", "", skip_bad_rows=True)
     assert check_data(config, folder, notes) == (2, 2)
-    assert notes == [f"{folder / 'geo'}: 1 samples, 1 rows skipped: answer: is empty (1)"]
+    assert notes == [f"{folder / 'geo'}: 1 sample, 1 row skipped: answer: is empty (1)"]
 
 
 def test_a_gold_answer_that_no_answer_matches_is_told_with_file_and_row(folder: Path) -> None:

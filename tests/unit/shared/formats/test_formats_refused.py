@@ -219,12 +219,12 @@ def test_skipped_rows_are_in_the_log(folder: Path, caplog: pytest.LogCaptureFixt
         load(data, data.train_sources(), folder / "kept")
     (record,) = caplog.messages
     assert record == (
-        f"{file}: 1 samples, 2 rows skipped: answer: is empty (1), images: has no image file (1)"
+        f"{file}: 1 sample, 2 rows skipped: answer: is empty (1), images: has no image file (1)"
     )
 
 
 def test_a_source_of_nothing_but_bad_rows_is_refused(folder: Path) -> None:
     file = write_json(folder / "train.json", [GOOD["easyr1"] | {"answer": ""}])
     data = DataConfig(train=source(file, "easyr1", skip_bad_rows=True))
-    with pytest.raises(UserError, match=r"no samples found \(0 samples, 1 rows skipped: answer"):
+    with pytest.raises(UserError, match=r"no samples found \(0 samples, 1 row skipped: answer"):
         load(data, data.train_sources(), folder / "kept")
