@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from perl_rl.eval.robustness import orders_to_ask
-from shared.errors import UserError
 from shared.permutation import apply_order, read
 from shared.sample import Sample, read_samples
 from shared.words import amount
@@ -31,8 +30,6 @@ def permute_file(file: Path, orders: int, seed: int, out: TextIO, totals: TextIO
     Raises:
         UserError: naming file, line and field of a row that is not a sample.
     """
-    if orders < 1:
-        raise UserError(f"--orders {orders}: must be at least 1 (the original order is one)")
     samples, written, refused = read_samples(file), 0, Counter[str]()
     for sample in samples:
         for line in _lines(sample, orders, seed):

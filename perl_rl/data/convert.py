@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from perl_rl.cli.options import add_debug
+from perl_rl.cli.options import add_debug, whole
 from shared.words import amount
 
 
@@ -53,7 +53,7 @@ def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="leave out rows that do not fit, and count them",
     )
     text = "refuse larger pictures"
-    parser.add_argument("--max-image-pixels", type=int, default=64_000_000, help=text)
+    parser.add_argument("--max-image-pixels", type=whole(1), default=64_000_000, help=text)
     add_debug(parser)
 
 
