@@ -60,6 +60,7 @@ docs: setup
 	$(BIN)/python scripts/config_reference.py
 	$(BIN)/python scripts/metrics_reference.py
 	$(BIN)/python scripts/record_reference.py
+	$(BIN)/python scripts/prepare_reference.py
 	$(BIN)/python scripts/recipes.py --write
 
 # The CPU set's constraints, from the environment as it is: run it after changing a requirement.
