@@ -61,6 +61,7 @@ docs: setup
 	$(BIN)/python scripts/config_reference.py
 	$(BIN)/python scripts/metrics_reference.py
 	$(BIN)/python scripts/record_reference.py
+	$(BIN)/python scripts/prepare_reference.py
 	$(BIN)/python scripts/recipes.py --write
 	$(BIN)/python scripts/boards.py
 

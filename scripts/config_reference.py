@@ -43,12 +43,12 @@ def _section(section: type[Section], prefix: str) -> list[str]:
                 below += _section(one, f"{prefix}{name}[].")
         optional = _optional(kind)
         if optional is not None:
-            rows.append(_row(f"{prefix}{name}", field))
+            rows.append(key_row(f"{prefix}{name}", field))
             below += _section(optional, f"{prefix}{name}.")
         elif isinstance(kind, type) and issubclass(kind, Section):
             below += _section(kind, f"{prefix}{name}.")
         else:
-            rows.append(_row(f"{prefix}{name}", field))
+            rows.append(key_row(f"{prefix}{name}", field))
     title = prefix.rstrip(".") or "The run"
     text = " ".join((section.__doc__ or "").split()).replace("``", "`")
     table = "| key | type | default | meaning |\n|---|---|---|---|\n"
@@ -72,7 +72,8 @@ def _listed(kind: Any) -> list[type[Section]]:
     return found
 
 
-def _row(key: str, field: FieldInfo) -> str:
+def key_row(key: str, field: FieldInfo) -> str:
+    """The line of one key in a table of keys, types, defaults and meanings."""
     default = "required" if field.default is PydanticUndefined else f"`{_shown(field.default)}`"
     meaning = " ".join((field.description or "").split()).replace("|", "\\|").replace("``", "`")
     return f"| `{key}` | {_type(field.annotation)} | {default} | {meaning} |\n"
@@ -98,6 +99,8 @@ def _type(kind: Any) -> str:
         return "null"
     if origin is tuple:
         return f"list of {_type(arguments[0])}"
+    if origin is dict:
+        return f"mapping from {_type(arguments[0])} to {_type(arguments[1])}"
     if issubclass(kind, Section):
         return "mapping"
     return {str: "text", Path: "path", int: "integer", float: "number", bool: "true or false"}[kind]

@@ -13,6 +13,7 @@ from typing import Any
 from perl_rl.plan.main import GB, Plan, plan_of, shares_gpus
 from perl_rl.plan.sampler import cache_bytes
 from perl_rl.plan.shape import ModelShape
+from perl_rl.plan.shared_memory import needed
 from shared.config import Config, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -104,7 +105,7 @@ def tables(plans: Plans) -> str:
             "",
             *_parts({name: plan.rank.shown() for name, (_, plan, _) in plans.items()}, plans),
             "",
-            "Each GPU of a rollout node, in GB:",
+            "Each GPU of a rollout node, in GB, and the node's part of the host's memory:",
             "",
             *_engines(plans),
         ]
@@ -155,15 +156,17 @@ def _parts(columns: dict[str, dict[str, float]], plans: Plans) -> list[str]:
 
 def _engines(plans: Plans) -> list[str]:
     found = [
-        "| configuration | weights | a step | KV cache | kB a token | longest answers at a time |",
-        "|---|---|---|---|---|---|",
+        "| configuration | weights | a step | KV cache | kB a token | longest answers at a time | "
+        "in host memory: its version | `/dev/shm` for it |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, (config, plan, shape) in plans.items():
-        engine = plan.engine
+        engine, version = plan.engine, sum(plan.engine.host.values())
         cells = [engine.held["weights"], engine.kept["a step"], engine.held["KV cache"]]
         found.append(
             f"| `{name}.yaml` | {' | '.join(f'{cell / GB:.1f}' for cell in cells)} | "
-            f"{cache_bytes(config, shape) / 1e3:.1f} | {plan.answers:.0f} |"
+            f"{cache_bytes(config, shape) / 1e3:.1f} | {plan.answers:.0f} | "
+            f"{version / GB:.1f} | {needed(version) / GB:.1f} |"
         )
     return found
 

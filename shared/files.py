@@ -86,6 +86,25 @@ def make_place(file: Path, named: str) -> None:
     make_folder(file.parent, named)
 
 
+@contextmanager
+def tentative_folder(folder: Path, named: str) -> Iterator[Path]:
+    """As `make_folder`, but what is empty at the end of the block, and was not there before, goes.
+
+    Raises:
+        UserError: as `make_folder`.
+    """
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    make_folder(folder, named)
+    try:
+        yield folder
+    finally:
+        for one in made:
+            try:
+                one.rmdir()
+            except OSError:  # It holds something, or is gone.
+                break
+
+
 def what_else(content: bytes) -> str | None:
     """What a file that was taken for text is instead, by its first bytes, and what to do."""
     for start, words in _SIGNATURES.items():
@@ -103,6 +122,8 @@ def make_folder(folder: Path, named: str) -> Path:
     Raises:
         UserError: when it cannot be made, or no file can be written there.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{named} {folder}: cannot write there (it is a file); choose a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{uuid.uuid4().hex}.partial"

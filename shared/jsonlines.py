@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.errors import UserError
 from shared.files import what_else
+from shared.words import what
 
 _GAP = re.compile(r"\s*")
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -67,6 +68,16 @@ def parse_document(text: str) -> Any:
         if not isinstance(value, list):
             raise
         return [_held(item) for item in value]
+
+
+def no_object(value: Any) -> str:
+    """Says of a value in the place of a row that it is no object, and what to do."""
+    if isinstance(value, list):
+        return (
+            "is a list, not an object: write one object a line (jq -c '.[]' FILE), or end the "
+            "name of a data file that is one list in .json"
+        )
+    return f'must be an object with {{"field": value, ...}}, not {what(value)}'
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:

@@ -8,6 +8,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from shared.other_tools import called_here
+from shared.problem_places import Place, place_of
+from shared.words import amount
+
 FALLBACK = "is not accepted"
 """Said of an error that has no words here; it names its kind."""
 
@@ -45,10 +49,10 @@ _BOUNDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "less_than_equal": lambda of: f"must be at most {_plain(of['le'])}",
     "literal_error": lambda of: f"must be {of['expected']}",
     "string_pattern_mismatch": lambda of: f"must match {of['pattern']}",
-    "string_too_short": lambda of: f"must have at least {of['min_length']} characters",
-    "string_too_long": lambda of: f"must have at most {of['max_length']} characters",
-    "too_short": lambda of: f"must have at least {of['min_length']} entries",
-    "too_long": lambda of: f"must have at most {of['max_length']} entries",
+    "string_too_short": lambda of: f"must have at least {amount(of['min_length'], 'character')}",
+    "string_too_long": lambda of: f"must have at most {amount(of['max_length'], 'character')}",
+    "too_short": lambda of: f"must have at least {amount(of['min_length'], 'entry')}",
+    "too_long": lambda of: f"must have at most {amount(of['max_length'], 'entry')}",
 }
 
 
@@ -80,21 +84,67 @@ def first_problem(
         of: the model that refused them; an unknown key is compared with its keys.
         keys: the page that lists all keys, named for an unknown one.
     """
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    first, place = _first(error, of)
     if first["type"] in ("extra_forbidden", "invalid_key"):
-        near = _nearest(key, list(_keys(of)))
-        meant = f"did you mean '{near}'? " if near else ""
-        return f"unknown key '{key}'; {meant}{keys} lists all keys"
+        return _unknown(place, first["input"], of, keys)
     if first["type"] == "missing":
-        return f"the key '{key}' is missing"
-    message = in_words(first)
-    secret = key.startswith(("security.", "redis.")) or key.endswith("api_key")
+        if place.in_entry:
+            return f"{place.above.words}: the key '{place.name}' is missing"
+        return f"the key '{place.words}' is missing"
+    message = _all_in_words(error, of, place) or in_words(first)
+    secret = place.key.startswith(("security.", "redis.")) or place.key.endswith("api_key")
+    where = place.words
     # A whole section is not shown either: it may hold a secret.
-    if not key or secret or isinstance(first["input"], dict):
-        return f"{key}: {message}" if key else message
+    if not where or secret or isinstance(first["input"], dict):
+        return f"{where}: {message}" if where else message
     given = "nothing" if first["input"] is None else repr(first["input"])
-    return f"{key}: {message} (got {textwrap.shorten(given, _SHOWN_CHARS)})"
+    return f"{where}: {message} (got {textwrap.shorten(given, _SHOWN_CHARS)})"
+
+
+def first_place(error: ValidationError, of: type[BaseModel]) -> tuple[str, str]:
+    """The field of the first mistake in a value (empty: the whole), and what it is."""
+    first, place = _first(error, of)
+    words = _all_in_words(error, of, place) or in_words(first)
+    entry = place.words.removeprefix(place.key).removeprefix(", ")
+    return place.key, f"its {entry} {words}" if entry else words
+
+
+def _first(error: ValidationError, of: type[BaseModel]) -> tuple[ErrorDetails, Place]:
+    """The first problem, or one that says more of the same value.
+
+    A value that may be a word or a mapping, and is a mapping, is refused as a word first.
+    """
+    problems = [(one, place_of(one["loc"], of)) for one in error.errors()]
+    first = problems[0]
+    for one in problems:
+        # A key that is missing may be there under a wrong name.
+        renamed = first[0]["type"] == "missing" and one[0]["type"] == "extra_forbidden"
+        if first[1].holds(one[1]) or (renamed and one[1].above == first[1].above):
+            return one
+    return first
+
+
+def _all_in_words(error: ValidationError, of: type[BaseModel], place: Place) -> str:
+    """What a value must be that may have one of several types; empty when it has one."""
+    several = [one for one in error.errors() if place_of(one["loc"], of) == place]
+    words = list(dict.fromkeys(map(in_words, several)))
+    if len(words) < 2:
+        return ""
+    return ", or ".join([words[0], *(one.removeprefix("must ") for one in words[1:])])
+
+
+def _unknown(place: Place, value: Any, of: type[BaseModel], keys: str) -> str:
+    near, theirs = _nearest(place.key, list(_keys(of))), called_here(place.key, value)
+    meant = f"did you mean '{near}'? " if near else ""
+    # Of a section of another tool the key below it says more than a section of ours by that name.
+    ours = near is not None and near.rpartition(".")[2] == place.name
+    if theirs and (isinstance(value, dict) or not ours):
+        meant = f"{theirs}; "
+    if not place.in_entry:
+        return f"unknown key '{place.words}'; {meant}{keys} lists all keys"
+    section = place.key.rpartition(".")[0]
+    meant = meant.replace(f"'{section}.", "'")
+    return f"{place.above.words}: unknown key '{place.name}'; {meant}{keys} lists all keys"
 
 
 def _nearest(key: str, known: list[str]) -> str | None:

@@ -3,6 +3,8 @@
 Every data format is turned into `Sample` when it is read; no other code knows the formats.
 """
 
+import difflib
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from shared.errors import UserError
 from shared.files import is_file
-from shared.jsonlines import read_json_lines
-from shared.problems import in_words
+from shared.jsonlines import no_object, read_json_lines
+from shared.problems import first_place
+from shared.row_shapes import in_words, shape_of
+from shared.words import amount
 
 IMAGE_TAG = "<image>"
+
+_OTHER_TAG = re.compile(
+    r"""<\|?\s?(?:image|img|picture|pic|photo)s?[\s_-]?(?:\d{1,3}|pad|here|placeholder|token)?\s?\|?/?>
+    |<img\s[^>]*>
+    |<\|(?:vision_start|vision_end|image_start|image_end|vision_pad)\|>
+    |[\[{]{1,2}\s?(?:image|img|picture)[\s_-]?\d{0,3}\s?[\]}]{1,2}
+    |!\[[^\]\n]{0,80}\]\([^)\n]{0,200}\)""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 LONGEST_QUOTED = 255
 """Longer text in the place of an image is not repeated in messages."""
@@ -77,7 +90,8 @@ class Sample(BaseModel):
         tags = self.question.count(IMAGE_TAG)
         if tags != len(self.images):
             raise ValueError(
-                f"question has {tags} {IMAGE_TAG} tags but the sample has {len(self.images)} images"
+                f"the question has {amount(tags, f'{IMAGE_TAG} tag')} but the sample has "
+                f"{amount(len(self.images), 'image')}{other_tag(self.question)}"
             )
         if any(not 0 <= index < len(self.images) for index in self.fixed):
             raise ValueError(
@@ -86,6 +100,12 @@ class Sample(BaseModel):
         if self.order is not None and self.kind in _NEVER_MOVED.get(self.order, ()):
             raise ValueError(f"order '{self.order}' does not go with kind '{self.kind}'")
         return self
+
+
+def other_tag(text: str) -> str:
+    """What to do about a tag of another program that stands for an image; empty without one."""
+    tags = [match[0] for match in _OTHER_TAG.finditer(text) if match[0] != IMAGE_TAG]
+    return f"; it has '{tags[0][:60]}': write {IMAGE_TAG} in its place" if tags else ""
 
 
 def load_samples(path: Path) -> list[Sample]:
@@ -111,13 +131,40 @@ def _rows(path: Path) -> list[tuple[int, Sample]]:
     return rows
 
 
+def refused_sample(error: ValidationError, values: dict[str, Any]) -> tuple[str, str]:
+    """The field that makes a row no sample (empty: the row as a whole), and what is wrong with it.
+
+    With the field that was probably meant by an unknown one.
+    """
+    field, words = first_place(error, Sample)
+    near = difflib.get_close_matches(field, Sample.model_fields, n=1)
+    if near and field not in Sample.model_fields:
+        words += f"; did you mean '{near[0]}'?"
+    if isinstance(values.get(field), list) and field not in ("images", "fixed"):
+        words += ", not a list; keep one of them, or join them into one text"
+    return field, words
+
+
+def _converted(row: dict[str, Any]) -> str:
+    """What to do with a row of another format."""
+    shape = shape_of(row)
+    if shape is None or shape[0] == "samples":
+        return ""
+    return (
+        f"; this looks like format {in_words(shape)}: turn it into samples with perl-rl data "
+        f"convert --format {shape[0]}"
+    )
+
+
 def _sample(row: Any, path: Path, number: int) -> Sample:
+    if not isinstance(row, dict):
+        raise UserError(f"{path}, line {number}: {no_object(row)}")
     try:
         sample = Sample.model_validate(row)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "row"
-        raise UserError(f"{path}, line {number}, field '{field}': {in_words(first)}") from None
+        field, words = refused_sample(error, row)
+        where = f"{path}, line {number}" + (f", field '{field}'" if field else "")
+        raise UserError(f"{where}: {words}{_converted(row)}") from None
     if not sample.id.strip():
         raise UserError(f"{path}, line {number}, field 'id': is empty")
     return sample
@@ -128,7 +175,9 @@ def _with_files(sample: Sample, path: Path, number: int) -> Sample:
     for file, image in zip(files, sample.images, strict=True):
         if not is_file(file):
             # Longer text is no path, but a picture in base64 or the like.
-            named = f"no file {file}" if len(image) <= LONGEST_QUOTED else "must be paths of files"
+            short = len(image) <= LONGEST_QUOTED
+            where = "" if Path(image).is_absolute() else f" in {path.parent}"
+            named = f"no image file '{image}'{where}" if short else "must be paths of files"
             raise UserError(f"{path}, line {number}, field 'images': {named}")
     return sample.model_copy(update={"images": tuple(map(str, files))})
 

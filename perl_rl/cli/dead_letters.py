@@ -18,6 +18,7 @@ from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.formats import load
 from shared.images import digest, read_image_file
+from shared.named_folders import run_config
 from shared.service.connection import RedisUnreachable, connect
 from shared.wire.board import VersionBoard
 from shared.wire.dead_letters import letters, read_letters
@@ -36,7 +37,7 @@ def list_letters(run: Path) -> list[str]:
         run: its folder or its configuration file. When Redis has ended, `launch` has left them in
             the folder.
     """
-    config_file = _config_of(run)
+    config_file = run if run.is_file() else run_config(run)
     config = load_config(config_file)
     try:
         found = asyncio.run(_with_redis(config, lambda client: letters(client, Keys(config.run))))
@@ -48,13 +49,6 @@ def list_letters(run: Path) -> list[str]:
     return [letter.line() for letter in found]
 
 
-def _config_of(run: Path) -> Path:
-    file = run / "config.yaml" if run.is_dir() else run
-    if run.is_dir() and not file.is_file():
-        raise UserError(f"{run}: holds no config.yaml, so no run has started there")
-    return file
-
-
 def replay_letters(run: Path, ids: list[str]) -> list[str]:
     """Issue the groups of these dead letters (all, when `ids` is empty) again.
 
@@ -63,7 +57,7 @@ def replay_letters(run: Path, ids: list[str]) -> list[str]:
     Raises:
         UserError: when a letter does not exist, or the run is not training.
     """
-    config_file = _config_of(run)
+    config_file = run if run.is_file() else run_config(run)
     config = load_config(config_file)
     # The run's trainer keeps pictures from inside data files there.
     images = config_file.parent / "images"

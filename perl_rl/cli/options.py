@@ -1,6 +1,7 @@
 """What the commands share: how one is added, and the options that several take."""
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +13,45 @@ Command = Callable[[argparse.Namespace], int]
 
 Commands = argparse._SubParsersAction
 """Where commands are added: what `add_subparsers` returns."""
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of an option that takes a whole number of at least `least` and at most `most`."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, not '{text}'") from None
+        if number < least or (most is not None and number > most):
+            bounds = f"at least {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"must be {bounds}, not {text}")
+        return number
+
+    return read
+
+
+def number(*, above: float | None = None, least: float | None = None) -> Callable[[str], float]:
+    """The type of an option that takes a finite number above a bound, or of at least one."""
+
+    def read(text: str) -> float:
+        try:
+            found = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a number, not '{text}'") from None
+        if not math.isfinite(found):
+            raise argparse.ArgumentTypeError(f"must be a finite number, not {text}")
+        if above is not None and found <= above:
+            raise argparse.ArgumentTypeError(f"must be more than {above:g}, not {text}")
+        if least is not None and found < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least:g}, not {text}")
+        return found
+
+    return read
+
+
+PORT = whole(0, 65_535)
+"""The type of an option that takes a port; 0 lets the system choose."""
 
 
 class _Help(argparse.HelpFormatter):

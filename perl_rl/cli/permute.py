@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from perl_rl.eval.robustness import orders_to_ask
-from shared.errors import UserError
 from shared.permutation import apply_order, read
 from shared.sample import Sample, read_samples
+from shared.words import amount
 
 
 def main(file: Path, orders: int, seed: int) -> int:
@@ -30,8 +30,6 @@ def permute_file(file: Path, orders: int, seed: int, out: TextIO, totals: TextIO
     Raises:
         UserError: naming file, line and field of a row that is not a sample.
     """
-    if orders < 1:
-        raise UserError(f"--orders {orders}: must be at least 1 (the original order is one)")
     samples, written, refused = read_samples(file), 0, Counter[str]()
     for sample in samples:
         for line in _lines(sample, orders, seed):
@@ -41,7 +39,10 @@ def permute_file(file: Path, orders: int, seed: int, out: TextIO, totals: TextIO
             else:
                 written += 1
     kept = len(samples) - refused.total()
-    print(f"{len(samples)} samples: {kept} permuted, {written} orders", file=totals)
+    print(
+        f"{amount(len(samples), 'sample')}: {kept} permuted, {amount(written, 'order')}",
+        file=totals,
+    )
     for reason, count in refused.most_common():
         print(f"  not permuted: {count} {reason}", file=totals)
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from perl_rl.cli.options import Commands, add_command, add_config, add_set
+from perl_rl.cli.options import Commands, add_command, add_config, add_set, number, whole
 
 _RUN_DIR = "folder for the run's files (default: runs/<run>)"
 
@@ -31,10 +31,14 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     plan = add_command(commands, "plan", _plan, text)
     add_config(plan)
     plan.add_argument(
-        "--gpu-gb", type=float, default=80.0, metavar="GB", help="memory of each GPU, in GB"
+        "--gpu-gb",
+        type=number(above=0),
+        default=80.0,
+        metavar="GB",
+        help="memory of each GPU, in GB",
     )
     text = "GPUs of this machine (default: as many as the run needs)"
-    plan.add_argument("--gpus", type=int, metavar="N", help=text)
+    plan.add_argument("--gpus", type=whole(1), metavar="N", help=text)
 
     text = "after you started services one by one: wait for the end, evaluate, summarise"
     report = add_command(commands, "report", _report, text)
@@ -46,7 +50,7 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     exported.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     which = exported.add_mutually_exclusive_group()
     text = "the checkpoint of this step (default: the newest)"
-    which.add_argument("--step", type=int, metavar="N", help=text)
+    which.add_argument("--step", type=whole(0), metavar="N", help=text)
     which.add_argument("--best", action="store_true", help="the best held-out accuracy")
     text = "where the model goes; a new folder"
     exported.add_argument("--out", type=Path, required=True, metavar="DIR", help=text)

@@ -31,7 +31,7 @@ from shared.config.section import Section
 from shared.errors import UserError
 from shared.grading.grade import UngradableGold
 from shared.grading.pool import GraderPool
-from shared.jsonlines import read_json_lines
+from shared.jsonlines import no_object, read_json_lines
 from shared.problems import first_problem, in_words
 from shared.sample import AnswerKind
 from shared.together import together
@@ -124,7 +124,7 @@ def read_lines(file: Path) -> Iterator[tuple[int, Line]]:
     for number, row in read_json_lines(file):
         where = f"{file}, line {number}"
         if not isinstance(row, dict):
-            raise UserError(f"{where}: must be an object with {', '.join(_FIELDS)}")
+            raise UserError(f"{where}: {no_object(row)}")
         _request(row, where)
         yield number, row
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from perl_rl.cli.options import Commands, add_command, add_config
+from perl_rl.cli.options import PORT, Commands, add_command, add_config, whole
 from shared.errors import UserError
 
 _SERVICES = {
@@ -30,7 +30,7 @@ def add_services(commands: "Commands[argparse.ArgumentParser]") -> None:
         if kind == "trainer":
             serve.set_defaults(command=_serve_trainer)
             text = "number of this host (default: 0); 1 and up run what join runs"
-            serve.add_argument("--host", type=int, default=0, metavar="K", help=text)
+            serve.add_argument("--host", type=whole(0), default=0, metavar="K", help=text)
             _add_join(actions)
 
 
@@ -39,7 +39,7 @@ def _add_serve(actions: "Commands[argparse.ArgumentParser]", kind: str) -> argpa
     serve.set_defaults(kind=kind)
     add_config(serve)
     serve.add_argument("--name", help=f"name of this service (default: {kind}-<host>-<process>)")
-    serve.add_argument("--port", type=int, help=f"HTTP port (default: {kind}.port)")
+    serve.add_argument("--port", type=PORT, help=f"HTTP port (default: {kind}.port)")
     serve.add_argument("--run-dir", type=Path, metavar="DIR", help=_RUN_DIR[kind])
     return serve
 
@@ -51,8 +51,8 @@ def _add_join(actions: "Commands[argparse.ArgumentParser]") -> None:
     text = "folder of the run, which all hosts share; needed"
     join.add_argument("--run-dir", type=Path, metavar="DIR", help=text)
     text = "number of this host: 1, 2, ..."
-    join.add_argument("--host", type=int, required=True, metavar="K", help=text)
-    join.add_argument("--port", type=int, help="HTTP port (default: trainer.port)")
+    join.add_argument("--host", type=whole(0), required=True, metavar="K", help=text)
+    join.add_argument("--port", type=PORT, help="HTTP port (default: trainer.port)")
 
 
 def _serve_trainer(options: argparse.Namespace) -> int:

@@ -10,12 +10,11 @@ import pyarrow.dataset as ds
 
 from perl_rl.changes import pieces
 from shared.errors import UserError
+from shared.named_folders import RUN_CONFIGS, RUNS, run_config
 from shared.records.groups import group_files, groups_folder, read_groups
+from shared.words import amount
 
 WIDTH = 100
-RUNS = Path("runs")
-"""Where ``launch`` puts the folders of runs."""
-
 _LONGEST = 600
 """Characters of a response that are shown without ``--full``."""
 
@@ -36,6 +35,8 @@ def show(group: str, run: Path | None, full: bool) -> str:
         UserError: when there is no such group, or the record cannot be read.
     """
     folder = run if run is not None else _last_run()
+    if not _files(folder):
+        run_config(folder, names=RUN_CONFIGS)
     name = _full_name(group)
     row = _find(folder, name)
     return "\n".join(line.rstrip() for line in _lines(row, full))
@@ -190,7 +191,9 @@ def _judgement(one: Row) -> str:
     if one["advantage"] is not None:
         facts.append(f"advantage {one['advantage']:+.2f}")
         facts.append(f"(its order {one['advantage_per_order']:+.2f}),")
-    facts.append(f"{one['tokens']} tokens{', cut off' if one['finish'] == 'length' else ''}")
+    facts.append(
+        f"{amount(one['tokens'], 'token')}{', cut off' if one['finish'] == 'length' else ''}"
+    )
     return " ".join(facts)
 
 

@@ -18,9 +18,11 @@ from perl_rl.report.left import describe_left
 from perl_rl.report.observe import RunView, find_runs, look
 from shared.config import load_config
 from shared.errors import UserError
+from shared.named_folders import RUN_CONFIG, RUNS, run_config
 from shared.service.connection import RedisUnreachable, connect, without_password
 from shared.wire.keys import Keys
 from shared.wire.registry import NodeInfo
+from shared.words import amount
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 URL_VARIABLE = "PERL_REDIS_URL"
@@ -68,9 +70,14 @@ def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: fl
             folder says what became of the run.
     """
     if run_dir is None or url is not None:
-        url = url or os.environ.get(URL_VARIABLE, DEFAULT_URL)
-        return asyncio.run(_status(url, run, timeout_s))
-    config = load_config(_config_of(run_dir))
+        given = url or os.environ.get(URL_VARIABLE)
+        try:
+            return asyncio.run(_status(given or DEFAULT_URL, run, timeout_s))
+        except (RedisUnreachable, RunNotFound) as error:
+            if given is not None:
+                raise
+            raise type(error)(_which_run()) from None
+    config = load_config(run_config(run_dir, "--run-dir"))
     try:
         return asyncio.run(
             _status(
@@ -85,14 +92,14 @@ def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: fl
         return Seen(describe_left(run_dir, config), over=not is_held(run_dir))
 
 
-def _config_of(run_dir: Path) -> Path:
-    file = run_dir / "config.yaml"
-    if not file.is_file():
-        raise UserError(
-            f"--run-dir {run_dir}: holds no config.yaml, so no run has started there; check the "
-            "folder"
-        )
-    return file
+def _which_run() -> str:
+    """What to name when nothing was named and no run is at the default address."""
+    runs = [one.parent.name for one in RUNS.glob(f"*/{RUN_CONFIG}")]
+    known = f"; runs/ holds {', '.join(sorted(runs)[:10])}" if runs else ""
+    return (
+        f"status: which run? name its folder with --run-dir, or the address of its Redis with "
+        f"--redis (there is none at {DEFAULT_URL}){known}"
+    )
 
 
 async def _status(
@@ -154,6 +161,6 @@ def _node(node: NodeInfo, current: str | None) -> str:
     words = [f"{node.name}  {node.kind}  {node.state}  {node.url}"]
     if node.kind == "rollout":
         lag = "" if node.version in (None, current) else f" (current: {current})"
-        words.append(f"version {node.version or 'none yet'}{lag}, {node.tokens} tokens")
+        words.append(f"version {node.version or 'none yet'}{lag}, {amount(node.tokens, 'token')}")
     words.append(f"working on {node.working_on}, done {node.done}")
     return "  ".join(words)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from perl_rl.cli.options import Commands, add_command, add_set
+from perl_rl.cli.options import Commands, add_command, add_set, whole
 
 
 def add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -15,9 +15,9 @@ def add_tools(commands: "Commands[argparse.ArgumentParser]") -> None:
     permute = add_command(commands, "permute", _permute, text)
     permute.add_argument("file", type=Path, metavar="FILE.jsonl", help="samples")
     text = "orders of each sample, the original one included"
-    permute.add_argument("--orders", type=int, required=True, metavar="K", help=text)
+    permute.add_argument("--orders", type=whole(1), required=True, metavar="K", help=text)
     permute.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="for the choice of orders"
+        "--seed", type=whole(0), default=0, metavar="S", help="for the choice of orders"
     )
     text = "train several configurations over several seeds, and compare them with intervals"
     study = add_command(commands, "study", _study, text)

@@ -13,6 +13,7 @@ from perl_rl.data.stage import Context, Result
 from shared.errors import UserError
 from shared.sample import Sample
 from shared.seeds import generator
+from shared.words import amount
 
 
 async def run(samples: Sequence[Sample], context: Context) -> Result:
@@ -85,9 +86,11 @@ def quotas(
     size = bounds[scarcest] if settings.size is None else settings.size
     if size == 0 or (size > bounds[scarcest] and not settings.shortfall):
         raise UserError(
-            f"balance: {counts[scarcest]} of {sum(counts)} samples have a pass rate in the bin "
+            f"balance: {counts[scarcest]} of {amount(sum(counts), 'sample')} have a pass rate in "
+            "the bin "
             f"{bin_name(scarcest, edges)}, which balance.target makes "
-            f"{float(shares[scarcest]):.1%} of the result; that allows {bounds[scarcest]} samples; "
+            f"{float(shares[scarcest]):.1%} of the result; that allows "
+            f"{amount(bounds[scarcest], 'sample')}; "
             "lower balance.size, set it with balance.shortfall, or give a target of wider bins"
         )
     return [min(count, quota) for count, quota in zip(counts, _rounded(size, shares), strict=True)]

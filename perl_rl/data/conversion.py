@@ -12,6 +12,7 @@ from shared.config.source import SourceConfig
 from shared.errors import UserError
 from shared.files import make_place, scratch_for
 from shared.formats import ImageFolder, Located, RowCounts, stream
+from shared.words import amount
 
 SAID_EVERY_S = 5.0
 
@@ -80,7 +81,9 @@ def _said(located: Iterator[Located], counts: RowCounts) -> Iterator[Located]:
     """Pass the samples on and print on standard error, now and then, how many there were."""
     spoken = _Spoken()
     for one in located:
-        spoken.say(f"{counts.samples} samples, {counts.skipped.total()} rows skipped")
+        spoken.say(
+            f"{amount(counts.samples, 'sample')}, {amount(counts.skipped.total(), 'row')} skipped"
+        )
         yield one
 
 

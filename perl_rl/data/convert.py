@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from perl_rl.cli.options import add_debug
+from perl_rl.cli.options import add_debug, whole
+from shared.words import amount
 
 
 def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -52,7 +53,7 @@ def add_convert(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="leave out rows that do not fit, and count them",
     )
     text = "refuse larger pictures"
-    parser.add_argument("--max-image-pixels", type=int, default=64_000_000, help=text)
+    parser.add_argument("--max-image-pixels", type=whole(1), default=64_000_000, help=text)
     add_debug(parser)
 
 
@@ -87,7 +88,10 @@ def _convert(options: argparse.Namespace) -> int:
         where = f"--{first['loc'][0]}: " if first["loc"] else ""
         raise UserError(where + in_words(first)) from None
     counts, unmatched = convert(sources, options.out, options.images, options.max_image_pixels)
-    print(f"{options.out}: {counts.samples} samples, {counts.skipped.total()} rows skipped")
+    print(
+        f"{options.out}: {amount(counts.samples, 'sample')}, "
+        f"{amount(counts.skipped.total(), 'row')} skipped"
+    )
     for reason, count in counts.skipped.most_common():
         print(f"{count:8d}  {reason}   e.g. {counts.examples[reason]}")
     for line in unmatched:

@@ -19,15 +19,17 @@ from rich.console import Console
 from perl_rl.data import balance, difficulty, filter, label, rephrase
 from perl_rl.data.config import PrepareConfig, StageName
 from perl_rl.data.files import load, save, save_with_images
-from perl_rl.data.report import StageReport, print_report
+from perl_rl.data.owner import PREPARE, REPORT_FILE, check_input, check_owner
+from perl_rl.data.report import StageReport, print_report, refuse_nothing_left
 from perl_rl.data.stage import Stage, run_stage
 from perl_rl.folder_lock import hold_folder
 from shared.config.load import apply_override, read_settings
 from shared.errors import UserError
 from shared.files import write_atomically
 from shared.problems import first_problem
+from shared.words import amount
 
-RESULT_FILE, REPORT_FILE = "train.jsonl", "report.json"
+RESULT_FILE = "train.jsonl"
 
 _STAGES: dict[StageName, Stage] = {
     "filter": filter.run,
@@ -50,22 +52,19 @@ def prepare(file: Path, overrides: Sequence[str]) -> int:
         update={"input": folder / config.input, "work": folder / config.work}
     )
     console = Console()
+    check_owner(config.work, PREPARE, "work")
+    samples, reports = load(config.input), list[StageReport]()
     with hold_folder(config.work):
-        samples, reports = load(config.input), list[StageReport]()
         for name in config.stages:
             samples, report = run_stage(name, _STAGES[name], samples, config, config.work / name)
             reports.append(report)
             print_report(report, console)
-            if not samples:
-                raise UserError(
-                    f"{name}: no sample is left; {config.work / name}/report.json says why, then "
-                    f"change the settings of {name}"
-                )
+            refuse_nothing_left(report)
         write = save_with_images if config.images == "copy" else save
         write(samples, config.work / RESULT_FILE)
         rows = [report.model_dump() for report in reports]
         write_atomically(config.work / REPORT_FILE, json.dumps(rows, indent=1) + "\n")
-    console.print(f"{len(samples)} samples: {config.work / RESULT_FILE}", soft_wrap=True)
+    console.print(f"{amount(len(samples), 'sample')}: {config.work / RESULT_FILE}", soft_wrap=True)
     return 0
 
 
@@ -75,7 +74,8 @@ def run_one(
     """Run one stage on `file`, in the folder `out`; returns the exit status.
 
     Raises:
-        UserError: when the stage cannot continue; the same command continues where it stopped.
+        UserError: when the stage cannot continue; the same command continues where it stopped. Or
+            when `out` is another stage's, or no sample is left.
     """
     raw: dict[str, Any] = {}
     if config_file is not None:
@@ -86,10 +86,14 @@ def run_one(
     raw |= {"input": str(file.resolve()), "work": str(out.resolve())}
     config = _checked(raw, config_file or Path("--set"))
     console = Console()
+    check_owner(out, name, "--out")
+    check_input(file, out)
+    taken = load(file)
     with hold_folder(config.work):
-        samples, report = run_stage(name, _STAGES[name], load(file), config, config.work)
+        samples, report = run_stage(name, _STAGES[name], taken, config, config.work)
     print_report(report, console)
-    console.print(f"{len(samples)} samples: {out}/samples.jsonl", soft_wrap=True)
+    refuse_nothing_left(report)
+    console.print(f"{amount(len(samples), 'sample')}: {out}/samples.jsonl", soft_wrap=True)
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from perl_rl.data.config import PrepareConfig, StageName
 from perl_rl.data.files import SAMPLES_FILE, load_output, save, work_digest
+from perl_rl.data.owner import JOURNAL_FILE, REPORT_FILE
 from perl_rl.data.report import StageReport, counted
 from perl_rl.journal import Journal
 from perl_rl.resumable import work_through
@@ -24,7 +25,7 @@ from shared.errors import UserError
 from shared.files import make_folder, write_atomically
 from shared.sample import Sample
 
-REPORT_FILE, STAMP_FILE, JOURNAL_FILE = "report.json", "stamp.json", "journal.jsonl"
+STAMP_FILE = "stamp.json"
 
 Entry = dict[str, Any]
 """What a stage writes to the journal about a finished sample."""
@@ -119,7 +120,8 @@ def run_stage(
     if not _finished(stamp, work):
         stamp.unlink(missing_ok=True)
         # A journal of other work is normal: an earlier stage may have kept other samples.
-        with Journal[Entry](folder / JOURNAL_FILE, {"digest": work}, other="anew") as journal:
+        known = {"stage": name, "digest": work}
+        with Journal[Entry](folder / JOURNAL_FILE, known, other="anew") as journal:
             context = Context(name, config, config.work / "cache", journal)
             result = asyncio.run(stage(samples, context))
         _write(name, result, len(samples), folder)

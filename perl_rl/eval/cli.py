@@ -6,9 +6,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perl_rl.cli.options import add_debug, add_set
+from perl_rl.cli.options import add_debug, add_set, number, whole
 from shared.errors import UserError
 from shared.files import make_place
+from shared.words import amount
 
 if TYPE_CHECKING:
     from perl_rl.eval.items import Benchmark, Item
@@ -80,7 +81,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         help="folder of the images that the data names (default: that of the file)",
     )
     add("--split", help="which part (default: that of the published numbers)")
-    add("--limit", type=_count, metavar="N", help="read only N rows, for a trial (default: all)")
+    add("--limit", type=whole(1), metavar="N", help="read only N rows, for a trial (default: all)")
     text = "leave out rows that do not fit, and name them in the result"
     add("--skip-bad-rows", action="store_true", help=text)
 
@@ -89,7 +90,7 @@ def _add_orders(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--orders",
-        type=_count,
+        type=whole(1),
         default=1,
         metavar="K",
         help="how many orders of its images to ask each question in",
@@ -101,7 +102,7 @@ def _add_orders(parser: argparse.ArgumentParser) -> None:
         "(default: the benchmark's own rules)"
     )
     add("--order-rules", type=Path, metavar="FILE", help=text)
-    add("--seed", type=int, default=0, metavar="S", help="for the orders and for sampling")
+    add("--seed", type=whole(0), default=0, metavar="S", help="for the orders and for sampling")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -122,33 +123,33 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--concurrency",
-        type=_count,
+        type=whole(1),
         default=16,
         metavar="N",
         help="requests at the same time, to all addresses together",
     )
     add(
         "--timeout-s",
-        type=float,
+        type=number(above=0),
         default=600.0,
         metavar="S",
         help="the longest time for one request, in seconds",
     )
     add(
         "--retries",
-        type=int,
+        type=whole(0),
         default=3,
         metavar="N",
         help="how often to repeat a request that failed",
     )
     add(
         "--max-tokens",
-        type=_count,
+        type=whole(1),
         default=2048,
         metavar="N",
         help="the longest response, in tokens",
     )
-    add("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy")
+    add("--temperature", type=number(least=0), default=0.0, metavar="T", help="0 is greedy")
     text = "text after every question (default: that of --config, else that of training)"
     add("--instruction", metavar="TEXT", help=text)
     text = "a run's YAML file: --model is asked with its model.*, rollout.* and instruction"
@@ -166,13 +167,6 @@ def _add_judge(parser: argparse.ArgumentParser) -> None:
         metavar="VARIABLE",
         help="environment variable that holds the judge's key",
     )
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 def _eval(options: argparse.Namespace) -> int:
@@ -221,7 +215,11 @@ def _samples(options: argparse.Namespace) -> int:
     kept = options.out.parent / "images"
     items = _items(options, _benchmark(options.benchmark), kept, skipped)
     write_samples(items, options.out)
-    print("\n".join([f"{options.out}: {len(items)} samples", *skipped_lines(by_reason(skipped))]))
+    print(
+        "\n".join(
+            [f"{options.out}: {amount(len(items), 'sample')}", *skipped_lines(by_reason(skipped))]
+        )
+    )
     return 0
 
 

@@ -18,6 +18,7 @@ from scipy.stats import binomtest
 from perl_rl.eval.bootstrap import Bootstrap, Estimate, interval
 from perl_rl.eval.results import ItemResult, Result
 from shared.errors import UserError
+from shared.words import amount
 
 Test = Literal["McNemar, exact", "paired bootstrap"]
 
@@ -105,13 +106,15 @@ def _refuse_others(a: Result, b: Result, pairs: Sequence[Pair]) -> None:
     fix = "evaluate both alike, or add --common to compare only what both asked"
     if not len(a.items) == len(b.items) == len(pairs):
         raise UserError(
-            f"compare: A has {len(a.items)} questions, B {len(b.items)}, and {len(pairs)} of them "
+            f"compare: A has {amount(len(a.items), 'question')}, B {len(b.items)}, and "
+            f"{len(pairs)} of them "
             f"are the same; {fix}"
         )
     for one, other in pairs:
         if _permutations(one) != _permutations(other):
             raise UserError(
-                f"compare: A asked question '{one.id}' in {len(one.in_orders)} orders, B in "
+                f"compare: A asked question '{one.id}' in {amount(len(one.in_orders), 'order')}, "
+                "B in "
                 f"{len(other.in_orders)}, and not the same ones; {fix}"
             )
 

@@ -12,6 +12,7 @@ from shared.grading.kinds.letter import read_letter
 from shared.grading.kinds.number import read_number
 from shared.permutation import ORDINALS
 from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
+from shared.words import amount
 
 ScoreRule = Literal["kind", "choice", "value", "letters", "rounded", "truncated", "list", "steps"]
 """How an answer is compared with the gold answer (``scoring.py``).
@@ -122,7 +123,7 @@ def padded_left(text: str, images: int, row: Row) -> str:
     """
     missing = images - text.count(IMAGE_TAG)
     if missing < 0:
-        problem = f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {images} images"
+        problem = f"{text.count(IMAGE_TAG)} {IMAGE_TAG} tags for {amount(images, 'image')}"
         raise row.bad("question", f"has more {IMAGE_TAG} tags than images", problem)
     return IMAGE_TAG * missing + ("\n" if missing and text else "") + text
 

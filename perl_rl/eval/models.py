@@ -93,10 +93,10 @@ def engine_config(model: Path, overrides: list[str], run: Path | None = None) ->
         UserError: when the folder holds no model, or a setting is wrong.
     """
     from shared.config.load import apply_override, load_config, read_settings
+    from shared.named_folders import model_folder
     from shared.problems import first_problem
 
-    if not (model / "config.json").is_file():
-        raise UserError(f"--model {model}: holds no config.json; name a model folder")
+    model_folder(model, "--model")
     if run is not None:
         load_config(run)  # refuses a file that is no run's
     given = {} if run is None else read_settings(run)

@@ -12,6 +12,7 @@ from perl_rl.data.files import save
 from perl_rl.eval.items import Item
 from shared.errors import UserError
 from shared.sample import Sample, read_samples
+from shared.words import amount
 
 
 def write_samples(items: Sequence[Item], file: Path) -> None:
@@ -32,7 +33,8 @@ def with_order_rules(items: Sequence[Item], file: Path) -> list[Item]:
     labelled = {sample.id: sample for sample in read_samples(file)}
     if not any(item.sample.id in labelled for item in items):
         raise UserError(
-            f"{file}: labels none of the {len(items)} questions; write the questions with "
+            f"{file}: labels none of the {amount(len(items), 'question')}; write the questions "
+            "with "
             "perl-rl eval samples and label that file"
         )
     return [_labelled(item, labelled.get(item.sample.id), file) for item in items]

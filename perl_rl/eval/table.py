@@ -9,6 +9,7 @@ from perl_rl.eval.items import Benchmark
 from perl_rl.eval.results import Accuracy, Result
 from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.eval.rows import skipped_lines
+from shared.words import amount
 
 
 def table(benchmark: Benchmark, result: Result) -> str:
@@ -16,7 +17,8 @@ def table(benchmark: Benchmark, result: Result) -> str:
     summary = result.summary
     over = "all questions" if summary.average == "micro" else f"{len(summary.tasks)} tasks"
     lines = [
-        f"{benchmark.title}, {summary.items} questions ({summary.published_items} published), "
+        f"{benchmark.title}, {amount(summary.items, 'question')} ({summary.published_items} "
+        "published), "
         f"model {result.model}",
         f"graded by {summary.graded_by}: {summary.compares}",
         "",
@@ -47,7 +49,10 @@ def _rows(heading: str, parts: dict[str, Accuracy]) -> list[tuple[str, ...]]:
 
 def _robustness(found: OrderRobustness) -> list[str]:
     rows = [
-        ("order robustness (bootstrap)", f"{found.items} items, {found.answers} answers"),
+        (
+            "order robustness (bootstrap)",
+            f"{amount(found.items, 'item')}, {amount(found.answers, 'answer')}",
+        ),
         ("accuracy, mean over orders", percent(found.accuracy)),
         ("worst case, right in every order", percent(found.worst_case)),
         ("flip rate", percent(found.flip_rate)),
@@ -88,7 +93,7 @@ def comparison_table(comparison: Comparison) -> str:
     if len(comparison.tasks) > 1:
         rows += [_compared(f"task {name}", one) for name, one in comparison.tasks.items()]
     lines = [
-        f"{comparison.benchmark}: {comparison.items} questions in common, "
+        f"{comparison.benchmark}: {amount(comparison.items, 'question')} in common, "
         f"{comparison.only_in_one} in one result only",
         f"A  {comparison.model_a}",
         f"B  {comparison.model_b}",

@@ -7,13 +7,11 @@ from pathlib import Path
 from perl_rl.export.card import write_card
 from perl_rl.launch.preflight import check_model
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
-from shared.config import Config, load_config
+from shared.config import load_config
 from shared.errors import UserError
 from shared.files import make_folder
+from shared.named_folders import RUN_CONFIGS, run_config
 from shared.records.evaluations import best_step, evaluation_file, figures_line, read_evaluation
-
-_CONFIGS = ("config.yaml", "trainer-config.yaml")
-"""What `launch` and `trainer serve` write into a run's folder."""
 
 
 def export(run_dir: Path, out: Path, step: int | None = None, best: bool = False) -> int:
@@ -28,7 +26,7 @@ def export(run_dir: Path, out: Path, step: int | None = None, best: bool = False
     Raises:
         UserError: when there is no such checkpoint, it is damaged, or `out` cannot be written.
     """
-    config = _config_of(run_dir)
+    config = load_config(run_config(run_dir, names=RUN_CONFIGS))
     checkpoints = CheckpointFolder(run_dir / "checkpoints", keep=1)
     chosen = chosen_step(run_dir, checkpoints.steps(), step, best)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -84,13 +82,6 @@ def chosen_step(run_dir: Path, saved: list[int], step: int | None, best: bool) -
     if step not in saved:
         raise UserError(f"{run_dir}: there is no checkpoint of step {step}; {there}")
     return step
-
-
-def _config_of(run_dir: Path) -> Config:
-    for name in _CONFIGS:
-        if (run_dir / name).is_file():
-            return load_config(run_dir / name)
-    raise UserError(f"{run_dir}: holds no run ({' or '.join(_CONFIGS)}); check the folder")
 
 
 def _check_sound(checkpoints: CheckpointFolder, step: int) -> None:

@@ -14,14 +14,17 @@ from perl_rl.launch.data_check import check_data
 from perl_rl.launch.data_report import data_lines
 from perl_rl.launch.device import settled_model
 from perl_rl.launch.division import division_of
+from perl_rl.launch.engine_fits import check_engine
 from perl_rl.launch.estimates import disk_line, time_line
 from perl_rl.launch.functions import check_functions
+from perl_rl.launch.model_size import ModelSize
 from perl_rl.launch.preflight import check_model, check_ports, earlier_run
-from perl_rl.plan.warning import warn_unless_it_fits
+from perl_rl.launch.source_paths import find_sources
+from perl_rl.plan.warning import smallest_gpu, warn_unless_it_fits
 from perl_rl.report.progress import Progress
 from shared.config import Config, load_config
 from shared.errors import UserError
-from shared.files import make_folder
+from shared.files import tentative_folder
 from shared.functions import in_one_line, load_function
 from shared.service.tracing import check_packages
 
@@ -37,12 +40,17 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewher
         UserError: naming what is wrong with settings, model, functions or data, and the fix.
     """
     config = load_config(config_path, overrides)
-    folder = (run_dir or Path("runs") / config.run).absolute()
-    make_folder(folder, "--run-dir")
+    with tentative_folder((run_dir or Path("runs") / config.run).absolute(), "--run-dir") as folder:
+        _check(config, folder, elsewhere)
+    return 0
+
+
+def _check(config: Config, folder: Path, elsewhere: bool) -> None:
     size = check_model(config.model)
     check_packages(config.tracing)
+    taken = None if elsewhere else _taken_port(config)
     if not elsewhere:
-        config = _check_machine(config)
+        config = settle_machine(config, size, _note)
     check_functions(config.reward)
     prepare_data(config, _note)
     checked = check_data(config, folder, counting, _note)
@@ -50,22 +58,33 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewher
     print("\n".join(["", *lines, time_line(config, folder), "", checked.line()]))
     if earlier := earlier_run(folder):
         _note(f"{folder} holds an earlier run ({earlier}): launch --resume continues it")
-    if not elsewhere:
+    if taken is not None:
         # Last: another run that uses the ports now says nothing about this one's data.
+        raise taken
+
+
+def _taken_port(config: Config) -> UserError | None:
+    """Why a service could not listen, said at once: the data may take long to check."""
+    try:
         check_ports(config)
-    return 0
+    except UserError as error:
+        _note(f"{error}; the data is checked all the same")
+        return error
+    return None
 
 
-def _check_machine(config: Config) -> Config:
-    """As `launch` does: the configuration with device and number type chosen.
+def settle_machine(config: Config, size: ModelSize, note: Callable[[str], None]) -> Config:
+    """The configuration with the device and the number type that this machine decides.
 
     Raises:
-        UserError: when GPUs are missing.
+        UserError: when GPUs are missing, or the rollout engine could not start here.
     """
     model, computing = settled_model(config.model)
-    _note(computing)
+    note(computing)
     config = config.model_copy(update={"model": model})
-    warn_unless_it_fits(config, division_of(config), _note)
+    division = division_of(config)
+    check_engine(config, size, smallest_gpu() if division.trainer.gpus else None)
+    warn_unless_it_fits(config, division, note)
     return config
 
 
@@ -77,10 +96,12 @@ def prepare_data(config: Config, note: Callable[[str], None]) -> None:
     """Write the training data with the function `data.prepare`, unless the file exists.
 
     Raises:
-        UserError: when `data.prepare` names no function.
+        UserError: when `data.prepare` names no function, or data is not where the configuration
+            says.
     """
     path, train = config.data.prepare, config.data.train
     if path is None or not isinstance(train, Path) or train.exists():
+        find_sources(config)
         return
     prepare = load_function(path, "data.prepare", ("folder", "seed"))
     note(f"writing the data to {train.parent}")
@@ -92,6 +113,7 @@ def prepare_data(config: Config, note: Callable[[str], None]) -> None:
         raise UserError(f"data.prepare '{path}': failed with {in_one_line(error)}") from error
     if not train.exists():
         raise UserError(f"data.prepare '{path}': has not written data.train, {train}")
+    find_sources(config)
 
 
 def check_data_shown(

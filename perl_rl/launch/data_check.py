@@ -12,6 +12,7 @@ from pathlib import Path
 from perl_rl.counting import Advance
 from perl_rl.golds import Golds
 from perl_rl.launch.gold_names import names_nothing
+from perl_rl.launch.overlap import overlap_notes
 from perl_rl.launch.prompt_process import PromptProcess
 from perl_rl.launch.prompts import Job, Prompt
 from shared.config import Config
@@ -20,6 +21,7 @@ from shared.formats import Loaded, Located, SourceConfig, SourceSize, load
 from shared.grading.grade import UngradableGold, check_gold
 from shared.images import decode_image, digest, image_bytes
 from shared.sample import AnswerKind
+from shared.words import amount
 
 GOLDS_COMPARED = 5000
 """Different gold answers that are compared with themselves before the start."""
@@ -58,8 +60,9 @@ class Checked:
     def line(self) -> str:
         """It in one line."""
         return (
-            f"data: {len(self.lengths)} questions and {self.pictures} pictures checked, "
-            f"the longest prompt has {max(self.lengths)} tokens"
+            f"data: {amount(len(self.lengths), 'question')} and "
+            f"{amount(self.pictures, 'picture')} checked, the longest prompt has "
+            f"{amount(max(self.lengths), 'token')}"
         )
 
 
@@ -88,7 +91,10 @@ def check_data(
         for line in skipping_notes(config, len(rows.train)):
             note(line)
         compare_golds(config, rows.all, counting, note)
-        sizes = picture_sizes(rows.all, config.data.max_image_pixels, counting)
+        digests = dict[str, str]()
+        sizes = picture_sizes(rows.all, config.data.max_image_pixels, counting, digests)
+        for line in overlap_notes(config, rows.train, rows.heldout, digests):
+            note(line)
         pictures_done()
         prompts, of = _prompts(config, rows, sizes)
         job = Job(model=config.model, instruction=config.data.instruction, prompts=prompts)
@@ -137,8 +143,8 @@ def _check_sample(one: Located, most_images: int, golds: set[tuple[str, AnswerKi
     sample = one.sample
     if len(sample.images) > most_images:
         raise UserError(
-            f"{one.place()}: {len(sample.images)} images, more than rollout.engine.max_images "
-            f"({most_images}); raise it or leave the sample out"
+            f"{one.place()}: {amount(len(sample.images), 'image')}, more than "
+            f"rollout.engine.max_images ({most_images}); raise it or leave the sample out"
         )
     gold = (sample.answer, sample.kind)
     if gold not in golds:
@@ -157,7 +163,7 @@ def skipping_notes(config: Config, questions: int) -> Iterator[str]:
     if config.data.skipping.target is not None and questions > groups:
         yield (
             f"data.skipping: nothing is skipped within the first epoch; this run trains {groups} "
-            f"groups and has {questions} questions"
+            f"groups and has {amount(questions, 'question')}"
         )
 
 
@@ -175,9 +181,15 @@ def compare_golds(
 
 
 def picture_sizes(
-    located: list[Located], max_pixels: int, counting: Counting
+    located: list[Located],
+    max_pixels: int,
+    counting: Counting,
+    digests: dict[str, str] | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Height and width of each picture file, as decoded; equal pictures are decoded once.
+
+    Args:
+        digests: gets the digest of each file's content.
 
     Raises:
         UserError: naming the row of the first picture that cannot be decoded.
@@ -192,6 +204,8 @@ def picture_sizes(
         try:
             data = image_bytes(Path(image))
             name = digest(data)
+            if digests is not None:
+                digests[image] = name
             if name not in known:
                 picture = decode_image(data, image, max_pixels)
                 known[name] = (picture.height, picture.width)

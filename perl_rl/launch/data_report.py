@@ -10,6 +10,7 @@ from shared.config import Config
 from shared.formats import Located, SourceSize
 from shared.permutation import refusal
 from shared.seeds import generator
+from shared.words import amount
 
 COLUMNS = 100
 READ_AT_MOST = 5_000
@@ -21,7 +22,10 @@ _NAME = 28
 def data_lines(config: Config, checked: Checked, counting: Counting) -> list[str]:
     """Samples by source and kind, what can be permuted, images, prompts, steps and epochs."""
     rows = checked.rows
-    lines = [f"training data: {len(rows.train):,} samples; held out: {len(rows.heldout):,}", ""]
+    lines = [
+        f"training data: {amount(len(rows.train), 'sample', ',')}; held out: {len(rows.heldout):,}",
+        "",
+    ]
     lines += _sources(rows.train)
     lines += ["", *_permuted(config, rows.train, counting)]
     if config.permutation.n_s == 0:
@@ -72,7 +76,7 @@ def _permuted(config: Config, train: Sequence[Located], counting: Counting) -> I
         yield "  the others keep their order (docs/permutation.md explains each reason):"
     for reason, count in reasons.most_common():
         one = examples[reason]
-        place = f"{one.file.name}, row {one.row}, sample '{one.sample.id}'"
+        place = f"{one.file.name}, {one.unit} {one.row}, sample '{one.sample.id}'"
         yield _cut(f"  {count:>9,}  {reason}: {place}")
 
 
@@ -96,14 +100,16 @@ def _steps(config: Config, sizes: Sequence[SourceSize]) -> Iterator[str]:
     """How often the run asks the data, not counting what is asked in place of dropped groups."""
     trainer = config.trainer
     groups, size = trainer.steps * trainer.groups_per_step, sum(one.size for one in sizes)
-    asked = f"training: {trainer.steps:,} steps of {trainer.groups_per_step:,} groups"
+    each = amount(trainer.groups_per_step, "group", ",")
+    asked = f"training: {amount(trainer.steps, 'step', ',')} of {each}"
     if len(sizes) == 1:
         yield (
-            f"{asked} ask {groups:,} questions: {groups / size:.2f} epochs; an epoch is "
+            f"{asked} ask {amount(groups, 'question', ',')}: {groups / size:.2f} epochs; an epoch "
+            "is "
             f"{size / trainer.groups_per_step:.1f} steps"
         )
     else:
-        yield f"{asked} ask {groups:,} questions:"
+        yield f"{asked} ask {amount(groups, 'question', ',')}:"
         total = sum(one.weight for one in sizes)
         for one in sizes:
             share = one.weight / total

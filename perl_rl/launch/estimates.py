@@ -11,6 +11,7 @@ from perl_rl.report.summary import Metrics, read_metrics
 from shared.config import Config
 from shared.errors import UserError
 from shared.records.steps import METRICS
+from shared.words import amount
 
 _MASTER_AND_MOMENTS = 12
 """Bytes of a trained parameter in a checkpoint: fp32 weight, mean and variance."""
@@ -29,8 +30,10 @@ def disk_line(config: Config, size: ModelSize, folder: Path) -> str:
     total = checkpoints * checkpoint + (versions + 1) * weights
     free = shutil.disk_usage(folder).free
     line = (
-        f"disk: at most {_size(total)} for {checkpoints} checkpoints of {_size(checkpoint)}, "
-        f"{versions} versions of the weights\n      and the final model ({_size(weights)} each); "
+        f"disk: at most {_size(total)} for {amount(checkpoints, 'checkpoint')} of "
+        f"{_size(checkpoint)}, "
+        f"{amount(versions, 'version')} of the weights\n      and the final model "
+        f"({_size(weights)} each); "
         f"{_size(free)} are free in {folder}"
     )
     short = f"\nwarning: {_size(total - free)} are missing there: lower trainer.checkpoint.keep"
@@ -58,9 +61,11 @@ def time_line(config: Config, folder: Path) -> str:
         )
     step = config.trainer.groups_per_step * (config.permutation.n_s + 1) * config.sampling.n * pace
     return (
-        f"time: {duration(step * config.trainer.steps)} for {config.trainer.steps:,} steps of "
+        f"time: {duration(step * config.trainer.steps)} for "
+        f"{amount(config.trainer.steps, 'step', ',')} of "
         f"{step:.1f} s, at the rate of the run in this folder\n"
-        f"      ({len(rows)} steps, {1 / pace:.1f} trained responses/s), without start and "
+        f"      ({amount(len(rows), 'step')}, {1 / pace:.1f} trained responses/s), without start "
+        "and "
         "evaluations"
     )
 

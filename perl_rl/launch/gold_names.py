@@ -4,6 +4,7 @@ from shared.formats.text import options_without
 from shared.grading.grade import canonical
 from shared.permutation import gold_slot, identity, refusal
 from shared.sample import Sample
+from shared.words import amount
 
 _SLOTLESS = "answer_names_no_slot"
 
@@ -44,7 +45,9 @@ def _is_a_slot(sample: Sample) -> bool:
 def _elements_beyond(elements: list[str], images: int, options: int) -> str | None:
     for one in elements:
         if one.isdigit() and int(one) > images:
-            return f"the gold answer names image {one}, but the question has {images} images"
+            return (
+                f"the gold answer names image {one}, but the question has {amount(images, 'image')}"
+            )
         if one.isalpha() and _index(one) >= options:
             return _beyond_options(one, options)
     return None
@@ -59,7 +62,8 @@ def _beyond_options(letter: str, options: int) -> str:
 
 
 def _beyond_images(sample: Sample, images: int) -> str:
-    return f"the gold answer names image {sample.answer!r}, but the question has {images} images"
+    there = amount(images, "image")
+    return f"the gold answer names image {sample.answer!r}, but the question has {there}"
 
 
 def _index(letter: str) -> int:

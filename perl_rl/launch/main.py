@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from perl_rl.folder_lock import hold_folder
-from perl_rl.launch.check import prepare_data
-from perl_rl.launch.device import settled_model
+from perl_rl.launch.check import prepare_data, settle_machine
 from perl_rl.launch.division import division_of
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
 from perl_rl.launch.functions import check_functions
@@ -23,7 +22,6 @@ from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import Session
 from perl_rl.launch.view import view_port
-from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
 from services.trainer.control.identity import check_identity, identity_of, read_identity
@@ -32,13 +30,14 @@ from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config, load_config, save_config
 from shared.config.secrets import secret_words
 from shared.errors import UserError
-from shared.files import make_folder
+from shared.files import tentative_folder
 from shared.logs import HidingFormatter
 from shared.service.connection import connect
 from shared.service.ports import free_port
 from shared.service.tracing import check_packages
 from shared.wire.keys import Keys
 from shared.wire.registry import Registry
+from shared.words import amount
 
 logger = logging.getLogger(__name__)
 
@@ -72,22 +71,25 @@ def launch(
     config = load_config(config_path, list(overrides))
     folder = (run_dir or Path("runs") / config.run).absolute()
     check_run_dir(folder, resume)
-    make_folder(folder, "--run-dir")
-    if resume and (steps := _has_ended(folder, config)):
-        print(f"nothing to do: {folder} has trained its {steps} steps")
-        return 0
-    check_model(config.model)
+    with tentative_folder(folder, "--run-dir"):
+        if resume and (steps := _has_ended(folder, config)):
+            print(f"nothing to do: {folder} has trained its {amount(steps, 'step')}")
+            return 0
+        return _launch(config, folder, resume, debug)
+
+
+def _launch(config: Config, folder: Path, resume: bool, debug: bool) -> int:
+    size, said = check_model(config.model), list[str]()
     check_packages(config.tracing)
     check_ports(config)
-    model, computing = settled_model(config.model)
-    config = config.model_copy(update={"model": model})
+    config = settle_machine(config, size, said.append)
     division = division_of(config)
     check_functions(config.reward)
     progress = open_progress()
     try:
-        progress.note(computing)
+        for line in said:
+            progress.note(line)
         config = with_pinned_data(config, progress.note)
-        warn_unless_it_fits(config, division, progress.note)
         prepare_data(config, progress.note)
         if resume:
             check_identity(folder, identity_of(config))
@@ -97,7 +99,7 @@ def launch(
             _log_to(folder / "logs", config),
             _redis(config, folder, resume) as server,
         ):
-            logger.info(computing)
+            logger.info("%s", said[0])
             config = _complete(config, server)
             file = folder / "config.yaml"
             save_config(config, file)

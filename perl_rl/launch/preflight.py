@@ -12,7 +12,9 @@ from shared.config import Config, ModelConfig
 from shared.config.connections import WEIGHTS_ADDRESS
 from shared.errors import UserError
 from shared.families import check_family
+from shared.named_folders import model_folder, run_folder
 from shared.service.serve import bind
+from shared.words import amount
 
 TRACES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "policy", "weights")
 """Any of these in a folder is a sign of an earlier run."""
@@ -20,8 +22,8 @@ TRACES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "policy
 
 def check_run_dir(folder: Path, resume: bool) -> None:
     """A new run needs a folder that holds no run; ``--resume`` needs one that does."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is not a folder; choose another --run-dir")
+    if resume or folder.exists():
+        run_folder(folder, "--run-dir")
     found = earlier_run(folder)
     if found and not resume:
         raise UserError(
@@ -39,14 +41,8 @@ def earlier_run(folder: Path) -> str | None:
 
 def check_model(model: ModelConfig) -> ModelSize:
     """Check the model's family, and that its weights, tokenizer and image processor are there."""
-    folder = model.path
-    if not folder.is_dir():
-        raise UserError(
-            f"model.path: there is no folder {folder}; name one on this machine, for nothing is "
-            "downloaded"
-        )
+    folder = model_folder(model.path)
     for what, names in (
-        ("configuration", ("config.json",)),
         ("tokenizer", ("tokenizer.json", "vocab.json", "tokenizer.model")),
         ("image processor", ("preprocessor_config.json", "processor_config.json")),
     ):
@@ -72,7 +68,7 @@ def _check_weights(folder: Path) -> None:
         if missing:
             raise UserError(
                 f"model.path {folder}: {index.name} names {missing[0]}, which is not there "
-                f"({len(missing)} files missing); copy the model again"
+                f"({amount(len(missing), 'file')} missing); copy the model again"
             )
     if not any(folder.glob("*.safetensors")):
         # Other formats are pickles, which may hold code.

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from shared.config import ModelConfig
 from shared.errors import UserError
 from shared.prompting import render, special_token_in
+from shared.words import amount
 
 _RENDERED_AT_ONCE = 64
 
@@ -102,7 +103,7 @@ def _check(processor: Any, prompt: Prompt, token_ids: list[int]) -> int:
             ) from None
     if length > prompt.room:
         raise UserError(
-            f"{prompt.place}: its prompt has {length} tokens, more than {prompt.room} "
+            f"{prompt.place}: its prompt has {amount(length, 'token')}, more than {prompt.room} "
             f"({prompt.room_of}); raise rollout.engine.max_model_len, lower model.max_pixels or "
             "leave the sample out"
         )

@@ -1,5 +1,6 @@
 """``perl-rl plan``: the memory of each process of a run, part by part, and whether it fits."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,16 @@ from perl_rl.launch.division import divide_gpus
 from perl_rl.plan.parts import Need
 from perl_rl.plan.sampler import cache_bytes, engine_need
 from perl_rl.plan.shape import ModelShape, read_shape
+from perl_rl.plan.shared_memory import shared_memory_notes
 from perl_rl.plan.trainer import largest_chunk, rank_need
 from shared.config import Config, load_config
-from shared.errors import UserError
+from shared.words import amount
 
 GB = 1e9
 CONTEXT = 1.5 * GB
 """What CUDA, NCCL and their libraries take of a GPU for each process: an estimate."""
+_ACCELERATOR = "DS_ACCELERATOR"
+"""The variable that tells DeepSpeed what to compute on."""
 FRAGMENTS = 0.05
 """Share of a rank's memory that its allocator holds and cannot use: an estimate."""
 
@@ -92,11 +96,24 @@ def plan_of(config: Config, gpu: float, shared: bool) -> tuple[Plan, ModelShape]
     Raises:
         UserError: as `read_shape`.
     """
-    # DeepSpeed is imported with it, which takes seconds.
-    from services.trainer.compute.deepspeed_engine import deepspeed_config
-
     shape = read_shape(config.model)
-    return make_plan(config, shape, deepspeed_config(config), gpu, shared), shape
+    return make_plan(config, shape, _deepspeed_settings(config), gpu, shared), shape
+
+
+def _deepspeed_settings(config: Config) -> dict[str, Any]:
+    """DeepSpeed's configuration; only this process may import it here, and for this alone."""
+    # It looks for GPUs when it is imported, and warns where there is none: a plan needs none. What
+    # this process starts later must look for itself.
+    given = os.environ.get(_ACCELERATOR)
+    os.environ[_ACCELERATOR] = given or "cpu"
+    try:
+        # Here, because it takes seconds.
+        from services.trainer.compute.deepspeed_engine import deepspeed_config
+
+        return deepspeed_config(config)
+    finally:
+        if given is None:
+            del os.environ[_ACCELERATOR]
 
 
 def shares_gpus(config: Config, gpus: int | None) -> bool:
@@ -124,8 +141,6 @@ def main(config_path: Path, overrides: list[str], gpu_gb: float, gpus: int | Non
         UserError: as `plan_of` and `shares_gpus`.
     """
     config = load_config(config_path, overrides)
-    if gpus is not None and gpus < 1:
-        raise UserError(f"--gpus {gpus}: must be at least 1")
     plan, shape = plan_of(config, gpu_gb * GB, shares_gpus(config, gpus))
     print("\n".join(lines(config, shape, plan)))
     return 1 if plan.problems() else 0
@@ -135,26 +150,41 @@ def lines(config: Config, shape: ModelShape, plan: Plan) -> list[str]:
     """The plan as a table in GB."""
     chunk, trainer = largest_chunk(config, shape), config.trainer
     found = [
-        f"{config.run}: {shape.parameters / 1e9:.2f} billion parameters, {config.model.dtype}; "
-        f"GB (10^9 bytes) on a GPU of {plan.gpu / GB:.0f}",
+        f"{config.run}: {_parameters(shape.parameters)}, {config.model.dtype}; "
+        f"GB (10^9 bytes) on a GPU of {plan.gpu / GB:g}",
         "",
-        f"{plan.rank.name}, ZeRO {trainer.zero_stage}, at most {chunk.tokens} tokens and "
+        f"{plan.rank.name}, ZeRO {trainer.zero_stage}, at most {amount(chunk.tokens, 'token')} and "
         f"{chunk.patches} patches of images at a time",
     ]
-    found += _rows(plan.rank.shown(), plan.rank_total)
-    for what, size in plan.rank.host.items():
-        found.append(f"  {'in host memory: ' + what:<36}{size / GB:8.1f}")
+    found += [*_rows(plan.rank.shown(), plan.rank_total), *_host(plan.rank)]
     found += ["", plan.engine.name, *_rows(plan.engine.shown(), plan.engine_total)]
-    found.append(
-        f"  room for {plan.answers:.0f} answers of {config.rollout.engine.max_model_len} tokens"
-    )
+    answers = amount(int(plan.answers), "answer")
+    found.append(f"  room for {answers} of {config.rollout.engine.max_model_len} tokens")
+    found += _host(plan.engine)
     if plan.shared:
         both = (plan.rank_total + plan.engine_total) / GB
         found += ["", f"one GPU with a rank and a rollout node: {both:.1f}"]
-    found += ["", *(f"does not fit: {problem}" for problem in plan.problems())]
+    found += ["", *shared_memory_notes(config, plan.engine)]
+    found += [*(f"does not fit: {problem}" for problem in plan.problems())]
     return found if plan.problems() else [*found, "fits"]
+
+
+def _parameters(count: int) -> str:
+    """ "8.29 billion parameters", or of a small model "0.36 million parameters"."""
+    if count >= 1e8:
+        return f"{count / 1e9:.2f} billion parameters"
+    return f"{count / 1e6:.2f} million parameters"
 
 
 def _rows(parts: dict[str, float], total: float) -> list[str]:
     rest = {"CUDA, libraries, fragments": total - sum(parts.values()), "together": total}
-    return [f"  {what:<36}{size / GB:8.1f}" for what, size in {**parts, **rest}.items()]
+    return [_row(what, size) for what, size in {**parts, **rest}.items()]
+
+
+def _host(need: Need) -> list[str]:
+    return [_row(f"in host memory: {what}", size) for what, size in need.host.items()]
+
+
+def _row(what: str, size: float) -> str:
+    # Of a small model a tenth of a GB would show nothing.
+    return f"  {what:<46}{size / GB:8.{1 if size >= 0.05 * GB or size == 0 else 4}f}"

@@ -6,6 +6,8 @@ from shared.config import Config
 
 STEP_TOKENS = 8192
 """Tokens that the engine computes in a step on a GPU, unless the configuration says otherwise."""
+VERSION = "a version in /dev/shm"
+"""The bytes of the weights that a node keeps, to make the next version of them."""
 GRAPHS = 1.5e9
 """Bytes that captured CUDA graphs take: an estimate."""
 
@@ -31,7 +33,15 @@ def engine_need(config: Config, shape: ModelShape, gpu: float, reserve: float) -
         cache = max(0.0, engine.gpu_memory_utilization * gpu - taken)
     held["KV cache"] = cache
     gpus = f", each of its {parallel} GPUs" if parallel > 1 else ""
-    return Need(f"rollout node{gpus}", held, kept)
+    return Need(f"rollout node{gpus}", held, kept, host=_host(config, number * shape.parameters))
+
+
+def _host(config: Config, version: float) -> Parts:
+    """What a node holds in host memory, however many GPUs it has."""
+    if config.weights.backend != "http":
+        return {}  # It maps the trainer's file.
+    kept = config.weights.delta_chain > 0
+    return {f"{VERSION}{'' if kept else ', while it loads'}": version}
 
 
 def cache_bytes(config: Config, shape: ModelShape) -> float:

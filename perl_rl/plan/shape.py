@@ -6,6 +6,7 @@ from typing import Any
 
 from shared.config.questions import ModelConfig
 from shared.errors import UserError
+from shared.named_folders import model_folder
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,8 @@ def read_shape(model: ModelConfig) -> ModelShape:
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, GradientCheckpointingLayer
 
-    folder, file = model.path, model.path / "config.json"
-    if not file.is_file():
-        raise UserError(f"model.path: {folder} holds no config.json; name a model folder")
+    folder = model_folder(model.path)
+    file = folder / "config.json"
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
         with torch.device("meta"):

@@ -17,6 +17,7 @@ from perl_rl.report.summary import write_json
 from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.logs import configure
+from shared.named_folders import model_folder
 
 
 def main() -> int:
@@ -39,8 +40,7 @@ def evaluate(config_file: Path, model: Path, out: Path) -> int:
     config = load_config(config_file)
     if config.data.heldout is None:
         raise UserError(f"{config_file}: the key 'data.heldout' is missing; nothing to evaluate on")
-    if not (model / "config.json").is_file():
-        raise UserError(f"{model}: holds no model (config.json is missing); check the path")
+    model_folder(model, "--model")
     asked = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})
     result = asyncio.run(_ask(asked, out.parent))
     write_json(out, result.model_dump(mode="json"))

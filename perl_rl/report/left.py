@@ -16,6 +16,7 @@ from shared.records.evaluations import (
     read_evaluation,
 )
 from shared.records.steps import METRICS
+from shared.words import amount
 
 _FIGURES = ("reward", "accuracy_all", "kl")
 _EVALUATED = (
@@ -71,7 +72,7 @@ def _now(folder: Path, summary: dict[str, Any] | None, step: int, steps: int) ->
         return f"not running; it ended without a summary, {at}; see {folder / 'logs'}"
     outcome = str(summary["outcome"])
     if outcome == DONE:
-        return f"done, {summary['steps']} steps in {summary['wall_s']:.0f} s"
+        return f"done, {amount(summary['steps'], 'step')} in {summary['wall_s']:.0f} s"
     return f"{outcome} {at}" if outcome == "interrupted" else f"{outcome} ({at})"
 
 

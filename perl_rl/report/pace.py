@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from perl_rl.report.progress import Progress, duration
+from shared.words import amount
 
 
 class Pace:
@@ -32,10 +33,10 @@ class Pace:
         left_s = self._left_s(now - self._began)
         self._progress.part(self._what, done, total, left_s)
         left = "" if left_s is None else f", {duration(left_s)} left"
-        self.line = f"{self._what}, {done} of {total} answers{left}"
+        self.line = f"{self._what}, {done} of {amount(total, 'answer')}{left}"
         if left_s is not None and not self._told:
             self._told = True
-            self._note(f"{self._what}: {total} answers, {duration(left_s)} to go")
+            self._note(f"{self._what}: {amount(total, 'answer')}, {duration(left_s)} to go")
 
     def _left_s(self, lasted_s: float) -> float | None:
         """Known after a while: the first answers are the short ones."""
@@ -51,4 +52,5 @@ class Pace:
     def summary(self) -> str:
         """How long it took."""
         assert self._began is not None, "something was asked"
-        return f"{self._what}: {self._total} answers in {time.monotonic() - self._began:.1f} s"
+        took_s = time.monotonic() - self._began
+        return f"{self._what}: {amount(self._total, 'answer')} in {took_s:.1f} s"

@@ -21,6 +21,7 @@ from perl_rl.report.summary import read_metrics
 from shared.errors import UserError
 from shared.problems import first_problem
 from shared.records.evaluations import evaluation_files
+from shared.words import amount
 
 _BEFORE, _AFTER = "#9aa5b1", "#1f6feb"
 _CURVES = (
@@ -91,7 +92,8 @@ def write_report(
     _draw(folder / "report.png", before, after, read_metrics(metrics), title, evaluations)
     text = (
         f"# {title}\n\n{after.items} held-out questions, {after.answers} prompts"
-        f" (every question in up to {after.most_orders} orders of its images), greedy decoding;"
+        f" (every question in up to {amount(after.most_orders, 'order')} of its images), greedy "
+        "decoding;"
         " 95 % bootstrap intervals in brackets.\n\n"
         f"{_markdown(table)}\n\n![before and after](report.png)\n"
     )

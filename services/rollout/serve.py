@@ -7,7 +7,7 @@ from pathlib import Path
 from services.rollout.engine.environment import prepare_environment
 from services.rollout.node import Node
 from shared.config import Config
-from shared.errors import UserError
+from shared.named_folders import model_folder
 from shared.service.serve import Listening, redis_url, serve_service
 from shared.service.tracing import Spans
 
@@ -24,10 +24,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) 
         port: instead of ``rollout.port``.
     """
     redis_url(config, "the rollout service")
-    if not (config.model.path / "config.json").is_file():
-        raise UserError(
-            f"model.path: {config.model.path} holds no config.json; name a model folder"
-        )
+    model_folder(config.model.path)
     prepare_environment()
 
     async def run(listening: Listening) -> None:

@@ -1,7 +1,7 @@
 """One set of questions on disk: its place, its format, and its share of a mixture."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -57,6 +57,13 @@ class SourceConfig(Section):
     """For format `mantis`: read only rows with one of these in `source`; empty: all."""
     keys: SourceKeys = SourceKeys()
     """For format `easyr1`: the names of the columns."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_mapping(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            raise ValueError(f"is a path; in a list it is written {{path: {given[:100]}}}")
+        return given
 
     @model_validator(mode="after")
     def _settings_fit_the_format(self) -> "SourceConfig":

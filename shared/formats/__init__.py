@@ -17,8 +17,10 @@ from shared.errors import UserError
 from shared.formats import easyr1, geometry3k, mantis, mmk12, samples, verl, virl39k
 from shared.formats.building import Reading
 from shared.formats.pictures import ImageFolder
-from shared.formats.rows import BadRow, Row, find_files, read_rows
+from shared.formats.rows import BadRow, Row, Unit, find_files, read_rows, spot
+from shared.row_shapes import other_shape
 from shared.sample import Sample
+from shared.words import amount
 
 __all__ = [
     "FORMATS",
@@ -53,14 +55,17 @@ class RowCounts:
     samples: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     """Skipped rows by reason."""
+    subsets: Counter[str] = field(default_factory=Counter)
+    """Rows of each subset that were read, or left out because `subsets` does not name it."""
     examples: dict[str, str] = field(default_factory=dict)
     """For each reason the error of the first row: one line with file, row and column."""
 
     def line(self) -> str:
         """The counts in one line."""
         reasons = ", ".join(f"{reason} ({n})" for reason, n in self.skipped.most_common())
-        return f"{self.samples} samples, {self.skipped.total()} rows skipped" + (
-            f": {reasons}" if reasons else ""
+        return (
+            f"{amount(self.samples, 'sample')}, {amount(self.skipped.total(), 'row')} skipped"
+            + (f": {reasons}" if reasons else "")
         )
 
 
@@ -71,10 +76,16 @@ class Located:
     sample: Sample
     file: Path
     row: int
+    unit: Unit = "row"
+    """What `row` counts."""
+
+    def spot(self) -> str:
+        """File and row, for messages."""
+        return spot(self.file, self.row, self.unit)
 
     def place(self) -> str:
         """File, row and id, for messages."""
-        return f"{self.file}, row {self.row}, sample '{self.sample.id}'"
+        return f"{self.spot()}, sample '{self.sample.id}'"
 
 
 @dataclass(frozen=True)
@@ -117,17 +128,38 @@ def stream(source: SourceConfig, pictures: ImageFolder, counts: RowCounts) -> It
     names = _Names(source.name, Path(os.path.commonpath([file.parent for file in files])).parent)
     for file in files:
         for row in read_rows(file):
+            if source.subsets and isinstance(row, Row):
+                counts.subsets[mantis.subset_of(row, source)] += 1
             try:
                 if isinstance(row, BadRow):
                     raise row
-                for sample in names.give(list(read(row, reading)), row):
+                for sample in names.give(_read(read, row, reading), row):
                     counts.samples += 1
-                    yield Located(sample, file, row.number)
+                    yield Located(sample, file, row.number, row.unit)
             except BadRow as error:
                 if not source.skip_bad_rows:
                     raise
                 counts.skipped[error.reason] += 1
                 counts.examples.setdefault(error.reason, str(error))
+    _refuse_unknown_subsets(source, counts.subsets)
+
+
+def _refuse_unknown_subsets(source: SourceConfig, found: Counter[str]) -> None:
+    for subset in source.subsets:
+        if subset not in found:
+            there = ", ".join(f"{name} ({count:,})" for name, count in found.most_common(20))
+            raise UserError(
+                f"{source.path}: no row is of subset '{subset}'; there are {there or 'no rows'}"
+            )
+
+
+def _read(
+    read: Callable[[Row, Reading], Iterator[Sample]], row: Row, reading: Reading
+) -> list[Sample]:
+    try:
+        return list(read(row, reading))
+    except BadRow as error:
+        raise error.with_hint(other_shape(row.values, reading.source)) from None
 
 
 class _Names:
@@ -148,7 +180,7 @@ class _Names:
             if name in self._seen:
                 other = self._seen[name]
                 raise row.bad("id", "is repeated", f"'{name}' is also the id of {other}")
-            self._seen[name] = f"{row.file}, row {row.number}"
+            self._seen[name] = spot(row.file, row.number, row.unit)
             named.append(sample.model_copy(update={"id": name}))
         return named
 
@@ -194,6 +226,6 @@ def _refuse_repeated_ids(located: list[Located]) -> None:
         other = seen.setdefault(one.sample.id, one)
         if other is not one:
             raise UserError(
-                f"{one.place()}: {other.file}, row {other.row} has the same id; give each source "
+                f"{one.place()}: {other.spot()} has the same id; give each source "
                 "its own name (name: ...)"
             )

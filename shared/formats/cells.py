@@ -15,6 +15,7 @@ from shared.files import is_file
 from shared.formats.rows import Row
 from shared.images import PILLOW_MAX_PIXELS, UnknownFormat, image_format, png_bytes, to_rgb
 from shared.sample import LONGEST_QUOTED
+from shared.words import what
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 # The base64 of PNG, JPEG, GIF and WebP begins so; other text must be long to be taken for base64.
@@ -62,7 +63,7 @@ def picture_in(cell: Any, row: Row, column: str, bases: Sequence[Path], hint: st
     raise row.bad(
         column,
         "is not an image",
-        f"must be bytes, a path or an image, not {type(cell).__name__}",
+        f"must be bytes, a path or an image, not {what(cell)}",
     )
 
 

@@ -6,6 +6,7 @@ Parquet has ``conversation=[{role, content}]``, the raw JSON ``conversations=[{f
 import re
 from collections.abc import Iterator
 
+from shared.config.source import SourceConfig
 from shared.formats.building import Columns, Reading, build
 from shared.formats.rows import Row
 from shared.formats.turns import Turn, turns_of
@@ -25,7 +26,7 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
     Each later question is then a sample of its own with the same images. When later turns bring
     images, only the first question is used.
     """
-    source = row.text("source") if row.values.get("source") is not None else _subset(row, reading)
+    source = subset_of(row, reading.source)
     if reading.source.subsets and source not in reading.source.subsets:
         return
     column = "conversation" if row.values.get("conversation") is not None else "conversations"
@@ -42,9 +43,11 @@ def read(row: Row, reading: Reading) -> Iterator[Sample]:
         yield _with_order(sample)
 
 
-def _subset(row: Row, reading: Reading) -> str:
-    """The subset of raw JSON, which only the folder's name gives: ``nlvr2/train.json``."""
-    return reading.source.name or row.file.parent.name
+def subset_of(row: Row, source: SourceConfig) -> str:
+    """The subset of a row; of raw JSON only the folder's name gives it: ``nlvr2/train.json``."""
+    if row.values.get("source") is not None:
+        return row.text("source")
+    return source.name or row.file.parent.name
 
 
 def _pairs(turns: list[Turn], row: Row, column: str) -> list[tuple[str, str]]:

@@ -11,18 +11,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from shared.errors import UserError
 from shared.formats.decimals import shortest_decimals
 from shared.formats.hub import hub_files, is_hub
-from shared.jsonlines import NotJson, parse_document, parse_json, pretty_printed
+from shared.jsonlines import NotJson, no_object, parse_document, parse_json, pretty_printed
+from shared.words import what
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
 
 # Rows may hold pictures of megabytes.
 _ROWS_AT_ONCE = 64
 _SPLIT = re.compile(r"(train|test|testmini|val|validation|dev)(?=[-._]|$)")
+
+
+Unit = Literal["row", "line"]
+"""What is counted in a data file: lines in JSON lines, rows elsewhere."""
+
+
+def spot(file: Path, number: int, unit: Unit = "row", column: str = "") -> str:
+    """A place in a data file, as all messages name it: "x.parquet, row 2, column 'answer'"."""
+    named = f", {'field' if unit == 'line' else 'column'} '{column}'" if column else ""
+    return f"{file}, {unit} {number}{named}"
 
 
 class BadRow(UserError):
@@ -35,10 +46,23 @@ class BadRow(UserError):
         reason: a few words, the same for all rows with this problem, to count them by.
     """
 
-    def __init__(self, file: Path, row: int, column: str, reason: str, problem: str) -> None:
-        where = f"{file}, row {row}, column '{column}'" if column else f"{file}, row {row}"
-        super().__init__(f"{where}: {problem}")
+    def __init__(
+        self,
+        file: Path,
+        row: int,
+        column: str,
+        reason: str,
+        problem: str,
+        unit: Unit = "row",
+    ) -> None:
+        super().__init__(f"{spot(file, row, unit, column)}: {problem}")
         self.reason = f"{column or 'row'}: {reason}"
+
+    def with_hint(self, hint: str) -> "BadRow":
+        """The same error with more at the end of its message."""
+        if hint:
+            self.args = (f"{self}; {hint}",)
+        return self
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,13 @@ class Row:
     number: int
     """Counted from 1 within the file; the line number in JSON lines."""
     values: dict[str, Any]
+    unit: Unit = "row"
+    """What `number` counts."""
+
+    @property
+    def columns(self) -> str:
+        """What the values of a row are called, in the plural."""
+        return "fields" if self.unit == "line" else "columns"
 
     def bad(self, column: str, reason: str, problem: str | None = None) -> BadRow:
         """The error to raise when `column` does not fit.
@@ -57,7 +88,7 @@ class Row:
             reason: the same for all rows with this problem.
             problem: what is wrong with this row; default: `reason`.
         """
-        return BadRow(self.file, self.number, column, reason, problem or reason)
+        return BadRow(self.file, self.number, column, reason, problem or reason, self.unit)
 
     def value(self, column: str) -> Any:
         """The value of `column`.
@@ -73,7 +104,7 @@ class Row:
     def missing(self, column: str, hint: str = "") -> BadRow:
         """The error to raise when there is no `column`; it names those that there are."""
         known = ", ".join(sorted(self.values))[:200]
-        problem = f"is missing; the row has columns {known}"
+        problem = f"is missing; the {self.unit} has {self.columns} {known}"
         return self.bad(column, "is missing", f"{problem}; {hint}" if hint else problem)
 
     def cell(self, column: str) -> Any:
@@ -118,7 +149,7 @@ class Row:
         if value is None:
             return []
         if not isinstance(value, list):
-            raise self.bad(column, "is not a list", f"must be a list, not {type(value).__name__}")
+            raise self.bad(column, "is not a list", f"must be a list, not {what(value)}")
         return value
 
     def texts(self, column: str) -> list[str]:
@@ -130,7 +161,7 @@ class Row:
         values = self.items(column)
         for value in values:
             if not isinstance(value, str):
-                problem = f"must be a list of texts, but has a {type(value).__name__}"
+                problem = f"must be a list of texts, but has {what(value)}"
                 raise self.bad(column, "is not a list of texts", problem)
         return [value.strip() for value in values]
 
@@ -139,7 +170,10 @@ class Row:
         if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
             return self._number(value, column)
         if not isinstance(value, str):
-            raise self.bad(column, "is not text", f"must be text, not {type(value).__name__}")
+            problem = f"must be text, not {what(value)}"
+            if isinstance(value, list):
+                problem += "; keep one of them, or join them into one text"
+            raise self.bad(column, "is not text", problem)
         if not value.strip():
             raise self.bad(column, "is empty")
         return value.strip()
@@ -176,12 +210,22 @@ def find_files(path: Path, split: str | None) -> list[Path]:
     unknown = [file for file in files if file.suffix not in SUFFIXES]
     if unknown:
         raise UserError(f"{unknown[0]}: must end in one of {', '.join(SUFFIXES)}")
-    if split is not None:
-        files = [file for file in files if split_of(file) == split]
     if not files:
-        kind = "" if split is None else f" of split '{split}'"
-        raise UserError(f"{path}: found no {', '.join(SUFFIXES)} files{kind}")
-    return files
+        raise UserError(f"{path}: found no {', '.join(SUFFIXES)} files")
+    return files if split is None else _of_split(files, split, path)
+
+
+def _of_split(files: list[Path], split: str, path: Path) -> list[Path]:
+    chosen = [file for file in files if split_of(file) == split]
+    if not chosen:
+        known = sorted({named for file in files if (named := split_of(file))})
+        there = (
+            f"there are those of {', '.join(known)}"
+            if known
+            else "no name of a file or folder there begins with a split's; leave out split"
+        )
+        raise UserError(f"{path}: found no {', '.join(SUFFIXES)} files of split '{split}'; {there}")
+    return chosen
 
 
 def _glob(pattern: Path) -> list[Path]:
@@ -198,6 +242,10 @@ def split_of(file: Path) -> str | None:
     return None
 
 
+Read = tuple[Unit, int, Any]
+"""What a number counts, the number, and the values there."""
+
+
 def read_rows(file: Path) -> Iterator[Row | BadRow]:
     """The rows of one file, in order; for a row that cannot be read, its error instead.
 
@@ -205,20 +253,20 @@ def read_rows(file: Path) -> Iterator[Row | BadRow]:
         UserError: when the whole file cannot be read.
     """
     readers = {".parquet": _parquet, ".jsonl": _json_lines, ".json": _json}
-    for number, values in readers[file.suffix](file):
-        yield values if isinstance(values, BadRow) else row_of(file, number, values)
+    for unit, number, values in readers[file.suffix](file):
+        yield values if isinstance(values, BadRow) else row_of(file, number, values, unit)
 
 
-def row_of(file: Path, number: int, values: Any) -> Row | BadRow:
+def row_of(file: Path, number: int, values: Any, unit: Unit = "row") -> Row | BadRow:
     """`values` as a row, or the error when they are `NotJson` or not an object."""
     if isinstance(values, dict):
-        return Row(file, number, values)
+        return Row(file, number, values, unit)
     if isinstance(values, NotJson):
-        return BadRow(file, number, "", "is not JSON", f"is {values}")
-    return BadRow(file, number, "", "is not an object", "must be an object with columns")
+        return BadRow(file, number, "", "is not JSON", f"is {values}", unit)
+    return BadRow(file, number, "", "is not an object", no_object(values), unit)
 
 
-def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
+def _parquet(file: Path) -> Iterator[Read]:
     # Slow to import, so only when parquet is read.
     import pyarrow
     import pyarrow.parquet
@@ -229,13 +277,13 @@ def _parquet(file: Path) -> Iterator[tuple[int, Any]]:
             for batch in table.iter_batches(batch_size=_ROWS_AT_ONCE):
                 for values in shortest_decimals(batch).to_pylist():
                     number += 1
-                    yield number, values
+                    yield "row", number, values
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         short = " ".join(str(error).split())[:200]
         raise UserError(f"{file}, after row {number}: cannot be read ({short})") from None
 
 
-def _json_lines(file: Path) -> Iterator[tuple[int, Any]]:
+def _json_lines(file: Path) -> Iterator[Read]:
     """The values of the lines; or, when the first is no JSON, those of a pretty-printed file."""
     first = True
     try:
@@ -249,32 +297,35 @@ def _json_lines(file: Path) -> Iterator[tuple[int, Any]]:
                     yield from values
                     return
                 first = False
-                yield number, value
+                yield "line", number, value
     except OSError as error:
         raise UserError(f"{file}: cannot read the data file ({error.strerror})") from None
 
 
-def _pretty_printed(file: Path) -> list[tuple[int, Any]] | None:
+def _pretty_printed(file: Path) -> list[Read] | None:
     """As `pretty_printed`; rows are counted where two of them start on one line."""
     try:
         values = pretty_printed(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         return None
-    if values is not None and len({line for line, _ in values}) < len(values):
-        return [(number, value) for number, (_, value) in enumerate(values, start=1)]
-    return values
+    if values is None:
+        return None
+    if len({line for line, _ in values}) < len(values):
+        values = [(number, value) for number, (_, value) in enumerate(values, start=1)]
+    # The lines of a list's items are not known.
+    return [("row", number, value) for number, value in values]
 
 
 def _parsed(line: bytes, file: Path, number: int) -> Any:
     try:
         return parse_json(line.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        return BadRow(file, number, "", "is not UTF-8 text", "is not UTF-8 text")
+        return BadRow(file, number, "", "is not UTF-8 text", "is not UTF-8 text", "line")
     except NotJson as error:
         return error
 
 
-def _json(file: Path) -> Iterator[tuple[int, Any]]:
+def _json(file: Path) -> Iterator[Read]:
     """The items of one list; JSON lines and single objects may also be named ``.json``."""
     try:
         with file.open("rb") as stream:
@@ -287,7 +338,8 @@ def _json(file: Path) -> Iterator[tuple[int, Any]]:
     whole = read_json(file)
     if not isinstance(whole, list):
         raise UserError(f"{file}: must be a list of rows, or have one row per line")
-    yield from enumerate(whole, start=1)
+    for number, values in enumerate(whole, start=1):
+        yield "row", number, values
 
 
 def read_json(file: Path) -> Any:

@@ -6,7 +6,8 @@ from typing import Literal
 
 from shared.boxed import last_box
 from shared.formats.rows import Row
-from shared.sample import IMAGE_TAG, AnswerKind
+from shared.sample import IMAGE_TAG, AnswerKind, other_tag
+from shared.words import amount
 
 Fallback = Literal["math", "text"]
 
@@ -52,17 +53,22 @@ def with_tags(
             raise row.bad(
                 column,
                 "tags and images do not match",
-                f"has image tags numbered {shown} for {len(images)} images; each needs one tag",
+                f"has image tags numbered {shown} for {amount(len(images), 'image')}; each needs "
+                f"one tag{other_tag(_NUMBERED_TAG.sub('', question))}",
             )
         return _NUMBERED_TAG.sub(IMAGE_TAG, question), tuple(images[n - 1] for n in numbers)
     tags = question.count(IMAGE_TAG)
     if tags == 0 and images:
+        if other := other_tag(question):
+            problem = f"has no image tag{other}"
+            raise row.bad(column, "has tags of another program", problem)
         return IMAGE_TAG * len(images) + "\n" + question, images
     if tags != len(images):
         raise row.bad(
             column,
             "tags and images do not match",
-            f"has {tags} image tags for {len(images)} images; each needs one tag",
+            f"has {amount(tags, 'image tag')} for {amount(len(images), 'image')}; each needs one "
+            f"tag{other_tag(question)}",
         )
     return question, images
 

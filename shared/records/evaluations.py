@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.words import amount
+
 FIGURES = {
     "accuracy": "accuracy",
     "worst_case": "right under every order",
@@ -40,8 +42,9 @@ class Asked(BaseModel):
     def words(self) -> str:
         """It in words, for messages."""
         return (
-            f"{self.questions} questions in up to {self.orders} orders, {self.prompts} prompts, "
-            f"answers of up to {self.max_tokens} tokens (SHA-256 {self.digest[:12]})"
+            f"{amount(self.questions, 'question')} in up to {amount(self.orders, 'order')}, "
+            f"{self.prompts} prompts, "
+            f"answers of up to {amount(self.max_tokens, 'token')} (SHA-256 {self.digest[:12]})"
         )
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from shared.errors import UserError
 from shared.images import FORMATS
+from shared.named_folders import run_folder
 
 SCHEMA_VERSION = 1
 """Raise it when a column is removed, renamed or changes its meaning or type; a column may be added
@@ -279,8 +280,7 @@ def read_groups(
     Raises:
         UserError: when the folder is no run, has no groups, or a file of it cannot be read.
     """
-    if not run_dir.is_dir():
-        raise UserError(f"{run_dir}: no such folder; name the folder of a run")
+    run_folder(run_dir)
     folder = lost_folder(run_dir) if lost else groups_folder(run_dir)
     for _ in range(_TRIES):
         files = group_files(folder)

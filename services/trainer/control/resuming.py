@@ -7,6 +7,7 @@ from services.trainer.plan.mixture import Mixture
 from services.trainer.rank.checkpoint_folder import CheckpointState
 from shared.config import Config
 from shared.formats import SourceSize
+from shared.words import amount
 
 
 def where_it_goes_on(
@@ -19,9 +20,9 @@ def where_it_goes_on(
     mixture = Mixture(sources, config.seed, config.data.shuffle)
     epochs = mixture.epochs(first_unsettled(checkpoint.settled))
     if len(sources) == 1:
-        return f"{step}, epoch {epochs[0] + 1} of {sources[0].size} questions"
+        return f"{step}, epoch {epochs[0] + 1} of {amount(sources[0].size, 'question')}"
     each = (
-        f"{epoch + 1} of {one.size} questions of {one.name}"
+        f"{epoch + 1} of {amount(one.size, 'question')} of {one.name}"
         for epoch, one in zip(epochs, sources, strict=True)
     )
     return f"{step}, epochs: {', '.join(each)}"

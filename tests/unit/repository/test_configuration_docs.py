@@ -5,7 +5,9 @@ import re
 import pytest
 import yaml
 
+from perl_rl.data.config import STAGES, PrepareConfig
 from scripts.config_reference import FILE, reference
+from scripts.prepare_reference import PAGE, data_parser, page_with, shown_options, tables
 from shared.config import Config, DataConfig, load_config
 from tests.paths import ROOT
 
@@ -52,3 +54,18 @@ def test_the_page_about_the_keys_is_up_to_date():
 def test_every_key_has_a_meaning():
     assert "|  |" not in reference()
     assert len(Config.model_fields) > 10
+
+
+def test_the_tables_of_preparation_are_up_to_date():
+    assert PAGE.read_text(encoding="utf-8") == page_with(tables()), "run: make docs"
+
+
+def test_every_key_and_option_of_a_stage_is_in_its_table():
+    page = PAGE.read_text(encoding="utf-8")
+    for stage in STAGES:
+        for key in PrepareConfig.model_fields[stage].annotation.model_fields:
+            assert f"| `{stage}.{key}` |" in page
+        assert f"`perl-rl data {stage}`" in page
+        names = [one.option_strings for one in shown_options(data_parser(stage))]
+        assert names == [one.option_strings for one in shown_options(data_parser(STAGES[0]))]
+    assert "|  |" not in tables()

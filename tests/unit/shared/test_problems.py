@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from perl_rl.data.config import PrepareConfig
 from shared.config import Config
+from shared.other_tools import NAMES
 from shared.problems import FALLBACK, first_problem, in_words
 from shared.sample import Sample
 
@@ -90,3 +91,139 @@ def test_an_error_without_words_here_is_not_answered_in_pydantics() -> None:
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(datetime.date).validate_python("x")
     assert in_words(caught.value.errors()[0]) == "is not accepted (date from datetime parsing)"
+
+
+def refused(model: type[BaseModel], key: str, value: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(with_value(GOOD[model], tuple(key.split(".")), value))
+    return first_problem(caught.value, model)
+
+
+TWO = [{"path": "a"}, {"path": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "value", "line"),
+    [
+        (
+            Config,
+            "data.train",
+            [TWO[0], {"path": "b", "weight": -1}],
+            "data.train, second source, weight: must be more than 0 (got -1)",
+        ),
+        (
+            Config,
+            "data.train",
+            [*TWO, {"format": "verl"}],
+            "data.train, third source: the key 'path' is missing",
+        ),
+        (
+            Config,
+            "data.heldout",
+            [*TWO, {"pth": "c"}],
+            "data.heldout, third source: unknown key 'pth'; did you mean 'path'? "
+            "docs/configuration.md lists all keys",
+        ),
+        (
+            Config,
+            "data.train",
+            ["a.jsonl"],
+            "data.train, first source: is a path; in a list it is written {path: a.jsonl} "
+            "(got 'a.jsonl')",
+        ),
+        (
+            Config,
+            "data.train",
+            {"path": "a", "weight": "x"},
+            "data.train.weight: must be a number (got 'x')",
+        ),
+        (
+            PrepareConfig,
+            "balance.target",
+            "papre",
+            "balance.target: must be 'paper' or 'drop-0-and-1', or have keys and values "
+            "(got 'papre')",
+        ),
+        (
+            PrepareConfig,
+            "balance.target",
+            {0.5: "x", 1: 2},
+            "balance.target, entry 0.5: must be a number (got 'x')",
+        ),
+        (
+            PrepareConfig,
+            "stages",
+            ["filter", "sort"],
+            "stages, second value: must be 'filter', 'rephrase', 'difficulty', 'balance' or "
+            "'label' (got 'sort')",
+        ),
+        (
+            PrepareConfig,
+            "label.endpoint",
+            {"urll": "x", "model": "m"},
+            "unknown key 'label.endpoint.urll'; did you mean 'label.endpoint.url'? "
+            "docs/configuration.md lists all keys",
+        ),
+    ],
+)
+def test_a_place_is_named_in_plain_words(
+    model: type[BaseModel], key: str, value: Any, line: str
+) -> None:
+    assert refused(model, key, value) == line
+
+
+@pytest.mark.parametrize("number", [1, 2, 10, 11, 12, 13, 21, 22, 33, 111, 121])
+def test_entries_are_counted_from_one(number: int) -> None:
+    names = {1: "first", 2: "second", 10: "tenth", 21: "21st", 22: "22nd", 33: "33rd", 121: "121st"}
+    value = [{"path": "a"}] * (number - 1) + [{"path": "b", "weight": 0}]
+    name = names.get(number, f"{number}th")
+    assert refused(Config, "data.train", value).startswith(f"data.train, {name} source, weight: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "meant"),
+    [
+        ("data.train_files", "x", "here it is data.train;"),
+        ("num_generations", 4, "here it is sampling.n;"),
+        ("rollout.n", 4, "did you mean 'sampling.n'?"),
+        ("optimizer", {"lr": 1}, "'optimizer.lr' is trainer.optimizer.learning_rate here"),
+        ("trainer.optimizer.lr", 1, "here it is trainer.optimizer.learning_rate"),
+        (
+            "actor_rollout_ref",
+            {"actor": {"optim": {"lr": 1}}},
+            "'actor_rollout_ref.actor.optim.lr' is trainer.optimizer.learning_rate here",
+        ),
+        ("worker", {"rollout": {"n": 5}}, "'worker.rollout.n' is sampling.n here"),
+        ("per_device_train_batch_size", 1, "trainer.groups_per_step, which counts questions"),
+        ("trainer.total_epochs", 1, "here it is trainer.steps, which counts steps, not epochs"),
+        ("output_dir", "x", "here it is the option --run-dir"),
+        ("sampling.max_new_tokens", 1, "here it is sampling.max_tokens"),
+        ("rollout.gpu_memory_utilization", 0.5, "'rollout.engine.gpu_memory_utilization'?"),
+        ("sampling.temprature", 1, "did you mean 'sampling.temperature'?"),
+        ("reward.judge", {"endpont": {}}, "did you mean 'reward.judge.endpoint'?"),
+    ],
+)
+def test_an_unknown_key_is_told_what_it_is_called_here(key: str, value: Any, meant: str) -> None:
+    line = refused(Config, key, value)
+    assert line.startswith(f"unknown key '{key}") and meant in line
+
+
+def test_every_key_of_another_tool_leads_to_one_of_ours() -> None:
+    ours = {".".join(key) for key in all_keys(Config)}
+    options = {"--run-dir", "--resume"}
+    assert {called for called in NAMES.values() if called not in ours | options} == set()
+
+
+def all_keys(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """As `keys`, with those of the entries of lists."""
+    for name, field in model.model_fields.items():
+        yield (*above, name)
+        for kind in models(field.annotation):
+            yield from all_keys(kind, (*above, name))
+
+
+def models(kind: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for one in get_args(kind):
+        yield from models(one)

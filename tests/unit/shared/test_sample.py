@@ -68,23 +68,29 @@ def test_unusual_line_separators_stay_in_the_text(file: Path) -> None:
     [
         ("{", ", line 2: not JSON ("),
         ("[" * 200_000, ", line 2: not JSON (nested too deeply)"),
-        ("[]", ", line 2, field 'row': must have keys and values"),
-        ("3", ", line 2, field 'row': must have keys and values"),
+        ("[]", ", line 2: is a list, not an object: write one object a line"),
+        ("3", ', line 2: must be an object with {"field": value, ...}, not a number'),
         (row(id="2", answer=None), ", line 2, field 'answer': is missing"),
         (row(id="2", kind="essay"), ", line 2, field 'kind': must be 'letter', "),
         (row(id="2", order="random"), ", line 2, field 'order': must be"),
         (row(id="2", colour="red"), ", line 2, field 'colour': is unknown"),
         (row(id="2", answer=3), ", line 2, field 'answer': must be text"),
-        (row(id="2", images=["a.png", 3]), ", line 2, field 'images.1': must be"),
+        (
+            row(id="2", images=["a.png", 3]),
+            ", line 2, field 'images': its second entry must be text",
+        ),
         (
             row(id="2", images=["a.png"]),
-            ", line 2, field 'row': question has 2 <image> tags but the sample has 1 images",
+            ", line 2: the question has 2 <image> tags but the sample has 1 image",
         ),
         (
             row(id="2", fixed=[2]),
-            ", line 2, field 'row': fixed is [2], but the 2 images are counted from 0",
+            ", line 2: fixed is [2], but the 2 images are counted from 0",
         ),
-        (row(id="2", images=["a.png", "c.png"]), ", line 2, field 'images': no file "),
+        (
+            row(id="2", images=["a.png", "c.png"]),
+            ", line 2, field 'images': no image file 'c.png' in ",
+        ),
         (row(), ", line 2, field 'id': '1' is also the id of line 1; make ids unique"),
     ],
 )
@@ -95,7 +101,7 @@ def test_a_bad_row_is_named(file: Path, bad: dict[str, Any] | str, message: str)
 
 def test_a_missing_image_is_named_by_its_path(file: Path) -> None:
     write(file, row(images=["a.png", "folder/c.png"]))
-    assert refused(file).endswith(f"no file {file.parent / 'folder/c.png'}")
+    assert refused(file).endswith(f"no image file 'folder/c.png' in {file.parent}")
     assert len(read_samples(file)) == 1
 
 

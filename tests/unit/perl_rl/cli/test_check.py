@@ -32,13 +32,14 @@ def test_the_data_is_written_once_and_checked(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_port_that_is_taken_is_named_after_the_report(tmp_path, capsys):
+def test_a_port_that_is_taken_is_named_before_the_report_and_after_it(tmp_path, capsys):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
         assert check(tmp_path, f"trainer.port={port}") == 2
         out, err = capsys.readouterr()
+        assert out.index(f"127.0.0.1:{port}") < out.index("training data: ")
         assert "data: 3240 questions" in out and f"cannot listen on 127.0.0.1:{port}" in err
         assert check(tmp_path, f"trainer.port={port}", "--elsewhere") == 0
 
@@ -46,7 +47,7 @@ def test_a_port_that_is_taken_is_named_after_the_report(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("model.path=nowhere", "model.path: there is no folder"),
+        ("model.path=nowhere", "nowhere: there is no such folder; name one on this machine"),
         ("data.prepare=perl_rl.demo.digits:nothing", "data.prepare 'perl_rl.demo.digits:nothing'"),
     ],
 )

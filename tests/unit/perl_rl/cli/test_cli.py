@@ -174,7 +174,7 @@ def test_score_adds_the_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ("line", "said"),
     [
         ("{", "line 2: not JSON"),
-        ("[1]", "line 2: must be an object"),
+        ("[1]", "line 2: is a list, not an object"),
         ('{"response": "x", "kind": "letter"}', "line 2, field 'answer'"),
         ('{"response": "x", "answer": "B", "kind": "leter"}', "'leter' is none of letter"),
         ('{"response": "x", "answer": "42", "kind": "letter"}', "not of kind 'letter'"),
@@ -377,3 +377,28 @@ def test_no_librarys_progress_bar_runs_through_our_lines(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.startswith("perl-rl: error: none.yaml: ")
     assert (done.stdout, done.stderr.count("\n")) == ("", 1), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("permute f.jsonl --orders 0", "--orders: must be at least 1, not 0"),
+        ("permute f.jsonl --orders 2 --seed -1", "--seed: must be at least 0, not -1"),
+        ("export run --out o --step -4", "--step: must be at least 0, not -4"),
+        ("rollout serve c.yaml --port 70000", "--port: must be from 0 to 65535, not 70000"),
+        ("trainer serve c.yaml --host -1", "--host: must be at least 0, not -1"),
+        ("data convert f --format verl --out o --max-image-pixels 0", "pixels: must be at least 1"),
+        ("eval --limit 0", "--limit: must be at least 1, not 0"),
+        ("eval --temperature -1", "--temperature: must be at least 0, not -1"),
+        ("eval --timeout-s inf", "--timeout-s: must be a finite number, not inf"),
+        ("eval --retries x", "--retries: must be a whole number, not 'x'"),
+    ],
+)
+def test_an_impossible_number_of_an_option_is_one_line(
+    command: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("perl-rl: error: argument --") and words in line

@@ -198,10 +198,10 @@ SAMPLES: list[tuple[dict[str, Any], str]] = [
         "the gold answer names option C, but the question has 2 options (A to B)",
     ),
     ({"answer": "blue"}, "the gold answer 'blue' is not of kind 'position'"),
-    ({"kind": "multiple_choice"}, "column 'kind': must be 'letter', 'position',"),
+    ({"kind": "multiple_choice"}, "field 'kind': must be 'letter', 'position',"),
     ({"kind": "number", "order": "letter"}, "order 'letter' does not go with kind 'number'"),
-    ({"question": "<image>Which?"}, "question has 1 <image> tags but the sample has 3 images"),
-    ({"images": ["a.png", "b.png", "d.png"]}, "column 'images': no image file 'd.png'"),
+    ({"question": "<image>Which?"}, "question has 1 <image> tag but the sample has 3 images"),
+    ({"images": ["a.png", "b.png", "d.png"]}, "field 'images': no image file 'd.png'"),
     ({"images": ["a.png", "b.png", "cut.png"]}, "cut.png"),
     ({"images": ["a.png", "b.png", "https://a.b/c.png"]}, "is a https address; nothing is fetched"),
     ({"question": SAMPLE["question"] + " word" * 600}, "tokens, more than 488 (rollout.engine.max"),
@@ -209,7 +209,7 @@ SAMPLES: list[tuple[dict[str, Any], str]] = [
         {"question": "<image>" * 5 + "Which?", "images": ["a.png"] * 5},
         "5 images, more than rollout",
     ),
-    ({"anwser": "second"}, "column 'anwser': is unknown"),
+    ({"anwser": "second"}, "field 'anwser': is unknown"),
 ]
 
 
@@ -219,15 +219,15 @@ def test_a_mistake_in_json_lines_is_named_with_its_row(
 ) -> None:
     write_json(folder / "train.jsonl", [SAMPLE, SAMPLE | {"id": "two"} | changes])
     line = refused(capsys, check(folder, CONFIG))
-    assert f"{folder}/train.jsonl, row 2" in line and named in line
+    assert f"{folder}/train.jsonl, line 2" in line and named in line
 
 
 @pytest.mark.parametrize(
     ("text", "named"),
     [
         ("", "train.jsonl: no samples found"),
-        (json.dumps(SAMPLE)[:-1] + ",}\n", "train.jsonl, row 1: is"),
-        (f"{json.dumps(SAMPLE)}\n" * 2, "train.jsonl, row 2, column 'id': 'one' is also the id"),
+        (json.dumps(SAMPLE)[:-1] + ",}\n", "train.jsonl, line 1: is"),
+        (f"{json.dumps(SAMPLE)}\n" * 2, "train.jsonl, line 2, field 'id': 'one' is also the id"),
         (json.dumps(VERL), "looks like format verl"),
         (json.dumps(EASYR1), "looks like format easyr1"),
         (json.dumps(MANTIS), "looks like format mantis"),
@@ -244,20 +244,25 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("verl", {"prompt": "Which one?"}, {}, "column 'prompt': is not a list of turns"),
     ("verl", {"reward_model": {"style": "rule"}}, {}, "'reward_model.ground_truth': is missing"),
     ("verl", {"reward_model": {"ground_truth": "E"}}, {}, "'E' is not one of the 3 options"),
-    ("verl", {"images": ["a.png"]}, {}, "has 3 image tags for 1 images; each needs one tag"),
+    ("verl", {"images": ["a.png"]}, {}, "has 3 image tags for 1 image; each needs one tag"),
     ("verl", {"images": None, "image": ["a.png"]}, {}, "column 'images': is missing"),
     ("verl", {"extra_info": {"kind": "mcq"}}, {}, "column 'extra_info.kind': 'mcq' is not one of"),
     ("verl", {}, {"keys": {"answer": "gold"}}, "keys.answer is only for format easyr1, not verl"),
-    ("easyr1", {"problem": None, "query": "How?"}, {}, "column 'prompt': is missing; the row has"),
-    ("easyr1", {"answer": None, "gold": "3"}, {}, "column 'answer': is missing; the row has colum"),
-    ("easyr1", {}, {"image_dir": "pictures"}, "no image file 'a.png' in {folder}/pictures"),
+    ("easyr1", {"problem": None, "query": "How?"}, {}, "field 'prompt': is missing; the line has"),
+    (
+        "easyr1",
+        {"answer": None, "gold": "3"},
+        {},
+        "field 'answer': is missing; the line has fields",
+    ),
+    ("easyr1", {"images": "p/a.png"}, {}, "no image file 'p/a.png' in {folder}"),
     ("easyr1", {"problem": "What? A. x B. y", "answer": "D"}, {}, "'D' is not one of the 2 opt"),
     ("easyr1", {"images": "cut.png"}, {}, "cut.png"),
     ("mantis", {"conversation": MANTIS["conversation"][:1]}, {}, "turns must alternate between"),
-    ("mantis", {}, {"subsets": ["nlvr"]}, "no samples found (0 samples, 0 rows skipped)"),
-    ("mantis", {"images": ["a.png"]}, {}, "has 2 image tags for 1 images; each needs one tag"),
+    ("mantis", {}, {"subsets": ["nlvr"]}, "no row is of subset 'nlvr'; there are nlvr2 (1)"),
+    ("mantis", {"images": ["a.png"]}, {}, "has 2 image tags for 1 image; each needs one tag"),
     ("mantis", {}, {"split": "train"}, "found no .parquet, .jsonl, .json files of split 'train'"),
-    ("mantis", {}, {"format": "mantis_instruct"}, "data.train.source.format: must be 'samples',"),
+    ("mantis", {}, {"format": "mantis_instruct"}, "data.train.format: must be 'samples',"),
 ]
 
 
@@ -285,6 +290,141 @@ def test_a_mistake_in_published_formats_is_named(
     assert named.format(folder=folder) in line
 
 
+FLAT = {"question": "<image>How many?", "image": "a.png", "solution": "3"}
+OF_FORMAT: dict[str, dict[str, Any]] = {
+    "samples": SAMPLE,
+    "verl": VERL,
+    "easyr1": EASYR1,
+    "mantis": MANTIS,
+    "mmk12": {"id": 1, "question": "<image>?", "answer": "3", "subject": "x", "image": "a.png"},
+    "virl39k": {"qid": "q", "question": "<image>?", "answer": "3", "image": ["a.png"]},
+}
+CONFUSED = [
+    (read_as, of_format)
+    for read_as in [*OF_FORMAT, "geometry3k"]
+    for of_format in OF_FORMAT
+    if read_as != of_format
+    # These have the same columns.
+    and {read_as, of_format} not in ({"mmk12", "virl39k"}, {"geometry3k", "easyr1"})
+]
+
+
+@pytest.mark.parametrize(("read_as", "of_format"), CONFUSED)
+def test_rows_of_another_format_say_which(
+    folder: Path, read_as: str, of_format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_json(folder / "rows.jsonl", [OF_FORMAT[of_format]])
+    status = main(["data", "convert", "--format", read_as, str(file), "--out", "out.jsonl"])
+    line = refused(capsys, status)
+    assert f"this looks like format {of_format}, not {read_as} (docs/data.md)" in line
+
+
+@pytest.mark.parametrize(
+    ("read_as", "row", "hint"),
+    [
+        (
+            "samples",
+            FLAT,
+            "this looks like format easyr1 with keys {prompt: question, images: image, answer: "
+            "solution}, not samples",
+        ),
+        ("easyr1", FLAT, "write keys: {prompt: question, images: image, answer: solution}"),
+        ("easyr1", {**EASYR1, "prompt": VERL["prompt"]} | {"problem": ["x"]}, "not a list of 1"),
+        (
+            "easyr1",
+            {"problem": "<image>?", "images": "a.png", "answers": ["3", "4"]},
+            "field 'answer': is missing; the line has fields answers, images, problem; write keys: "
+            "{answer: answers}",
+        ),
+        ("easyr1", EASYR1 | {"answer": ["3", "4"]}, "must be text, not a list of 2; keep one of"),
+        (
+            "verl",
+            VERL | {"reward_model": {"ground_truth": ["B", "C"]}},
+            "must be text, not a list of 2; keep one of",
+        ),
+        ("samples", SAMPLE | {"answer": ["first", "second"]}, "must be text, not a list; keep"),
+        ("samples", {**SAMPLE, "answers": "second"}, "is unknown; did you mean 'answer'?"),
+        *(
+            (
+                name,
+                OF_FORMAT[name]
+                | {("question" if name == "samples" else "problem"): f"{tag} What is this?"},
+                f"it has '{tag}': write <image> in its place",
+            )
+            for name in ("samples", "easyr1")
+            for tag in (
+                *("[IMG]", "{image}", "<|image_pad|>", "<ImageHere>", "<img src='a.png'>"),
+                *("![a digit](a.png)", "<image/>", "[Image 1]", "<|vision_start|>"),
+            )
+        ),
+        (
+            "samples",
+            SAMPLE | {"question": "<img><img><img> Which?"},
+            "the question has 0 <image> tags but the sample has 3 images; it has '<img>': write",
+        ),
+        ("samples", SAMPLE | {"question": "<image1> <image2> Which?"}, "it has '<image1>': write"),
+    ],
+)
+def test_columns_and_tags_of_other_programs_get_a_hint(
+    folder: Path, read_as: str, row: dict[str, Any], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_json(folder / "rows.jsonl", [row])
+    line = refused(capsys, check(folder, of(read_as, str(file))))
+    assert hint in line and f"{file}, line 1" in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        ({"subsets": ["nlvr2", "dreamsin"]}, "subset 'dreamsin'; there are nlvr2 (2), dreamsim ("),
+        ({"split": "val"}, "files of split 'val'; there are those of test, train"),
+    ],
+)
+def test_a_choice_that_finds_nothing_says_what_there_is(
+    folder: Path, settings: dict[str, Any], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_json(folder / "m" / "train.json", [MANTIS, MANTIS, MANTIS | {"source": "dreamsim"}])
+    write_json(folder / "m" / "test.json", [MANTIS])
+    given = {"split": "train", "image_dir": "."} | settings
+    assert hint in refused(capsys, check(folder, of("mantis", "m", **given)))
+
+
+@pytest.mark.parametrize("command", ["check", "permute", "data filter", "data label", "score"])
+def test_one_list_in_json_lines_gets_a_hint(
+    folder: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "train.jsonl"
+    file.write_text(json.dumps([SAMPLE, SAMPLE | {"id": "two"}]))
+    if command == "check":
+        status = check(folder, CONFIG)
+    else:
+        more = {"permute": ["--orders", "2"], "score": []}.get(command, ["--out", "out"])
+        status = main([*command.split(), str(file), *more])
+    line = refused(capsys, status)
+    assert f"{file}, line 1: is a list, not an object: write one object a line (jq -c" in line
+
+
+@pytest.mark.parametrize("command", ["permute", "data filter", "data label", "data convert"])
+def test_every_command_words_a_bad_line_alike(
+    folder: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_json(folder / "train.jsonl", [SAMPLE, SAMPLE | {"id": "two", "kind": "mcq"}])
+    more = {"permute": ["--orders", "2"], "data convert": ["--format", "samples"]}.get(command, [])
+    more += [] if command == "permute" else ["--out", "out/o.jsonl"]
+    line = refused(capsys, main([*command.split(), str(file), *more]))
+    assert f"{file}, line 2, field 'kind': must be 'letter', 'position'" in line
+
+
+@pytest.mark.parametrize("command", ["permute", "data filter", "data label"])
+def test_a_file_of_another_format_says_how_to_convert_it(
+    folder: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write_json(folder / "train.jsonl", [VERL])
+    more = ["--orders", "2"] if command == "permute" else ["--out", "out"]
+    line = refused(capsys, main([*command.split(), str(file), *more]))
+    assert "looks like format verl: turn it into samples with perl-rl data convert --format" in line
+
+
 def test_a_run_folder_that_cannot_be_written_is_named(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -297,3 +437,79 @@ def test_a_parquet_file_that_is_none_is_named(
 ) -> None:
     (folder / "verl.parquet").write_text("version https://git-lfs.github.com/spec/v1\n")
     assert "verl.parquet" in refused(capsys, check(folder, of("verl", "verl.parquet")))
+
+
+def test_an_engine_that_cannot_fit_is_refused_with_what_there_is(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = changed(CONFIG, rollout__engine__kv_cache_gib=500_000)
+    line = refused(capsys, check(folder, wanted))
+    assert "rollout.engine.kv_cache_gib: 500,0" in line and "this machine has " in line
+    over = changed(CONFIG, rollout__engine__gpu_memory_utilization=1.5)
+    assert "gpu_memory_utilization: must be at most 1" in refused(capsys, check(folder, over))
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (
+            {"train": "trian.jsonl", "heldout": "hold.jsonl"},
+            "data.train: {folder}/trian.jsonl: no such data file or folder (did you mean "
+            "train.jsonl?); data.heldout: {folder}/hold.jsonl: no such data file or folder",
+        ),
+        (
+            {"train": "train.jsonl", "heldout": {"path": "test", "format": "easyr1"}},
+            "data.heldout.path: {folder}/test: no such data file or folder",
+        ),
+        (
+            {"train": [{"path": "train.jsonl"}, {"path": "gone-*.json", "format": "mantis"}]},
+            "data.train, second source, path: {folder}/gone-*.json: found no .parquet",
+        ),
+        (
+            {"train": {"path": "easyr1.jsonl", "format": "easyr1", "image_dir": "pictures"}},
+            "data.train.image_dir: there is no folder {folder}/pictures",
+        ),
+    ],
+)
+def test_every_wrong_path_of_data_is_named_at_once_with_its_key(
+    folder: Path, data: dict[str, Any], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(CONFIG, data=data, eval__max_tokens=24)
+    assert named.format(folder=folder) in refused(capsys, check(folder, config))
+
+
+def test_a_failing_check_leaves_no_empty_folder(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "run.yaml"
+    file.write_text(yaml.safe_dump(changed(CONFIG, data__train="gone.jsonl")))
+    for command in ("check", "launch"):
+        assert main([command, str(file), "--run-dir", str(folder / "runs" / "one")]) == 2
+        assert not (folder / "runs").exists()
+    (folder / "runs").mkdir()
+    assert main(["check", str(file), "--run-dir", str(folder / "runs" / "one")]) == 2
+    assert (folder / "runs").is_dir() and not (folder / "runs" / "one").exists()
+
+
+def warned(folder: Path, capsys: pytest.CaptureFixture[str], **data: Any) -> list[str]:
+    assert check(folder, changed(CONFIG, data=CONFIG["data"] | data, eval__max_tokens=24)) == 0
+    return [one for one in capsys.readouterr().out.splitlines() if one.startswith("warning: ")]
+
+
+def test_held_out_data_that_is_trained_on_is_warned_of(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (56, 56), "black").save(folder / "d.png")
+    (folder / "copy.png").write_bytes((folder / "a.png").read_bytes())
+    [line] = warned(folder, capsys, heldout="train.jsonl")
+    assert "data.heldout and data.train read the same file, " in line
+
+    other = SAMPLE | {"id": "other", "images": ["a.png", "b.png", "d.png"]}
+    same = SAMPLE | {"id": "same", "images": ["copy.png", "b.png", "c.png"]}
+    write_json(folder / "hold.jsonl", [other, same])
+    [line] = warned(folder, capsys, heldout="hold.jsonl")
+    assert "1 of 2 held-out questions is in the training data too, with the same images" in line
+    assert f"({folder}/hold.jsonl, line 2 is {folder}/train.jsonl, line 1)" in line
+
+    write_json(folder / "hold.jsonl", [other, SAMPLE | {"id": "x", "question": "<image>" * 3}])
+    assert warned(folder, capsys, heldout="hold.jsonl") == []

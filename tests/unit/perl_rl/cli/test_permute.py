@@ -63,8 +63,6 @@ def test_there_are_no_more_orders_than_exist(
 
 
 def test_bad_input_is_one_line(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["permute", str(file), "--orders", "0"]) == 2
-    assert "--orders 0: must be at least 1" in capsys.readouterr().err
     with file.open("a") as stream:
         stream.write('{"id": "3"}\n')
     assert main(["permute", str(file), "--orders", "2"]) == 2

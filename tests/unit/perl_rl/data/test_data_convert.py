@@ -33,9 +33,9 @@ def test_converted_samples_read_back_with_their_images(
     assert Path(first.images[0]).parent == tmp_path / "out" / "images"
     assert str(tmp_path) not in out.read_text()
     said, reason = capsys.readouterr().out.splitlines()
-    assert said == f"{out}: 2 samples, 1 rows skipped"
+    assert said == f"{out}: 2 samples, 1 row skipped"
     assert reason.split("   e.g. ")[0].strip() == "1  problem: tags and images do not match"
-    assert f"{geometry}, row 2, column 'problem': has 2 image tags for 1 images" in reason
+    assert f"{geometry}, row 2, column 'problem': has 2 image tags for 1 image" in reason
 
 
 def test_a_bad_row_ends_the_conversion_and_leaves_no_file(

@@ -172,7 +172,7 @@ def test_an_endpoint_that_is_not_there_is_named(
         (["--benchmark", "blink", "--data", "d", "--out", "o", "--model", "m"], "end in .json"),
         (
             ["--benchmark", "blink", "--data", "d", "--out", "o.json", "--model", "m"],
-            "--model m: holds no config.json",
+            "--model m: there is no such folder; name one on",
         ),
         (
             ["--benchmark", "blink", "--data", "d", "--out", "o.json", "--endpoint", "u"],

@@ -48,7 +48,7 @@ BROKEN: list[tuple[str, int, Change, str, str]] = [
     ("mv-math", 0, change(answer_type="proof"), "answer_type", "'proof' is not one of choice"),
     ("mv-math", 0, change(answer="12"), "answer", "'12' is no letter"),
     ("mv-math", 3, change(answer="3 and 4"), "answer", "(1) ..; (2) .."),
-    ("mv-math", 0, change(input_image="a.png"), "input_image", "must be a list, not str"),
+    ("mv-math", 0, change(input_image="a.png"), "input_image", "must be a list, not text"),
     ("mathvista", 0, change(answer="ten"), "answer", "'ten' is none of the choices"),
     ("mathvista", 0, change(choices=None), "choices", "is empty in a multi_choice question"),
     ("mathvista", 1, change(answer="ten"), "answer", "'ten' is no number"),
@@ -63,7 +63,7 @@ BROKEN: list[tuple[str, int, Change, str, str]] = [
     ),
     ("mathverse", 0, change(answer="12"), "answer", "'12' is no letter"),
     ("mathvision", 1, change(answer="F"), "answer", "none of A, B, C, D, E"),
-    ("mathvision", 0, change(options="A"), "options", "must be a list, not str"),
+    ("mathvision", 0, change(options="A"), "options", "must be a list, not text"),
     ("mathvision", 0, change(question=None), "question", "is missing; the row has"),
 ]
 
@@ -154,7 +154,7 @@ def test_a_file_that_is_no_data_is_named(tmp_path: Path) -> None:
         ("test.parquet", "x", "after row 0: cannot be read"),
         ("test.json", "{", "line 1: not JSON"),
         ("test.json", "3", "must hold a list of rows"),
-        ("test.jsonl", "[1]", "row 1: must be an object"),
+        ("test.jsonl", "[1]", "line 1: is a list, not an object"),
     ):
         file = tmp_path / name
         file.write_text(text)
@@ -249,7 +249,7 @@ def test_bad_rows_are_left_out_and_named_only_when_asked_for(tmp_path: Path) -> 
     lines = [json.dumps(row | {"sample_index": str(n), "answer": a}) for n, a in enumerate(answers)]
     file.write_text("\n".join([*lines, "not JSON", "[1]"]))
     benchmark, pictures = BENCHMARKS["mathverse"], Pictures(tmp_path / "images")
-    with pytest.raises(UserError, match="row 2, column 'answer': '12' is no letter"):
+    with pytest.raises(UserError, match="line 2, field 'answer': '12' is no letter"):
         load_items(benchmark, file, pictures)
     skipped: list[BadRow] = []
     items = load_items(benchmark, file, pictures, skipped=skipped)
@@ -257,9 +257,9 @@ def test_bad_rows_are_left_out_and_named_only_when_asked_for(tmp_path: Path) -> 
     messages = by_reason(skipped)
     assert [len(named) for named in messages.values()] == [2, 1, 1]
     assert [row.split(": ")[0] for named in messages.values() for row in named] == [
-        f"{file}, row 2, column 'answer'",
-        f"{file}, row 4, column 'answer'",
-        *(f"{file}, row 5", f"{file}, row 6"),
+        f"{file}, line 2, field 'answer'",
+        f"{file}, line 4, field 'answer'",
+        *(f"{file}, line 5", f"{file}, line 6"),
     ]
     assert skipped_lines(messages)[0] == "rows left out: 4"
     assert skipped_lines({}) == []
@@ -268,5 +268,5 @@ def test_bad_rows_are_left_out_and_named_only_when_asked_for(tmp_path: Path) -> 
 def test_a_file_without_a_row_that_fits_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "testmini.jsonl"
     file.write_text("[1]\n[2]")
-    with pytest.raises(UserError, match=r"none of its 2 rows fits; the first: .*, row 1: "):
+    with pytest.raises(UserError, match=r"none of its 2 rows fits; the first: .*, line 1: "):
         load_items(BENCHMARKS["mathverse"], file, Pictures(tmp_path / "images"), skipped=[])

@@ -52,7 +52,7 @@ def test_good_samples_pass_and_the_longest_prompt_is_told(folder, capsys):
     other = ROW | {"id": "two", "question": ROW["question"] + " Say it in one word."}
     assert check(folder, ROW, other, ROW | {"id": "again"}) == 0
     out, err = capsys.readouterr()
-    assert "data: 3 questions and 1 pictures checked, the longest prompt has " in out
+    assert "data: 3 questions and 1 picture checked, the longest prompt has " in out
     assert "prompts: 2 of 2" in err, "equal prompts are rendered once"
 
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_asked_is_refused_with_file_and_row(folder, capsys, chang
     assert check(folder, ROW, ROW | {"id": "bad"} | changes) == 2
     err = capsys.readouterr().err
     [line] = [line for line in err.splitlines() if line.startswith("perl-rl: error: ")]
-    assert f"{folder / 'train.jsonl'}, row 2, " in line
+    assert f"{folder / 'train.jsonl'}, line 2, " in line
     assert named in line and len(line) < 500
 
 

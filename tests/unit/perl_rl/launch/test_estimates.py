@@ -43,7 +43,7 @@ def test_a_checkpoint_holds_the_weights_and_twelve_bytes_a_trained_parameter(
 
 
 def test_a_short_run_writes_fewer_checkpoints_than_it_may_keep(tmp_path: Path) -> None:
-    assert "1 checkpoints of 42.0 GB" in disk_line(config(steps=50), SIZE, tmp_path)
+    assert "1 checkpoint of 42.0 GB" in disk_line(config(steps=50), SIZE, tmp_path)
 
 
 def test_a_disk_that_is_too_small_is_a_warning(tmp_path: Path) -> None:

@@ -38,7 +38,11 @@ ROW: dict[str, Any] = {
 NO_TENSORS = (2).to_bytes(8, "little") + b"{}"
 """A safetensors file without any tensor."""
 
-REAL = {"model": {"path": START_MODEL}}
+REAL = {
+    "model": {"path": START_MODEL},
+    "sampling": {"max_tokens": 24},
+    "rollout": {"port": 0, "engine": {"max_model_len": 512}},
+}
 
 
 @pytest.fixture
@@ -191,13 +195,13 @@ def test_an_index_of_shards_that_is_none(folder: Path) -> None:
 def test_a_row_without_the_image_it_names(folder: Path) -> None:
     write_rows(folder, ROW, ROW | {"id": "two", "images": ["a.png", "c.png"]})
     text = refusal(check_data, make_config(folder), folder)
-    assert re.search(r"train\.jsonl, row 2, column 'images': no image file .*c\.png", text)
+    assert re.search(r"train\.jsonl, line 2, field 'images': no image file .*c\.png", text)
 
 
 def test_a_picture_that_cannot_be_decoded(folder: Path) -> None:
     (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:60])
     text = refusal(check_data, make_config(folder), folder)
-    assert re.search(r"train\.jsonl, row 1, sample 'one'.*b\.png.*cannot be decoded", text)
+    assert re.search(r"train\.jsonl, line 1, sample 'one'.*b\.png.*cannot be decoded", text)
 
 
 def test_more_images_than_the_engine_takes(folder: Path) -> None:
@@ -310,7 +314,7 @@ def test_a_mixture_passes_and_is_told_about(folder: Path) -> None:
     notes: list[str] = []
     config = mixture(folder, "1", "", skip_bad_rows=True)
     assert check_data(config, folder, notes) == (2, 2)
-    assert notes == [f"{folder / 'geo'}: 1 samples, 1 rows skipped: answer: is empty (1)"]
+    assert notes == [f"{folder / 'geo'}: 1 sample, 1 row skipped: answer: is empty (1)"]
 
 
 def test_a_gold_answer_that_no_answer_matches_is_told_with_file_and_row(folder: Path) -> None:
@@ -320,7 +324,7 @@ def test_a_gold_answer_that_no_answer_matches_is_told_with_file_and_row(folder: 
     notes: list[str] = []
     assert check_data(make_config(folder), folder, notes) == (3, 2)
     (note,) = notes
-    assert note.startswith(f"{folder / 'train.jsonl'}, row 2, sample ")
+    assert note.startswith(f"{folder / 'train.jsonl'}, line 2, sample ")
     assert "no answer matches the gold answer" in note and "of kind 'math'" in note
 
 
@@ -344,7 +348,7 @@ def test_pictures_inside_the_data_are_kept_beside_the_run(folder: Path) -> None:
 def test_a_gpu_that_torch_cannot_use_is_refused(folder: Path, gpu: None, device: str) -> None:
     with pytest.raises(UserError, match=rf"^model\.device {device}: .* is built for the CPU"):
         launch(written(folder), folder / "run", [f"model.device={device}"])
-    assert not any((folder / "run").iterdir()), "nothing was started"
+    assert not (folder / "run").exists(), "nothing was started"
 
 
 def test_the_cpu_is_taken_where_the_configuration_says_so(folder: Path, gpu: None) -> None:

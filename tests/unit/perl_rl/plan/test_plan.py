@@ -1,17 +1,22 @@
 """`perl-rl plan`: what it counts, what it refuses, and when `launch` warns."""
 
 import json
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from perl_rl.cli.main import main as perl_rl
 from perl_rl.launch.division import Division, divide_cores, divide_gpus
-from perl_rl.plan import warning
+from perl_rl.plan import shared_memory, warning
 from perl_rl.plan.main import GB, make_plan, shares_gpus
 from perl_rl.plan.sampler import cache_bytes, engine_need
 from perl_rl.plan.shape import ModelShape
 from perl_rl.plan.trainer import largest_chunk, rank_need
+from services.rollout.weights import local_copy
 from shared.config import Config
 from tests.paths import START_MODEL
 
@@ -158,6 +163,99 @@ def test_the_command_needs_no_weights_and_says_whether_it_fits(
     assert shown.rstrip().endswith("fits")
     assert perl_rl(["plan", str(file), "--gpu-gb", "1"]) == 1
     assert "does not fit: a rank needs" in capsys.readouterr().out
+
+
+def test_a_small_model_is_shown_in_figures_that_say_something(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        f"run: r\nmodel: {{path: {START_MODEL}}}\ndata: {{train: t}}\ntrainer: {{}}\n"
+        "rollout: {engine: {kv_cache_gib: 0.01}}\n"
+    )
+    perl_rl(["plan", str(file)])
+    shown = capfd.readouterr()
+    assert "r: 2.49 million parameters" in shown.out and "0.00 billion" not in shown.out
+    assert "  weights                                         0.0050" in shown.out
+    assert "room for 1 answer of 10240 tokens" in shown.out
+
+
+def test_deepspeed_looks_for_no_gpu_and_no_one_else_is_told_so(tmp_path: Path) -> None:
+    """In a process of its own: DeepSpeed says so once, when it is imported."""
+    file = tmp_path / "run.yaml"
+    file.write_text(f"run: r\nmodel: {{path: {START_MODEL}}}\ndata: {{train: t}}\ntrainer: {{}}\n")
+    script = (
+        "import os, sys; from perl_rl.cli.main import main; main(sys.argv[1:]); "
+        "assert 'DS_ACCELERATOR' not in os.environ"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "plan", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "[WARNING]" not in done.stdout + done.stderr and "fits" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("weights", "kept"),
+    [
+        ({}, {"a version in /dev/shm": 2 * SEVEN.parameters}),
+        ({"delta_chain": 0}, {"a version in /dev/shm, while it loads": 2 * SEVEN.parameters}),
+        ({"backend": "filesystem"}, {}),
+    ],
+)
+def test_a_node_keeps_a_version_in_host_memory(
+    weights: dict[str, object], kept: dict[str, float]
+) -> None:
+    split = {"engine": {"tensor_parallel_size": 4}}
+    assert engine_need(config(weights=weights, rollout=split), SEVEN, 80 * GB, GB).host == kept
+
+
+def test_shared_memory_that_is_too_small_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = config(rollout={"nodes": 2})
+    need = engine_need(two, SEVEN, 80 * GB, GB)
+    for there, said in ((49 * GB, True), (50 * GB, False)):
+        usage = shutil._ntuple_diskusage(int(there), 0, int(there))
+        monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _, usage=usage: usage)
+        notes = shared_memory.shared_memory_notes(two, need, tmp_path)
+        assert bool(notes) == said
+    assert shared_memory.needed(sum(need.host.values()), 2) == 6 * SEVEN.parameters
+    [line] = shared_memory.shared_memory_notes(two, need, tmp_path / "gone")
+    assert "has 0 MB, and 2 rollout nodes on it would need 49.8 GB" in line
+    assert "(16.6 GB each, and one more free)" in line
+
+
+def test_the_plan_asks_for_the_room_that_a_node_looks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for more, chosen in ((1, tmp_path), (0, Path(tempfile.gettempdir()))):
+        free = int(shared_memory.needed(1000)) + more
+        usage = shutil._ntuple_diskusage(free, 0, free)
+        monkeypatch.setattr(local_copy.shutil, "disk_usage", lambda _, usage=usage: usage)
+        assert local_copy.roomy(1000, tmp_path) == chosen
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--gpus -3", "argument --gpus: must be at least 1, not -3"),
+        ("--gpus 1.5", "argument --gpus: must be a whole number, not '1.5'"),
+        ("--gpu-gb 0", "argument --gpu-gb: must be more than 0, not 0"),
+        ("--gpu-gb nan", "argument --gpu-gb: must be a finite number, not nan"),
+        ("--gpu-gb eighty", "argument --gpu-gb: must be a number, not 'eighty'"),
+    ],
+)
+def test_an_impossible_number_is_one_line(
+    options: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        perl_rl(["plan", "run.yaml", *options.split()])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"perl-rl: error: {words}; see perl-rl plan --help\n"
 
 
 @pytest.mark.parametrize("content", [None, "{}", "[", json.dumps({"model_type": "qwen2"})])

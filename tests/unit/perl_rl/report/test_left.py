@@ -120,4 +120,7 @@ def test_a_folder_without_a_run_is_refused(
     empty = tmp_path / "empty"
     empty.mkdir()
     assert main(["status", "--run-dir", str(empty)]) == 2
-    assert f"--run-dir {empty}: holds no config.yaml" in capsys.readouterr().err
+    assert (
+        f"--run-dir {empty}: holds no run (no config.yaml); check the folder"
+        in capsys.readouterr().err
+    )

@@ -43,7 +43,7 @@ def test_redis_must_be_named(model: Path) -> None:
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     message = refused(config(tmp_path / "gone", "redis://127.0.0.1:1/0"))
-    assert re.search(r"model\.path: .*gone holds no config\.json", message)
+    assert re.search(r"model\.path .*gone: there is no such folder", message)
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def test_other_text_is_refused_without_being_quoted(
 ) -> None:
     file = write_json(tmp_path / "train.jsonl", [ROW | {"images": cell}])
     text = refused(file)
-    assert text.startswith(f"{file}, row 1, column 'images': ") and problem in text
+    assert text.startswith(f"{file}, line 1, field 'images': ") and problem in text
     assert PNG[:30] not in text and NOISE[:30] not in text
 
 
@@ -129,7 +129,7 @@ def test_an_absent_column_is_refused_with_those_that_there_are(
     save_digits(tmp_path, 1)
     text = refused(write_json(tmp_path / "train.jsonl", [row]), format_, **settings)
     known = ", ".join(sorted(row))
-    assert f"row 1, column '{column}': is missing; the row has columns {known}" in text
+    assert f"line 1, field '{column}': is missing; the line has fields {known}" in text
 
 
 def test_data_without_pictures_says_so_or_has_no_column_for_them(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_gold_answer_is_unwrapped(answer: str, expected: tuple[str, str]) -> N
 )
 def test_a_wrapped_answer_of_nothing_is_refused(tmp_path: Path, answer: str) -> None:
     text = refused(write_json(tmp_path / "train.jsonl", [ROW | {"answer": answer}]))
-    assert "column 'answer': has an empty box or answer tag" in text
+    assert "field 'answer': has an empty box or answer tag" in text
 
 
 def float32(file: Path, *answers: float | None) -> Path:
@@ -235,9 +235,9 @@ def test_a_float32_inside_a_struct_keeps_its_shortest_decimal_form(tmp_path: Pat
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_no_number_is_no_answer(tmp_path: Path, value: float) -> None:
-    assert "column 'answer': is not a number" in refused(float32(tmp_path / "a.parquet", value))
+    assert "'answer': is not a number" in refused(float32(tmp_path / "a.parquet", value))
     row = ROW | {"answer": value}
-    assert "column 'answer': is not a number" in refused(write_json(tmp_path / "a.jsonl", [row]))
+    assert "'answer': is not a number" in refused(write_json(tmp_path / "a.jsonl", [row]))
     file = float32(tmp_path / "b.parquet", 0.5, value, None)
     assert len(read(file, skip_bad_rows=True)) == 1
 
@@ -298,7 +298,7 @@ def test_a_pretty_printed_row_is_named_by_the_line_it_starts_on(tmp_path: Path) 
 @pytest.mark.parametrize("text", ['{\n"problem": "?",\n', '{\n}\n{"a": 1} x', "{\n\xff"])
 def test_broken_json_over_several_lines_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "train.jsonl").write_bytes(text.encode("latin-1"))
-    assert "row 1: is not JSON" in refused(tmp_path / "train.jsonl")
+    assert "line 1: is not JSON" in refused(tmp_path / "train.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_an_answer_in_text_that_is_no_number_is_refused(tmp_path: Path, answer: 
     file = write_json(
         tmp_path / "train.jsonl", [{"problem": "x?", "images": None, "answer": answer}]
     )
-    with pytest.raises(UserError, match=r"row 1, column 'answer': is not a number \("):
+    with pytest.raises(UserError, match=r"line 1, field 'answer': is not a number \("):
         read(file)
 
 
@@ -339,7 +339,7 @@ def test_rows_on_one_line_are_counted(tmp_path: Path) -> None:
 )
 def test_verl_media_that_are_not_read_are_refused(tmp_path: Path, extra: dict[str, Any]) -> None:
     file = write_json(tmp_path / "train.jsonl", [VERL | extra])
-    with pytest.raises(UserError, match=f"row 1, column '{list(extra)[-1]}': is not read"):
+    with pytest.raises(UserError, match=f"line 1, field '{list(extra)[-1]}': is not read"):
         read(file, "verl")
 
 

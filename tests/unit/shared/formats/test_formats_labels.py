@@ -95,26 +95,26 @@ def test_without_a_word_the_form_decides(tmp_path: Path, extra: Any) -> None:
         (
             {"extra_info": {"kind": "choice"}},
             {},
-            "column 'extra_info.kind': 'choice' is not one of letter, position,",
+            "field 'extra_info.kind': 'choice' is not one of letter, position,",
         ),
         (
             {"extra_info": {"order": "shuffle"}},
             {},
-            "column 'extra_info.order': 'shuffle' is not one of invariant, letter, position, "
+            "field 'extra_info.order': 'shuffle' is not one of invariant, letter, position, "
             "order, none; rename it, or name the right column in keys.order",
         ),
-        ({}, {"kind": "what"}, "column 'what': is missing; the row has columns"),
-        ({"what": "choice"}, {"kind": "what"}, "column 'what': 'choice' is not one of letter,"),
+        ({}, {"kind": "what"}, "field 'what': is missing; the line has fields"),
+        ({"what": "choice"}, {"kind": "what"}, "field 'what': 'choice' is not one of letter,"),
         ({"extra_info": {"fixed": "0"}}, {}, "'extra_info.fixed': must list indices of images"),
         (
             {"extra_info": {"fixed": [3]}},
             {},
-            "column 'extra_info': fixed is [3], but the 3 images are counted from 0",
+            "field 'extra_info': fixed is [3], but the 3 images are counted from 0",
         ),
         (
             {"extra_info": {"kind": "number", "order": "letter"}},
             {},
-            "column 'extra_info': order 'letter' does not go with kind 'number'",
+            "field 'extra_info': order 'letter' does not go with kind 'number'",
         ),
     ],
 )
@@ -123,7 +123,7 @@ def test_what_makes_no_sense_is_refused_with_its_column(
 ) -> None:
     with pytest.raises(BadRow) as caught:
         read(tmp_path, "easyr1", easyr1("12", **more), **keys)
-    assert f"{tmp_path / 'train.jsonl'}, row 1, " in str(caught.value)
+    assert f"{tmp_path / 'train.jsonl'}, line 1, " in str(caught.value)
     assert message in str(caught.value)
 
 

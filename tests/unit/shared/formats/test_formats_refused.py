@@ -32,7 +32,7 @@ GOOD: dict[str, dict[str, Any]] = {
 
 BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("samples", {"colour": "red"}, "colour", "is unknown"),
-    ("samples", {"images": []}, "", "question has 1 <image> tags but the sample has 0"),
+    ("samples", {"images": []}, "", "question has 1 <image> tag but the sample has 0"),
     ("samples", {"images": ["gone.png"]}, "images", "no image file"),
     ("verl", {"prompt": None}, "prompt", "is missing; the row has columns data_source"),
     ("verl", {"prompt": "text"}, "prompt", "is not a list of turns"),
@@ -48,31 +48,31 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("verl", {"reward_model": "1"}, "reward_model", "must be an object"),
     ("verl", {"reward_model": {}}, "reward_model.ground_truth", "is missing"),
     ("verl", {"reward_model": {"ground_truth": [1]}}, "reward_model.ground_truth", "be text"),
-    ("verl", {"images": ["0.png", "1.png"]}, "prompt", "has 1 image tags for 2 images"),
+    ("verl", {"images": ["0.png", "1.png"]}, "prompt", "has 1 image tag for 2 images"),
     (
         "verl",
         {"images": [{"url": "http://x"}]},
         "images",
         "has none of the keys bytes, image, path",
     ),
-    ("verl", {"images": [7]}, "images", "must be bytes, a path or an image, not int"),
+    ("verl", {"images": [7]}, "images", "must be bytes, a path or an image, not a number"),
     ("verl", {"images": [""]}, "images", "must be bytes, a path or an image, not nothing"),
     ("verl", {"images": ["notes.txt"]}, "images", "has an unknown image format"),
     ("verl", {"images": ["large.png"]}, "images", "120x120 pixels, more than data.max_image"),
     ("easyr1", {"problem": None}, "problem", "is missing"),
     ("easyr1", {"problem": " "}, "problem", "is empty"),
-    ("easyr1", {"problem": ["x"]}, "problem", "must be text, not list"),
+    ("easyr1", {"problem": ["x"]}, "problem", "must be text, not a list of 1; keep one"),
     ("easyr1", {"answer": None}, "answer", "is missing"),
-    ("easyr1", {"answer": True}, "answer", "must be text, not bool"),
+    ("easyr1", {"answer": True}, "answer", "must be text, not true"),
     ("easyr1", {"answer": "\\boxed{}"}, "answer", "has an empty box"),
-    ("easyr1", {"problem": "<image1> <image1>"}, "problem", "tags numbered 1, 1 for 1 images"),
-    ("easyr1", {"problem": "<image> <image1>"}, "problem", "tags numbered 1 for 1 images"),
-    ("easyr1", {"problem": "<image2>"}, "problem", "tags numbered 2 for 1 images"),
+    ("easyr1", {"problem": "<image1> <image1>"}, "problem", "tags numbered 1, 1 for 1 image"),
+    ("easyr1", {"problem": "<image> <image1>"}, "problem", "tags numbered 1 for 1 image"),
+    ("easyr1", {"problem": "<image2>"}, "problem", "tags numbered 2 for 1 image"),
     ("easyr1", {"problem": "<video>"}, "problem", "has a <video> tag; only images are supported"),
     ("mantis", {"conversation": None}, "conversations", "is missing"),
     ("mantis", {"conversation": TURNS[:1]}, "conversation", "must alternate"),
     ("mantis", {"conversation": TURNS[::-1]}, "conversation", "roles are: assistant, user"),
-    ("geometry3k", {"problem": "?<image><image>"}, "problem", "has 2 image tags for 1 images"),
+    ("geometry3k", {"problem": "?<image><image>"}, "problem", "has 2 image tags for 1 image"),
     ("geometry3k", {"images": ["gone.png"]}, "images", "no image file"),
     ("mmk12", {"image": ["0.png", "1.png"], "question": "<image>"}, "question", "for 2 images"),
     ("mmk12", {"question": None}, "question", "is missing"),
@@ -156,7 +156,7 @@ def test_a_damaged_picture_inside_parquet_is_named_and_not_kept(folder: Path) ->
         (b"[" * 100_000, "is not JSON (nested too deeply)"),
         (b'{"a": %s}' % (b"9" * 5000), "is not JSON (has a whole number"),
         (b'{"a": "\\ud83d"}', "is not JSON (has \\ud83d, half"),
-        (b"[1]", "must be an object with columns"),
+        (b"[1]", "is a list, not an object: write one object a line"),
         (b'"\xff"', "is not UTF-8 text"),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_line_that_is_no_row(folder: Path, line: bytes, problem: str) -> None:
     file = folder / "train.jsonl"
     write_json(file, [GOOD["easyr1"]])
     file.write_bytes(file.read_bytes() + b"\n\n" + line + b"\n")
-    assert refused(source(file, "easyr1")).startswith(f"{file}, row 3: {problem}")
+    assert refused(source(file, "easyr1")).startswith(f"{file}, line 3: {problem}")
     located, report = read(source(file, "easyr1", skip_bad_rows=True))
     assert (len(located), report.skipped.total()) == (1, 1)
 
@@ -193,12 +193,13 @@ def test_a_file_that_is_no_data(
 def test_a_split_that_is_not_there(folder: Path) -> None:
     write_json(folder / "geo" / "train.json", [GOOD["easyr1"]])
     message = refused(source(folder / "geo", "easyr1", split="test"))
-    assert message == f"{folder / 'geo'}: found no .parquet, .jsonl, .json files of split 'test'"
+    found = "found no .parquet, .jsonl, .json files of split 'test'; there are those of train"
+    assert message == f"{folder / 'geo'}: {found}"
 
 
 def test_repeated_ids_are_refused_within_and_between_sources(folder: Path) -> None:
     file = write_json(folder / "train.jsonl", [GOOD["samples"]] * 2)
-    assert f"column 'id': 's' is also the id of {file}, row 1" in refused(source(file, "samples"))
+    assert f"field 'id': 's' is also the id of {file}, line 1" in refused(source(file, "samples"))
 
     write_json(file, [GOOD["samples"]])
     other = write_json(folder / "other.jsonl", [GOOD["samples"]])
@@ -218,12 +219,12 @@ def test_skipped_rows_are_in_the_log(folder: Path, caplog: pytest.LogCaptureFixt
         load(data, data.train_sources(), folder / "kept")
     (record,) = caplog.messages
     assert record == (
-        f"{file}: 1 samples, 2 rows skipped: answer: is empty (1), images: has no image file (1)"
+        f"{file}: 1 sample, 2 rows skipped: answer: is empty (1), images: has no image file (1)"
     )
 
 
 def test_a_source_of_nothing_but_bad_rows_is_refused(folder: Path) -> None:
     file = write_json(folder / "train.json", [GOOD["easyr1"] | {"answer": ""}])
     data = DataConfig(train=source(file, "easyr1", skip_bad_rows=True))
-    with pytest.raises(UserError, match=r"no samples found \(0 samples, 1 rows skipped: answer"):
+    with pytest.raises(UserError, match=r"no samples found \(0 samples, 1 row skipped: answer"):
         load(data, data.train_sources(), folder / "kept")

@@ -107,7 +107,10 @@ def line(run: Path, **options: Any) -> str:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    assert line(tmp_path / "none") == f"{tmp_path}/none: no such folder; name the folder of a run"
+    assert (
+        line(tmp_path / "none")
+        == f"{tmp_path}/none: there is no such folder; name the folder of a run"
+    )
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
