@@ -89,7 +89,7 @@ def first_problem(
     if first["type"] == "missing":
         return f"the key '{key}' is missing"
     message = in_words(first)
-    secret = key.startswith(("security.", "redis.")) or key.endswith("api_key")
+    secret = key.startswith(("security.", "redis.", "trackers")) or key.endswith("api_key")
     # A whole section is not shown either: it may hold a secret.
     if not key or secret or isinstance(first["input"], dict):
         return f"{key}: {message}" if key else message

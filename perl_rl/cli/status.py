@@ -16,7 +16,8 @@ from rich.text import Text
 from perl_rl.folder_lock import is_held
 from perl_rl.report.left import describe_left
 from perl_rl.report.observe import RunView, find_runs, look
-from shared.config import load_config
+from perl_rl.trackers.left import tracker_lines
+from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.service.connection import RedisUnreachable, connect, without_password
 from shared.wire.keys import Keys
@@ -71,6 +72,11 @@ def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: fl
         url = url or os.environ.get(URL_VARIABLE, DEFAULT_URL)
         return asyncio.run(_status(url, run, timeout_s))
     config = load_config(_config_of(run_dir))
+    seen = _status_of(run_dir, config, timeout_s)
+    return Seen("\n".join([seen.text, *tracker_lines(run_dir)]), seen.over)
+
+
+def _status_of(run_dir: Path, config: Config, timeout_s: float) -> Seen:
     try:
         return asyncio.run(
             _status(

@@ -19,6 +19,7 @@ from perl_rl.launch.functions import check_functions
 from perl_rl.launch.preflight import check_model, check_ports, earlier_run
 from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.progress import Progress
+from perl_rl.trackers.choose import check_trackers
 from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.files import make_folder
@@ -42,6 +43,8 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewher
     if not elsewhere:
         config = _check_machine(config)
     check_functions(config.reward)
+    if not elsewhere:
+        check_trackers(config.trackers)
     prepare_data(config, _note)
     checked = check_data(config, folder, counting, _note)
     lines = [*data_lines(config, checked, counting), disk_line(config, size, folder)]

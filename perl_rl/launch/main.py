@@ -24,6 +24,7 @@ from perl_rl.launch.session import Session
 from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
+from perl_rl.trackers.choose import check_trackers
 from services.trainer.control.identity import check_identity, identity_of, read_identity
 from services.trainer.control.resuming import where_it_goes_on
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
@@ -79,6 +80,7 @@ def launch(
     config = config.model_copy(update={"model": model})
     division = division_of(config)
     check_functions(config.reward)
+    check_trackers(config.trackers)
     progress = open_progress()
     try:
         progress.note(computing)

@@ -1,6 +1,8 @@
 """The whole configuration of a run."""
 
-from pydantic import Field, model_validator
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
 
 from shared.config.connections import RedisConfig, SecurityConfig, WeightsConfig
 from shared.config.questions import (
@@ -14,6 +16,7 @@ from shared.config.record import RecordConfig
 from shared.config.reward import RewardConfig
 from shared.config.rollout import RolloutConfig
 from shared.config.section import Positive, Section
+from shared.config.trackers import TrackerConfig, from_names
 from shared.config.trainer import TrainerConfig
 
 
@@ -50,7 +53,14 @@ class Config(Section):
     weights: WeightsConfig = WeightsConfig()
     eval: EvalConfig = EvalConfig()
     record: RecordConfig = RecordConfig()
+    trackers: tuple[TrackerConfig, ...] = ()
+    """Where the run is shown besides its own folder: names, or mappings with the keys below."""
     launcher: LauncherConfig = LauncherConfig()
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _tracker_names(cls, trackers: Any) -> Any:
+        return from_names(trackers)
 
     @model_validator(mode="after")
     def _selects_from_a_group(self) -> "Config":
