@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from perl_rl.trackers.base import TrackedRun
 from services.trainer.rank.history import keep_until
 from services.trainer.rank.metrics import write_metrics
 from shared.config import load_config, save_config
@@ -69,3 +70,22 @@ class WrittenRun:
     def ends(self) -> None:
         """The run is over."""
         (self.folder / "summary.json").write_text("{}")
+
+
+def tracked(
+    run_dir: Path, name: str, run_id: str = "0123456789abcdef-0", sent: int = 0
+) -> TrackedRun:
+    """A run as the tracker `name` is given it, offline."""
+    folder = run_dir / "trackers" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return TrackedRun(
+        name="digits",
+        id=run_id,
+        folder=folder,
+        project="tests",
+        online=False,
+        url=None,
+        config={"run": "digits", "trainer": {"steps": 12, "groups_per_step": 4}},
+        page="http://here/runs/0",
+        sent=sent,
+    )

@@ -143,12 +143,17 @@ def _shown(run_dir: Path, row: dict[str, Any], page: str | None) -> ShownGroup:
         _text(row["answer"]),
         _text(majority),
         {True: "yes", False: "no", None: None}[row["flipped"]],
-        *(row["reward"], row["accuracy"], row["worst_accuracy"]),
+        *(_rounded(row[name]) for name in ("reward", "accuracy", "worst_accuracy")),
         _text(responses[-1][1]) if responses else None,
         _text(responses[0][1]) if responses else None,
     )
     shown_at = f"{page.rstrip('/')}/groups/{group}" if page else f"perl-rl show {group}"
     return ShownGroup(group, tuple(cells), tuple(_pictures(run_dir, row["images"])), shown_at)
+
+
+def _rounded(value: float | None) -> float | None:
+    """Without the digits that a column of 32 bits does not have."""
+    return None if value is None else round(value, 6)
 
 
 def _text(text: str) -> str:

@@ -5,6 +5,7 @@ Offline no run can be resumed: what the process before has written is removed, a
 written again, so that there is one whole run.
 """
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,9 +24,13 @@ class Adapter:
     def start(self, run: TrackedRun) -> int:
         """Begin, or resume."""
         if not run.online:
+            # The pictures of tables wait here to be sent; by default, in the user's home.
+            data = run.folder / "data" / run.id
+            os.environ["WANDB_DATA_DIR"] = str(data)
             # wandb makes ``offline-run-<time>-<id>`` in a folder with its own name.
-            for folder in (run.folder / "wandb").glob(f"offline-run-*-{run.id}"):
-                shutil.rmtree(folder)
+            for folder in (data, *(run.folder / "wandb").glob(f"offline-run-*-{run.id}")):
+                shutil.rmtree(folder, ignore_errors=True)
+            data.mkdir(parents=True)
         settings = wandb.Settings(
             console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True
         )
