@@ -65,7 +65,11 @@ def filled(text: str, environment: dict[str, str]) -> str:
     )
 
 
-@pytest.fixture(params=[("docker-compose.yml",), ("docker-compose.yml", "docker-compose.gpu.yml")])
+OVER = ("docker-compose.gpu.yml", "docker-compose.trackers.yml")
+"""Files that change the first one."""
+
+
+@pytest.fixture(params=[("docker-compose.yml",), *(("docker-compose.yml", name) for name in OVER)])
 def services(request: pytest.FixtureRequest) -> dict[str, Service]:
     return merged(*request.param)
 
@@ -76,7 +80,7 @@ def ours(services: dict[str, Service]) -> dict[str, Service]:
 
 
 def test_files_have_no_version_and_no_unknown_key():
-    for name in ("docker-compose.yml", "docker-compose.gpu.yml"):
+    for name in ("docker-compose.yml", *OVER):
         content = read(name)
         assert {key for key in content if not key.startswith("x-")} <= {"services", "volumes"}
         for service, one in content["services"].items():
