@@ -35,8 +35,8 @@ class TrackerConfig(Section):
     groups: Count = 8
     """How many groups to show then; those whose answer depends on the order come first."""
     page: str | None = None
-    """Address of this run's pages in ``perl-rl view``; each group that is shown links to its own
-    page below it."""
+    """Address of this run's pages, ``http://host:port/runs/0``; each group that is shown links to
+    its own page below it."""
     python: Path | None = None
     """Python of an environment of its own that has the tracker, where its packages do not go
     together with those of the run; empty: the one that runs ``perl-rl``."""
