@@ -16,6 +16,8 @@ FALLBACK = "is not accepted"
 """Said of an error that has no words here; it names its kind."""
 
 _SHOWN_CHARS = 80
+_SECRET = ("security.", "redis.", "trackers")
+"""Sections whose values may hold a secret, so that messages do not show them."""
 
 _WHOLE, _NUMBER, _TEXT = "must be a whole number", "must be a number", "must be text"
 _SECTION, _LIST = "must have keys and values", "must be a list"
@@ -92,7 +94,9 @@ def first_problem(
             return f"{place.above.words}: the key '{place.name}' is missing"
         return f"the key '{place.words}' is missing"
     message = _all_in_words(error, of, place) or in_words(first)
-    secret = place.key.startswith(("security.", "redis.")) or place.key.endswith("api_key")
+    secret = place.key.startswith(("security.", "redis.", "trackers")) or place.key.endswith(
+        "api_key"
+    )
     where = place.words
     # A whole section is not shown either: it may hold a secret.
     if not where or secret or isinstance(first["input"], dict):

@@ -10,7 +10,7 @@ _RUN_DIR = "folder for the run's files (default: runs/<run>)"
 
 
 def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add ``launch``, ``check``, ``plan``, ``report``, ``export`` and ``push``."""
+    """Add ``launch``, ``check``, ``plan``, ``report``, ``export``, ``push`` and ``track``."""
     text = "train: start every service on this machine, and stop them at the end"
     launch = add_command(commands, "launch", _launch, text)
     add_config(launch)
@@ -61,6 +61,17 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     pushed.add_argument("repository", metavar="OWNER/NAME", help="made if it is not there")
     text = "let everybody see a repository that is made"
     pushed.add_argument("--public", action="store_true", help=text)
+
+    text = "show a run in a tracker: follow its folder until it is over, and send what is new"
+    track = add_command(commands, "track", _track, text)
+    track.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    text = "which one (default: the only one in the configuration)"
+    track.add_argument("--tracker", metavar="NAME", help=text)
+    text = "the run's YAML file (default: config.yaml in its folder)"
+    track.add_argument("--config", type=Path, metavar="FILE", help=text)
+    text = "go on after the run's end too, until SIGTERM: the run may be resumed"
+    track.add_argument("--until-stopped", action="store_true", help=text)
+    add_set(track, "change settings, e.g. run=NAME")
 
 
 def add_demo(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -160,6 +171,14 @@ def _push(options: argparse.Namespace) -> int:
     from perl_rl.export.push import push
 
     return push(options.model, options.repository, options.public)
+
+
+def _track(options: argparse.Namespace) -> int:
+    from perl_rl.trackers.supervise import main as track
+
+    return track(
+        options.run, options.tracker, options.config, options.overrides, options.until_stopped
+    )
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -16,7 +16,8 @@ from rich.text import Text
 from perl_rl.folder_lock import is_held
 from perl_rl.report.left import describe_left
 from perl_rl.report.observe import RunView, find_runs, look
-from shared.config import load_config
+from perl_rl.trackers.left import tracker_lines
+from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.named_folders import RUN_CONFIG, RUNS, run_config
 from shared.service.connection import RedisUnreachable, connect, without_password
@@ -78,6 +79,11 @@ def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: fl
                 raise
             raise type(error)(_which_run()) from None
     config = load_config(run_config(run_dir, "--run-dir"))
+    seen = _status_of(run_dir, config, timeout_s)
+    return Seen("\n".join([seen.text, *tracker_lines(run_dir)]), seen.over)
+
+
+def _status_of(run_dir: Path, config: Config, timeout_s: float) -> Seen:
     try:
         return asyncio.run(
             _status(

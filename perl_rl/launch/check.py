@@ -22,6 +22,7 @@ from perl_rl.launch.preflight import check_model, check_ports, earlier_run
 from perl_rl.launch.source_paths import find_sources
 from perl_rl.plan.warning import smallest_gpu, warn_unless_it_fits
 from perl_rl.report.progress import Progress
+from perl_rl.trackers.choose import check_trackers
 from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.files import tentative_folder
@@ -52,6 +53,8 @@ def _check(config: Config, folder: Path, elsewhere: bool) -> None:
     if not elsewhere:
         config = settle_machine(config, size, _note)
     check_functions(config.reward)
+    if not elsewhere:
+        check_trackers(config.trackers)
     prepare_data(config, _note)
     checked = check_data(config, folder, counting, _note)
     lines = [*data_lines(config, checked, counting), disk_line(config, size, folder)]

@@ -24,6 +24,7 @@ from perl_rl.launch.session import Session
 from perl_rl.launch.view import view_port
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
+from perl_rl.trackers.choose import check_trackers
 from services.trainer.control.identity import check_identity, identity_of, read_identity
 from services.trainer.control.resuming import where_it_goes_on
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
@@ -85,6 +86,7 @@ def _launch(config: Config, folder: Path, resume: bool, debug: bool) -> int:
     config = settle_machine(config, size, said.append)
     division = division_of(config)
     check_functions(config.reward)
+    check_trackers(config.trackers)
     progress = open_progress()
     try:
         for line in said:

@@ -51,6 +51,8 @@ class Child:
     log: Path
     log_start: int
     """Size of the log when this run began."""
+    exits: "asyncio.Queue[Child]"
+    """Where its end is told."""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -119,8 +121,13 @@ class Supervisor:
         await self.stop(list(self._running))
         await asyncio.to_thread(end_descendants, os.getpid(), 0.0, self._spare)
 
-    async def start(self, program: Program) -> Child:
-        """Start a program; its output is appended to ``<logs>/<name>.log``."""
+    async def start(self, program: Program, exits: "asyncio.Queue[Child] | None" = None) -> Child:
+        """Start a program; its output is appended to ``<logs>/<name>.log``.
+
+        Args:
+            exits: where its end is told, for one that is no part of the others' work; default:
+                `exits`.
+        """
         log = self._logs / f"{program.name}.log"
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
@@ -131,7 +138,9 @@ class Supervisor:
                 env=os.environ | {"PYTHONUNBUFFERED": "1"} | program.environment,
                 start_new_session=True,
             )
-            child = Child(program, process, log, log_start=output.tell())
+            child = Child(
+                program, process, log, output.tell(), self.exits if exits is None else exits
+            )
         self._running[child.name] = child
         watcher = asyncio.create_task(self._watch(child))
         self._watchers.add(watcher)
@@ -176,4 +185,4 @@ class Supervisor:
         await child.process.wait()
         if self._running.get(child.name) is child:
             del self._running[child.name]
-            self.exits.put_nowait(child)
+            child.exits.put_nowait(child)

@@ -20,6 +20,7 @@ from perl_rl.launch.preflight import node_port
 from perl_rl.launch.processes import Child, Program, Supervisor
 from perl_rl.launch.restarts import Restarts
 from perl_rl.launch.start_times import ALL, Starting
+from perl_rl.launch.trackers import RunTrackers
 from perl_rl.launch.turns import ENGINES, start_in_turn
 from perl_rl.launch.view import NAME as VIEW
 from perl_rl.launch.view import view_address, view_program
@@ -65,6 +66,7 @@ class Session:
         cores = frozenset(os.sched_getaffinity(0))
         everything = Resources(len(cores), cores).engine_environment()
         self._evaluation = Evaluation(config, config_file, folder, progress, "launcher", everything)
+        self._trackers = RunTrackers(config, config_file, folder, self._note)
         self._restarts = Restarts(config.launcher.max_restarts, config.launcher.restart_window_s)
         self.data_checked = False
         """Whether the data is good; before that there is no run."""
@@ -98,6 +100,8 @@ class Session:
             raise
         finally:
             self._write_summary(outcome)
+            if outcome != "interrupted":
+                await self._trackers.finish(supervisor)
             await keep_dead_letters(client, self._keys, self._folder)
             await client.aclose()
         self._note(f"done: {self._folder / 'summary.json'}")
@@ -131,7 +135,8 @@ class Session:
 
     async def _stop_services(self, supervisor: Supervisor) -> None:
         self.progress.state("stopping the services", None)
-        await together([supervisor.stop(supervisor.running()), self._load_page()])
+        services = [one for one in supervisor.running() if not self._trackers.owns(one)]
+        await together([supervisor.stop(services), self._load_page()])
         logger.info("all services have ended")
 
     async def _load_page(self) -> None:
@@ -157,6 +162,7 @@ class Session:
 
         await together([data.check(), start_engines()])
         self.data_checked = True
+        await self._trackers.start(supervisor)
         await self._evaluation.hold(client)
         self._starting.begin("the trainer")
         for program in programs:

@@ -185,4 +185,8 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
     )
     model = config.model.model_copy(update={"path": resolve(config.model.path)})
     weights = config.weights.model_copy(update={"folder": resolve(config.weights.folder)})
-    return config.model_copy(update={"data": data, "model": model, "weights": weights})
+    trackers = tuple(
+        one.model_copy(update={"python": resolve(one.python)}) for one in config.trackers
+    )
+    parts = {"data": data, "model": model, "weights": weights, "trackers": trackers}
+    return config.model_copy(update=parts)

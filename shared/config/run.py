@@ -1,6 +1,8 @@
 """The whole configuration of a run."""
 
-from pydantic import Field, model_validator
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
 
 from shared.config.connections import RedisConfig, SecurityConfig, WeightsConfig
 from shared.config.questions import (
@@ -15,6 +17,7 @@ from shared.config.reward import RewardConfig
 from shared.config.rollout import RolloutConfig
 from shared.config.section import Positive, Section
 from shared.config.tracing import TracingConfig
+from shared.config.trackers import TrackerConfig, from_names
 from shared.config.trainer import TrainerConfig
 from shared.config.view import ViewConfig
 
@@ -53,12 +56,19 @@ class Config(Section):
     eval: EvalConfig = EvalConfig()
     record: RecordConfig = RecordConfig()
     tracing: TracingConfig = TracingConfig()
+    trackers: tuple[TrackerConfig, ...] = ()
+    """Where the run is shown besides its own folder: names, or mappings with the keys below."""
     launcher: LauncherConfig = LauncherConfig()
     view: ViewConfig = ViewConfig()
 
     def group_size(self) -> int:
         """Responses of one group: all orders' together."""
         return (self.permutation.n_s + 1) * self.sampling.n
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _tracker_names(cls, trackers: Any) -> Any:
+        return from_names(trackers)
 
     @model_validator(mode="after")
     def _selects_from_a_group(self) -> "Config":

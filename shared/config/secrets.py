@@ -30,7 +30,7 @@ def without_secrets(config: Section) -> tuple[dict[str, Any], dict[str, str]]:
         *parents, last = key
         section = content
         for parent in parents:
-            section = section[parent]
+            section = section[int(parent) if isinstance(section, list) else parent]
         variable = _PREFIX + "_".join(key).upper()
         secrets[variable] = word
         section[last] = section[last].replace(word, f"${{{variable}}}")
@@ -44,6 +44,9 @@ def _words(section: Section, above: tuple[str, ...] = ()) -> dict[tuple[str, ...
         value, place = getattr(section, name), (*above, name)
         if isinstance(value, Section):
             found |= _words(value, place)
+        elif isinstance(value, tuple):
+            for index, one in enumerate(value):
+                found |= _words(one, (*place, str(index))) if isinstance(one, Section) else {}
         elif not field.repr and value:
             word = _password(value) if "://" in value else value
             found |= {place: word} if word else {}

@@ -10,6 +10,7 @@ import yaml
 
 from perl_rl.cli.main import command_line
 from perl_rl.launch.division import Resources
+from perl_rl.trackers.choose import KINDS
 from services.rollout.serve import _ENGINE_STOP_S
 from shared.config import Config, load_config
 from tests.paths import ROOT
@@ -66,7 +67,11 @@ def filled(text: str, environment: dict[str, str]) -> str:
     )
 
 
-@pytest.fixture(params=[("docker-compose.yml",), ("docker-compose.yml", "docker-compose.gpu.yml")])
+OVER = ("docker-compose.gpu.yml", "docker-compose.trackers.yml")
+"""Files that change the first one."""
+
+
+@pytest.fixture(params=[("docker-compose.yml",), *(("docker-compose.yml", name) for name in OVER)])
 def services(request: pytest.FixtureRequest) -> dict[str, Service]:
     return merged(*request.param)
 
@@ -77,7 +82,7 @@ def ours(services: dict[str, Service]) -> dict[str, Service]:
 
 
 def test_files_have_no_version_and_no_unknown_key():
-    for name in ("docker-compose.yml", "docker-compose.gpu.yml"):
+    for name in ("docker-compose.yml", *OVER):
         content = read(name)
         assert {key for key in content if not key.startswith("x-")} <= {"services", "volumes"}
         for service, one in content["services"].items():
@@ -187,15 +192,17 @@ def test_health_checks_ask_the_port_that_the_service_has(loaded):
 def test_every_variable_is_one_that_something_reads(services):
     configurations = " ".join(file.read_text() for file in (ROOT / "configs").glob("*.yaml"))
     read_by_configurations = set(re.findall(r"\$\{(\w+)", configurations))
+    read_by_trackers = {variable for kind in KINDS.values() for variable in kind.asks}
+    known = read_by_configurations | read_by_trackers | ENGINE_VARIABLES
     for name, one in ours(services).items():
-        assert set(one["environment"]) <= read_by_configurations | ENGINE_VARIABLES, name
+        assert set(one["environment"]) <= known, name
 
 
 def test_the_example_of_settings_documents_each_and_no_other():
     text = (ROOT / ".env.example").read_text(encoding="utf-8")
     documented = set(re.findall(r"^(\w+)=", text, re.MULTILINE))
     used = set()
-    for name in ("docker-compose.yml", "docker-compose.gpu.yml"):
+    for name in ("docker-compose.yml", *OVER):
         # A doubled dollar is one for the shell in the container.
         used |= set(re.findall(r"(?<!\$)\$\{(\w+)", (ROOT / name).read_text(encoding="utf-8")))
     assert documented == used

@@ -30,6 +30,8 @@ FORBIDDEN = {
     "perl_rl/eval": {"perl_rl.demo"},
     "perl_rl/launch": {"perl_rl.demo"},
     "perl_rl/report": {"perl_rl.demo"},
+    # They read the run folder, and nothing of them reaches a service.
+    "perl_rl/trackers": {"perl_rl.demo", "redis", "services", "shared.service", "shared.wire"},
 }
 """Folder to the modules that no file in it may import, at its top or inside a function."""
 
