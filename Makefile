@@ -40,6 +40,7 @@ k8s-test: setup
 compose-test: setup
 	$(BIN)/python -m pytest tests/compose -s
 
+# The tests of the view need a browser (Debian: apt-get install chromium); without one they are skipped.
 integration: setup
 	$(BIN)/python -m pytest tests/integration -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 

@@ -1,5 +1,6 @@
 """Serves the pages until it is told to stop."""
 
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
@@ -10,7 +11,7 @@ import uvicorn
 from perl_rl.view.app import create_app
 from perl_rl.view.settings import FILES
 from shared.config import load_config
-from shared.service.serve import announced_url, bind
+from shared.service.serve import bind
 
 _WHERE = "--host and --port"
 
@@ -36,8 +37,7 @@ def serve(
         token = token_of(runs)
     app = create_app(runs, token, names=[host])
     listener = bind("view", host, port, _WHERE)
-    address = announced_url(host, listener.getsockname()[1], "redis://localhost")
-    say(f"view: {address} (stop with Ctrl-C)")
+    say(f"view: {_address(host, listener.getsockname()[1])} (stop with Ctrl-C)")
     if token is None and not _only_here(host):
         print(
             f"view: warning: everyone who reaches {host} can read these runs; give --token-env",
@@ -55,6 +55,11 @@ def token_of(runs: Sequence[Path]) -> str | None:
     files = [run / name for run in runs for name in FILES if (run / name).is_file()]
     tokens = (load_config(file).security.token for file in files)
     return next((token for token in tokens if token is not None), None)
+
+
+def _address(host: str, port: int) -> str:
+    name = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def _only_here(host: str) -> bool:
