@@ -21,7 +21,7 @@ from perl_rl.launch.pinned import with_pinned_data
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import Session
-from perl_rl.launch.view import view_port
+from perl_rl.launch.view import view_port, with_pages
 from perl_rl.report.progress import open_progress
 from perl_rl.report.summary import DONE
 from perl_rl.trackers.choose import check_trackers
@@ -236,10 +236,11 @@ def _complete(config: Config, server: EmbeddedRedis | None) -> Config:
     port = trainer.port or free_port(trainer.host)
     nodes = config.rollout.nodes if trainer.start_nodes is None else trainer.start_nodes
     url = config.redis.url if server is None else server.url
-    return config.model_copy(
+    config = config.model_copy(
         update={
             "redis": config.redis.model_copy(update={"url": url}),
             "trainer": trainer.model_copy(update={"port": port, "start_nodes": nodes}),
             "view": config.view.model_copy(update={"port": view_port(config.view)}),
         }
     )
+    return config.model_copy(update={"trackers": with_pages(config)})

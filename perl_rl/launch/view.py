@@ -9,6 +9,7 @@ from pathlib import Path
 from perl_rl.cli.view import DEFAULT_PORT
 from perl_rl.launch.processes import Program
 from shared.config import Config
+from shared.config.trackers import TrackerConfig
 from shared.config.view import ViewConfig
 from shared.errors import UserError
 from shared.service.ports import free_port
@@ -36,6 +37,16 @@ def view_address(config: Config) -> str:
     assert config.view.port is not None, "the launcher has chosen it"
     assert config.redis.url is not None, "the launcher fills it in"
     return announced_url(config.view.host, config.view.port, config.redis.url)
+
+
+def with_pages(config: Config) -> tuple[TrackerConfig, ...]:
+    """The run's trackers; those that name no address of its pages get the one that is served here."""
+    if not config.view.enabled:
+        return config.trackers
+    page = f"{view_address(config).rstrip('/')}/runs/0"
+    return tuple(
+        one if one.page else one.model_copy(update={"page": page}) for one in config.trackers
+    )
 
 
 def view_program(config: Config, folder: Path) -> Program:

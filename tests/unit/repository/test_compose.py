@@ -17,6 +17,8 @@ from tests.paths import ROOT
 
 SERVICES = ("trainer", "rollout", "reward")
 MONITORING = ("prometheus", "grafana")
+READS_A_RUN = "view"
+"""It is told the folder of the run, and no configuration."""
 ENGINE_VARIABLES = set(Resources(1, frozenset({0})).engine_environment())
 KEYS = {
     *(
@@ -94,6 +96,8 @@ def test_every_command_parses_and_names_a_configuration(services):
     for name, one in ours(services).items():
         options = command_line().parse_args(one["command"])
         assert callable(options.command), name
+        if name == READS_A_RUN:
+            continue
         assert (ROOT / options.config).is_file()
         configurations.add(options.config)
     assert len(configurations) == 1, "one configuration for all"
@@ -158,6 +162,8 @@ def loaded(services, monkeypatch) -> dict[str, Config]:
     given = {"PERL_REDIS_PASSWORD": "s3cret", "PERL_TOKEN": "t0ken"}
     found = {}
     for name, one in ours(services).items():
+        if name == READS_A_RUN:
+            continue
         with monkeypatch.context() as environment:
             for variable, value in one["environment"].items():
                 environment.setenv(variable, filled(value, given))
@@ -251,6 +257,17 @@ def test_prometheus_finds_every_service_with_its_token(services, loaded):
         assert where["port"] == getattr(loaded[name], name).port
         written = f"> {job['authorization']['credentials_file']} "
         assert written in command and "$$PERL_TOKEN" in command
+
+
+def test_the_pages_are_of_the_run_and_only_read_it(services):
+    view, trainer = services["view"], services["trainer"]
+    options = command_line().parse_args(view["command"])
+    assert [str(run) for run in options.runs] == [
+        trainer["command"][trainer["command"].index("--run-dir") + 1]
+    ]
+    assert view["volumes"] == ["./runs:/app/runs:ro"]
+    (published,) = view["ports"]
+    assert published.startswith("127.0.0.1:") and published.endswith(f":{options.port}")
 
 
 def test_rollout_can_be_scaled(services):
