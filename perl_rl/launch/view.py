@@ -40,7 +40,7 @@ def view_address(config: Config) -> str:
 
 
 def with_pages(config: Config) -> tuple[TrackerConfig, ...]:
-    """The run's trackers; those that name no address of its pages get the one that is served here."""
+    """The run's trackers; those that name no address of its pages get the one served here."""
     if not config.view.enabled:
         return config.trackers
     page = f"{view_address(config).rstrip('/')}/runs/0"

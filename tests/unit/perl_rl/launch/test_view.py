@@ -8,7 +8,7 @@ from perl_rl.cli.main import command_line
 from perl_rl.cli.view import DEFAULT_PORT
 from perl_rl.launch import view as launched
 from perl_rl.launch.preflight import check_ports
-from perl_rl.launch.view import view_address, view_port, view_program
+from perl_rl.launch.view import view_address, view_port, view_program, with_pages
 from shared.config import Config
 from shared.config.view import ViewConfig
 from shared.errors import UserError
@@ -64,3 +64,12 @@ def test_the_command_is_one_of_the_command_line_and_shows_no_token(tmp_path: Pat
     assert not any("s3cret" in word for word in program.command)
     assert view_address(given) == "http://127.0.0.1:4321"
     assert view_program(config(view={"port": 4321}), tmp_path).environment == {}
+
+
+def test_trackers_link_to_the_pages_that_are_served_here() -> None:
+    own = {"name": "wandb", "page": "https://pages.example/runs/0"}
+    given = config(view={"port": 4321}, trackers=["tensorboard", own])
+    pages = [one.page for one in with_pages(given)]
+    assert pages == ["http://127.0.0.1:4321/runs/0", "https://pages.example/runs/0"]
+    hidden = config(view={"enabled": False}, trackers=["tensorboard"])
+    assert [one.page for one in with_pages(hidden)] == [None]
