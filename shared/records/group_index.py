@@ -89,7 +89,7 @@ def read_index(run_dir: Path, sizes: Mapping[str, int]) -> Iterable[pa.Table]:
         file = index_file(run_dir, first)
         try:
             with open_file(file) as opened:
-                table = opened.read(use_threads=False)
+                table = opened.read()
         except (FileNotFoundError, UserError):
             # Not written yet, or of another release: the files of groups say the same.
             continue
