@@ -9,6 +9,8 @@ from pathlib import Path
 import uvicorn
 
 from perl_rl.view.app import create_app
+from perl_rl.view.settings import FILES
+from shared.config import load_config
 from shared.service.serve import bind
 
 _WHERE = "--host and --port"
@@ -25,11 +27,14 @@ def serve(
 
     Args:
         port: 0 lets the system choose.
+        token: None, when other machines reach the pages: that of the runs (``security.token``).
         say: prints the address.
 
     Raises:
         UserError: when a folder holds no run, or the port is taken.
     """
+    if token is None and not _only_here(host):
+        token = token_of(runs)
     app = create_app(runs, token, names=[host])
     listener = bind("view", host, port, _WHERE)
     say(f"view: {_address(host, listener.getsockname()[1])} (stop with Ctrl-C)")
@@ -43,6 +48,13 @@ def serve(
     )
     server.run(sockets=[listener])
     return 0
+
+
+def token_of(runs: Sequence[Path]) -> str | None:
+    """The ``security.token`` of the first of these runs that has one; None without."""
+    files = [run / name for run in runs for name in FILES if (run / name).is_file()]
+    tokens = (load_config(file).security.token for file in files)
+    return next((token for token in tokens if token is not None), None)
 
 
 def _address(host: str, port: int) -> str:

@@ -13,6 +13,8 @@ ARROWS = {
     ("rollout", "trainer", 8010),
 }
 NAMES = {(service, "dns", 53) for service in SERVICES}
+# Ledger and nodes of a run that goes on; its pages themselves are reached by a port-forward.
+VIEW = {("view", "redis", 6379), ("view", "dns", 53)}
 HTTP = {"trainer": 8000, "rollout": 8100, "reward": 8200}
 METRICS = {("prometheus", service, port) for service, port in HTTP.items()}
 BACKLOG = {("keda", "redis", 6379)}
@@ -64,7 +66,7 @@ OUTSIDE = (
 
 
 def test_each_arrow_is_allowed_and_no_other(build: Build):
-    expected = ARROWS | NAMES
+    expected = ARROWS | NAMES | VIEW
     if build.of("ServiceMonitor"):
         expected |= METRICS
     if build.of("ScaledObject"):

@@ -108,10 +108,25 @@ def test_volumes_of_several_pods_may_be_mounted_by_several(build: Build):
     for workload in build.of("Deployment", "StatefulSet"):
         if workload["kind"] == "StatefulSet" and len(pods(workload)) == 1:
             continue
+        if workload["metadata"]["name"] == "view":
+            _check_beside_the_trainer(workload)
+            continue
         for volume in pod(workload)["volumes"]:
             if "persistentVolumeClaim" in volume:
                 name = volume["persistentVolumeClaim"]["claimName"]
                 assert modes[name] == ["ReadWriteMany"], name
+
+
+def _check_beside_the_trainer(view: Manifest) -> None:
+    """One pod, on the trainer's cluster node, that only reads the volume."""
+    assert view["spec"]["replicas"] == 1
+    assert view["spec"]["strategy"] == {"type": "Recreate"}
+    rules = pod(view)["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert [rule["labelSelector"]["matchLabels"] for rule in rules] == [{NAME: "trainer"}]
+    (runs,) = (one for one in pod(view)["volumes"] if one["name"] == "runs")
+    assert runs["persistentVolumeClaim"]["readOnly"]
+    (mount,) = (one for one in containers(view)[0]["volumeMounts"] if one["name"] == "runs")
+    assert mount["readOnly"]
 
 
 def test_several_trainer_pods_start_together(builds):
@@ -141,7 +156,7 @@ def test_every_probe_asks_an_existing_route(build: Build):
                 asked += 1
                 assert get["path"] in routes(pod_labels(workload)[NAME])
                 assert get["port"] in {port["name"] for port in container["ports"]}
-    assert asked == 9, "three probes of three services"
+    assert asked == 12, "three probes of three services, and of the pages"
 
 
 def test_routes_are_read_as_the_app_has_them():
@@ -157,6 +172,8 @@ SHARED_ROUTES = {"service_app": "/healthz", "metrics_route": "/metrics"}
 
 def routes(service: str) -> set[str]:
     """The paths that all pods of a service have: a trainer's worker host has its own app."""
+    if service == "view":
+        return _routes(ROOT / "perl_rl" / "view" / "app.py")
     apps = ["control/app.py", "hosts/app.py"] if service == "trainer" else ["app.py"]
     return set.intersection(*(_routes(ROOT / "services" / service / app) for app in apps))
 

@@ -15,6 +15,8 @@ from shared.config import Config, load_config
 from tests.paths import ROOT
 
 SERVICES = ("trainer", "rollout", "reward")
+READS_A_RUN = "view"
+"""It is told the folder of the run, and no configuration."""
 ENGINE_VARIABLES = set(Resources(1, frozenset({0})).engine_environment())
 KEYS = {
     *(
@@ -88,6 +90,8 @@ def test_every_command_parses_and_names_a_configuration(services):
     for name, one in ours(services).items():
         options = command_line().parse_args(one["command"])
         assert callable(options.command), name
+        if name == READS_A_RUN:
+            continue
         assert (ROOT / options.config).is_file()
         configurations.add(options.config)
     assert len(configurations) == 1, "one configuration for all"
@@ -148,6 +152,8 @@ def loaded(services, monkeypatch) -> dict[str, Config]:
     given = {"PERL_REDIS_PASSWORD": "s3cret", "PERL_TOKEN": "t0ken"}
     found = {}
     for name, one in ours(services).items():
+        if name == READS_A_RUN:
+            continue
         with monkeypatch.context() as environment:
             for variable, value in one["environment"].items():
                 environment.setenv(variable, filled(value, given))
@@ -214,6 +220,17 @@ def test_services_come_back_and_have_time_to_drain(services, loaded):
         assert services[name]["restart"] == "unless-stopped"
         assert int(services[name]["stop_grace_period"].removesuffix("s")) > drain_s
     assert services["redis"]["restart"] == "unless-stopped"
+
+
+def test_the_pages_are_of_the_run_and_only_read_it(services):
+    view, trainer = services["view"], services["trainer"]
+    options = command_line().parse_args(view["command"])
+    assert [str(run) for run in options.runs] == [
+        trainer["command"][trainer["command"].index("--run-dir") + 1]
+    ]
+    assert view["volumes"] == ["./runs:/app/runs:ro"]
+    (published,) = view["ports"]
+    assert published.startswith("127.0.0.1:") and published.endswith(f":{options.port}")
 
 
 def test_rollout_can_be_scaled(services):

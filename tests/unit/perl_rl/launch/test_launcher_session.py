@@ -92,3 +92,28 @@ async def test_a_service_that_dies_is_started_again_and_given_up_at_last(
         with pytest.raises(RunFailed) as caught:
             await session._after_death(supervisor, again)
     assert "    out of luck\nreward-0 ended again, after 1 restarts within" in str(caught.value)
+
+
+async def test_pages_that_die_are_served_again_and_given_up_without_the_run(
+    session: Session, tmp_path: Path
+) -> None:
+    script = "raise SystemExit(7)"
+    again = await run_and_judge(session, tmp_path, "view", script)
+    async with Supervisor(tmp_path / "logs", 5.0) as supervisor:
+        await session._after_death(supervisor, again)
+        assert supervisor.running() == []
+    first, second = session.progress.notes
+    assert first.endswith("logs/view.log; starting them again")
+    assert f"the run goes on without them (perl-rl view {tmp_path} serves them)" in second
+
+
+async def test_pages_that_refuse_to_start_do_not_end_the_run(
+    session: Session, tmp_path: Path
+) -> None:
+    async with Supervisor(tmp_path / "logs", 5.0) as supervisor:
+        script = "print('perl-rl: error: view: cannot listen'); raise SystemExit(2)"
+        await supervisor.start(program("view", script))
+        await session._after_death(supervisor, await ended(supervisor))
+        assert supervisor.running() == []
+    (note,) = session.progress.notes
+    assert "the run goes on without them" in note

@@ -1,5 +1,6 @@
 """What a run is doing or how it ended, from its folder and from a real Redis."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from shared.config import Config, save_config
 from shared.errors import UserError
 from shared.wire.keys import Keys
 from shared.wire.registry import NodeInfo
-from tests.view_runs import write_summary
+from shared.records.steps import METRICS
+from tests.view_runs import step_row, write_metrics, write_summary
 
 
 def save_run(folder: Path, redis_url: str) -> Keys:
@@ -77,6 +79,16 @@ def test_a_run_whose_redis_is_away_is_shown_from_its_folder(tmp_path: Path) -> N
     assert (state.live, state.word) == (True, "starting")
     state = StateReader(tmp_path).read(3, 40)
     assert (state.live, state.word) == (False, "not running")
+
+
+def test_a_summary_of_before_the_run_went_on_is_not_its_end(tmp_path: Path) -> None:
+    write_summary(tmp_path, outcome="interrupted")
+    write_metrics(tmp_path, [step_row(1)])
+    for name, at in (("summary.json", 1000), (METRICS, 1001)):
+        os.utime(tmp_path / name, (at, at))
+    assert StateReader(tmp_path).read(1, 40).word == "not running"
+    os.utime(tmp_path / "summary.json", (1002, 1002))
+    assert StateReader(tmp_path).read(1, 40).word == "interrupted"
 
 
 def test_a_damaged_summary_is_named(tmp_path: Path) -> None:
