@@ -10,9 +10,9 @@ from perl_rl.folder_lock import hold_folder
 from perl_rl.view.state import StateReader, last_warnings
 from shared.config import Config, save_config
 from shared.errors import UserError
+from shared.records.steps import METRICS
 from shared.wire.keys import Keys
 from shared.wire.registry import NodeInfo
-from shared.records.steps import METRICS
 from tests.view_runs import step_row, write_metrics, write_summary
 
 
