@@ -30,6 +30,7 @@ FORBIDDEN = {
     "perl_rl/eval": {"perl_rl.demo"},
     "perl_rl/launch": {"perl_rl.demo"},
     "perl_rl/report": {"perl_rl.demo"},
+    "perl_rl/view": {*ENGINES, "services", "perl_rl.demo"},
 }
 """Folder to the modules that no file in it may import, at its top or inside a function."""
 
@@ -140,6 +141,12 @@ def test_the_trainer_s_control_plane_loads_no_engine() -> None:
     loaded = loaded_by("import services.trainer.control.serve")
     assert "services" in loaded
     assert not loaded & {"torch", "deepspeed", "transformers"}
+
+
+def test_the_view_loads_no_engine() -> None:
+    loaded = loaded_by("import perl_rl.view.serve")
+    assert "jinja2" in loaded
+    assert not loaded & ENGINES
 
 
 def test_the_command_line_starts_light() -> None:
