@@ -36,7 +36,7 @@ PAGES = {
     "filtered and sorted": "/runs/0/groups?only=flipped,trained&kind=letter&sort=reward",
     "words in responses": "/runs/0/groups?text=nine&deep=1",
     "one step": "/runs/0/steps/7",
-    "one group": "/runs/0/groups/g00000100",
+    "one group": "/runs/0/groups/{newest}",
 }
 
 
@@ -52,11 +52,12 @@ def main() -> None:
         if not groups_folder(run).is_dir():
             _write(run, steps)
         _write_index(run, steps)
+        newest = f"g{steps * PER_STEP - 1:08d}"
         print(f"{steps * PER_STEP} groups in {steps} files, with the index:")
-        _print_times(run)
+        _print_times(run, newest)
         shutil.rmtree(index_folder(run))
         print("without it:")
-        _print_times(run)
+        _print_times(run, newest)
 
 
 def _write(run: Path, steps: int) -> None:
@@ -89,11 +90,11 @@ def _write_index(run: Path, steps: int) -> None:
     print(f"the index: {time.perf_counter() - began:.1f} s, for {steps // STEPS} files of it")
 
 
-def _print_times(run: Path) -> None:
+def _print_times(run: Path, newest: str) -> None:
     pages = TestClient(create_app([run]), base_url="http://localhost")
     for name, path in PAGES.items():
         began, cpu = time.perf_counter(), time.process_time()
-        answer = pages.get(path)
+        answer = pages.get(path.format(newest=newest))
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         assert answer.status_code == 200, path
         unread = ", files still unread" if "still being read" in answer.text else ""

@@ -74,7 +74,7 @@ class Figures:
 
 def read_figures(run: Run) -> Figures:
     """The run's curves and settings now."""
-    readers, notes = _readers(run.folder.resolve()), []
+    readers, notes = _readers(run.folder.resolve()), list[str]()
 
     def noted(read: Callable[[], T], otherwise: T) -> T:
         try:
@@ -83,7 +83,8 @@ def read_figures(run: Run) -> Figures:
             notes.append(str(error))
             return otherwise
 
-    rows, known = noted(readers.metrics.rows, []), run.groups.read(whole=True)
+    rows: list[Row] = noted(readers.metrics.rows, [])
+    known = run.groups.read(whole=True)
     if known.unread:
         notes.append(f"{known.unread} older files of groups are still being read for the curves")
     return Figures(

@@ -26,8 +26,8 @@ _BUDGET_S = 0.5
 """A page waits this long for files that are not in memory yet; a thread reads the rest."""
 _PATIENCE_S = 20.0
 """The page of one group waits this long for its file to be read."""
-_AT_ONCE = 64
-"""Files that the thread reads before it shows them."""
+_TURN_S = 0.25
+"""The thread reads for so long before it shows what it has, and lets a page be made."""
 
 
 @dataclass(frozen=True)
@@ -111,23 +111,28 @@ class GroupIndex:
     def _read_on(self) -> None:
         while True:
             with self._lock:
-                self._catch_up(time.monotonic(), at_least=_AT_ONCE)
+                self._catch_up(time.monotonic() + _TURN_S)
                 if not self._unread:
                     self._reader = None
                     return
 
-    def _catch_up(self, until: float, at_least: int = 1) -> None:
+    def _catch_up(self, until: float) -> None:
         now = file_sizes(self._run_dir)
         self._forget(now)
         new = {name: size for name, size in now.items() if self._sizes.get(name) != size}
-        tables = [table for table in read_index(self._run_dir, new) if table.num_rows]
-        for name in {name for table in tables for name in table[FILE].unique().to_pylist()}:
-            self._sizes[name] = new.pop(name)
+        tables = []
+        for table in read_index(self._run_dir, dict(new)):
+            if table.num_rows:
+                tables.append(table)
+                for name in table[FILE].unique().to_pylist():
+                    self._sizes[name] = new.pop(name)
+            if time.monotonic() > until:
+                break
         left = [name for name in new if self._broken.get(name, (None, ""))[0] != new[name]]
-        read = 0
-        while left and (read < at_least or time.monotonic() < until):
+        for _ in range(len(left)):
             tables += self._read_file(left.pop(), new)
-            read += 1
+            if time.monotonic() > until:
+                break
         self._unread = len(left)
         if tables:
             merged = pa.concat_tables([self._table, *tables]).combine_chunks()

@@ -127,7 +127,7 @@ def group_averages(table: pa.Table) -> dict[int, dict[str, float]]:
 
 def joined(rows: Sequence[Row], averages: Mapping[int, Mapping[str, float]]) -> list[Row]:
     """The rows with the averages over their groups; steps without a row are left out."""
-    return [row | averages.get(row["step"], {}) for row in rows]
+    return [{**row, **averages.get(row["step"], {})} for row in rows]
 
 
 def series(rows: Sequence[Row], key: str, label: str, place: int = 0) -> Series:

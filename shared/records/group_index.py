@@ -8,7 +8,7 @@ whose file is gone or has changed are not used. Without it everything is read fr
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -79,17 +79,17 @@ def read_for_index(file: Path) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=INDEX_SCHEMA)
 
 
-def read_index(run_dir: Path, sizes: Mapping[str, int]) -> Iterable[pa.Table]:
-    """The rows of the index whose files are as they were.
+def read_index(run_dir: Path, sizes: Mapping[str, int]) -> Iterator[pa.Table]:
+    """The rows of the index whose files are as they were, the newest first.
 
     Args:
         sizes: of the files of groups that are wanted, by name, in bytes.
     """
-    for first in sorted({step - step % STEPS for step in map(_step, sizes)}):
+    for first in sorted({step - step % STEPS for step in map(_step, sizes)}, reverse=True):
         file = index_file(run_dir, first)
         try:
             with open_file(file) as opened:
-                table = opened.read(use_threads=False)
+                table = opened.read()
         except (FileNotFoundError, UserError):
             # Not written yet, or of another release: the files of groups say the same.
             continue

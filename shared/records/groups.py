@@ -118,6 +118,11 @@ ORDER_COLUMNS = (
     Column("order_noisy", _each(_flag), "Whether the sampler saw the images with noise."),
     Column("order_node", _each(_text), "The rollout node; null when the order was not sampled."),
     Column("order_prompt_tokens", _each(_int), "Tokens of the prompt, images included."),
+    Column(
+        "order_patches",
+        _each(_each(_each(_small))),
+        "For each image, the rows and columns of patches that the model cut it into.",
+    ),
     Column("order_reward", _each(_float), "Mean total reward."),
     Column("order_accuracy", _each(_float), "Share of right answers."),
     Column(

@@ -1,5 +1,6 @@
 """``perl-rl launch`` in its own process, for tests that watch a whole run from outside."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -93,4 +94,5 @@ class Launch:
 
     def close(self) -> None:
         for process in self.processes():
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()

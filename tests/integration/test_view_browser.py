@@ -52,6 +52,12 @@ def overflow(page: Page) -> int:
     return wide
 
 
+def press(page: Page, key: str) -> None:
+    """Press a key on a page whose script has run."""
+    page.wait_for_load_state("load")
+    page.keyboard.press(key)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_page_fits_at_both_widths(page: Page, address: str, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -113,7 +119,7 @@ def test_filters_sort_and_search_keep_their_address(page: Page, address: str) ->
     page.get_by_role("link", name="Accuracy").click()
     shares = [int(text.split()[0]) for text in page.locator("tbody .acc").all_inner_texts()]
     assert shares == sorted(shares)
-    page.keyboard.press("/")
+    press(page, "/")
     page.keyboard.type("no such words")
     page.keyboard.press("Enter")
     expect(page.get_by_text("No group is like that")).to_be_visible()
@@ -124,17 +130,17 @@ def test_keys_go_through_the_filtered_groups_and_their_responses(page: Page, add
     names = page.locator("tbody .id a").all_inner_texts()
     page.locator("tbody .id a").first.click()
     expect(page.locator("h1")).to_contain_text(names[0])
-    page.keyboard.press("j")
+    press(page, "j")
     expect(page.locator("h1")).to_contain_text(names[1])
-    page.keyboard.press("k")
+    press(page, "k")
     expect(page.locator("h1")).to_contain_text(names[0])
     page.locator(".tile").nth(4).click()
     expect(page.locator("h1")).to_contain_text("Response 5")
-    page.keyboard.press("j")
+    press(page, "j")
     expect(page.locator("h1")).to_contain_text("Response 6")
-    page.keyboard.press("u")
+    press(page, "u")
     expect(page.locator("h1")).to_contain_text(names[0])
-    page.keyboard.press("u")
+    press(page, "u")
     assert page.url.endswith("?only=dropped")
 
 

@@ -199,6 +199,7 @@ def _order_lists(orders: list[_Order], answers: list[_Answer]) -> Values:
         "order_noisy": [bool(one.task.clean_images) for one in orders],
         "order_node": [one and one.node for one in batches],
         "order_prompt_tokens": [one and len(one.prompt_token_ids) for one in batches],
+        "order_patches": [one and [grid[1:] for grid in one.image_grids] for one in batches],
         "order_reward": [_mean([r.total for r in one.rewards if r]) for one in orders],
         "order_accuracy": [_mean([r.accuracy for r in one.rewards if r]) for one in orders],
         "order_majority": [_majority(answers, one) for one in orders],

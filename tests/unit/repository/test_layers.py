@@ -32,6 +32,7 @@ FORBIDDEN = {
     "perl_rl/report": {"perl_rl.demo"},
     # They read the run folder, and nothing of them reaches a service.
     "perl_rl/trackers": {"perl_rl.demo", "redis", "services", "shared.service", "shared.wire"},
+    "perl_rl/view": {*ENGINES, "services", "perl_rl.demo"},
 }
 """Folder to the modules that no file in it may import, at its top or inside a function."""
 
@@ -142,6 +143,12 @@ def test_the_trainer_s_control_plane_loads_no_engine() -> None:
     loaded = loaded_by("import services.trainer.control.serve")
     assert "services" in loaded
     assert not loaded & {"torch", "deepspeed", "transformers"}
+
+
+def test_the_view_loads_no_engine() -> None:
+    loaded = loaded_by("import perl_rl.view.serve")
+    assert "jinja2" in loaded
+    assert not loaded & ENGINES
 
 
 def test_the_command_line_starts_light() -> None:

@@ -75,6 +75,7 @@ def test_a_group_is_a_matrix_of_orders_and_responses(run: Path) -> None:
     tags = Tags(answer.text).found
     tiles = [attrs for tag, attrs in tags if "tile" in (attrs.get("class") or "").split()]
     assert len(tiles) == 6
+    assert answer.text.count("4 × 4") == 6, "the patches of each image in each order"
     assert "images moved" in answer.text and "Gold here" in answer.text
     assert "said <bdi>C</bdi>" in answer.text, "an answer that is mapped back"
 

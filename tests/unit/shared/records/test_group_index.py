@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from services.trainer.control.record_folder import History, RecordFolder
+from shared.records import group_index
 from shared.records.group_index import (
     FILE,
     INDEX_SCHEMA,
-    STEPS,
     IndexWriter,
     file_sizes,
     index_file,
@@ -21,8 +21,14 @@ from shared.records.group_index import (
 from shared.records.groups import group_files, groups_folder
 from tests.group_records import write_run
 
+STEPS = 8
 COMPLETE = STEPS + 2
 """Steps of the run: one file of the index is full."""
+
+
+@pytest.fixture(autouse=True)
+def short_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_index, "STEPS", STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +53,7 @@ def indexed(run: Path) -> pa.Table:
 
 def test_the_index_says_what_the_files_say(run: Path) -> None:
     IndexWriter(run).write_before(COMPLETE)
-    covered = [file for file in group_files(groups_folder(run)) if file.name < "step-00000128"]
+    covered = [file for file in group_files(groups_folder(run)) if file.name < "step-00000008"]
     assert len(covered) == STEPS - 1, "steps begin at 1"
     assert indexed(run).equals(pa.concat_tables([read_for_index(file) for file in covered]))
 
@@ -78,7 +84,7 @@ def test_a_damaged_index_is_left_out(run: Path) -> None:
 def test_a_damaged_file_of_groups_stops_nothing(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file = group_files(groups_folder(run))[5]
+    file = group_files(groups_folder(run))[3]
     file.unlink()
     file.write_bytes(b"PAR1 half")
     IndexWriter(run).write_before(COMPLETE)
@@ -91,11 +97,11 @@ def test_what_the_recorder_changes_leaves_the_index_first(run: Path) -> None:
     folder.open()
     folder.write_index(COMPLETE)
     assert indexed(run).num_rows > 0
-    # The trainer goes on from a checkpoint of step 100: later groups are of a lost history.
-    moved = folder.set_lost_aside(History(settled={}, step=100, incarnation=2))
+    # The trainer goes on from a checkpoint of step 5: later groups are of a lost history.
+    moved = folder.set_lost_aside(History(settled={}, step=5, incarnation=2))
     assert moved > 0 and indexed(run).num_rows == 0
     folder.write_index(COMPLETE)
-    assert max(indexed(run)["step"].to_pylist()) == 100
+    assert max(indexed(run)["step"].to_pylist()) == 5
 
 
 def test_old_steps_leave_the_index(run: Path) -> None:
