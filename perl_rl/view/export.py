@@ -26,12 +26,15 @@ def export(
     """Write the pages of these runs to `out`, and say how many there are.
 
     Raises:
-        UserError: when a folder holds no run, or `out` is not empty.
+        UserError: when a folder holds no run, none has a group of the step, or `out` is not empty.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there already and not empty; name a new folder for --export")
     found = Exported()
     app = create_app(runs, exported=found, selection=selection)
+    groups = sum(run.groups.read().table.num_rows for run in app.state.runs)
+    if selection.step is not None and not groups:
+        raise UserError(f"--step: no group of step {selection.step} is recorded; name another step")
     pages, files = asyncio.run(_written(httpx.ASGITransport(app), app.state.runs, found, out))
     say(f"view: {pages} pages and {files} images and other files: open {out / 'index.html'}")
     return 0

@@ -1,15 +1,15 @@
 """Searches the responses of groups. They are in the files alone, so a search has a time limit."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shared.errors import UserError
-from shared.records.group_index import FILE
+from shared.records.group_index import BYTES, FILE
 from shared.records.groups import groups_folder, open_file
 
 BUDGET_S = 1.5
@@ -36,22 +36,25 @@ def with_response(run_dir: Path, table: pa.Table, text: str, budget_s: float = B
     until = time.monotonic() + budget_s
     ids: list[str] = []
     down_to = None
-    for file in sorted(set(table[FILE].to_pylist()), reverse=True):
+    files = zip(table[FILE].to_pylist(), table[BYTES].to_pylist(), strict=True)
+    for name, size in sorted(set(files), reverse=True):
         if time.monotonic() > until:
-            down_to = int(file.split("-")[1]) + 1
+            down_to = int(name.split("-")[1]) + 1
             break
-        ids += _matching(groups_folder(run_dir) / file, text)
+        ids += _matching(groups_folder(run_dir) / name, size, text)
     return Found(table.filter(pc.is_in(table[_ID], pa.array(ids, pa.string()))), down_to)
 
 
-def _matching(file: Path, text: str) -> Iterator[str]:
+@lru_cache(maxsize=50_000)
+def _matching(file: Path, size: int, text: str) -> tuple[str, ...]:
+    """The ids of a file's groups; remembered, so that the next page of the list comes at once."""
     try:
         with open_file(file) as opened:
             rows = opened.read(columns=[_ID, _TEXT], use_threads=False).combine_chunks()
     except (FileNotFoundError, UserError):
         # Deleted or damaged since it was indexed: the index drops it, or says so, next time.
-        return
+        return ()
     texts = rows[_TEXT].combine_chunks()
     found = pc.fill_null(pc.match_substring(texts.flatten(), text, ignore_case=True), False)
     places = pc.unique(pc.list_parent_indices(texts).filter(found))
-    yield from rows[_ID].take(places).to_pylist()
+    return tuple(rows[_ID].take(places).to_pylist())

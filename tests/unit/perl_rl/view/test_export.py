@@ -51,6 +51,7 @@ def test_a_selection_is_written(run: Path, tmp_path: Path) -> None:
         (["{run}", "--export", "{run}"], "not empty; name a new folder for --export"),
         (["{run}", "--limit", "3"], "--limit: says what --export writes"),
         (["{run}", "--export", "{new}", "--limit", "0"], "--limit: 0 groups are none"),
+        (["{run}", "--export", "{new}", "--step", "9"], "no group of step 9 is recorded"),
         (["{empty}"], "no run is in this folder"),
         (["{new}"], "no such folder"),
         (["{run}", "--token-env", "NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE"),
