@@ -14,6 +14,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class Exporter:
         # The failures are told in one line of ours, not one a batch.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._provider = TracerProvider(
+            # Which groups have a trace is decided already; no variable of the environment may.
+            sampler=ALWAYS_ON,
             resource=Resource.create({"service.name": service, "service.instance.id": node}),
             id_generator=self._ids,
             shutdown_on_exit=False,
