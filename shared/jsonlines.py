@@ -73,10 +73,7 @@ def parse_document(text: str) -> Any:
 def no_object(value: Any) -> str:
     """Says of a value in the place of a row that it is no object, and what to do."""
     if isinstance(value, list):
-        return (
-            "is a list, not an object: write one object a line (jq -c '.[]' FILE), or end the "
-            "name of a data file that is one list in .json"
-        )
+        return "is a list, not an object: write one object a line (jq -c '.[]' FILE)"
     return f'must be an object with {{"field": value, ...}}, not {what(value)}'
 
 

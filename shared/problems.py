@@ -152,8 +152,12 @@ def _unknown(place: Place, value: Any, of: type[BaseModel], keys: str) -> str:
 
 
 def _nearest(key: str, known: list[str]) -> str | None:
-    """The key that was probably meant: one with nearly the same name, in the same section first."""
+    """The key that was probably meant: one of the same name in another section, or else one with
+    nearly the same name, in the same section first."""
     section, _, name = key.rpartition(".")
+    elsewhere = [one for one in known if one.rpartition(".")[2] == name]
+    if elsewhere:
+        return elsewhere[0]
     siblings = [one for one in known if one.rpartition(".")[0] == section]
     for group in (siblings, known):
         by_name: dict[str, str] = {}

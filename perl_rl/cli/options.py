@@ -1,7 +1,9 @@
 """What the commands share: how one is added, and the options that several take."""
 
 import argparse
+import difflib
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,6 +56,10 @@ PORT = whole(0, 65_535)
 """The type of an option that takes a port; 0 lets the system choose."""
 
 
+_INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
+"""What argparse says of a command that does not exist."""
+
+
 class _Help(argparse.HelpFormatter):
     """Ends the help of an option with its default, where it says neither that nor "needed"."""
 
@@ -75,6 +81,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with the line."""
+        if wrong := _INVALID_CHOICE.search(message):
+            names = re.findall(r"[\w-]+", wrong[2])
+            near = difflib.get_close_matches(wrong[1], names, n=1)
+            message += f"; did you mean {near[0]}?" if near else ""
         if message.startswith("unrecognized arguments") and "=" in message:
             message += "; settings follow --set, as --set trainer.steps=5"
         self.exit(USER_ERROR_STATUS, f"{error_line(f'{message}; see {self.prog} --help')}\n")

@@ -72,6 +72,9 @@ def status(url: str | None, run: str | None, run_dir: Path | None, timeout_s: fl
     """
     if run_dir is None or url is not None:
         given = url or os.environ.get(URL_VARIABLE)
+        if given is not None and "://" not in given:
+            named = "--redis" if url else f"${URL_VARIABLE}"
+            raise UserError(f"{named} {given}: must begin with redis://, rediss:// or unix://")
         try:
             return asyncio.run(_status(given or DEFAULT_URL, run, timeout_s))
         except (RedisUnreachable, RunNotFound) as error:

@@ -2,7 +2,7 @@
 
 import os
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from shared.config.section import Count, Positive, Section
 from shared.errors import UserError
@@ -26,6 +26,14 @@ class EndpointConfig(Section):
     """Most requests at the same time, to all addresses together."""
     budget: Count | None = None
     """Most requests that one process may send, cached answers not counted; empty: no limit."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        for one in url.split():
+            if not one.startswith(("http://", "https://")):
+                raise ValueError("must begin with http:// or https://")
+        return url
 
     def urls(self) -> list[str]:
         """The addresses."""

@@ -263,7 +263,10 @@ def row_of(file: Path, number: int, values: Any, unit: Unit = "row") -> Row | Ba
         return Row(file, number, values, unit)
     if isinstance(values, NotJson):
         return BadRow(file, number, "", "is not JSON", f"is {values}", unit)
-    return BadRow(file, number, "", "is not an object", no_object(values), unit)
+    problem = no_object(values)
+    if isinstance(values, list) and unit == "line":
+        problem += ", or end the name of a file that is one list in .json"
+    return BadRow(file, number, "", "is not an object", problem, unit)
 
 
 def _parquet(file: Path) -> Iterator[Read]:

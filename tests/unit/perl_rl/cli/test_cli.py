@@ -402,3 +402,26 @@ def test_an_impossible_number_of_an_option_is_one_line(
     assert ended.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("perl-rl: error: argument --") and words in line
+
+
+@pytest.mark.parametrize(
+    ("command", "near"),
+    [("lunch run.yaml", "launch"), ("data filtr x", "filter"), ("trainer srve x", "serve")],
+)
+def test_a_command_that_does_not_exist_gets_the_nearest(
+    command: str, near: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(command.split())
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"; did you mean {near}?" in line
+
+
+def test_an_address_without_a_scheme_is_refused_where_it_was_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--redis", "localhost:6379"]) == 2
+    assert "--redis localhost:6379: must begin with redis://" in capsys.readouterr().err
+    monkeypatch.setenv("PERL_REDIS_URL", "localhost:6379")
+    assert main(["status"]) == 2
+    assert "$PERL_REDIS_URL localhost:6379: must begin with redis://" in capsys.readouterr().err
