@@ -69,7 +69,8 @@ class WrittenRun:
 
     def ends(self) -> None:
         """The run is over."""
-        (self.folder / "summary.json").write_text("{}")
+        summary = {"outcome": "done", "steps": 12, "wall_s": 60.0, "eval": {}}
+        (self.folder / "summary.json").write_text(json.dumps(summary))
 
 
 def tracked(

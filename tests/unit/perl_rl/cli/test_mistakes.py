@@ -146,6 +146,11 @@ SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
     ({"rollout__engine__tensor_parallel_size": 2}, "tensor_parallel_size: 2 needs as many GPUs"),
     ({"model__device": "cuda"}, "model.device cuda: this machine has no NVIDIA GPU"),
     ({"model__path": "Qwen/Qwen2.5-VL-3B-Instruct"}, "nothing is downloaded"),
+    ({"trackers": ["comet"]}, "trackers: there is no tracker 'comet'; choose tensorboard, wandb, "),
+    (
+        {"trackers": [{"name": "trackio", "python": "none/bin/python"}]},
+        "trackers: trackio: python {folder}/none/bin/python: cannot be run (No such file or dir",
+    ),
     ({"reward__accuracy_weight": 0, "reward__format_weight": 0}, "so all rewards are"),
     (
         {"reward__filter": {"min_accuracy": 0.9, "max_accuracy": 0.1}},

@@ -8,6 +8,7 @@ import pytest
 from perl_rl.cli.main import main
 from perl_rl.trackers import choose
 from perl_rl.trackers.choose import KINDS, check_trackers, is_online, where
+from perl_rl.trackers.cursor import Cursor, cursor_file, save_cursor
 from shared.config import load_config
 from shared.config.load import secrets_file
 from shared.config.trackers import TRACKER_NAMES, TrackerConfig
@@ -20,6 +21,21 @@ DEMO = ROOT / "configs" / "demo.yaml"
 
 def tracker(name: str, **settings: object) -> TrackerConfig:
     return TrackerConfig.model_validate({"name": name, **settings})
+
+
+def test_status_shows_how_far_each_tracker_is(tmp_path, capsys) -> None:
+    run = WrittenRun(tmp_path, "redis.url=redis://127.0.0.1:1/0")
+    run.steps(1, 4)
+    run.ends()
+    (tmp_path / "trackers").mkdir()
+    away = "ConnectionError: the server is away; tried again after 2 s"
+    save_cursor(Cursor(spans=[(1, 4)]), cursor_file(tmp_path, "tensorboard"))
+    save_cursor(Cursor(spans=[(1, 3)], problem=away), cursor_file(tmp_path, "wandb"))
+    assert main(["status", "--run-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "tracker  tensorboard  sent up to step 4",
+        f"tracker  wandb  sent up to step 3; {away}",
+    ]
 
 
 def test_every_name_has_its_kind() -> None:
