@@ -5,12 +5,20 @@ Redis, together with the queue operation that causes it. A group leaves "in flig
 caller gets False and changes nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import redis.asyncio
-from pydantic import BaseModel
 
+from shared.wire.counts import (
+    DROPPED,
+    IN_FLIGHT,
+    TRAINED,
+    Counts,
+    Scores,
+    skip_counters,
+    tally,
+)
 from shared.wire.keys import Keys
 from shared.wire.messages import (
     PolicyVersion,
@@ -23,12 +31,8 @@ from shared.wire.messages import (
 )
 from shared.wire.queues import CONSUMER_GROUP, Entry, WorkStream
 from shared.wire.scripts import Script
-from shared.wire.verdicts import KEPT, LATE, Verdict
+from shared.wire.verdicts import KEPT, Verdict
 
-IN_FLIGHT = "in_flight"
-TRAINED = "trained"
-DROPPED = "dropped"
-SKIPPED = "skipped"
 DEAD_LETTER = "dead_letter"
 """Drop reason of a group with an order that no service could process."""
 STALE = "stale"
@@ -37,30 +41,6 @@ NONFINITE_GRADIENT = "nonfinite_gradient"
 """Drop reason of a group whose update changed nothing: its gradient norm was not finite."""
 DROPPED_BY_TRAINER = (STALE, NONFINITE_GRADIENT)
 """Drop reasons of groups that passed the filters."""
-
-
-class Counts(BaseModel):
-    """The ledger's totals."""
-
-    issued: int = 0
-    trained: int = 0
-    in_flight: int = 0
-    dropped: dict[str, int] = {}
-    skipped: dict[str, int] = {}
-    """Groups that were not issued, by the reason; no part of the account."""
-
-    def balanced(self) -> bool:
-        """Invariant 1 of the design: every issued group is accounted for."""
-        return self.issued == self.trained + self.in_flight + sum(self.dropped.values())
-
-
-class Scores(BaseModel):
-    """Sums over the responses of all groups that were scored, kept or dropped."""
-
-    responses: float = 0.0
-    reward: float = 0.0
-    accuracy: float = 0.0
-    format: float = 0.0
 
 
 class Ledger:
@@ -301,19 +281,7 @@ class Ledger:
     async def counts(self) -> Counts:
         """The totals now."""
         raw = await self._client.hgetall(self._keys.counts)
-        values = {key.decode(): int(value) for key, value in raw.items()}
-        return Counts(
-            issued=values.get("issued", 0),
-            trained=values.get(TRAINED, 0),
-            in_flight=values.get(IN_FLIGHT, 0),
-            dropped=_by_reason(values, DROPPED),
-            skipped=_by_reason(values, SKIPPED),
-        )
-
-    async def skip(self, totals: Mapping[str, int]) -> None:
-        """Record how many groups were skipped since the run began, by reason."""
-        if totals:
-            await self._client.hset(self._keys.counts, mapping=_skips(totals))
+        return Counts.read({key.decode(): int(value) for key, value in raw.items()})
 
     async def scores(self) -> Scores:
         """The sums of the scores, since the ledger was last restored."""
@@ -329,27 +297,6 @@ class Ledger:
         states = {group.decode(): state.decode() for group, state in raw.items()}
         return {group: state for group, state in states.items() if not _is_in_flight(state)}
 
-    async def verdicts(self) -> dict[str, str]:
-        """Group id to its first `Verdict` as text, for every group that has one.
-
-        A checkpoint keeps it: which questions are skipped depends on it.
-        """
-        raw = await self._client.hgetall(self._keys.verdicts)
-        return {group.decode(): verdict.decode() for group, verdict in raw.items()}
-
-    async def verdict(self, group_id: str) -> Verdict | None:
-        """The first verdict on a group; None as long as it has none."""
-        raw = await self._client.hget(self._keys.verdicts, group_id)
-        return None if raw is None else Verdict.parse(raw.decode())
-
-    async def stop_waiting(self, group_id: str) -> Verdict:
-        """The first verdict on a group: `LATE` when there is none by now."""
-        late = Verdict(LATE)
-        if await self._client.hsetnx(self._keys.verdicts, group_id, str(late)):
-            return late
-        found = await self.verdict(group_id)
-        return found or late
-
     async def restore(
         self,
         settled: Mapping[str, str],
@@ -364,7 +311,7 @@ class Ledger:
 
         Args:
             settled: see `settled`.
-            verdicts: see `verdicts`.
+            verdicts: see `Verdicts.all`.
             skipped: see `Counts.skipped`.
         """
         keys = self._keys
@@ -382,9 +329,9 @@ class Ledger:
                 pipe.xgroup_create(stream, CONSUMER_GROUP, id="0", mkstream=True)
             if settled:
                 pipe.hset(keys.ledger, mapping=dict(settled))
-                pipe.hset(keys.counts, mapping=_tally(settled.values()))
+                pipe.hset(keys.counts, mapping=tally(settled.values()))
             if skipped:
-                pipe.hset(keys.counts, mapping=_skips(skipped))
+                pipe.hset(keys.counts, mapping=skip_counters(skipped))
             if known:
                 pipe.hset(keys.verdicts, mapping=known)
             await pipe.execute()
@@ -394,27 +341,6 @@ class Ledger:
 
     async def _image_names(self) -> list[str]:
         return [name.decode() for name in await self._client.hkeys(self._keys.image_refs)]
-
-
-def _tally(states: Iterable[str]) -> dict[str, int]:
-    totals = {"issued": 0}
-    for state in states:
-        counter = TRAINED if state.startswith(TRAINED) else state
-        totals["issued"] += 1
-        totals[counter] = totals.get(counter, 0) + 1
-    return totals
-
-
-def _skips(totals: Mapping[str, int]) -> dict[str, int]:
-    return {f"{SKIPPED}:{reason}": total for reason, total in totals.items()}
-
-
-def _by_reason(values: Mapping[str, int], state: str) -> dict[str, int]:
-    return {
-        key.removeprefix(f"{state}:"): value
-        for key, value in values.items()
-        if key.startswith(f"{state}:")
-    }
 
 
 def _pairs(scores: Mapping[str, float]) -> list[str | float]:

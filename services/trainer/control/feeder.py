@@ -32,10 +32,12 @@ from shared.permutation import (
 from shared.sample import Sample
 from shared.service.connection import Patience
 from shared.wire.board import Announcement, VersionBoard
+from shared.wire.counts import Counts
 from shared.wire.keys import Keys
-from shared.wire.ledger import DROPPED_BY_TRAINER, Counts, Ledger
+from shared.wire.ledger import DROPPED_BY_TRAINER, Ledger
 from shared.wire.messages import PolicyVersion, PromptTask
 from shared.wire.registry import Registry
+from shared.wire.verdicts import Verdicts
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class Feeder:
         self._samples = samples
         self._plan = GroupPlan(config, samples, sizes)
         self._ledger = Ledger(client, keys)
+        self._verdicts = Verdicts(client, keys)
         self._board = VersionBoard(client, keys)
         self._registry = Registry(client, keys)
         self._patient = Patience(client, "feeder", config.redis.timeout_s)
@@ -87,7 +90,7 @@ class Feeder:
             Skipping(self._config, self._plan),
             self._config.data.skipping.patience_s,
         )
-        choice = Choice(self._ledger, self._patient, skipping, waits_s)
+        choice = Choice(self._ledger, self._verdicts, self._patient, skipping, waits_s)
         await choice.resume()
         while not stop.is_set():
             last_event, room, current = await self._patient(self._look)
