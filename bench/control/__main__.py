@@ -44,8 +44,10 @@ PARTS = ("feeder", "nodes", "reward", "trainer")
 CORES = 2
 AIM = 2000.0
 ORDERS = 2
-START_S, END_S = 120.0, 20.0
-WARM_GROUPS = 600
+START_S, END_S = 240.0, 20.0
+WARM_GROUPS, WARM_GROUPS_A_NODE = 600, 40
+SAMPLES = 40
+"""Few, so that each node has all pictures when the measurement begins."""
 _LOOK_S = 0.05
 
 
@@ -98,7 +100,7 @@ async def measure(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(embedded_redis(folder / "redis"))
-        write_data(folder / "data", train=400, held_out=3, skew=1.0, seed=1)
+        write_data(folder / "data", train=SAMPLES, held_out=3, skew=1.0, seed=1)
         config = folder / "config.yaml"
         config.write_text(
             yaml.safe_dump(settings(folder, server.url, options.responses, options.tokens))
@@ -114,7 +116,7 @@ async def measure(
             processes[part] = stack.enter_context(
                 running(part, tree, config, nodes, options.profile if profile else None)
             )
-        await _until(client, ledger, WARM_GROUPS, processes)
+        await _until(client, ledger, WARM_GROUPS + WARM_GROUPS_A_NODE * nodes, processes)
         before, began = _cpu_s(processes), time.monotonic()
         start = (await ledger.counts()).trained
         await asyncio.sleep(options.seconds)

@@ -7,10 +7,12 @@ group is settled as soon as its step is full. It runs by its path with the measu
 
 import argparse
 import asyncio
-import contextlib
 import cProfile
+import os
 import signal
+import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,7 @@ async def _node(config: Config, name: str) -> None:
     async def watch() -> None:
         last = "0"
         while True:
-            newest = await patient(lambda: board.next_after(last, settings.heartbeat_s))
+            newest = await patient(partial(board.next_after, last, settings.heartbeat_s))
             last = newest.entry_id if newest else last
 
     beat = stay_registered(
@@ -109,10 +111,9 @@ async def _node(config: Config, name: str) -> None:
 class FreeSampler:
     """Gives answers that exist already; half of them are right."""
 
-    _answers: dict[tuple[str, int, int], tuple[Response, ...]] = {}
-
     def __init__(self, images: ImageStore, name: str) -> None:
         self._images, self._name = images, name
+        self._answers: dict[tuple[str, int, int], tuple[Response, ...]] = {}
 
     async def sample(self, task: PromptTask, priority: int = 0) -> TrajectoryBatch:
         """Like `services.rollout.engine.sampler.Sampler.sample`, with the pictures fetched."""
@@ -151,18 +152,12 @@ async def _connect(config: Config) -> redis.asyncio.Redis:
     return await connect(config.redis.url, config.redis.timeout_s, wait=True)
 
 
-async def _run(
-    work: Callable[[redis.asyncio.Redis, Config, int], Coroutine[Any, Any, None]],
-    config: Config,
-    count: int,
-) -> None:
-    task = asyncio.create_task(work(await _connect(config), config, count))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
-PARTS = {"feeder": feeder, "nodes": nodes, "reward": reward, "trainer": trainer}
+PARTS: dict[str, Callable[[redis.asyncio.Redis, Config, int], Coroutine[Any, Any, None]]] = {
+    "feeder": feeder,
+    "nodes": nodes,
+    "reward": reward,
+    "trainer": trainer,
+}
 
 
 def main() -> None:
@@ -173,13 +168,24 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--profile", type=Path)
     options = parser.parse_args()
-    profile = cProfile.Profile()
-    if options.profile:
-        profile.enable()
-    asyncio.run(_run(PARTS[options.part], load_config(options.config), options.count))
-    if options.profile:
-        profile.disable()
-        profile.dump_stats(options.profile)
+    profile = cProfile.Profile(time.process_time) if options.profile else None
+
+    def leave() -> None:
+        if profile is not None:
+            profile.disable()
+            profile.dump_stats(options.profile)
+        # The run is over, and its Redis goes with it: there is nothing to hand back.
+        os._exit(0)
+
+    async def work() -> None:
+        config = load_config(options.config)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
+        client = await _connect(config)
+        if profile is not None:
+            profile.enable()
+        await PARTS[options.part](client, config, options.count)
+
+    asyncio.run(work())
 
 
 if __name__ == "__main__":

@@ -43,6 +43,14 @@ DROPPED_BY_TRAINER = (STALE, NONFINITE_GRADIENT)
 """Drop reasons of groups that passed the filters."""
 
 
+class ImagesWanted(Exception):
+    """A group cannot be issued without the bytes of these images: Redis does not have them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"images {', '.join(name[:12] for name in names)} are not in Redis")
+        self.names = tuple(names)
+
+
 class Ledger:
     """Reads and changes the account of one run."""
 
@@ -58,18 +66,23 @@ class Ledger:
     async def issue(
         self,
         tasks: list[PromptTask],
-        images: Mapping[str, bytes],
+        images: Mapping[str, bytes | None],
         letters: Sequence[str] = (),
     ) -> bool:
         """Enter a group as in flight and queue its orders; False when it was issued before.
 
         Args:
             tasks: one for each order of the group.
-            images: SHA-256 to bytes, for every image of the group.
+            images: SHA-256 to bytes, for every image of the group; None where Redis should have
+                them, because another group in flight shows the image.
             letters: ids of the dead letters that this group replaces. They are removed in the same
                 script; when all of them are gone already, the group is not issued.
+
+        Raises:
+            ImagesWanted: when Redis lacks an image whose bytes are not given; nothing is changed.
         """
         keys, first = self._keys, tasks[0]
+        given = {name: data for name, data in images.items() if data is not None}
         done = await self._issue(
             ledger=keys.ledger,
             counts=keys.counts,
@@ -83,10 +96,13 @@ class Ledger:
             state=_in_flight(first.issued_at),
             image_prefix=keys.image_prefix,
             image_names=list(images),
-            images=list(images.values()),
+            given=list(given),
+            images=list(given.values()),
             tasks=[encode(task) for task in tasks],
             letters=letters,
         )
+        if isinstance(done, list):
+            raise ImagesWanted([name.decode() for name in done])
         return bool(done)
 
     async def refuse(self, tasks: Sequence[PromptTask], why: str) -> bool:
@@ -114,10 +130,15 @@ class Ledger:
         )
         return bool(done)
 
-    async def collect(self, entry: Entry, order: ScoredOrder, scored: bytes) -> list[bytes] | None:
-        """Add one scored order to its group; returns all scored orders when the group is complete.
+    async def collect(
+        self, entry: Entry, order: ScoredOrder, scored: bytes, held: Sequence[int] = ()
+    ) -> list[bytes] | None:
+        """Add one scored order to its group; returns its scored orders when it is complete.
 
         Otherwise it finishes `entry` and returns None.
+
+        Args:
+            held: indices of orders that the caller has and that are not returned.
         """
         keys, task = self._keys, order.batch.task
         answer = await self._collect(
@@ -131,6 +152,7 @@ class Ledger:
             order_index=task.order_index,
             scored=scored,
             orders=task.orders,
+            held=held,
         )
         return answer if isinstance(answer, list) else None
 
