@@ -152,7 +152,9 @@ async def _connect(config: Config) -> redis.asyncio.Redis:
     return await connect(config.redis.url, config.redis.timeout_s, wait=True)
 
 
-PARTS: dict[str, Callable[[redis.asyncio.Redis, Config, int], Coroutine[Any, Any, None]]] = {
+Part = Callable[[redis.asyncio.Redis, Config, int], Coroutine[Any, Any, None]]
+
+PARTS: dict[str, Part] = {
     "feeder": feeder,
     "nodes": nodes,
     "reward": reward,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import redis.asyncio
+from redis.asyncio.client import Pipeline
 
 from shared.wire.counts import (
     DROPPED,
@@ -41,6 +42,12 @@ NONFINITE_GRADIENT = "nonfinite_gradient"
 """Drop reason of a group whose update changed nothing: its gradient norm was not finite."""
 DROPPED_BY_TRAINER = (STALE, NONFINITE_GRADIENT)
 """Drop reasons of groups that passed the filters."""
+
+
+Trained = tuple[str, PolicyVersion, str, TrainedResponses | None]
+"""Group id, version at issue, entry id and figures of a group, as `Ledger.train` wants them."""
+
+_SENT_TOGETHER = 64
 
 
 class ImagesWanted(Exception):
@@ -229,17 +236,28 @@ class Ledger:
         step: int,
         entry_id: str,
         figures: TrainedResponses | None = None,
+        via: Pipeline | None = None,
     ) -> bool:
         """Record that optimizer step `step` trained the group, and finish its entry.
 
         Args:
             figures: what the trainer computed, for the record.
+            via: a pipeline that sends this with others, and gives the answer.
         """
         state, expected = f"{TRAINED}:{step}", _in_flight(issued_at)
         return await self._settle_one(
             *(group_id, expected, state, TRAINED, Verdict(KEPT), self._keys.groups, entry_id),
             figures=b"" if figures is None else encode(figures),
+            via=via,
         )
+
+    async def train_all(self, step: int, groups: Sequence[Trained]) -> None:
+        """`train` for all groups of a step, in few round trips."""
+        for start in range(0, len(groups), _SENT_TOGETHER):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for group_id, issued_at, entry_id, figures in groups[start:][:_SENT_TOGETHER]:
+                    await self.train(group_id, issued_at, step, entry_id, figures, via=pipe)
+                await pipe.execute()
 
     async def _settle_one(
         self,
@@ -256,9 +274,11 @@ class Ledger:
         group: bytes = b"",
         figures: bytes = b"",
         detail: str = "",
+        via: Pipeline | None = None,
     ) -> bool:
         keys = self._keys
         done = await self._settle(
+            via,
             ledger=keys.ledger,
             counts=keys.counts,
             events=keys.events,
@@ -295,10 +315,15 @@ class Ledger:
         """Ids of all groups that were ever issued in this history."""
         return [group.decode() for group in await self._client.hkeys(self._keys.ledger)]
 
-    async def is_in_flight(self, group_id: str, issued_at: PolicyVersion) -> bool:
-        """Whether the group is in flight in the incarnation that issued it."""
-        state = await self._client.hget(self._keys.ledger, group_id)
-        return state is not None and state.decode() == _in_flight(issued_at)
+    async def are_in_flight(self, groups: Sequence[tuple[str, PolicyVersion]]) -> list[bool]:
+        """Whether each of these groups is in flight in the incarnation that issued it."""
+        if not groups:
+            return []
+        states = await self._client.hmget(self._keys.ledger, [group for group, _ in groups])
+        return [
+            state is not None and state.decode() == _in_flight(issued_at)
+            for state, (_, issued_at) in zip(states, groups, strict=True)
+        ]
 
     async def counts(self) -> Counts:
         """The totals now."""
@@ -338,14 +363,18 @@ class Ledger:
         """
         keys = self._keys
         # A settled group without a verdict is of a checkpoint that an earlier release wrote.
-        known = {group: _verdict_of(state) for group, state in settled.items()} | dict(verdicts)
-        stale = [keys.assembly(group) for group in await self._groups()]
-        stale += [keys.image_prefix + name for name in await self._image_names()]
+        known = {group: str(Verdict.of_state(state)) for group, state in settled.items()} | dict(
+            verdicts
+        )
+        groups = await self._client.hkeys(keys.group_images)
+        images = await self._client.hkeys(keys.image_refs)
+        stale = [keys.assembly(group.decode()) for group in groups]
+        stale += [keys.image_prefix + name.decode() for name in images]
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.delete(keys.ledger, keys.counts, keys.image_refs, keys.group_images, keys.events)
             pipe.delete(keys.scores, keys.group_tasks, keys.hints, keys.verdicts)
-            for chunk in _chunks(stale, 500):
-                pipe.delete(*chunk)
+            for start in range(0, len(stale), 500):
+                pipe.delete(*stale[start : start + 500])
             for stream in (keys.prompts, keys.trajectories, keys.groups):
                 pipe.delete(stream)
                 pipe.xgroup_create(stream, CONSUMER_GROUP, id="0", mkstream=True)
@@ -358,21 +387,9 @@ class Ledger:
                 pipe.hset(keys.verdicts, mapping=known)
             await pipe.execute()
 
-    async def _groups(self) -> list[str]:
-        return [group.decode() for group in await self._client.hkeys(self._keys.group_images)]
-
-    async def _image_names(self) -> list[str]:
-        return [name.decode() for name in await self._client.hkeys(self._keys.image_refs)]
-
 
 def _pairs(scores: Mapping[str, float]) -> list[str | float]:
     return [item for pair in scores.items() for item in pair]
-
-
-def _verdict_of(state: str) -> str:
-    """The verdict, as text, that a settled group's state tells."""
-    reason = state.removeprefix(f"{DROPPED}:")
-    return str(Verdict(KEPT if reason == state else reason))
 
 
 def _in_flight(issued_at: PolicyVersion) -> str:
@@ -381,7 +398,3 @@ def _in_flight(issued_at: PolicyVersion) -> str:
 
 def _is_in_flight(state: str) -> bool:
     return state.startswith(IN_FLIGHT)
-
-
-def _chunks(items: list[str], size: int) -> list[list[str]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]

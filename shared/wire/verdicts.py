@@ -10,7 +10,7 @@ from typing import Self
 
 import redis.asyncio
 
-from shared.wire.counts import skip_counters
+from shared.wire.counts import DROPPED, skip_counters
 from shared.wire.keys import Keys
 
 KEPT = "kept"
@@ -32,6 +32,12 @@ class Verdict:
         """Of a group with these `ScoredGroup.score_sums`; empty when it was not scored."""
         responses = sums.get("responses", 0.0)
         return cls(reason, sums["accuracy"] / responses if responses else None)
+
+    @classmethod
+    def of_state(cls, state: str) -> Self:
+        """What the state of a settled group tells."""
+        reason = state.removeprefix(f"{DROPPED}:")
+        return cls(KEPT if reason == state else reason)
 
     def __str__(self) -> str:
         accuracy = "" if self.accuracy is None else f"{self.accuracy:.4f}"

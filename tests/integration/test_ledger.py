@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from shared.wire.messages import PolicyVersion
+from shared.wire.ledger import ImagesWanted
+from shared.wire.messages import PolicyVersion, ScoredOrder, decode, encode
 from tests.builders import task
-from tests.integration.ledger_run import IMAGES, V2, Run, balance, running
+from tests.integration.ledger_run import IMAGES, V2, Run, balance, running, scored_order
 
 
 @pytest.fixture
@@ -208,3 +209,50 @@ async def test_each_settled_group_wakes_the_feeder(run: Run) -> None:
     await run.train_all()
     ((_, event),) = await run.client.xrange(run.keys.events)
     assert event == {b"group": b"g"}
+
+
+async def test_groups_of_a_step_are_settled_together_and_once(run: Run) -> None:
+    names = [f"g{number:03d}" for number in range(70)]
+    for name in names:
+        await run.issue(name, orders=1)
+    await run.sample_all()
+    await run.score_all()
+    entries = await run.stream(run.keys.groups, "trainer").read(100, block_s=0.01)
+    trained = [(entry.group, V2, entry.id, None) for entry in entries]
+    # A server that was restarted knows no script.
+    await run.client.script_flush()
+    for _ in range(2):
+        await run.ledger.train_all(6, trained)
+        assert await balance(run) == (70, 70, 0, {})
+    assert await run.ledger.settled() == dict.fromkeys(names, "trained:6")
+    assert await run.ledger.are_in_flight([("g000", V2), ("unknown", V2)]) == [False, False]
+
+
+async def test_an_image_that_redis_has_is_not_sent_again(run: Run) -> None:
+    names = dict.fromkeys(IMAGES)
+    orders = [task(group_id="b", order_index=i) for i in range(2)]
+    with pytest.raises(ImagesWanted) as wanted:
+        await run.ledger.issue(orders, names)
+    assert set(wanted.value.names) == set(IMAGES)
+    assert await balance(run) == (0, 0, 0, {})
+    await run.issue("a")
+    assert await run.ledger.issue(orders, names)
+    await run.sample_all()
+    await run.score_all()
+    first, second = await run.stream(run.keys.groups, "trainer").read(2, block_s=0.01)
+    assert await run.train(first)
+    assert await run.image_keys() == 2
+    assert await run.train(second)
+    assert await run.image_keys() == 0
+
+
+async def test_a_complete_group_returns_the_orders_that_the_caller_lacks(run: Run) -> None:
+    await run.issue(orders=3)
+    await run.sample_all()
+    first, second, last = await run.read()
+    assert await run.collect(first) is None
+    assert await run.collect(second) is None
+    scored = scored_order(last)
+    index = scored.batch.task.order_index
+    [missing] = await run.ledger.collect(last, scored, encode(scored), held=[0, index]) or []
+    assert decode(ScoredOrder, missing).batch.task.order_index == 1

@@ -16,9 +16,9 @@ if redis.call('HLEN', assembly) < tonumber(orders) then
 end
 -- forward.lua finishes the entry that completed the group: when the reward node dies before that,
 -- another node takes the entry over.
-local missing = {}
-for _, index in ipairs(redis.call('HKEYS', assembly)) do missing[index] = true end
-for _, index in ipairs(held) do missing[index] = nil end
-local wanted = {}
-for index in pairs(missing) do wanted[#wanted + 1] = index end
-return #wanted > 0 and redis.call('HMGET', assembly, unpack(wanted)) or wanted
+local held_here, wanted = {}, {}
+for _, index in ipairs(held) do held_here[index] = true end
+for _, index in ipairs(redis.call('HKEYS', assembly)) do
+  if not held_here[index] then wanted[#wanted + 1] = redis.call('HGET', assembly, index) end
+end
+return wanted
