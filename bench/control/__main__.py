@@ -39,7 +39,7 @@ from shared.wire.messages import PolicyVersion
 
 HERE = Path(__file__).resolve().parents[2]
 PART = Path(__file__).with_name("part.py")
-RUN = "control"
+RUN, BEFORE = "control", "before"
 PARTS = ("feeder", "nodes", "reward", "trainer")
 CORES = 2
 AIM = 2000.0
@@ -112,9 +112,12 @@ async def measure(
         await client.hset(keys.state, mapping={"incarnation": 1})
         await VersionBoard(client, keys).announce(first, "http://bench")
         processes = {"redis": _server(server.url)}
+        path = str(tree)
+        if side == BEFORE and options.without:
+            path = f"{_hidden(folder / 'hidden', options.without)}:{tree}"
         for part in PARTS:
             processes[part] = stack.enter_context(
-                running(part, tree, config, nodes, options.profile if profile else None)
+                running(part, path, config, nodes, options.profile if profile else None)
             )
         await _until(client, ledger, WARM_GROUPS + WARM_GROUPS_A_NODE * nodes, processes)
         before, began = _cpu_s(processes), time.monotonic()
@@ -137,13 +140,13 @@ async def measure(
 
 @contextmanager
 def running(
-    part: str, tree: Path, config: Path, nodes: int, profile: Path | None
+    part: str, path: str, config: Path, nodes: int, profile: Path | None
 ) -> Iterator[psutil.Process]:
     """A component's process."""
     command = [sys.executable, "-P", str(PART), part, str(config), "--count", str(nodes)]
     if profile is not None:
         command += ["--profile", str(profile / f"{part}.prof")]
-    process = subprocess.Popen(command, env={"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(command, env={"PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
     try:
         yield psutil.Process(process.pid)
     finally:
@@ -153,6 +156,14 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _hidden(folder: Path, modules: list[str]) -> Path:
+    """A folder in which these modules cannot be imported."""
+    folder.mkdir()
+    for module in modules:
+        (folder / f"{module}.py").write_text("raise ImportError\n")
+    return folder
 
 
 def _server(url: str) -> psutil.Process:
@@ -213,7 +224,7 @@ def table(rounds: list[Measured]) -> Iterator[str]:
 
 async def rounds(options: argparse.Namespace) -> list[Measured]:
     """All sides and numbers of nodes in turns: forth, then back."""
-    trees = {"this": HERE} | ({"before": options.against} if options.against else {})
+    trees = {"this": HERE} | ({BEFORE: options.against} if options.against else {})
     pairs = [(side, count) for count in options.nodes for side in trees]
     found: list[Measured] = []
     for number in range(options.rounds):
@@ -232,6 +243,9 @@ def main() -> None:
     parser.add_argument("--responses", type=int, default=6, help="to each of the two orders")
     parser.add_argument("--tokens", type=int, default=24, help="of a response")
     parser.add_argument("--against", type=Path, help="another checkout, measured in turns")
+    parser.add_argument(
+        "--without", nargs="+", default=[], help="modules that the other checkout did not have"
+    )
     parser.add_argument("--profile", type=Path, help="folder for cProfile's files")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

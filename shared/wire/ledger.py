@@ -340,8 +340,8 @@ class Ledger:
 
         This is what a checkpoint keeps of the ledger.
         """
-        raw = await self._client.hgetall(self._keys.ledger)
-        states = {group.decode(): state.decode() for group, state in raw.items()}
+        raw = (await self._client.hgetall(self._keys.ledger)).items()
+        states = {group.decode(): state.decode() for group, state in raw}
         return {group: state for group, state in states.items() if not _is_in_flight(state)}
 
     async def restore(

@@ -18,7 +18,8 @@ end
 -- another node takes the entry over.
 local held_here, wanted = {}, {}
 for _, index in ipairs(held) do held_here[index] = true end
-for _, index in ipairs(redis.call('HKEYS', assembly)) do
-  if not held_here[index] then wanted[#wanted + 1] = redis.call('HGET', assembly, index) end
+local all = redis.call('HGETALL', assembly)
+for i = 1, #all, 2 do
+  if not held_here[all[i]] then wanted[#wanted + 1] = all[i + 1] end
 end
 return wanted
