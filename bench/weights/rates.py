@@ -19,6 +19,8 @@ def rate(work: Callable[[], object], nbytes: int, rounds: int) -> Figures:
     cpu_s = (time.process_time() - own) / rounds
     return {
         "gb_s": nbytes / 1e9 / statistics.median(seconds),
+        "slowest_gb_s": nbytes / 1e9 / max(seconds),
+        "fastest_gb_s": nbytes / 1e9 / min(seconds),
         "cpu_s_per_gb": cpu_s / (nbytes / 1e9),
     } | spread(seconds)
 
