@@ -12,7 +12,7 @@ BIN := .venv/bin
 # Libraries are installed without byte code: a process that may not write it compiles torch each time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test test-fast unit integration k8s-test compose-test faults lint format docs lock lock-gpu audit clean
+.PHONY: setup bench bench-trl demo test test-fast unit integration k8s-test compose-test faults lint format docs lock lock-gpu audit clean
 .NOTPARALLEL:
 
 setup:
@@ -47,6 +47,16 @@ integration: setup
 # A hundred faults in under half an hour (docs/faults.md); as root, for a disk that can be filled.
 faults: setup
 	$(BIN)/python -m tests.faults.suite $(FAULTS_FLAGS)
+
+# What docs/performance.md promises, in one table; 25 minutes of an idle machine. BENCH=NAME ... for some parts.
+bench: setup
+	$(BIN)/python -m bench $(BENCH) $(BENCH_FLAGS)
+
+# TRL in an environment of its own, on top of the project's, so that both sides have the same torch and transformers.
+bench-trl: setup
+	$(BIN)/python -m venv .venv-trl
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > .venv-trl/lib/python$$($(BIN)/python -c "import sys; print('%d.%d' % sys.version_info[:2])")/site-packages/project.pth
+	.venv-trl/bin/python -m pip install --quiet --no-deps -r requirements/trl.txt
 
 lint: setup
 	$(BIN)/ruff check .

@@ -27,8 +27,9 @@ from shared.config import Config
 from shared.sample import load_samples
 from shared.service.connection import connect
 from shared.wire.board import VersionBoard
+from shared.wire.counts import Counts
 from shared.wire.keys import Keys
-from shared.wire.ledger import Counts, Ledger
+from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, ScoredGroup, decode
 from shared.wire.queues import CONSUMER_GROUP, WorkStream
 from shared.wire.registry import Registry

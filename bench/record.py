@@ -18,6 +18,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -64,6 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--turn", type=int, default=4, help="steps between two switches")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name) / "run"
@@ -71,6 +73,8 @@ def main() -> None:
             turns = asyncio.run(measure(folder, process, options.steps, options.turn))
         report(turns)
         print(on_disk(folder))
+    if options.json:
+        options.json.write_text(json.dumps({"on_off": on_off(turns)}, indent=2) + "\n")
 
 
 @contextlib.contextmanager
@@ -186,6 +190,15 @@ def report(turns: list[Turn]) -> None:
     total, added = sum(without.values()), 1000 * sum_of(with_record, without)
     share = f"{added / 10 / total:.2f} % of the {1000 * total:.0f} ms that the run takes for one"
     print(f"control plane, Redis and reward node: {added:.1f} ms more a group, {share}")
+
+
+def on_off(turns: list[Turn]) -> list[float]:
+    """Groups per second with the record over those without, for each two turns that follow."""
+    rates = [(one.recorded, one.window.groups / one.window.seconds) for one in turns]
+    return [
+        first / second if recorded else second / first
+        for (recorded, first), (_, second) in pairwise(rates)
+    ]
 
 
 def cpu_a_group(turns: list[Turn]) -> dict[str, float]:

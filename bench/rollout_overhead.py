@@ -9,6 +9,7 @@ one process. The aim is a ratio of at least 0.95. Run it on an otherwise idle ma
 import argparse
 import asyncio
 import io
+import json
 import os
 import statistics
 import tempfile
@@ -50,14 +51,20 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     with tempfile.TemporaryDirectory() as name, embedded_redis(Path(name) / "redis") as server:
-        asyncio.run(compare(Path(name), server.url, options.tasks, options.rounds, options.tokens))
+        sizes = (options.tasks, options.rounds, options.tokens)
+        rates = asyncio.run(compare(Path(name), server.url, *sizes))
+    if options.json:
+        options.json.write_text(json.dumps(rates, indent=2) + "\n")
 
 
-async def compare(folder: Path, url: str, count: int, rounds: int, tokens: int) -> None:
-    """Measure both ways in turns and print the ratio."""
+async def compare(
+    folder: Path, url: str, count: int, rounds: int, tokens: int
+) -> dict[str, list[float]]:
+    """Measure both ways in turns and print the ratio; the tokens per second of each round."""
     config = prepare(folder, url)
     engine = await start_engine(config, asyncio.Event())
     assert engine is not None
@@ -67,13 +74,15 @@ async def compare(folder: Path, url: str, count: int, rounds: int, tokens: int) 
         bench = Bench(config, engine, client, count, tokens)
         rates: dict[str, list[float]] = {"engine": [], "service": []}
         for number in range(rounds + 1):
-            for way, run in (("engine", bench.direct), ("service", bench.service)):
+            ways = (("engine", bench.direct), ("service", bench.service))
+            for way, run in ways[:: -1 if number % 2 else 1]:
                 rate = await run(number)
                 if number:
                     rates[way].append(rate)
                     print(f"round {number} {way:8} {rate:8.0f} tokens/s", flush=True)
         ratio = statistics.median(rates["service"]) / statistics.median(rates["engine"])
         print(f"service / engine = {ratio:.3f} (aim: at least 0.95)")
+        return rates
     finally:
         await client.aclose()
         engine.shutdown()

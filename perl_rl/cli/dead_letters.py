@@ -21,9 +21,10 @@ from shared.images import digest, read_image_file
 from shared.named_folders import run_config
 from shared.service.connection import RedisUnreachable, connect
 from shared.wire.board import VersionBoard
+from shared.wire.counts import DROPPED
 from shared.wire.dead_letters import letters, read_letters
 from shared.wire.keys import Keys
-from shared.wire.ledger import DEAD_LETTER, DROPPED, Ledger
+from shared.wire.ledger import DEAD_LETTER, Ledger
 from shared.wire.messages import PolicyVersion, PromptTask
 from shared.wire.runstate import RunState
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import redis.asyncio
 
 from shared.wire.board import VersionBoard
+from shared.wire.counts import Counts
 from shared.wire.keys import Keys
-from shared.wire.ledger import Counts, Ledger
+from shared.wire.ledger import Ledger
 from shared.wire.registry import NodeInfo, Registry
 from shared.wire.runstate import RunState, TrainerState
 

@@ -11,7 +11,7 @@ from typing import Any
 from shared.files import write_atomically
 from shared.records.bounds import STAGES, bound_by
 from shared.records.steps import read_lines
-from shared.wire.ledger import Counts
+from shared.wire.counts import Counts
 from shared.wire.registry import NodeInfo
 from shared.wire.runstate import TrainerState
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from services.reward.filters import Filter, reason_to_drop
 from services.reward.group_rewards import GroupRewards
+from services.reward.held import HeldOrders
 from services.reward.metrics import Metrics
 from services.reward.penalties import Details
 from services.reward.scoring import BadReward, RewardTimeout, Scorer
@@ -67,6 +68,7 @@ class Assembly:
         self._metrics = metrics
         self._spans = spans
         self._recorded = recorded
+        self._held = HeldOrders()
 
     async def handle(self, entry: Entry) -> None:
         """Score one batch; when it completes its group, forward the group or drop it."""
@@ -85,10 +87,10 @@ class Assembly:
         except (BadReward, RewardTimeout) as error:
             await self._refuse(batch, entry, error)
             return
-        complete = await self._ledger.collect(entry, order, encode(order))
+        group = await self._collect(entry, order)
         scored = time.time()
-        if complete is not None:
-            await self._complete(batch, entry, assemble(complete))
+        if group is not None:
+            await self._complete(batch, entry, group)
         if trace := self._spans.of(batch.task):
             name: dict[str, Attribute] = {
                 "perl.order": batch.task.order_index,
@@ -96,7 +98,7 @@ class Assembly:
             }
             trace.span("trajectory queue", entry.added_s, taken, **name)
             trace.span("score", taken, scored, **name)
-            if complete is not None:
+            if group is not None:
                 trace.span("assemble", scored, time.time(), **name)
 
     async def bury(self, entry: Entry, why: str) -> None:
@@ -120,16 +122,38 @@ class Assembly:
         self._metrics.scored(order)
         return order
 
+    async def _collect(self, entry: Entry, order: ScoredOrder) -> ScoredGroup | None:
+        """The order's group when it is complete; otherwise the entry is finished.
+
+        The order that completes it stays here when all others do: what forwards or drops the group
+        also finishes its entry, so a node that takes the entry over finds the others in Redis.
+        """
+        task, others = order.batch.task, self._held.others(order.batch.task)
+        mine = {**others, task.order_index: order}
+        fetched: list[bytes] | None = []
+        if len(mine) < task.orders:
+            data = encode(order)
+            fetched = await self._ledger.collect(entry, order, data, list(mine))
+            if fetched is None:
+                self._held.add(order, len(data))
+                return None
+        self._held.forget(task)
+        return assemble([*mine.values(), *(decode(ScoredOrder, one) for one in fetched)])
+
     async def _complete(self, batch: TrajectoryBatch, entry: Entry, group: ScoredGroup) -> None:
         try:
             rewarded = await self._group_rewards.apply(group)
         except (BadReward, RewardTimeout) as error:
-            await self._refuse(batch, entry, error)
+            await self._refuse(batch, entry, error, encode(group) if self._recorded else b"")
             return
         await self._settle(entry, rewarded)
 
     async def _refuse(
-        self, batch: TrajectoryBatch, entry: Entry, error: BadReward | RewardTimeout
+        self,
+        batch: TrajectoryBatch,
+        entry: Entry,
+        error: BadReward | RewardTimeout,
+        group: bytes = b"",
     ) -> None:
         task = batch.task
         logger.error(
@@ -137,7 +161,8 @@ class Assembly:
             *(task.sample_id, task.group_id, task.order_index, error),
         )
         late = isinstance(error, RewardTimeout)
-        await self._drop(batch, entry, REWARD_TIMEOUT if late else BAD_REWARD, detail=str(error))
+        reason = REWARD_TIMEOUT if late else BAD_REWARD
+        await self._drop(batch, entry, reason, group=group, detail=str(error))
 
     async def _settle(self, entry: Entry, group: ScoredGroup) -> None:
         reason = reason_to_drop(group, self._filters)
@@ -176,8 +201,7 @@ def details(task: PromptTask, response: Response) -> Details:
     )
 
 
-def assemble(orders: list[bytes]) -> ScoredGroup:
+def assemble(orders: Sequence[ScoredOrder]) -> ScoredGroup:
     """The group of these scored orders, the original order first."""
-    decoded = [decode(ScoredOrder, data) for data in orders]
-    decoded.sort(key=lambda order: order.batch.task.order_index)
-    return ScoredGroup(group_id=decoded[0].batch.task.group_id, orders=tuple(decoded))
+    ordered = sorted(orders, key=lambda order: order.batch.task.order_index)
+    return ScoredGroup(group_id=ordered[0].batch.task.group_id, orders=tuple(ordered))

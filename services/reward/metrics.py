@@ -67,8 +67,10 @@ class Metrics:
         source = order.batch.task.source
         self.responses.labels(source).inc(len(order.rewards))
         self.seconds.observe(order.scored_s)
+        total, accuracy = self.reward.labels(source), self.accuracy.labels(source)
+        form, penalty = self.format.labels(source), self.penalty.labels(source)
         for reward in order.rewards:
-            self.reward.labels(source).observe(reward.total)
-            self.accuracy.labels(source).observe(reward.accuracy)
-            self.format.labels(source).observe(reward.format)
-            self.penalty.labels(source).observe(reward.penalty)
+            total.observe(reward.total)
+            accuracy.observe(reward.accuracy)
+            form.observe(reward.format)
+            penalty.observe(reward.penalty)

@@ -52,6 +52,8 @@ RewardFunction = Callable[
 ]
 
 
+_REWARD_FIELDS = frozenset(Reward.model_fields)
+
 ARGUMENTS = ("response", "gold", "kind", "task", "context")
 """What a reward function is called with."""
 
@@ -152,7 +154,7 @@ def plain_calls(name: str, config: RewardConfig) -> PlainCalls:
 
 
 def _fields(reward: Reward) -> dict[str, Any]:
-    return {name: value for name, value in vars(reward).items() if name in Reward.model_fields}
+    return {name: value for name, value in vars(reward).items() if name in _REWARD_FIELDS}
 
 
 def _is_of_reward(error: Exception) -> TypeGuard[ValidationError]:

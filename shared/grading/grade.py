@@ -5,6 +5,7 @@ needs a module there, a name in ``shared.sample.AnswerKind`` and a line here.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol
 
 from shared.grading.kinds.boolean import read_boolean
@@ -35,8 +36,13 @@ class ExpressionGrader(Protocol):
         ...
 
 
+# The responses of a group give few different answers, and all of them are compared with one gold.
+_REMEMBERED = 1024
+_quantity = lru_cache(_REMEMBERED)(read_quantity)
+
+
 def _read_number(answer: str) -> str | None:
-    quantity = read_quantity(answer)
+    quantity = _quantity(answer)
     return None if quantity is None else quantity.canonical()
 
 
@@ -61,7 +67,12 @@ def canonical(answer: str, kind: AnswerKind) -> str | None:
     Letters become capitals, places become digits counted from 1, quantities get the first unit of
     their dimension. An expression is only normalised as text. The form of a form is itself.
     """
-    form = None if len(answer) > MAX_ANSWER_CHARS else _READERS[kind](answer)
+    return None if len(answer) > MAX_ANSWER_CHARS else _canonical(answer, kind)
+
+
+@lru_cache(_REMEMBERED)
+def _canonical(answer: str, kind: AnswerKind) -> str | None:
+    form = _READERS[kind](answer)
     for _ in range(_MOST_READINGS):
         again = None if form is None else _READERS[kind](form)
         if again == form:
@@ -136,7 +147,7 @@ def same_answer(answer: str, gold: str, kind: AnswerKind, tolerance: float | Non
     if kind != "number":
         form = canonical(answer, kind)
         return form is not None and form == canonical(gold, kind)
-    right, given = read_quantity(gold), read_quantity(answer)
+    right, given = _quantity(gold), _quantity(answer)
     allowed = DEFAULT_TOLERANCE if tolerance is None else tolerance
     return right is not None and given is not None and same_quantity(right, given, allowed)
 

@@ -5,12 +5,21 @@ Redis, together with the queue operation that causes it. A group leaves "in flig
 caller gets False and changes nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import redis.asyncio
-from pydantic import BaseModel
+from redis.asyncio.client import Pipeline
 
+from shared.wire.counts import (
+    DROPPED,
+    IN_FLIGHT,
+    TRAINED,
+    Counts,
+    Scores,
+    skip_counters,
+    tally,
+)
 from shared.wire.keys import Keys
 from shared.wire.messages import (
     PolicyVersion,
@@ -23,12 +32,8 @@ from shared.wire.messages import (
 )
 from shared.wire.queues import CONSUMER_GROUP, Entry, WorkStream
 from shared.wire.scripts import Script
-from shared.wire.verdicts import KEPT, LATE, Verdict
+from shared.wire.verdicts import KEPT, Verdict
 
-IN_FLIGHT = "in_flight"
-TRAINED = "trained"
-DROPPED = "dropped"
-SKIPPED = "skipped"
 DEAD_LETTER = "dead_letter"
 """Drop reason of a group with an order that no service could process."""
 STALE = "stale"
@@ -39,28 +44,18 @@ DROPPED_BY_TRAINER = (STALE, NONFINITE_GRADIENT)
 """Drop reasons of groups that passed the filters."""
 
 
-class Counts(BaseModel):
-    """The ledger's totals."""
+Trained = tuple[str, PolicyVersion, str, TrainedResponses | None]
+"""Group id, version at issue, entry id and figures of a group, as `Ledger.train` wants them."""
 
-    issued: int = 0
-    trained: int = 0
-    in_flight: int = 0
-    dropped: dict[str, int] = {}
-    skipped: dict[str, int] = {}
-    """Groups that were not issued, by the reason; no part of the account."""
-
-    def balanced(self) -> bool:
-        """Invariant 1 of the design: every issued group is accounted for."""
-        return self.issued == self.trained + self.in_flight + sum(self.dropped.values())
+_SENT_TOGETHER = 64
 
 
-class Scores(BaseModel):
-    """Sums over the responses of all groups that were scored, kept or dropped."""
+class ImagesWanted(Exception):
+    """A group cannot be issued without the bytes of these images: Redis does not have them."""
 
-    responses: float = 0.0
-    reward: float = 0.0
-    accuracy: float = 0.0
-    format: float = 0.0
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"images {', '.join(name[:12] for name in names)} are not in Redis")
+        self.names = tuple(names)
 
 
 class Ledger:
@@ -78,18 +73,23 @@ class Ledger:
     async def issue(
         self,
         tasks: list[PromptTask],
-        images: Mapping[str, bytes],
+        images: Mapping[str, bytes | None],
         letters: Sequence[str] = (),
     ) -> bool:
         """Enter a group as in flight and queue its orders; False when it was issued before.
 
         Args:
             tasks: one for each order of the group.
-            images: SHA-256 to bytes, for every image of the group.
+            images: SHA-256 to bytes, for every image of the group; None where Redis should have
+                them, because another group in flight shows the image.
             letters: ids of the dead letters that this group replaces. They are removed in the same
                 script; when all of them are gone already, the group is not issued.
+
+        Raises:
+            ImagesWanted: when Redis lacks an image whose bytes are not given; nothing is changed.
         """
         keys, first = self._keys, tasks[0]
+        given = {name: data for name, data in images.items() if data is not None}
         done = await self._issue(
             ledger=keys.ledger,
             counts=keys.counts,
@@ -103,10 +103,13 @@ class Ledger:
             state=_in_flight(first.issued_at),
             image_prefix=keys.image_prefix,
             image_names=list(images),
-            images=list(images.values()),
+            given=list(given),
+            images=list(given.values()),
             tasks=[encode(task) for task in tasks],
             letters=letters,
         )
+        if isinstance(done, list):
+            raise ImagesWanted([name.decode() for name in done])
         return bool(done)
 
     async def refuse(self, tasks: Sequence[PromptTask], why: str) -> bool:
@@ -134,10 +137,15 @@ class Ledger:
         )
         return bool(done)
 
-    async def collect(self, entry: Entry, order: ScoredOrder, scored: bytes) -> list[bytes] | None:
-        """Add one scored order to its group; returns all scored orders when the group is complete.
+    async def collect(
+        self, entry: Entry, order: ScoredOrder, scored: bytes, held: Sequence[int] = ()
+    ) -> list[bytes] | None:
+        """Add one scored order to its group; returns its scored orders when it is complete.
 
         Otherwise it finishes `entry` and returns None.
+
+        Args:
+            held: indices of orders that the caller has and that are not returned.
         """
         keys, task = self._keys, order.batch.task
         answer = await self._collect(
@@ -151,6 +159,7 @@ class Ledger:
             order_index=task.order_index,
             scored=scored,
             orders=task.orders,
+            held=held,
         )
         return answer if isinstance(answer, list) else None
 
@@ -227,17 +236,28 @@ class Ledger:
         step: int,
         entry_id: str,
         figures: TrainedResponses | None = None,
+        via: Pipeline | None = None,
     ) -> bool:
         """Record that optimizer step `step` trained the group, and finish its entry.
 
         Args:
             figures: what the trainer computed, for the record.
+            via: a pipeline that sends this with others, and gives the answer.
         """
         state, expected = f"{TRAINED}:{step}", _in_flight(issued_at)
         return await self._settle_one(
             *(group_id, expected, state, TRAINED, Verdict(KEPT), self._keys.groups, entry_id),
             figures=b"" if figures is None else encode(figures),
+            via=via,
         )
+
+    async def train_all(self, step: int, groups: Sequence[Trained]) -> None:
+        """`train` for all groups of a step, in few round trips."""
+        for start in range(0, len(groups), _SENT_TOGETHER):
+            async with self._client.pipeline(transaction=False) as pipe:
+                for group_id, issued_at, entry_id, figures in groups[start:][:_SENT_TOGETHER]:
+                    await self.train(group_id, issued_at, step, entry_id, figures, via=pipe)
+                await pipe.execute()
 
     async def _settle_one(
         self,
@@ -254,9 +274,11 @@ class Ledger:
         group: bytes = b"",
         figures: bytes = b"",
         detail: str = "",
+        via: Pipeline | None = None,
     ) -> bool:
         keys = self._keys
         done = await self._settle(
+            via,
             ledger=keys.ledger,
             counts=keys.counts,
             events=keys.events,
@@ -293,27 +315,20 @@ class Ledger:
         """Ids of all groups that were ever issued in this history."""
         return [group.decode() for group in await self._client.hkeys(self._keys.ledger)]
 
-    async def is_in_flight(self, group_id: str, issued_at: PolicyVersion) -> bool:
-        """Whether the group is in flight in the incarnation that issued it."""
-        state = await self._client.hget(self._keys.ledger, group_id)
-        return state is not None and state.decode() == _in_flight(issued_at)
+    async def are_in_flight(self, groups: Sequence[tuple[str, PolicyVersion]]) -> list[bool]:
+        """Whether each of these groups is in flight in the incarnation that issued it."""
+        if not groups:
+            return []
+        states = await self._client.hmget(self._keys.ledger, [group for group, _ in groups])
+        return [
+            state is not None and state.decode() == _in_flight(issued_at)
+            for state, (_, issued_at) in zip(states, groups, strict=True)
+        ]
 
     async def counts(self) -> Counts:
         """The totals now."""
         raw = await self._client.hgetall(self._keys.counts)
-        values = {key.decode(): int(value) for key, value in raw.items()}
-        return Counts(
-            issued=values.get("issued", 0),
-            trained=values.get(TRAINED, 0),
-            in_flight=values.get(IN_FLIGHT, 0),
-            dropped=_by_reason(values, DROPPED),
-            skipped=_by_reason(values, SKIPPED),
-        )
-
-    async def skip(self, totals: Mapping[str, int]) -> None:
-        """Record how many groups were skipped since the run began, by reason."""
-        if totals:
-            await self._client.hset(self._keys.counts, mapping=_skips(totals))
+        return Counts.read({key.decode(): int(value) for key, value in raw.items()})
 
     async def scores(self) -> Scores:
         """The sums of the scores, since the ledger was last restored."""
@@ -325,30 +340,9 @@ class Ledger:
 
         This is what a checkpoint keeps of the ledger.
         """
-        raw = await self._client.hgetall(self._keys.ledger)
-        states = {group.decode(): state.decode() for group, state in raw.items()}
+        raw = (await self._client.hgetall(self._keys.ledger)).items()
+        states = {group.decode(): state.decode() for group, state in raw}
         return {group: state for group, state in states.items() if not _is_in_flight(state)}
-
-    async def verdicts(self) -> dict[str, str]:
-        """Group id to its first `Verdict` as text, for every group that has one.
-
-        A checkpoint keeps it: which questions are skipped depends on it.
-        """
-        raw = await self._client.hgetall(self._keys.verdicts)
-        return {group.decode(): verdict.decode() for group, verdict in raw.items()}
-
-    async def verdict(self, group_id: str) -> Verdict | None:
-        """The first verdict on a group; None as long as it has none."""
-        raw = await self._client.hget(self._keys.verdicts, group_id)
-        return None if raw is None else Verdict.parse(raw.decode())
-
-    async def stop_waiting(self, group_id: str) -> Verdict:
-        """The first verdict on a group: `LATE` when there is none by now."""
-        late = Verdict(LATE)
-        if await self._client.hsetnx(self._keys.verdicts, group_id, str(late)):
-            return late
-        found = await self.verdict(group_id)
-        return found or late
 
     async def restore(
         self,
@@ -364,67 +358,38 @@ class Ledger:
 
         Args:
             settled: see `settled`.
-            verdicts: see `verdicts`.
+            verdicts: see `Verdicts.all`.
             skipped: see `Counts.skipped`.
         """
         keys = self._keys
         # A settled group without a verdict is of a checkpoint that an earlier release wrote.
-        known = {group: _verdict_of(state) for group, state in settled.items()} | dict(verdicts)
-        stale = [keys.assembly(group) for group in await self._groups()]
-        stale += [keys.image_prefix + name for name in await self._image_names()]
+        known = {group: str(Verdict.of_state(state)) for group, state in settled.items()} | dict(
+            verdicts
+        )
+        groups = await self._client.hkeys(keys.group_images)
+        images = await self._client.hkeys(keys.image_refs)
+        stale = [keys.assembly(group.decode()) for group in groups]
+        stale += [keys.image_prefix + name.decode() for name in images]
         async with self._client.pipeline(transaction=True) as pipe:
             pipe.delete(keys.ledger, keys.counts, keys.image_refs, keys.group_images, keys.events)
             pipe.delete(keys.scores, keys.group_tasks, keys.hints, keys.verdicts)
-            for chunk in _chunks(stale, 500):
-                pipe.delete(*chunk)
+            for start in range(0, len(stale), 500):
+                pipe.delete(*stale[start : start + 500])
             for stream in (keys.prompts, keys.trajectories, keys.groups):
                 pipe.delete(stream)
                 pipe.xgroup_create(stream, CONSUMER_GROUP, id="0", mkstream=True)
             if settled:
                 pipe.hset(keys.ledger, mapping=dict(settled))
-                pipe.hset(keys.counts, mapping=_tally(settled.values()))
+                pipe.hset(keys.counts, mapping=tally(settled.values()))
             if skipped:
-                pipe.hset(keys.counts, mapping=_skips(skipped))
+                pipe.hset(keys.counts, mapping=skip_counters(skipped))
             if known:
                 pipe.hset(keys.verdicts, mapping=known)
             await pipe.execute()
 
-    async def _groups(self) -> list[str]:
-        return [group.decode() for group in await self._client.hkeys(self._keys.group_images)]
-
-    async def _image_names(self) -> list[str]:
-        return [name.decode() for name in await self._client.hkeys(self._keys.image_refs)]
-
-
-def _tally(states: Iterable[str]) -> dict[str, int]:
-    totals = {"issued": 0}
-    for state in states:
-        counter = TRAINED if state.startswith(TRAINED) else state
-        totals["issued"] += 1
-        totals[counter] = totals.get(counter, 0) + 1
-    return totals
-
-
-def _skips(totals: Mapping[str, int]) -> dict[str, int]:
-    return {f"{SKIPPED}:{reason}": total for reason, total in totals.items()}
-
-
-def _by_reason(values: Mapping[str, int], state: str) -> dict[str, int]:
-    return {
-        key.removeprefix(f"{state}:"): value
-        for key, value in values.items()
-        if key.startswith(f"{state}:")
-    }
-
 
 def _pairs(scores: Mapping[str, float]) -> list[str | float]:
     return [item for pair in scores.items() for item in pair]
-
-
-def _verdict_of(state: str) -> str:
-    """The verdict, as text, that a settled group's state tells."""
-    reason = state.removeprefix(f"{DROPPED}:")
-    return str(Verdict(KEPT if reason == state else reason))
 
 
 def _in_flight(issued_at: PolicyVersion) -> str:
@@ -433,7 +398,3 @@ def _in_flight(issued_at: PolicyVersion) -> str:
 
 def _is_in_flight(state: str) -> bool:
     return state.startswith(IN_FLIGHT)
-
-
-def _chunks(items: list[str], size: int) -> list[list[str]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]

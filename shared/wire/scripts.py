@@ -17,6 +17,7 @@ from importlib.resources import files
 from typing import Any
 
 import redis.asyncio
+from redis.asyncio.client import Pipeline
 
 Value = str | bytes | int | float
 
@@ -61,8 +62,11 @@ class Script:
         body = f"{self.declaration.locals()}\n{source(name)}"
         self._run = client.register_script(f"{source(PRELUDE)}\n{body}")
 
-    async def __call__(self, **values: Value | Sequence[Value]) -> Any:
+    async def __call__(self, via: Pipeline | None = None, **values: Value | Sequence[Value]) -> Any:
         """What the script returns.
+
+        Args:
+            via: a pipeline that sends the call with others; it gives the answer.
 
         Raises:
             TypeError: when a name is missing, unknown, or a list where a single value is declared
@@ -74,7 +78,8 @@ class Script:
             items = values[name]
             assert isinstance(items, Sequence)
             args += [len(items), *items]
-        return await self._run(keys=[values[name] for name in self.declaration.keys], args=args)
+        keys = [values[name] for name in self.declaration.keys]
+        return await self._run(keys=keys, args=args, client=via)
 
     def _check(self, values: dict[str, Value | Sequence[Value]]) -> None:
         declared = self.declaration

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from shared.wire.ledger import Counts
+from shared.wire.counts import Counts
 
 
 class Status(IntEnum):

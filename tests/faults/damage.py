@@ -7,7 +7,8 @@ payload, as if its bytes had been damaged in Redis. Group and state beside the p
 import random
 from collections.abc import Callable
 
-from shared.wire.ledger import DEAD_LETTER, DROPPED, IN_FLIGHT, Ledger
+from shared.wire.counts import DROPPED, IN_FLIGHT
+from shared.wire.ledger import DEAD_LETTER, Ledger
 from shared.wire.messages import (
     SCHEMA_VERSION,
     MalformedMessage,

@@ -28,8 +28,9 @@ from shared.records.groups import group_files, groups_folder, read_groups
 from shared.records.steps import LOST_METRICS, METRICS, read_lines
 from shared.service.connection import Patience, connect
 from shared.service.ports import free_port
+from shared.wire.counts import TRAINED
 from shared.wire.keys import Keys
-from shared.wire.ledger import TRAINED, Ledger
+from shared.wire.ledger import Ledger
 from tests.faults.account import Audit
 from tests.faults.proxy import Proxy
 from tests.faults.setups import RUN, Setup, Simulated, service

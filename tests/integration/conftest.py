@@ -24,6 +24,7 @@ _ENGINE_FILES = {
     "test_openapi_live",
     "test_own_data",
     "test_report_evaluation",
+    "test_rollout_chat",
     "test_rollout_engine",
     "test_rollout_service",
     "test_signals",
@@ -32,7 +33,14 @@ _ENGINE_FILES = {
 }
 # The longest first, so that test processes end at about the same time.
 _FIRST = (
-    *(_ENGINE, "test_trainer", "test_faults", "test_multihost", "test_secrets"),
+    *(
+        _ENGINE,
+        "test_trainer",
+        "test_trainer_ends",
+        "test_faults",
+        "test_multihost",
+        "test_secrets",
+    ),
     *("test_resumed_data", "test_trainer_host"),
 )
 

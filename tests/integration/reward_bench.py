@@ -12,8 +12,9 @@ from services.reward.judge import Judge
 from services.reward.metrics import Metrics
 from services.reward.scoring import Scorer
 from shared.config import Config
+from shared.wire.counts import Counts
 from shared.wire.keys import Keys
-from shared.wire.ledger import Counts, Ledger
+from shared.wire.ledger import Ledger
 from shared.wire.messages import ScoredGroup, TrajectoryBatch, decode, encode
 from shared.wire.registry import NodeInfo, Registry
 from tests.builders import batch, response, task

@@ -35,6 +35,7 @@ from shared.wire.messages import (
     encode,
 )
 from shared.wire.queues import Entry, WorkStream
+from shared.wire.verdicts import Verdicts
 from tests.builders import batch, reward, task
 
 EXAMPLES = int(os.environ.get("PERL_MODEL_EXAMPLES", "40"))
@@ -247,7 +248,7 @@ class Account(RuleBasedStateMachine):
         assert counts.balanced()
         assert self.do(self.ledger.settled()) == self.settled
         # What decides about later questions is known of every settled group.
-        assert self.settled.keys() <= self.do(self.ledger.verdicts()).keys()
+        assert self.settled.keys() <= self.do(Verdicts(self.client, self.keys).all()).keys()
         assert counts.issued == len(self.issued)
         assert counts.in_flight == len(self.issued) - len(self.settled)
         assert counts.trained == sum(one.startswith("trained") for one in self.settled.values())

@@ -26,7 +26,7 @@ from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, PromptTask, decode
 from shared.wire.queues import WorkStream
 from shared.wire.registry import NodeInfo, Registry
-from shared.wire.verdicts import LATE, Verdict
+from shared.wire.verdicts import LATE, Verdict, Verdicts
 from tests.scripted_sampler import demo_config
 
 pytestmark = pytest.mark.anyio
@@ -207,9 +207,9 @@ async def test_a_verdict_that_does_not_come_is_not_waited_for_any_longer(
 ):
     keys, patience_s = Keys("test"), 0.2
     settings = config(tmp_path, redis_url, groups_per_step=1, max_staleness=0)
-    ledger = Ledger(client, keys)
+    ledger, verdicts = Ledger(client, keys), Verdicts(client, keys)
     skipping = Skipping(settings, GroupPlan(settings, [SAMPLE]))
-    choice = Choice(ledger, Patience(client, "feeder", 10.0), skipping, patience_s)
+    choice = Choice(ledger, verdicts, Patience(client, "feeder", 10.0), skipping, patience_s)
     await choice.resume()
     # Three groups may be without a verdict when the next one is decided.
     assert [turn.index for turn in await choice.next(5)] == [0, 1, 2, 3]
@@ -219,6 +219,6 @@ async def test_a_verdict_that_does_not_come_is_not_waited_for_any_longer(
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
     assert [turn.index for turn in chosen] == [4]
-    assert await ledger.verdict("g00000000") == Verdict(LATE)
+    assert await verdicts.of("g00000000") == Verdict(LATE)
     assert "group g00000000 has no verdict yet" in caplog.text
     assert "(data.skipping.patience_s 0.2)" in caplog.text

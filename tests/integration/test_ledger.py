@@ -1,126 +1,19 @@
 """Invariant 1 on a real Redis: every issued group is trained once or dropped with a reason."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
-import redis.asyncio
 
-from shared.service.connection import connect
-from shared.wire.keys import Keys
-from shared.wire.ledger import Ledger
-from shared.wire.messages import (
-    PolicyVersion,
-    ScoredGroup,
-    ScoredOrder,
-    TrajectoryBatch,
-    decode,
-    encode,
-)
-from shared.wire.queues import Entry, WorkStream
-from shared.wire.verdicts import KEPT, LATE, Verdict
-from tests.builders import batch, reward, task
-
-IMAGES = {"ab" * 32: b"one", "cd" * 32: b"two"}
-V2 = PolicyVersion(incarnation=2, step=5)
-
-
-@dataclass
-class Run:
-    """A run's account and queues, with the hands of each service."""
-
-    client: redis.asyncio.Redis
-    keys: Keys
-    ledger: Ledger
-
-    def stream(self, name: str, consumer: str = "one") -> WorkStream:
-        return WorkStream(self.client, name, consumer)
-
-    async def issue(self, group: str = "g", orders: int = 2) -> bool:
-        tasks = [task(group_id=group, order_index=i, orders=orders) for i in range(orders)]
-        return await self.ledger.issue(tasks, IMAGES)
-
-    async def sample_all(self) -> None:
-        """Answer every waiting prompt, as a rollout node does."""
-        prompts = self.stream(self.keys.prompts)
-        for entry in await prompts.read(100, block_s=0.01):
-            answered = TrajectoryBatch(
-                **dict(batch()) | {"task": decode(type(task()), entry.payload)}
-            )
-            assert await prompts.hand_over(entry, self.keys.trajectories, encode(answered))
-
-    async def read(self, consumer: str = "one", count: int = 100) -> list[Entry]:
-        return await self.stream(self.keys.trajectories, consumer).read(count, block_s=0.01)
-
-    async def collect(self, entry: Entry) -> list[bytes] | None:
-        scored = scored_order(entry)
-        return await self.ledger.collect(entry, scored, encode(scored))
-
-    async def forward(self, entry: Entry, orders: list[bytes]) -> bool:
-        group = assembled(orders)
-        return await self.ledger.forward(entry, group, group.orders[0].batch.task.issued_at)
-
-    async def score_all(self) -> list[bool]:
-        """Score and forward everything that waits, as a reward node does."""
-        done = []
-        for entry in await self.read():
-            orders = await self.collect(entry)
-            if orders is not None:
-                done.append(await self.forward(entry, orders))
-        return done
-
-    async def train_all(self, step: int = 6) -> list[bool]:
-        entries = await self.stream(self.keys.groups, "trainer").read(100, block_s=0.01)
-        return [await self.train(entry, step) for entry in entries]
-
-    async def train(self, entry: Entry, step: int = 6) -> bool:
-        group = decode(ScoredGroup, entry.payload)
-        issued_at = group.orders[0].batch.task.issued_at
-        return await self.ledger.train(group.group_id, issued_at, step, entry.id)
-
-    async def put_trajectory(self, **changes: object) -> None:
-        await self.client.xadd(self.keys.trajectories, {"m": encode(batch(**changes))})
-
-    async def lengths(self) -> dict[str, int]:
-        names = ("prompts", "trajectories", "groups", "dead_letters")
-        return {name: await self.client.xlen(getattr(self.keys, name)) for name in names}
-
-    async def image_keys(self) -> int:
-        return len(await self.client.keys(self.keys.image_prefix + "*"))
+from shared.wire.ledger import ImagesWanted
+from shared.wire.messages import PolicyVersion, ScoredOrder, decode, encode
+from tests.builders import task
+from tests.integration.ledger_run import IMAGES, V2, Run, balance, running, scored_order
 
 
 @pytest.fixture
 async def run(redis_url: str) -> AsyncIterator[Run]:
-    client = await connect(redis_url, timeout_s=10)
-    keys = Keys("ledger-test")
-    run = Run(client, keys, Ledger(client, keys))
-    for name in (keys.prompts, keys.trajectories, keys.groups):
-        await run.stream(name).create()
-    yield run
-    await client.aclose()
-
-
-def scored_order(entry: Entry) -> ScoredOrder:
-    return ScoredOrder(
-        batch=decode(TrajectoryBatch, entry.payload),
-        rewards=(reward(1.0), reward(0.0)),
-        scored_s=0.0,
-    )
-
-
-def assembled(orders: list[bytes]) -> ScoredGroup:
-    decoded = sorted(
-        (decode(ScoredOrder, data) for data in orders),
-        key=lambda order: order.batch.task.order_index,
-    )
-    return ScoredGroup(group_id=decoded[0].batch.task.group_id, orders=tuple(decoded))
-
-
-async def balance(run: Run) -> tuple[int, int, int, dict[str, int]]:
-    counts = await run.ledger.counts()
-    assert counts.balanced()
-    return counts.issued, counts.trained, counts.in_flight, counts.dropped
+    async with running(redis_url) as run:
+        yield run
 
 
 async def test_a_group_goes_from_issue_to_trained(run: Run) -> None:
@@ -203,64 +96,6 @@ async def test_one_of_two_nodes_that_complete_a_group_forwards_it(run: Run) -> N
     assert await balance(run) == (1, 1, 0, {})
 
 
-async def test_a_prompt_taken_over_gives_one_result(run: Run) -> None:
-    await run.issue(orders=1)
-    (slow,) = await run.stream(run.keys.prompts, "slow").read(1, block_s=0.01)
-    heir = run.stream(run.keys.prompts, "heir")
-    (taken,) = await heir.claim_abandoned(0, 10)
-    assert await heir.deliveries(taken) == 2
-    answered = encode(batch(group_id="g", orders=1))
-    assert await heir.hand_over(taken, run.keys.trajectories, answered)
-    late = run.stream(run.keys.prompts, "slow")
-    assert not await late.hand_over(slow, run.keys.trajectories, answered)
-    assert (await run.lengths())["trajectories"] == 1
-
-
-async def test_renewed_work_is_not_taken_over(run: Run) -> None:
-    await run.issue(orders=1)
-    holder = run.stream(run.keys.prompts, "holder")
-    (entry,) = await holder.read(1, block_s=0.01)
-    await run.client.xclaim(
-        run.keys.prompts, "workers", "holder", 0, [entry.id], idle=60_000, justid=True
-    )
-    await holder.renew([entry.id])
-    assert await run.stream(run.keys.prompts, "heir").claim_abandoned(30, 10) == []
-    assert await holder.deliveries(entry) == 1
-
-
-async def test_abandoned_work_is_found_behind_much_that_is_not(run: Run) -> None:
-    for number in range(31):
-        await run.issue(f"g{number}", orders=1)
-    holder, dead = run.stream(run.keys.prompts, "holder"), run.stream(run.keys.prompts, "dead")
-    held = await holder.read(30, block_s=0.01)
-    (left,) = await dead.read(1, block_s=0.01)
-    ids = [entry.id for entry in (*held, left)]
-    await run.client.xclaim(run.keys.prompts, "workers", "dead", 0, ids, idle=60_000, justid=True)
-    await holder.renew([entry.id for entry in held])
-    (taken,) = await run.stream(run.keys.prompts, "heir").claim_abandoned(30, 1)
-    assert taken == left
-
-
-async def test_of_two_that_look_for_abandoned_work_one_gets_it(run: Run) -> None:
-    await run.issue(orders=2)
-    assert len(await run.stream(run.keys.prompts, "dead").read(2, block_s=0.01)) == 2
-    heirs = [run.stream(run.keys.prompts, f"heir-{number}") for number in range(4)]
-    await run.client.xclaim(
-        *(run.keys.prompts, "workers", "dead", 0),
-        *([entry["message_id"] for entry in await pending(run)],),
-        idle=60_000,
-        justid=True,
-    )
-    taken = await asyncio.gather(*(heir.claim_abandoned(30, 2) for heir in heirs))
-    assert sorted(entry.id for entries in taken for entry in entries) == sorted(
-        entry["message_id"].decode() for entry in await pending(run)
-    )
-
-
-async def pending(run: Run) -> list[dict]:
-    return await run.client.xpending_range(run.keys.prompts, "workers", "-", "+", 10)
-
-
 async def test_a_late_order_of_a_dropped_group_is_discarded(run: Run) -> None:
     await run.issue()
     await run.sample_all()
@@ -324,38 +159,6 @@ async def test_restore_forgets_what_the_checkpoint_does_not_know(run: Run) -> No
     assert await balance(run) == (3, 2, 0, {"stale": 1})
 
 
-async def test_the_first_verdict_on_a_group_stands(run: Run) -> None:
-    for name in ("kept", "stale", "slow"):
-        await run.issue(name)
-    assert await run.ledger.verdicts() == {}
-    assert await run.ledger.stop_waiting("slow") == Verdict(LATE)
-    await run.sample_all()
-    assert await run.score_all() == [True] * 3
-    assert await run.ledger.verdict("stale") == Verdict(KEPT, 0.5)
-    entries = await run.stream(run.keys.groups, "trainer").read(3, block_s=0.01)
-    by_group = {entry.group: entry for entry in entries}
-    assert await run.train(by_group["kept"])
-    groups = run.keys.groups
-    assert await run.ledger.drop("stale", V2, "stale", groups, by_group["stale"])
-    known = {"kept": "kept:0.5000", "stale": "kept:0.5000", "slow": "late:"}
-    assert await run.ledger.verdicts() == known
-    assert await run.ledger.stop_waiting("kept") == Verdict(KEPT, 0.5)
-
-
-async def test_restore_brings_the_verdicts_back(run: Run) -> None:
-    await run.issue("lost")
-    await run.ledger.stop_waiting("lost")
-    settled = {"a": "trained:5", "b": "dropped:too:few", "c": "dropped:uniform_reward"}
-    verdicts = {"c": "uniform_reward:1.0000", "flying": "kept:0.2500"}
-    await run.ledger.restore(settled, verdicts, {"easy": 3})
-    # A checkpoint of an earlier release has no verdicts: the states tell what they can.
-    assert await run.ledger.verdicts() == {"a": "kept:", "b": "too:few:"} | verdicts
-    assert await run.ledger.verdict("b") == Verdict("too:few")
-    assert (await run.ledger.counts()).skipped == {"easy": 3}
-    await run.ledger.restore({})
-    assert await run.ledger.verdicts() == (await run.ledger.counts()).skipped == {}
-
-
 async def test_restore_lets_no_group_be_issued_twice(run: Run) -> None:
     await run.ledger.restore({"g": "trained:1"})
     assert not await run.issue("g")
@@ -398,16 +201,6 @@ async def test_an_entry_without_payload_is_a_dead_letter_of_the_group_it_names(r
     assert (await run.lengths())["dead_letters"] == 1
 
 
-async def test_an_entry_is_finished_without_a_result(run: Run) -> None:
-    await run.issue(orders=1)
-    prompts = run.stream(run.keys.prompts)
-    (entry,) = await prompts.read(1, block_s=0.01)
-    for _ in range(2):
-        await prompts.finish(entry)
-        assert await prompts.length() == 0
-        assert await pending(run) == []
-
-
 async def test_each_settled_group_wakes_the_feeder(run: Run) -> None:
     await run.issue()
     await run.sample_all()
@@ -418,10 +211,48 @@ async def test_each_settled_group_wakes_the_feeder(run: Run) -> None:
     assert event == {b"group": b"g"}
 
 
-async def test_streams_come_back_after_redis_lost_them(run: Run) -> None:
-    await run.client.flushall()
-    trajectories = run.stream(run.keys.trajectories)
-    assert await trajectories.read(1, block_s=0.01) == []
-    assert await trajectories.claim_abandoned(0, 1) == []
-    await run.put_trajectory(group_id="g")
-    assert len(await trajectories.read(1, block_s=0.01)) == 1
+async def test_groups_of_a_step_are_settled_together_and_once(run: Run) -> None:
+    names = [f"g{number:03d}" for number in range(70)]
+    for name in names:
+        await run.issue(name, orders=1)
+    await run.sample_all()
+    await run.score_all()
+    entries = await run.stream(run.keys.groups, "trainer").read(100, block_s=0.01)
+    trained = [(entry.group, V2, entry.id, None) for entry in entries]
+    # A server that was restarted knows no script.
+    await run.client.script_flush()
+    for _ in range(2):
+        await run.ledger.train_all(6, trained)
+        assert await balance(run) == (70, 70, 0, {})
+    assert await run.ledger.settled() == dict.fromkeys(names, "trained:6")
+    assert await run.ledger.are_in_flight([("g000", V2), ("unknown", V2)]) == [False, False]
+
+
+async def test_an_image_that_redis_has_is_not_sent_again(run: Run) -> None:
+    names = dict.fromkeys(IMAGES)
+    orders = [task(group_id="b", order_index=i) for i in range(2)]
+    with pytest.raises(ImagesWanted) as wanted:
+        await run.ledger.issue(orders, names)
+    assert set(wanted.value.names) == set(IMAGES)
+    assert await balance(run) == (0, 0, 0, {})
+    await run.issue("a")
+    assert await run.ledger.issue(orders, names)
+    await run.sample_all()
+    await run.score_all()
+    first, second = await run.stream(run.keys.groups, "trainer").read(2, block_s=0.01)
+    assert await run.train(first)
+    assert await run.image_keys() == 2
+    assert await run.train(second)
+    assert await run.image_keys() == 0
+
+
+async def test_a_complete_group_returns_the_orders_that_the_caller_lacks(run: Run) -> None:
+    await run.issue(orders=3)
+    await run.sample_all()
+    first, second, last = await run.read()
+    assert await run.collect(first) is None
+    assert await run.collect(second) is None
+    scored = scored_order(last)
+    index = scored.batch.task.order_index
+    [missing] = await run.ledger.collect(last, scored, encode(scored), held=[0, index]) or []
+    assert decode(ScoredOrder, missing).batch.task.order_index == 1

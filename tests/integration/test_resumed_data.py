@@ -28,6 +28,7 @@ from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, PromptTask, decode
 from shared.wire.queues import WorkStream
+from shared.wire.verdicts import Verdicts
 from tests.scripted_sampler import demo_config
 
 KEYS = Keys("test")
@@ -121,7 +122,7 @@ class Trainer:
         return checkpoint
 
     async def _checkpoint(self, incarnation: int) -> CheckpointState:
-        settled, verdicts = await self._ledger.settled(), await self._ledger.verdicts()
+        settled, verdicts = await self._ledger.settled(), await Verdicts(self._client, KEYS).all()
         skipped = (await self._ledger.counts()).skipped
         return CheckpointState(incarnation, 0, settled, verdicts, skipped)
 

@@ -14,7 +14,7 @@ from services.reward.scoring import RewardContext
 from shared.config import RewardConfig
 from shared.config.reward import OverlongConfig
 from shared.service.connection import connect
-from shared.wire.ledger import Scores
+from shared.wire.counts import Scores
 from shared.wire.messages import (
     SCHEMA_VERSION,
     PolicyVersion,

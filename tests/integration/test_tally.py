@@ -10,11 +10,13 @@ from services.trainer.rank.tally import DropLimit, StepTally
 from shared.config import Config
 from shared.errors import UserError
 from shared.service.connection import connect
+from shared.wire.counts import Scores
 from shared.wire.keys import Keys
-from shared.wire.ledger import Ledger, Scores
+from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, ScoredGroup, ScoredOrder, encode
 from shared.wire.queues import Entry, WorkStream
 from shared.wire.runstate import RunState
+from shared.wire.verdicts import Verdicts
 from tests.builders import batch, reward, task
 
 V2 = PolicyVersion(incarnation=2, step=5)
@@ -100,9 +102,9 @@ async def test_a_step_tells_its_own_share(run: Run) -> None:
 
 async def test_a_step_tells_how_many_questions_were_skipped(run: Run) -> None:
     tally = StepTally(run.client, run.keys)
-    await run.ledger.skip({"easy": 5})
+    await Verdicts(run.client, run.keys).skip({"easy": 5})
     await tally.begin()
-    await run.ledger.skip({"easy": 7, "hard": 1})
+    await Verdicts(run.client, run.keys).skip({"easy": 7, "hard": 1})
     await run.drop("g1", 0.0, 0.0)
     figures = await tally.close(trained=1)
     assert figures["groups_skipped"] == {"easy": 7, "hard": 1}

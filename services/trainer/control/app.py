@@ -14,7 +14,7 @@ from services.trainer.control.plane import ControlPlane
 from shared.config.connections import SecurityConfig
 from shared.records.steps import METRICS
 from shared.service.app import Health, answer_outages, metrics_route, service_app
-from shared.wire.ledger import Counts
+from shared.wire.counts import Counts
 from shared.wire.runstate import TrainerState
 
 _MAX_BODY = 64 * 1024

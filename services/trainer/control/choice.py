@@ -8,7 +8,7 @@ from services.trainer.plan.groups import group_id
 from services.trainer.plan.skipping import Skipping, Turn
 from shared.service.connection import Patience
 from shared.wire.ledger import Ledger
-from shared.wire.verdicts import Verdict
+from shared.wire.verdicts import Verdict, Verdicts
 
 logger = logging.getLogger(__name__)
 
@@ -17,9 +17,15 @@ class Choice:
     """Goes through the groups of one incarnation, from the run's first one."""
 
     def __init__(
-        self, ledger: Ledger, patient: Patience, skipping: Skipping, patience_s: float
+        self,
+        ledger: Ledger,
+        verdicts: Verdicts,
+        patient: Patience,
+        skipping: Skipping,
+        patience_s: float,
     ) -> None:
         self._ledger = ledger
+        self._verdicts = verdicts
         self._patient = patient
         self._skipping = skipping
         self._patience_s = patience_s
@@ -32,7 +38,7 @@ class Choice:
     async def resume(self) -> None:
         """Read what the ledger was restored with, so that the same groups are skipped again."""
         self._settled = set(await self._patient(self._ledger.settled))
-        self._known = await self._patient(self._ledger.verdicts)
+        self._known = await self._patient(self._verdicts.all)
 
     async def next(self, room: int) -> list[Turn]:
         """The next groups to issue, `room` at most.
@@ -47,7 +53,7 @@ class Choice:
                 chosen.append(turn)
         if self._skipping.skipped != self._recorded:
             self._recorded = dict(self._skipping.skipped)
-            await self._patient(partial(self._ledger.skip, self._recorded))
+            await self._patient(partial(self._verdicts.skip, self._recorded))
         return chosen
 
     async def _is_up_to_date(self) -> bool:
@@ -64,7 +70,7 @@ class Choice:
         known = self._known.pop(group, None)
         if known is not None:
             return Verdict.parse(known)
-        verdict = await self._patient(partial(self._ledger.verdict, group))
+        verdict = await self._patient(partial(self._verdicts.of, group))
         if self._asked[0] != group:
             self._asked = (group, time.monotonic())
         if verdict is None and time.monotonic() - self._asked[1] > self._patience_s:
@@ -73,5 +79,5 @@ class Choice:
                 "(data.skipping.patience_s %g)",
                 *(group, self._patience_s),
             )
-            return await self._patient(partial(self._ledger.stop_waiting, group))
+            return await self._patient(partial(self._verdicts.stop_waiting, group))
         return verdict

@@ -12,21 +12,19 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import redis.asyncio
 
 from services.trainer.control.choice import Choice
 from services.trainer.control.group_spans import GroupSpans
+from services.trainer.control.pictures import Images, Pictures
 from services.trainer.control.shown_images import ShownImages
 from services.trainer.plan.admission import KeptShare, most_in_flight
-from services.trainer.plan.augmentation import distorted
 from services.trainer.plan.groups import GroupPlan, group_id
 from services.trainer.plan.skipping import Skipping, Turn
 from shared.config import Config
 from shared.errors import UserError, WaitTimeout
 from shared.formats import SourceSize
-from shared.images import decode_image, digest, read_image_file
 from shared.permutation import (
     count_refusals,
 )
@@ -34,10 +32,12 @@ from shared.sample import Sample
 from shared.service.connection import Patience
 from shared.service.tracing import NO_SPANS, Spans
 from shared.wire.board import Announcement, VersionBoard
+from shared.wire.counts import Counts
 from shared.wire.keys import Keys
-from shared.wire.ledger import DROPPED_BY_TRAINER, Counts, Ledger
-from shared.wire.messages import PolicyVersion, PromptTask
+from shared.wire.ledger import DROPPED_BY_TRAINER, ImagesWanted, Ledger
+from shared.wire.messages import PolicyVersion
 from shared.wire.registry import Registry
+from shared.wire.verdicts import Verdicts
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +69,12 @@ class Feeder:
         self._samples = samples
         self._plan = GroupPlan(config, samples, sizes)
         self._ledger = Ledger(client, keys)
+        self._verdicts = Verdicts(client, keys)
         self._board = VersionBoard(client, keys)
         self._registry = Registry(client, keys)
         self._patient = Patience(client, "feeder", config.redis.timeout_s)
-        self._shown = shown
         self._traced = GroupSpans(client, keys, spans, self._patient) if spans.on else None
-        self._names: dict[str, str] = {}
+        self._pictures = Pictures(config.data.max_image_pixels, shown)
         self._unread = 0
         self._nodes_seen, self._nodes_seen_at = 0, -math.inf
         self._kept = KeptShare(memory=4 * config.trainer.groups_per_step)
@@ -91,7 +91,7 @@ class Feeder:
             Skipping(self._config, self._plan),
             self._config.data.skipping.patience_s,
         )
-        choice = Choice(self._ledger, self._patient, skipping, waits_s)
+        choice = Choice(self._ledger, self._verdicts, self._patient, skipping, waits_s)
         await choice.resume()
         async with contextlib.AsyncExitStack() as stack:
             if self._traced is not None:
@@ -194,10 +194,9 @@ class Feeder:
             UserError: when as many groups in a row as a step has cannot be read: then it is not
                 the samples, but the disk.
         """
-        index, progress, began = turn.index, turn.progress, time.time()
-        sample, _ = self._plan.sample(index)
+        index, sample = turn.index, self._plan.sample(turn.index)[0]
         try:
-            images = await asyncio.to_thread(self._read, sample)
+            issued = await self._issue_sample(sample, turn, issued_at)
         except UserError as error:
             self._unread += 1
             if self._unread > self._config.trainer.groups_per_step:
@@ -205,51 +204,37 @@ class Feeder:
             why = f"sample '{sample.id}': {error}"
             logger.error("group %s goes to the dead letters: %s", group_id(index), why)
             # Images that cannot be read have no hash.
-            names = defaultdict(str, self._names)
-            await self._ledger.refuse(self._plan.tasks(index, progress, names, issued_at), why)
+            names = defaultdict(str, self._pictures.names)
+            await self._ledger.refuse(self._plan.tasks(index, turn.progress, names, issued_at), why)
             return
         self._unread = 0
-        tasks = self._plan.tasks(index, progress, self._names, issued_at)
-        noisy, strength = self._plan.noise(index, progress)
-        if noisy:
-            distort = partial(self._distort, images, strength)
-            tasks, images = await asyncio.to_thread(distort, tasks, noisy)
-        if self._shown is not None:
-            await asyncio.to_thread(self._shown.keep, images)
-        if not await self._ledger.issue(tasks, images):
-            logger.warning("group %s was issued before; skipped", tasks[0].group_id)
-        elif self._traced is not None:
-            self._traced.issued(tasks[0], began)
+        if not issued:
+            logger.warning("group %s was issued before; skipped", group_id(index))
 
-    def _read(self, sample: Sample) -> dict[str, bytes]:
-        """The sample's images by SHA-256.
+    async def _issue_sample(self, sample: Sample, turn: Turn, issued_at: PolicyVersion) -> bool:
+        """Issue a group, with the bytes of its images where Redis does not have them.
 
         Raises:
-            UserError: naming the file that cannot be read or decoded.
+            UserError: when an image cannot be read.
         """
-        images: dict[str, bytes] = {}
-        for file in sample.images:
-            data = read_image_file(Path(file), self._config.data.max_image_pixels)
-            self._names[file] = digest(data)
-            images[self._names[file]] = data
-        return images
+        noisy, _ = self._plan.noise(turn.index, turn.progress)
+        try:
+            images = await self._pictures.of(sample, fresh=bool(noisy))
+            return await self._issue_with(turn, issued_at, images)
+        except ImagesWanted:
+            images = await self._pictures.of(sample, fresh=True)
+            return await self._issue_with(turn, issued_at, images)
 
-    def _distort(
-        self,
-        images: dict[str, bytes],
-        strength: float,
-        tasks: list[PromptTask],
-        noisy: set[int],
-    ) -> tuple[list[PromptTask], dict[str, bytes]]:
-        """The tasks, with noisy images in the orders `noisy`, and all images by SHA-256."""
-        limit, everything, changed = self._config.data.max_image_pixels, dict(images), list(tasks)
-        for order in sorted(noisy):
-            task, names = tasks[order], []
-            for name in task.images:
-                picture = decode_image(images[name], name, limit)
-                data = distorted(picture, strength, task.seed, name)
-                names.append(digest(data))
-                everything[names[-1]] = data
-            shown = {"images": tuple(names), "clean_images": task.images}
-            changed[order] = task.model_copy(update=shown)
-        return changed, everything
+    async def _issue_with(self, turn: Turn, issued_at: PolicyVersion, images: Images) -> bool:
+        """Issue a group with these images, distorted where its orders are noisy."""
+        began = time.time()
+        tasks = self._plan.tasks(turn.index, turn.progress, self._pictures.names, issued_at)
+        noisy, strength = self._plan.noise(turn.index, turn.progress)
+        if noisy:
+            distort = partial(self._pictures.distort, images, strength)
+            tasks, images = await asyncio.to_thread(distort, tasks, noisy)
+        await self._pictures.keep(images)
+        issued = await self._ledger.issue(tasks, images)
+        if issued and self._traced is not None:
+            self._traced.issued(tasks[0], began)
+        return issued

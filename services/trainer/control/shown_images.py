@@ -5,7 +5,7 @@ images. The recorder deletes those that no group shows any more.
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from shared.files import write_atomically
@@ -43,6 +43,14 @@ class ShownImages:
                     self._there.add(name)
             except OSError as error:
                 self.error = error
+
+    def has(self, names: Collection[str]) -> bool:
+        """Whether these images need not be given to `keep`; they stay until the next deletions."""
+        with self._lock:
+            if not self._open or self.error is not None:
+                return True
+            self._newer.update(names)
+            return self._there.issuperset(names)
 
     def open(self) -> None:
         """Try again to write images, after an error."""

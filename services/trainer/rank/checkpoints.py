@@ -21,6 +21,7 @@ from shared.records.evaluations import best_step
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion
 from shared.wire.runstate import RunState
+from shared.wire.verdicts import Verdicts
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Checkpoints:
         self._folder = CheckpointFolder(run_dir / "checkpoints", settings.keep)
         self._state = RunState(link.client, link.keys)
         self._ledger = Ledger(link.client, link.keys)
+        self._verdicts = Verdicts(link.client, link.keys)
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="seal")
         self._sealing: Future[Path] | None = None
 
@@ -108,7 +110,7 @@ class Checkpoints:
         """Settled groups, verdicts and skipped groups, as `CheckpointState` has them."""
         settled = await self._ledger.settled()
         # After the settled groups: there is a verdict on each of them.
-        verdicts = await self._ledger.verdicts()
+        verdicts = await self._verdicts.all()
         return settled, verdicts, (await self._ledger.counts()).skipped
 
     def finish(self) -> None:

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import redis.asyncio
@@ -39,6 +40,11 @@ class HeldGroup:
     def issued_at(self) -> PolicyVersion:
         """The policy version at which the feeder issued the group."""
         return self.group.orders[0].batch.task.issued_at
+
+    @cached_property
+    def oldest_step(self) -> int:
+        """The step of the oldest policy that sampled a token of the group."""
+        return self.group.oldest_version().step
 
 
 async def nothing() -> None:
@@ -132,30 +138,36 @@ class Intake:
 
     async def _hold(self, entries: list[Entry]) -> None:
         known = {held.entry.id for held in self._known()}
-        for entry in entries:
-            if entry.id in known:
-                continue
-            try:
-                held = HeldGroup(entry, admitted(decode(ScoredGroup, entry.payload)))
-            except MalformedMessage as error:
-                logger.error("group entry %s goes to the dead letters: %s", entry.id, error)
-                await self._ledger.drop_dead_letter(self._stream, entry, str(error))
-                continue
-            await self._hold_once(held)
+        new = [await self._decoded(entry) for entry in entries if entry.id not in known]
+        await self._hold_once([held for held in new if held is not None])
         self.held.sort(key=lambda held: held.group.group_id)
 
-    async def _hold_once(self, held: HeldGroup) -> None:
-        """Hold the group unless it is settled, held or trained: nothing is trained twice."""
-        group_id = held.group.group_id
-        twice = any(other.group.group_id == group_id for other in self._known())
-        if twice or not await self._ledger.is_in_flight(group_id, held.issued_at):
-            logger.warning("group %s came twice or too late; discarded", group_id)
-            await self._stream.finish(held.entry)
-            return
-        self.held.append(held)
-        if self.first_sampled is None:
-            lasted_s = max(one.batch.sampled_s + one.scored_s for one in held.group.orders)
-            self.first_sampled = time.monotonic() - lasted_s
+    async def _decoded(self, entry: Entry) -> HeldGroup | None:
+        """The entry's group; None when it has become a dead letter."""
+        try:
+            return HeldGroup(entry, admitted(decode(ScoredGroup, entry.payload)))
+        except MalformedMessage as error:
+            logger.error("group entry %s goes to the dead letters: %s", entry.id, error)
+            await self._ledger.drop_dead_letter(self._stream, entry, str(error))
+            return None
+
+    async def _hold_once(self, new: list[HeldGroup]) -> None:
+        """Hold those groups that are not settled, held or trained: nothing is trained twice."""
+        groups = {held.group.group_id for held in self._known()}
+        states = await self._ledger.are_in_flight(
+            [(held.group.group_id, held.issued_at) for held in new]
+        )
+        for held, in_flight in zip(new, states, strict=True):
+            group_id = held.group.group_id
+            if group_id in groups or not in_flight:
+                logger.warning("group %s came twice or too late; discarded", group_id)
+                await self._stream.finish(held.entry)
+                continue
+            groups.add(group_id)
+            self.held.append(held)
+            if self.first_sampled is None:
+                lasted_s = max(one.batch.sampled_s + one.scored_s for one in held.group.orders)
+                self.first_sampled = time.monotonic() - lasted_s
 
     async def _check_not_superseded(self) -> None:
         newest = (await self._state.get()).incarnation
@@ -168,7 +180,7 @@ class Intake:
     async def _drop_stale(self, current: PolicyVersion) -> None:
         fresh: list[HeldGroup] = []
         for held in self.held:
-            if current.step - held.group.oldest_version().step <= self._config.max_staleness:
+            if current.step - held.oldest_step <= self._config.max_staleness:
                 fresh.append(held)
             else:
                 await self._ledger.drop(

@@ -117,6 +117,9 @@ class Publisher:
 
 
 async def _settle(ledger: Ledger, trained: list[HeldGroup], step: int, figures: Figures) -> None:
-    for held in trained:
-        name = held.group.group_id
-        await ledger.train(name, held.issued_at, step, held.entry.id, figures.get(name))
+    names = [held.group.group_id for held in trained]
+    groups = [
+        (name, held.issued_at, held.entry.id, figures.get(name))
+        for name, held in zip(names, trained, strict=True)
+    ]
+    await ledger.train_all(step, groups)

@@ -12,9 +12,10 @@ import redis.asyncio
 
 from shared.config import TrainerConfig
 from shared.errors import UserError
+from shared.wire.counts import Counts, Scores
 from shared.wire.dead_letters import most_frequent_reason
 from shared.wire.keys import Keys
-from shared.wire.ledger import DEAD_LETTER, Counts, Ledger, Scores
+from shared.wire.ledger import DEAD_LETTER, Ledger
 
 _ROUNDS = 50
 """The default limit, as a multiple of ``trainer.groups_per_step``."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.wire.ledger import Counts
+from shared.wire.counts import Counts
 from tests.faults.account import Account, Audit, Row, Status
 from tests.faults.catalog import FAULTS
 from tests.faults.injection import schedule

@@ -7,7 +7,7 @@ import pytest
 from perl_rl.ending import RunFailed
 from perl_rl.report.account import check_account
 from perl_rl.report.observe import RunView
-from shared.wire.ledger import Counts
+from shared.wire.counts import Counts
 from shared.wire.runstate import TrainerState
 
 WELL = {"phase": "done", "step": 3, "steps": 3}

@@ -8,7 +8,7 @@ import pytest
 
 from perl_rl.report.summary import MetricsTail, plain_robustness, read_metrics, summarise
 from shared.records.summary import RunSummary
-from shared.wire.ledger import Counts
+from shared.wire.counts import Counts
 from shared.wire.registry import NodeInfo
 from shared.wire.runstate import TrainerState
 

@@ -1,0 +1,1 @@
+"""End to end against TRL's `GRPOTrainer`: `python -m bench.trl`."""
