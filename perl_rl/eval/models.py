@@ -17,6 +17,7 @@ from shared.config import Config
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
 from shared.images import PILLOW_MAX_PIXELS, decode_image
+from shared.model_identity import refuse_adapter
 from shared.prompting import render
 
 _CACHED_IMAGES = 256
@@ -95,6 +96,7 @@ def engine_config(model: Path, overrides: list[str], run: Path | None = None) ->
     from shared.config.load import apply_override, load_config, read_settings
     from shared.problems import first_problem
 
+    refuse_adapter(model, "--model")
     if not (model / "config.json").is_file():
         raise UserError(f"--model {model}: holds no config.json; name a model folder")
     if run is not None:

@@ -12,6 +12,7 @@ from shared.config import Config, ModelConfig
 from shared.config.connections import WEIGHTS_ADDRESS
 from shared.errors import UserError
 from shared.families import check_family
+from shared.model_identity import refuse_adapter
 from shared.service.serve import bind
 
 TRACES = ("config.yaml", "metrics.jsonl", "summary.json", "checkpoints", "policy", "weights")
@@ -45,6 +46,7 @@ def check_model(model: ModelConfig) -> ModelSize:
             f"model.path: there is no folder {folder}; name one on this machine, for nothing is "
             "downloaded"
         )
+    refuse_adapter(folder, "model.path")
     for what, names in (
         ("configuration", ("config.json",)),
         ("tokenizer", ("tokenizer.json", "vocab.json", "tokenizer.model")),
