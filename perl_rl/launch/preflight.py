@@ -59,7 +59,7 @@ def check_model(model: ModelConfig) -> ModelSize:
             )
     check_family(folder)
     _check_weights(folder)
-    return model_size(folder)
+    return model_size(folder, model.lora)
 
 
 def _check_weights(folder: Path) -> None:

@@ -1,8 +1,13 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685), trained in place of the model's own weights."""
 
+import re
+from collections.abc import Collection
+from fnmatch import fnmatchcase
+
 from pydantic import Field
 
 from shared.config.section import Positive, Section
+from shared.errors import UserError
 
 LARGEST_RANK = 512
 """What vLLM serves at most."""
@@ -27,3 +32,25 @@ class LoraConfig(Section):
     ``self_attn.*``, where ``*`` stands for anything; each has to match a layer."""
     vision: bool = False
     """Look for layers in the vision tower too; otherwise the tower stays as it is."""
+
+    def chosen(self, layers: Collection[str]) -> list[str]:
+        """Those of a model's linear layers that get an adapter.
+
+        Args:
+            layers: whole names, of the language model's and, with `vision`, the tower's.
+
+        Raises:
+            UserError: when a target matches none, naming those that there are.
+        """
+        found: set[str] = set()
+        for target in self.targets:
+            matched = {name for name in layers if fnmatchcase(name, f"*.{target}")}
+            if not matched:
+                there = sorted({re.sub(r".*\.\d+\.(?=[a-z])", "", name) for name in layers})
+                where = "the model" if self.vision else "the language model (model.lora.vision)"
+                raise UserError(
+                    f"model.lora.targets: '{target}' is the name of no linear layer of {where}; "
+                    f"there are {', '.join(there)}"
+                )
+            found |= matched
+        return sorted(found)

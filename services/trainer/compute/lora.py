@@ -3,9 +3,7 @@
 ``peft`` puts them into the model itself, which keeps its class, its names and its kernels.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from transformers import PreTrainedModel
 from services.trainer.compute.features import BatchFeatures
 from services.trainer.compute.packing import RowChunk
 from shared.config import Config, LoraConfig
-from shared.errors import UserError
 from shared.model_identity import model_digest
 from shared.weights.manifest import ADAPTER_FILE, Adapter
 
@@ -41,7 +38,7 @@ def add_adapter(model: PreTrainedModel, config: Config) -> None:
         UserError: when a target matches no layer, naming those that there are.
     """
     assert config.model.lora is not None
-    layers = _layers(model, config.model.lora)
+    layers = adapted_layers(model, config.model.lora)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         peft.inject_adapter_in_model(_settings(config, layers), model)
@@ -60,25 +57,19 @@ def adapter_of(config: Config) -> Adapter | None:
     return Adapter(base=model_digest(config.model.path), rank=lora.rank, alpha=lora.alpha)
 
 
-def _layers(model: nn.Module, lora: LoraConfig) -> list[str]:
-    """The whole names of the layers that get an adapter."""
+def adapted_layers(model: nn.Module, lora: LoraConfig) -> list[str]:
+    """The whole names of the layers that get an adapter.
+
+    Raises:
+        UserError: as `add_adapter`.
+    """
     within = (f"{_LANGUAGE}.", f"{_VISION}.") if lora.vision else (f"{_LANGUAGE}.",)
     linear = [
         name
         for name, one in model.named_modules()
         if isinstance(one, nn.Linear) and name.startswith(within)
     ]
-    chosen: set[str] = set()
-    for target in lora.targets:
-        found = {name for name in linear if fnmatchcase(name, f"*.{target}")}
-        if not found:
-            there = sorted({re.sub(r".*\.\d+\.(?=[a-z])", "", name) for name in linear})
-            raise UserError(
-                f"model.lora.targets: '{target}' is the name of no linear layer in "
-                f"{' and '.join(one.rstrip('.') for one in within)}; there are {', '.join(there)}"
-            )
-        chosen |= found
-    return sorted(chosen)
+    return lora.chosen(linear)
 
 
 def _settings(config: Config, layers: Sequence[str]) -> peft.LoraConfig:
