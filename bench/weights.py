@@ -64,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     found: Figures = {"machine": machine()}
     say("machine", found["machine"])
-    with tempfile.TemporaryDirectory(dir=_folder()) as name:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as name:
         folder = Path(name)
         found["delta"] = delta_size(folder / "demo")
         say("delta", found["delta"])
@@ -81,7 +81,7 @@ def main() -> None:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def _folder() -> str | None:
+def memory_folder() -> str | None:
     """Memory where there is some, so that no disk is measured."""
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 

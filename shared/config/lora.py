@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from pydantic import Field
 
-from shared.config.section import Positive, Section
+from shared.config.section import Count, Section
 from shared.errors import UserError
 
 LARGEST_RANK = 512
@@ -19,7 +19,7 @@ class LoraConfig(Section):
 
     rank: int = Field(default=16, ge=1, le=LARGEST_RANK)
     """Rows of A and columns of B: more can learn more, and take more memory."""
-    alpha: Positive = 32.0
+    alpha: Count = 32
     """The product of both matrices is scaled by ``alpha / rank``."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of an adapter's inputs that are left out in passes of the trainer. The sampler leaves

@@ -75,7 +75,7 @@ class Adapter(BaseModel):
     base: str
     """Digest of the start model that it belongs to (``shared/model_identity.py``)."""
     rank: int
-    alpha: float
+    alpha: int
     """The product of both matrices is scaled by ``alpha / rank``."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from perl_rl.cli.main import main
@@ -29,7 +30,7 @@ from shared.reaper import descendants, running
 from shared.records.groups import image_file, read_groups
 from shared.records.steps import StepRecord, read_lines
 from shared.service.connection import connect
-from shared.weights.manifest import Manifest
+from shared.weights.manifest import ADAPTER_FILE, Manifest
 from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.ledger import Ledger
@@ -87,6 +88,7 @@ class Run:
         redis_url: str,
         files: Path,
         solved: Sequence[str] = (),
+        lora: dict[str, object] | None = None,
         **trainer: object,
     ) -> None:
         folder.mkdir(exist_ok=True)
@@ -95,6 +97,7 @@ class Run:
         self.config_file = folder / "config.yaml"
         settings = demo_config(files, redis_url, **{"steps": STEPS, **trainer})
         settings["data"]["train"] = mixed(files)
+        settings["model"]["lora"] = lora
         self.config_file.write_text(yaml.safe_dump(settings))
         self.config = load_config(self.config_file)
         self.sampler = ScriptedSampler(self.config, solved=solved)
@@ -251,6 +254,53 @@ def _check_export(run: Run, step: int, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["export", str(folder), "--step", "99", "--out", str(out / "new")]) == 2
     refused = capsys.readouterr().err
     assert f"there is no checkpoint of step 99; there are those of steps {step}" in refused
+
+
+async def test_a_run_with_an_adapter_goes_on_with_the_same_losses_and_leaves_it(
+    files, tmp_path, redis_url, capsys
+):
+    lora = {"rank": 4, "targets": ["*_proj", "qkv"], "vision": True, "dropout": 0.1}
+    settings = {"zero_stage": 2, "steps": 3, "checkpoint": {"every_steps": 1}}
+    losses = []
+    for name in ("undisturbed", "killed"):
+        await (await connect(redis_url, 10.0)).flushall()
+        run = Run(tmp_path / name, redis_url, files, lora=lora, **settings)
+        async with run.started() as process:
+            if name == "killed":
+                await run.until((run.folder / "run/checkpoints/step-000001").exists)
+                _kill_ranks(process.pid)
+            assert await asyncio.wait_for(process.wait(), RUN_TIMEOUT_S) == 0
+        losses.append([(row["loss"], row["kl"], row["grad_norm"]) for row in run.metrics()])
+    assert losses[0] == losses[1]
+    assert losses[0][-1][1] > 0, "away from the start model"
+
+    folder = run.folder / "run"
+    newest = max((folder / "weights").iterdir(), key=lambda path: int(path.name.split(".")[1]))
+    manifest = Manifest.model_validate_json((newest / "manifest.json").read_text())
+    assert manifest.adapter is not None
+    published, saved = (
+        load_file(file)
+        for file in (newest / "weights.safetensors", folder / "policy" / ADAPTER_FILE)
+    )
+    assert published.keys() == saved.keys()
+    assert all(torch.equal(published[name], one) for name, one in saved.items())
+    _check_export(run, 3, capsys)
+    merged = run.folder / "merged"
+    assert main(["export", str(folder), "--merged", "--out", str(merged)]) == 0
+    _logits_agree(folder / "policy", merged, 1e-4)
+    assert not (merged / ADAPTER_FILE).exists()
+
+
+def _logits_agree(one: Path, other: Path, bound: float) -> None:
+    ids = torch.arange(30)[None]
+    with torch.no_grad():
+        logits = [
+            AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)(
+                input_ids=ids
+            ).logits
+            for folder in (one, other)
+        ]
+    torch.testing.assert_close(*logits, atol=bound, rtol=0)
 
 
 async def test_tokens_count_alike_however_groups_are_shared_out(files, tmp_path, redis_url):

@@ -78,7 +78,7 @@ def _settings(config: Config, layers: Sequence[str]) -> peft.LoraConfig:
     return peft.LoraConfig(
         base_model_name_or_path=str(config.model.path.resolve()),
         r=lora.rank,
-        lora_alpha=int(lora.alpha) if lora.alpha.is_integer() else lora.alpha,
+        lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=list(layers),
     )

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 LAYER = "model.language_model.layers.2.mlp.up_proj"
 BLOCK = "model.visual.blocks.0.attn.qkv"
-RANK, ALPHA = 4, 6.0
+RANK, ALPHA = 4, 6
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ async def test_an_adapter_of_another_model_or_number_type_is_refused(
         await Merger(base, "bfloat16").whole(version)
 
     (base / "generation_config.json").write_text("{}")
-    with pytest.raises(UserError, match=r"are an adapter of another model than model\.path .*base: "):
+    with pytest.raises(UserError, match=r"an adapter of another model than model\.path .*base: "):
         await Merger(base, "float32").whole(version)
 
 

@@ -218,5 +218,5 @@ def test_a_written_adapter_is_loaded_by_transformers_and_by_peft(tmp_path: Path)
         torch.testing.assert_close(other, expected)
     described = adapter_of(settings)
     assert described is not None
-    assert (described.rank, described.alpha) == (8, 32.0)
+    assert (described.rank, described.alpha) == (8, 32)
     assert described.base == model_digest(START_MODEL)
