@@ -25,7 +25,7 @@ class Engine:
 
     module = torch.nn.Linear(2, 2)
 
-    def save_checkpoint(self, folder: str, tag: str, save_latest: bool) -> None:
+    def save_checkpoint(self, folder: str, tag: str, **_: bool) -> None:
         (Path(folder) / tag).write_text("state")
 
 
