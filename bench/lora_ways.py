@@ -29,7 +29,8 @@ from perl_rl.demo.model import INSTRUCTION
 from perl_rl.demo.run import CONFIG
 from perl_rl.export.merge import write_merged
 from services.rollout.engine.environment import prepare_environment
-from services.trainer.compute.lora import add_adapter, peft_name, save_adapter
+from services.trainer.compute.adapter_names import peft_name
+from services.trainer.compute.lora import add_adapter, save_adapter
 from shared.config import Config, load_config
 from shared.prompting import render
 

@@ -9,7 +9,8 @@ from transformers import AutoProcessor
 from transformers.utils import logging
 
 from perl_rl.export.merge import write_merged
-from services.trainer.compute.lora import peft_name, save_adapter
+from services.trainer.compute.adapter_names import peft_name
+from services.trainer.compute.lora import save_adapter
 from services.trainer.compute.model import load_model
 from services.trainer.rank.checkpoint_folder import ENGINE_TAG
 from shared.config import Config

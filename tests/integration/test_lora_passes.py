@@ -12,8 +12,9 @@ import yaml
 from transformers import AutoModelForImageTextToText
 
 from perl_rl.demo.model import build_model, build_processor, save
+from services.trainer.compute.adapter_names import peft_name
 from services.trainer.compute.features import BatchFeatures
-from services.trainer.compute.lora import add_adapter, peft_name
+from services.trainer.compute.lora import add_adapter
 from services.trainer.compute.loss import LossSums, normaliser, policy_loss
 from services.trainer.compute.model import GroupModel
 from services.trainer.compute.packing import PreparedGroup, pack

@@ -13,7 +13,8 @@ import torch
 
 from services.rollout.engine.start import change_weights
 from services.rollout.weights.http import HttpFetcher
-from services.trainer.compute.lora import adapter_of, add_adapter, peft_name
+from services.trainer.compute.adapter_names import peft_name
+from services.trainer.compute.lora import adapter_of, add_adapter
 from shared.config import Config
 from shared.errors import UserError
 from shared.weights.manifest import DATA_FILE, MANIFEST_FILE

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers.integrations import HfDeepSpeedConfig
 
-from services.trainer.compute.lora import has_adapter, peft_name
+from services.trainer.compute.adapter_names import has_adapter, peft_name
 from services.trainer.compute.model import GroupModel
 from shared.config import Config
 
@@ -154,7 +154,7 @@ def checkpoint_bytes(engine: Any) -> int:
     """An estimate of a checkpoint's size: each parameter in half precision, and its master copy and
     AdamW state in fp32."""
     parameters = list(engine.module.parameters())
-    if has_adapter(engine.module):
+    if has_adapter(engine.module.model):
         parameters = [one for one in parameters if one.requires_grad]
     count = sum(getattr(one, "ds_numel", one.numel()) for one in parameters)
     return 14 * int(count)
@@ -166,12 +166,12 @@ def save_state(engine: Any, folder: Path, tag: str) -> None:
         str(folder),
         tag=tag,
         save_latest=False,
-        exclude_frozen_parameters=has_adapter(engine.module),
+        exclude_frozen_parameters=has_adapter(engine.module.model),
     )
 
 
 def load_state(engine: Any, folder: Path, tag: str) -> bool:
     """Take up what `save_state` wrote; False when DeepSpeed finds nothing there."""
-    adapted = has_adapter(engine.module)
+    adapted = has_adapter(engine.module.model)
     path, _ = engine.load_checkpoint(str(folder), tag=tag, load_module_strict=not adapted)
     return path is not None

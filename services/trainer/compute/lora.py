@@ -10,11 +10,11 @@ from typing import Any
 import peft
 import torch
 from peft.helpers import rescale_adapter_scale
-from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from services.trainer.compute.adapter_names import PEFT_PREFIX
 from services.trainer.compute.features import BatchFeatures
 from services.trainer.compute.packing import RowChunk
 from shared.config import Config, LoraConfig
@@ -23,10 +23,6 @@ from shared.weights.manifest import ADAPTER_FILE, Adapter
 
 _LANGUAGE = "model.language_model"
 _VISION = "model.visual"
-_NAME = "default"
-"""What peft calls the only adapter of a model."""
-_PREFIX = "base_model.model."
-"""What peft's files put before each parameter's name."""
 
 
 def add_adapter(model: PreTrainedModel, config: Config) -> None:
@@ -42,11 +38,6 @@ def add_adapter(model: PreTrainedModel, config: Config) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         peft.inject_adapter_in_model(_settings(config, layers), model)
-
-
-def has_adapter(model: nn.Module) -> bool:
-    """Whether `add_adapter` was called on the model."""
-    return any(isinstance(one, BaseTunerLayer) for one in model.modules())
 
 
 def adapter_of(config: Config) -> Adapter | None:
@@ -84,11 +75,6 @@ def _settings(config: Config, layers: Sequence[str]) -> peft.LoraConfig:
     )
 
 
-def peft_name(name: str) -> str:
-    """A parameter's name in peft's files, from its name in the model."""
-    return _PREFIX + name.replace(f".{_NAME}.", ".")
-
-
 def save_adapter(folder: Path, config: Config, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write an adapter in peft's format, for ``from_pretrained``.
 
@@ -96,7 +82,7 @@ def save_adapter(folder: Path, config: Config, tensors: Mapping[str, torch.Tenso
         tensors: by their names in peft's files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    layers = {name.removeprefix(_PREFIX).rpartition(".lora_")[0] for name in tensors}
+    layers = {name.removeprefix(PEFT_PREFIX).rpartition(".lora_")[0] for name in tensors}
     settings = _settings(config, sorted(layers))
     settings.inference_mode = True
     settings.save_pretrained(str(folder))

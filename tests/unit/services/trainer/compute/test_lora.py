@@ -11,14 +11,9 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from perl_rl.demo.model import build_model, build_processor
+from services.trainer.compute.adapter_names import peft_name
 from services.trainer.compute.features import BatchFeatures
-from services.trainer.compute.lora import (
-    WithoutAdapter,
-    adapter_of,
-    add_adapter,
-    peft_name,
-    save_adapter,
-)
+from services.trainer.compute.lora import WithoutAdapter, adapter_of, add_adapter, save_adapter
 from services.trainer.compute.model import GroupModel
 from services.trainer.compute.packing import PackedBatch, pack
 from shared.config import Config
