@@ -7,6 +7,7 @@ from services.rollout.engine.environment import prepare_environment
 from services.rollout.node import Node
 from shared.config import Config
 from shared.errors import UserError
+from shared.model_identity import refuse_adapter
 from shared.service.serve import Listening, redis_url, serve_service
 
 _ENGINE_STOP_S = 15.0
@@ -22,6 +23,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) 
         port: instead of ``rollout.port``.
     """
     redis_url(config, "the rollout service")
+    refuse_adapter(config.model.path, "model.path")
     if not (config.model.path / "config.json").is_file():
         raise UserError(
             f"model.path: {config.model.path} holds no config.json; name a model folder"
