@@ -51,6 +51,7 @@ class Merger:
         """
         self._base = base
         self._dtype = dtype
+        self._digest: str | None = None
         self._copy: LocalCopy | None = None
         self._layout: Manifest
 
@@ -80,20 +81,20 @@ class Merger:
                 f"in {self._dtype}: set model.dtype to {manifest.dtype} or {self._dtype} for "
                 "trainer and nodes"
             )
+        self._check_base(adapter, manifest.version)
         with ExitStack() as open_files:
             base = {name: file for file in self._files(open_files) for name in file.keys()}  # noqa: SIM118
-            copy = self._copy
-            if copy is None:
-                self._check_base(adapter, manifest.version)
-                copy = self._copied(base)
+            copy = self._copy or self._copied(base)
             pairs = _pairs(manifest, data)
-            scale = adapter.alpha / adapter.rank
             for number, tensor in enumerate(self._layout.tensors):
                 pair = pairs.pop(_trained_name(tensor.name), None)
                 if pair is not None:
-                    weight = base[tensor.name].get_tensor(tensor.name).float()
-                    merged = weight.addmm_(pair[_B].float(), pair[_A].float(), alpha=scale)
-                    self._put(copy, number, merged, manifest.version)
+                    weight = base[tensor.name].get_tensor(tensor.name)
+                    self._put(copy, number, _added(weight, pair, adapter), manifest.version)
+                elif copy.versions[number] != self._layout.version:
+                    # An earlier version changed it, or was broken off.
+                    weight = base[tensor.name].get_tensor(tensor.name)
+                    self._put(copy, number, weight, self._layout.version)
         if pairs:
             raise CorruptWeights(
                 f"weights {manifest.version}: the adapter's layer {min(pairs)} is not in "
@@ -108,7 +109,8 @@ class Merger:
             yield open_files.enter_context(safe_open(file, framework="pt"))
 
     def _check_base(self, adapter: Adapter, version: PolicyVersion) -> None:
-        if model_digest(self._base) != adapter.base:
+        self._digest = self._digest or model_digest(self._base)
+        if self._digest != adapter.base:
             raise UserError(
                 f"weights {version} are an adapter of another model than model.path {self._base}: "
                 "give trainer and nodes the same model folder"
@@ -130,6 +132,19 @@ class Merger:
         rounded = weight.to(DTYPES[self._dtype]).contiguous().view(-1)
         with copy.changing(number, version) as place:
             place[:] = rounded.view(torch.uint8).numpy()
+
+
+def _added(weight: torch.Tensor, pair: dict[str, torch.Tensor], adapter: Adapter) -> torch.Tensor:
+    """``W + alpha / rank * B @ A`` in fp32, a tensor of its own."""
+    down, up = pair[_A], pair[_B]
+    rows, columns = weight.shape
+    if up.shape != (rows, adapter.rank) or down.shape != (adapter.rank, columns):
+        raise CorruptWeights(
+            f"an adapter of {tuple(up.shape)} by {tuple(down.shape)} does not fit weights of "
+            f"{rows} by {columns} and rank {adapter.rank}"
+        )
+    scale = adapter.alpha / adapter.rank
+    return torch.addmm(weight.float(), up.float(), down.float(), alpha=scale)
 
 
 def _layout(base: dict[str, Any], dtype: TensorDtype) -> Manifest:

@@ -162,6 +162,27 @@ async def test_an_adapter_that_does_not_fit_is_refused(
     merger.close()
 
 
+async def test_an_adapter_of_another_rank_is_refused_and_the_next_version_is_whole(
+    base: Path, tmp_path: Path
+) -> None:
+    pairs = halves(LAYER, base, 1, torch.float32) | halves(BLOCK, base, 1, torch.float32)
+    adapter = Adapter(base=model_digest(base), rank=RANK, alpha=ALPHA)
+    other = adapter.model_copy(update={"rank": RANK + 1})
+    merger = Merger(base, "float32")
+    await merger.whole(published(tmp_path / "w", 1, pairs, adapter))
+    with pytest.raises(CorruptWeights, match=r"\(.*, 4\) by \(4, .*\) does not fit .* and rank 5"):
+        await merger.whole(published(tmp_path / "w", 2, pairs, other))
+
+    only_one = halves(BLOCK, base, 2, torch.float32)
+    _, found = read(await merger.whole(published(tmp_path / "w", 3, only_one, adapter)))
+    merger.close()
+    start = load_file(base / "model.safetensors")
+    assert torch.equal(found[in_file(LAYER)], start[in_file(LAYER)].float())
+    torch.testing.assert_close(
+        found[in_file(BLOCK)].double(), expected(base, BLOCK, only_one), rtol=1e-6, atol=1e-6
+    )
+
+
 async def test_half_an_adapter_is_refused(base: Path, tmp_path: Path) -> None:
     pair = halves(LAYER, base, 1, torch.float32)
     pair.popitem()
