@@ -7,8 +7,8 @@ from typing import Any
 
 from perl_rl.cli.main import command_line
 from perl_rl.data.config import STAGES, PrepareConfig
-from scripts.config_reference import key_row
 from shared.config.endpoint import EndpointConfig
+from shared.config.reference import key_row
 from shared.config.section import Section
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "prepare.md"

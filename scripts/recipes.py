@@ -69,8 +69,13 @@ RECIPES = {
     "qwen2_5_vl_7b": "7b",
     "qwen2_5_vl_7b_6train_2sample": "7b",
     "qwen2_5_vl_32b": "32b",
+    "qwen2_5_vl_3b_lora_24gb": "3b",
+    "qwen2_5_vl_3b_lora_1gpu": "3b",
+    "qwen2_5_vl_7b_lora_2gpu": "7b",
 }
 """Configuration and the size of its model."""
+SMALL_GPUS = {"qwen2_5_vl_3b_lora_24gb": 24 * GB}
+"""Recipes for other GPUs than `GPU`."""
 
 
 def model_folder(size: str, folder: Path) -> Path:
@@ -88,7 +93,8 @@ def planned(name: str) -> tuple[Config, Plan, ModelShape]:
     with tempfile.TemporaryDirectory() as folder:
         path = model_folder(RECIPES[name], Path(folder))
         config = load_config(ROOT / "configs" / f"{name}.yaml", [f"model.path={path}"])
-        return config, *plan_of(config, GPU, shares_gpus(config, None))
+        gpu = SMALL_GPUS.get(name, GPU)
+        return config, *plan_of(config, gpu, shares_gpus(config, None))
 
 
 Plans = dict[str, tuple[Config, Plan, ModelShape]]
@@ -114,7 +120,7 @@ def tables(plans: Plans) -> str:
 
 def _overview(plans: Plans) -> list[str]:
     found = [
-        "| configuration | parameters | GPUs | training | sampling | rank, GB | node, GB | fits |",
+        "| configuration | parameters | GPUs of GB | training | sampling | rank | node | fits |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, (config, plan, shape) in plans.items():
@@ -123,9 +129,12 @@ def _overview(plans: Plans) -> list[str]:
         ranks = trainer.ranks * trainer.hosts
         gpus = 1 if plan.shared else ranks + rollout.nodes * parallel
         offload = ", AdamW in host memory" if trainer.optimizer.offload else ""
+        if config.model.lora is not None:
+            offload += f", adapter of {shape.adapter_parameters / 1e6:.0f}e6"
         fits = "no" if plan.problems() else "yes"
         found.append(
-            f"| `{name}.yaml` | {shape.parameters / 1e9:.2f}e9 | {gpus} | {ranks} rank"
+            f"| `{name}.yaml` | {shape.parameters / 1e9:.2f}e9 | {gpus} of "
+            f"{plan.gpu / GB:.0f} | {ranks} rank"
             f"{'s' * (ranks > 1)}, ZeRO {trainer.zero_stage}{offload} | {rollout.nodes} node"
             f"{'s' * (rollout.nodes > 1)} of {parallel} | "
             f"{plan.rank_total / GB:.1f} | {plan.engine_total / GB:.1f} | {fits} |"

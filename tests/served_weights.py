@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from services.trainer.rank.publishers.spool import WeightSpool
 from services.trainer.weights.app import create_app
 from shared.config import Config
 from shared.service.serve import bind
-from shared.weights.manifest import DATA_FILE, DELTA_FILE, Manifest
+from shared.weights.manifest import DATA_FILE, DELTA_FILE, Adapter, Manifest
 from shared.wire.board import Announcement
 from shared.wire.messages import PolicyVersion
 
@@ -27,8 +28,11 @@ class ServedWeights:
         self.folder = folder
         self._config = config
         weights = config.weights
-        self._spool = WeightSpool(
-            folder, bucket_bytes, keep, chain=weights.delta_chain, full_every=weights.full_every
+        self._spool = partial(
+            WeightSpool,
+            *(folder, bucket_bytes, keep),
+            chain=weights.delta_chain,
+            full_every=weights.full_every,
         )
         self.requests: list[Request] = []
         self.port = 0
@@ -73,9 +77,14 @@ class ServedWeights:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
-    def write(self, version: PolicyVersion, weights: dict[str, torch.Tensor]) -> Manifest:
-        """Write a version from tensors by name."""
-        return self._spool.write(version, weights.items())
+    def write(
+        self,
+        version: PolicyVersion,
+        weights: dict[str, torch.Tensor],
+        adapter: Adapter | None = None,
+    ) -> Manifest:
+        """Write a version from tensors by name, the policy's or an adapter's."""
+        return self._spool(adapter=adapter).write(version, weights.items())
 
     def announcement(self, version: PolicyVersion) -> Announcement:
         """Where it is."""

@@ -16,7 +16,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from bench.facts import Figures, machine, say
+from bench.facts import Figures, machine, memory_folder, say
 from bench.weights.delta import delta_size
 from bench.weights.pause import pause
 from bench.weights.serving import START_S
@@ -36,7 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     found: Figures = {"machine": machine()}
     say("machine", found["machine"])
-    with tempfile.TemporaryDirectory(dir=_folder()) as name:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as name:
         folder = Path(name)
         found["delta"] = delta_size(folder / "demo")
         say("delta", found["delta"])
@@ -51,11 +51,6 @@ def main() -> None:
     say("16 nodes", found["16 nodes"])
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
-
-
-def _folder() -> str | None:
-    """Memory where there is some, so that no disk is measured."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def arithmetic(share: float, found: dict[str, Figures]) -> Figures:

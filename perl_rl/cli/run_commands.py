@@ -52,6 +52,8 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     text = "the checkpoint of this step (default: the newest)"
     which.add_argument("--step", type=whole(0), metavar="N", help=text)
     which.add_argument("--best", action="store_true", help="the best held-out accuracy")
+    text = "of a run with model.lora: whole weights, the adapter added to its start model"
+    exported.add_argument("--merged", action="store_true", help=text)
     text = "where the model goes; a new folder"
     exported.add_argument("--out", type=Path, required=True, metavar="DIR", help=text)
 
@@ -164,7 +166,7 @@ def _report(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from perl_rl.export.main import export
 
-    return export(options.run, options.out, options.step, options.best)
+    return export(options.run, options.out, options.step, options.best, options.merged)
 
 
 def _push(options: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from shared.config import Config
 from shared.config.endpoint import EndpointConfig
 from shared.errors import UserError
 from shared.images import PILLOW_MAX_PIXELS, decode_image
+from shared.model_identity import refuse_adapter
 from shared.prompting import render
 
 _CACHED_IMAGES = 256
@@ -96,6 +97,7 @@ def engine_config(model: Path, overrides: list[str], run: Path | None = None) ->
     from shared.named_folders import model_folder
     from shared.problems import first_problem
 
+    refuse_adapter(model, "--model")
     model_folder(model, "--model")
     if run is not None:
         load_config(run)  # refuses a file that is no run's

@@ -14,7 +14,9 @@ from shared.named_folders import RUN_CONFIGS, run_config
 from shared.records.evaluations import best_step, evaluation_file, figures_line, read_evaluation
 
 
-def export(run_dir: Path, out: Path, step: int | None = None, best: bool = False) -> int:
+def export(
+    run_dir: Path, out: Path, step: int | None = None, best: bool = False, merged: bool = False
+) -> int:
     """Write the policy of a checkpoint to `out`, for ``from_pretrained``; returns 0.
 
     Args:
@@ -22,11 +24,17 @@ def export(run_dir: Path, out: Path, step: int | None = None, best: bool = False
         out: a folder that is empty or not there.
         step: which checkpoint; default: the newest.
         best: the one with the best held-out accuracy instead.
+        merged: of a run with an adapter, whole weights instead of the adapter.
 
     Raises:
         UserError: when there is no such checkpoint, it is damaged, or `out` cannot be written.
     """
     config = load_config(run_config(run_dir, names=RUN_CONFIGS))
+    if merged and config.model.lora is None:
+        raise UserError(
+            f"{run_dir}: --merged: the run trained whole weights (model.lora is not set); leave it "
+            "out"
+        )
     checkpoints = CheckpointFolder(run_dir / "checkpoints", keep=1)
     chosen = chosen_step(run_dir, checkpoints.steps(), step, best)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -43,7 +51,7 @@ def export(run_dir: Path, out: Path, step: int | None = None, best: bool = False
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        tensors = write_model(config, checkpoints.of_step(chosen), partial)
+        tensors = write_model(config, checkpoints.of_step(chosen), partial, merged)
         write_card(run_dir, config, chosen, partial)
         partial.replace(out)
     except FileNotFoundError as error:

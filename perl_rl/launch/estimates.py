@@ -21,8 +21,10 @@ _GB = 1e9
 def disk_line(config: Config, size: ModelSize, folder: Path) -> str:
     """The disk that checkpoints and weights take at most, and what is free at `folder`."""
     number = 4 if config.model.dtype == "float32" else 2
-    weights = number * size.parameters
-    trained = size.parameters - (size.vision if config.trainer.freeze_vision else 0)
+    kept = size.parameters if config.model.lora is None else size.adapter
+    weights = number * kept
+    frozen = size.vision if config.trainer.freeze_vision and config.model.lora is None else 0
+    trained = kept - frozen
     checkpoint = weights + _MASTER_AND_MOMENTS * trained
     # A new one is complete before the oldest goes.
     checkpoints = min(_written(config), config.trainer.checkpoint.keep + 1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.config.lora import LoraConfig
 from shared.errors import UserError
 
 _LONGEST_HEADER = 100 * 2**20
@@ -21,29 +22,47 @@ class ModelSize:
     parameters: int
     vision: int
     """Those of the vision tower."""
+    adapter: int = 0
+    """Those of an adapter, beside them."""
 
 
-def model_size(folder: Path) -> ModelSize:
-    """The size of the model in `folder`.
+def model_size(folder: Path, lora: LoraConfig | None = None) -> ModelSize:
+    """The size of the model in `folder`, and of the adapter that would be trained.
 
     Raises:
-        UserError: naming the first weight file that is damaged or was not downloaded.
+        UserError: naming the first weight file that is damaged or was not downloaded, or a target
+            of the adapter that no layer has.
     """
-    parameters = vision = 0
+    shapes: dict[str, list[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        for name, numbers in _tensors(file).items():
-            parameters += numbers
-            vision += numbers if _VISION in name else 0
-    return ModelSize(parameters, vision)
+        shapes |= _tensors(file)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    vision = sum(size for name, size in sizes.items() if _VISION in name)
+    adapter = 0 if lora is None else _adapter(shapes, lora)
+    return ModelSize(sum(sizes.values()), vision, adapter)
 
 
-def _tensors(file: Path) -> dict[str, int]:
-    """How many numbers each tensor of a file has."""
+def _adapter(shapes: dict[str, list[int]], lora: LoraConfig) -> int:
+    """Parameters of an adapter: for each chosen layer, as many rows and columns as it has."""
+    layers = {
+        name.removesuffix(".weight"): shape
+        for name, shape in shapes.items()
+        if name.endswith(".weight") and len(shape) == 2 and _may_have_one(name, lora)
+    }
+    return lora.rank * sum(sum(layers[name]) for name in lora.chosen(layers))
+
+
+def _may_have_one(name: str, lora: LoraConfig) -> bool:
+    return lora.vision if _VISION in name else ".layers." in name
+
+
+def _tensors(file: Path) -> dict[str, list[int]]:
+    """The shape of each tensor of a file."""
     length, text = _header(file)
     try:
         header: dict[str, Any] = json.loads(text)
         header.pop("__metadata__", None)
-        numbers = {name: math.prod(one["shape"]) for name, one in header.items()}
+        shapes = {name: [int(size) for size in one["shape"]] for name, one in header.items()}
         end = max((one["data_offsets"][1] for one in header.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise UserError(
@@ -54,7 +73,7 @@ def _tensors(file: Path) -> dict[str, int]:
         raise UserError(
             f"model.path {file}: is cut off, {missing:,} bytes are missing; copy the model again"
         )
-    return numbers
+    return shapes
 
 
 def _header(file: Path) -> tuple[int, bytes]:

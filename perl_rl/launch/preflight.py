@@ -12,6 +12,7 @@ from shared.config import Config, ModelConfig
 from shared.config.connections import WEIGHTS_ADDRESS
 from shared.errors import UserError
 from shared.families import check_family
+from shared.model_identity import refuse_adapter
 from shared.named_folders import model_folder, run_folder
 from shared.service.serve import bind
 from shared.words import amount
@@ -41,6 +42,7 @@ def earlier_run(folder: Path) -> str | None:
 
 def check_model(model: ModelConfig) -> ModelSize:
     """Check the model's family, and that its weights, tokenizer and image processor are there."""
+    refuse_adapter(model.path, "model.path")
     folder = model_folder(model.path)
     for what, names in (
         ("tokenizer", ("tokenizer.json", "vocab.json", "tokenizer.model")),
@@ -53,7 +55,7 @@ def check_model(model: ModelConfig) -> ModelSize:
             )
     check_family(folder)
     _check_weights(folder)
-    return model_size(folder)
+    return model_size(folder, model.lora)
 
 
 def _check_weights(folder: Path) -> None:

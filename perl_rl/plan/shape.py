@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from shared.config.lora import LoraConfig
 from shared.config.questions import ModelConfig
 from shared.errors import UserError
 from shared.named_folders import model_folder
@@ -18,7 +19,7 @@ class ModelShape:
     largest_layer: int
     """Parameters of the largest block that is computed again under gradient checkpointing."""
     tensors: tuple[int, ...]
-    """Numbers in each parameter."""
+    """Numbers in each parameter, those of the adapter included."""
     layers: int
     hidden: int
     intermediate: int
@@ -35,13 +36,16 @@ class ModelShape:
     """Pixels in one patch."""
     merge: int
     """Patches that become one image token."""
+    adapter_parameters: int = 0
+    """Beside `parameters`; 0 without ``model.lora``."""
 
 
 def read_shape(model: ModelConfig) -> ModelShape:
     """The shape of a model, without its weights.
 
     Raises:
-        UserError: when the folder has no ``config.json`` of a vision-language model.
+        UserError: when the folder has no ``config.json`` of a vision-language model, or it has no
+            layer that ``model.lora.targets`` names.
     """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, GradientCheckpointingLayer
@@ -59,11 +63,13 @@ def read_shape(model: ModelConfig) -> ModelShape:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: is not a vision-language model's ({reason})") from None
     layers = [one for one in built.modules() if isinstance(one, GradientCheckpointingLayer)]
+    adapter = _adapter_tensors(built, model.lora)
     return ModelShape(
         parameters=_count(built),
         vision_parameters=_count(built.model.visual),
         largest_layer=max(map(_count, layers)),
-        tensors=tuple(one.numel() for one in built.parameters()),
+        tensors=(*(one.numel() for one in built.parameters()), *adapter),
+        adapter_parameters=sum(adapter),
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         intermediate=text.intermediate_size,
@@ -78,6 +84,16 @@ def read_shape(model: ModelConfig) -> ModelShape:
         patch_pixels=vision.patch_size**2,
         merge=vision.spatial_merge_size**2,
     )
+
+
+def _adapter_tensors(model: Any, lora: LoraConfig | None) -> list[int]:
+    """Numbers in each matrix of an adapter."""
+    if lora is None:
+        return []
+    from services.trainer.compute.lora import adapted_layers
+
+    layers = [model.get_submodule(name) for name in adapted_layers(model, lora)]
+    return [lora.rank * size for one in layers for size in (one.in_features, one.out_features)]
 
 
 def _count(model: Any) -> int:

@@ -91,16 +91,25 @@ def _shards(config: Config, from_stage: int) -> int:
 
 
 def _trained(config: Config, shape: ModelShape) -> int:
+    if config.model.lora is not None:
+        return shape.adapter_parameters
     frozen = shape.vision_parameters if config.trainer.freeze_vision else 0
     return shape.parameters - frozen
 
 
 def _weights(config: Config, shape: ModelShape) -> Parts:
-    weights = _bytes(config) * shape.parameters / _shards(config, 3)
-    parts: Parts = {"weights": weights}
-    if config.trainer.objective.kl_coef > 0:
-        parts["reference"] = weights
+    number = _bytes(config) / _shards(config, 3)
+    parts: Parts = {"weights": number * shape.parameters}
+    if config.model.lora is not None:
+        parts["adapter"] = number * shape.adapter_parameters
+    if _has_second_model(config):
+        parts["reference"] = parts["weights"]
     return parts
+
+
+def _has_second_model(config: Config) -> bool:
+    """Whether the KL term's reference is a model of its own, and not the policy without adapter."""
+    return config.trainer.objective.kl_coef > 0 and config.model.lora is None
 
 
 def _optimizer(config: Config, shape: ModelShape, deepspeed: dict[str, Any]) -> Parts:
@@ -137,12 +146,11 @@ def _buffers(config: Config, shape: ModelShape, deepspeed: dict[str, Any]) -> tu
         return {}, {"gradient bucket": weight * zero.reduce_bucket_size * buckets}
     always: Parts = {"gradient bucket": number * zero.reduce_bucket_size}
     reduced = min(zero.reduce_bucket_size, _trained(config, shape))
-    meanwhile: Parts = {
-        "gradients on their way": weight * shape.largest_layer + number * reduced / ranks
-    }
+    layer = min(shape.largest_layer, _trained(config, shape))
+    meanwhile: Parts = {"gradients on their way": weight * layer + number * reduced / ranks}
     if ranks > 1:
         small = sum(one for one in shape.tensors if one <= zero.param_persistence_threshold)
-        models = 2 if config.trainer.objective.kl_coef > 0 else 1
+        models = 2 if _has_second_model(config) else 1
         always["small parameters, whole"] = models * weight * small * (1 - 1 / ranks)
         live = min(shape.parameters, max(zero.max_live_parameters, shape.largest_layer))
         meanwhile["gathered parameters"] = weight * live * (1 - 1 / ranks)
@@ -182,7 +190,7 @@ def _activations(
     }
     if dense_mask:
         kept["attention mask"] = chunk.tokens * chunk.row
-    if not config.trainer.freeze_vision:
+    if config.trains_vision:
         inside = number * shape.vision_hidden * chunk.patches if saved else block
         merger = (4 + 4 * number) * shape.vision_hidden + number * shape.patch_values
         kept["vision tower"] = shape.vision_layers * inside + merger * chunk.patches
@@ -198,7 +206,7 @@ def _activations(
         "gradients of the logits": (2 if "logits" in kept else 3) * logits,
         "a layer's backward pass": backward + (layer if saved else 0),
     }
-    if not config.trainer.freeze_vision:
+    if config.trains_vision:
         width = shape.vision_hidden + shape.vision_intermediate
         gradient = number * width * chunk.patches
         passing["a vision block's backward pass"] = gradient + (block if saved else 0)

@@ -13,11 +13,13 @@ from perl_rl.counting import counting
 from perl_rl.ending import ended
 from perl_rl.eval.heldout import HeldOutResult, decoding, held_out
 from perl_rl.eval.models import VllmModel
+from perl_rl.export.merge import whole_model
 from perl_rl.report.summary import write_json
 from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.logs import configure
 from shared.named_folders import model_folder
+from shared.weights.manifest import ADAPTER_SETTINGS
 
 
 def main() -> int:
@@ -40,9 +42,12 @@ def evaluate(config_file: Path, model: Path, out: Path) -> int:
     config = load_config(config_file)
     if config.data.heldout is None:
         raise UserError(f"{config_file}: the key 'data.heldout' is missing; nothing to evaluate on")
-    model_folder(model, "--model")
-    asked = config.model_copy(update={"model": config.model.model_copy(update={"path": model})})
-    result = asyncio.run(_ask(asked, out.parent))
+    if not (model / ADAPTER_SETTINGS).is_file():
+        model_folder(model, "--model")
+    with whole_model(config, model) as whole:
+        changed = config.model.model_copy(update={"path": whole})
+        asked = config.model_copy(update={"model": changed})
+        result = asyncio.run(_ask(asked, out.parent))
     write_json(out, result.model_dump(mode="json"))
     return 0
 

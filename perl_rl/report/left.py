@@ -16,6 +16,7 @@ from shared.records.evaluations import (
     read_evaluation,
 )
 from shared.records.steps import METRICS
+from shared.weights.manifest import ADAPTER_SETTINGS
 from shared.words import amount
 
 _FIGURES = ("reward", "accuracy_all", "kl")
@@ -39,7 +40,7 @@ def describe_left(folder: Path, config: Config) -> str:
     lines = [f"run      {config.run}", f"now      {_now(folder, summary, step, steps)}"]
     lines += [f"last     {_last(metrics[-1])}"] if metrics else []
     lines += [f"saved    checkpoint of step {newest}"] if saved else []
-    if (folder / "policy" / "config.json").is_file():
+    if any((folder / "policy" / name).is_file() for name in ("config.json", ADAPTER_SETTINGS)):
         lines.append(f"policy   {folder / 'policy'}")
     lines += _evaluation(summary) or _last_evaluation(folder)
     best = best_step(folder, saved)

@@ -7,6 +7,7 @@ from pathlib import Path
 from services.rollout.engine.environment import prepare_environment
 from services.rollout.node import Node
 from shared.config import Config
+from shared.model_identity import refuse_adapter
 from shared.named_folders import model_folder
 from shared.service.serve import Listening, redis_url, serve_service
 from shared.service.tracing import Spans
@@ -24,6 +25,7 @@ def serve(config: Config, *, name: str, run_dir: Path | None, port: int | None) 
         port: instead of ``rollout.port``.
     """
     redis_url(config, "the rollout service")
+    refuse_adapter(config.model.path, "model.path")
     model_folder(config.model.path)
     prepare_environment()
 

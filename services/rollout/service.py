@@ -15,11 +15,13 @@ from services.rollout.engine.sampler import Sampler
 from services.rollout.engine.start import (
     change_weights,
     end_engine,
+    engine_dtype,
     start_engine,
     tokens_computed,
 )
 from services.rollout.failures import EngineFailed
 from services.rollout.node import Node
+from services.rollout.weights.merged import Merger
 from services.rollout.weights.watch import WeightWatcher
 from shared.config import Config
 from shared.errors import WaitTimeout
@@ -84,7 +86,10 @@ class RolloutService:
             logger.info("the engine is warm; waiting for the current weights")
             board = VersionBoard(self._client, self._keys)
             change = partial(change_weights, engine)
-            watcher = WeightWatcher(change, board, self._node, self._config, self._patient)
+            merger = Merger(self._config.model.path, engine_dtype(engine))
+            watcher = WeightWatcher(
+                *(change, board, self._node, self._config, self._patient, merger)
+            )
             watching = group.create_task(watcher.run())
             consumer = Consumer(
                 self._client, self._config, self._node, sampler, self._patient, self._spans

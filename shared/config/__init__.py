@@ -6,6 +6,7 @@ holds them all.
 """
 
 from shared.config.load import load_config, save_config
+from shared.config.lora import LoraConfig
 from shared.config.objective import ObjectiveConfig
 from shared.config.questions import DataConfig, ModelConfig
 from shared.config.reward import FilterConfig, RewardConfig
@@ -17,6 +18,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "FilterConfig",
+    "LoraConfig",
     "ModelConfig",
     "ObjectiveConfig",
     "RewardConfig",

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from shared.config.lora import LoraConfig
 from shared.config.section import Count, Fraction, Positive, Section
 from shared.config.source import SourceConfig
 from shared.permutation.orders import OrderChoice
@@ -29,6 +30,8 @@ class ModelConfig(Section):
     limit."""
     trust_remote_code: bool = False
     """Run Python code from the model folder."""
+    lora: LoraConfig | None = None
+    """Train low-rank adapters only; empty: train all weights."""
 
     def pixel_bounds(self) -> dict[str, int]:
         """The bounds that are set, as arguments of a transformers image processor."""

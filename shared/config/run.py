@@ -70,6 +70,22 @@ class Config(Section):
     def _tracker_names(cls, trackers: Any) -> Any:
         return from_names(trackers)
 
+    @property
+    def trains_vision(self) -> bool:
+        """Whether any number of the vision tower changes."""
+        if self.model.lora is not None:
+            return self.model.lora.vision
+        return not self.trainer.freeze_vision
+
+    @model_validator(mode="after")
+    def _vision_is_frozen_or_adapted(self) -> "Config":
+        if self.trainer.freeze_vision and self.model.lora is not None and self.model.lora.vision:
+            raise ValueError(
+                "trainer.freeze_vision and model.lora.vision contradict each other: set one of "
+                "them to false"
+            )
+        return self
+
     @model_validator(mode="after")
     def _selects_from_a_group(self) -> "Config":
         keep, orders = self.trainer.selection.keep, self.permutation.n_s + 1

@@ -20,6 +20,10 @@ DATA_FILE = "weights.safetensors"
 DELTA_FILE = "delta.bin"
 """Files in a version's folder; without a parent it has no delta."""
 
+ADAPTER_FILE = "adapter_model.safetensors"
+ADAPTER_SETTINGS = "adapter_config.json"
+"""What ``peft`` calls the files of an adapter's folder."""
+
 TensorDtype = Literal["bfloat16", "float16", "float32"]
 ITEM_BYTES: dict[TensorDtype, int] = {"bfloat16": 2, "float16": 2, "float32": 4}
 
@@ -63,6 +67,18 @@ class Delta(BaseModel):
         return sum(self.blocks)
 
 
+class Adapter(BaseModel):
+    """What a version's tensors are when they are a low-rank adapter's, named as ``peft`` does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str
+    """Digest of the start model that it belongs to (``shared/model_identity.py``)."""
+    rank: int
+    alpha: int
+    """The product of both matrices is scaled by ``alpha / rank``."""
+
+
 class Manifest(BaseModel):
     """The contents of a version."""
 
@@ -72,6 +88,8 @@ class Manifest(BaseModel):
     tensors: tuple[TensorInfo, ...]
     buckets: tuple[Bucket, ...]
     nbytes: int
+    adapter: Adapter | None = None
+    """Of an adapter's version; None: the tensors are all of the policy's weights."""
     deltas: tuple[Delta, ...] = ()
     """A chain, the oldest first: each one's parent is the version before; the last one ends here.
     All versions in it have this one's tensors and the same ranges of buckets."""

@@ -20,6 +20,7 @@ from transformers import AutoProcessor
 
 from services.rollout.consumer import Consumer
 from services.rollout.node import Node
+from services.rollout.weights.merged import Merger
 from services.rollout.weights.watch import WeightWatcher
 from shared import logs
 from shared.config import Config, load_config
@@ -136,7 +137,8 @@ async def run_node(
 
     try:
         async with asyncio.TaskGroup() as group:
-            watcher = WeightWatcher(take_weights, VersionBoard(client, keys), node, config, patient)
+            board, merger = VersionBoard(client, keys), Merger(config.model.path, "float32")
+            watcher = WeightWatcher(take_weights, board, node, config, patient, merger)
             helpers = [group.create_task(one) for one in (heartbeat(), drain(), watcher.run())]
             await Consumer(client, config, node, sampler, patient).run(stop)
             for helper in helpers:

@@ -26,6 +26,7 @@ from shared.config import Config
 from shared.service.auth import bearer
 from shared.service.connection import connect
 from shared.service.serve import bind
+from shared.weights.manifest import Adapter
 from shared.wire.board import VersionBoard
 from shared.wire.keys import Keys
 from shared.wire.messages import PolicyVersion
@@ -87,16 +88,20 @@ class LiveNode:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
 
-    def publish(self, weights: dict[str, torch.Tensor]) -> PolicyVersion:
+    def publish(
+        self, weights: dict[str, torch.Tensor], adapter: Adapter | None = None
+    ) -> PolicyVersion:
         """Publish a new version and wait until the node samples with it."""
-        version = self.announce(weights)
+        version = self.announce(weights, adapter)
         self.do(self.until_loaded(version))
         return version
 
-    def announce(self, weights: dict[str, torch.Tensor]) -> PolicyVersion:
-        """Publish a new version."""
+    def announce(
+        self, weights: dict[str, torch.Tensor], adapter: Adapter | None = None
+    ) -> PolicyVersion:
+        """Publish a new version, of the policy's weights or an adapter's."""
         version = PolicyVersion(incarnation=1, step=self.version.step + 1)
-        self.publisher.write(version, weights)
+        self.publisher.write(version, weights, adapter)
         self.do(self.announce_written(version))
         return version
 

@@ -98,8 +98,9 @@ def compared(config: Config, need: Need, found: dict[str, float]) -> dict[str, t
         (2, ["trainer.zero_stage=2", "trainer.gradient_checkpointing=false"]),
         (2, ["trainer.zero_stage=3", "trainer.gradient_checkpointing=true"]),
         (2, ["trainer.zero_stage=3", "model.dtype=float32", "trainer.objective.kl_coef=0"]),
+        (1, ["trainer.zero_stage=2", "trainer.gradient_checkpointing=true", "model.lora.rank=64"]),
     ],
-    ids=["zero-2-checkpointing", "zero-2", "zero-3-checkpointing", "zero-3-float32"],
+    ids=["zero-2-checkpointing", "zero-2", "zero-3-checkpointing", "zero-3-float32", "adapter"],
 )
 def test_each_part_of_a_rank_is_planned(file: Path, ranks: int, overrides: list[str]) -> None:
     overrides = [*overrides, f"trainer.ranks={ranks}"]

@@ -13,6 +13,9 @@ import torch
 
 from services.rollout.engine.start import change_weights
 from services.rollout.weights.http import HttpFetcher
+from services.trainer.compute.adapter_names import peft_name
+from services.trainer.compute.lora import adapter_of, add_adapter
+from shared.config import Config
 from shared.errors import UserError
 from shared.weights.manifest import DATA_FILE, MANIFEST_FILE
 from shared.wire.board import Announcement
@@ -99,6 +102,48 @@ def test_logprobs_agree_before_and_after_a_push(
     assert not agree(references[0].differences(asked, after))
     spans = {span.version for batch in after for one in batch.responses for span in one.versions}
     assert spans == {version}
+
+
+def test_logprobs_agree_with_the_trainers_adapter_before_and_after_its_push(
+    live_node: LiveNode,
+    references: tuple[Reference, Reference],
+    tiny_models: tuple[Path, Path],
+    first_weights: None,
+) -> None:
+    """The node merges; the trainer computes ``W x + alpha / rank * B A x``, in the tower too."""
+    settings = _with_adapter(live_node.config)
+    start, adapter = references[0], adapter_of(settings)
+    reference = Reference(tiny_models[0], live_node)
+    add_adapter(reference.model, settings)
+    trained = {name: one for name, one in reference.model.named_parameters() if one.requires_grad}
+    rng = torch.Generator().manual_seed(1)
+
+    for _ in range(2):
+        before = {name: one.data.clone() for name, one in trained.items()}
+        for one in trained.values():
+            one.data += 0.1 * torch.randn(one.shape, generator=rng)
+        version = live_node.publish(
+            {peft_name(name): one.detach() for name, one in trained.items()}, adapter
+        )
+
+        asked = ask(live_node, 8, n=2)
+        batches = answers(live_node, asked)
+        assert agree(reference.differences(asked, batches))
+        assert not agree(start.differences(asked, batches))
+        spans = {one.version for batch in batches for r in batch.responses for one in r.versions}
+        assert spans == {version}
+        now = {name: one.data.clone() for name, one in trained.items()}
+        for name, one in trained.items():
+            one.data.copy_(before[name])
+        assert not agree(reference.differences(asked, batches)), "the version before answers"
+        for name, one in trained.items():
+            one.data.copy_(now[name])
+
+
+def _with_adapter(config: Config) -> Config:
+    content = config.model_dump()
+    content["model"]["lora"] = {"rank": 4, "targets": ["*_proj", "qkv"], "vision": True}
+    return Config.model_validate(content)
 
 
 def test_a_cache_that_survives_a_push_is_seen(

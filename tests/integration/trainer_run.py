@@ -73,6 +73,7 @@ class Run:
         redis_url: str,
         files: Path,
         solved: Sequence[str] = (),
+        lora: dict[str, object] | None = None,
         **trainer: object,
     ) -> None:
         folder.mkdir(exist_ok=True)
@@ -81,6 +82,7 @@ class Run:
         self.config_file = folder / "config.yaml"
         settings = demo_config(files, redis_url, **{"steps": STEPS, **trainer})
         settings["data"]["train"] = mixed(files)
+        settings["model"]["lora"] = lora
         self.config_file.write_text(yaml.safe_dump(settings))
         self.config = load_config(self.config_file)
         self.sampler = ScriptedSampler(self.config, solved=solved)

@@ -18,6 +18,7 @@ from deepspeed.utils import safe_get_full_grad
 from torch import distributed
 from transformers import GradientCheckpointingLayer
 
+from services.trainer.compute.deepspeed_engine import full_parameters, load_state, save_state
 from services.trainer.compute.packing import PreparedGroup
 from services.trainer.compute.policy import Policy
 from services.trainer.compute.step import Stepper
@@ -53,7 +54,7 @@ class Recorder:
     def step(self) -> None:
         """Keep the gradients, averaged over the ranks, and update the weights."""
         named = self._engine.module.model.named_parameters()
-        gradients = {name: safe_get_full_grad(one) for name, one in named}
+        gradients = {name: safe_get_full_grad(one) for name, one in named if one.requires_grad}
         self.gradients.append({name: one.float().clone() for name, one in gradients.items()})
         self._engine.step()
 
@@ -68,15 +69,23 @@ def probe(config: Config, folder: Path) -> dict[str, Any]:
     recorder = Recorder(policy.engine)
     stepper = Stepper(recorder, policy.reference, config, CPU)
     updates = stepper.train(minibatches(policy.engine.module.model, distributed.get_rank()))
-    policy.engine.save_checkpoint(str(folder), tag="engine", save_latest=False)
-    resumed, _ = Policy(config, CPU).engine.load_checkpoint(str(folder), tag="engine")
+    save_state(policy.engine, folder, "engine")
+    again = Policy(config, CPU)
+    resumed = load_state(again.engine, folder, "engine")
+    parameters, resumed_parameters = (
+        {name: one.clone() for name, one in full_parameters(engine, keep=True)}
+        for engine in (policy.engine, again.engine)
+    )
     types = [*policy.engine.get_data_types(), policy.engine.communication_data_type]
     return {
         "sums": vars(updates.sums),
         "gradients": recorder.gradients,
         "calls": dict(calls),
         "types": types,
-        "resumed": resumed is not None,
+        "resumed": resumed,
+        "parameters": parameters,
+        "resumed_parameters": resumed_parameters,
+        "logprobs": updates.logprobs,
     }
 
 

@@ -23,7 +23,7 @@ from shared.config import Config, ModelConfig
 from shared.errors import UserError, WaitTimeout
 from shared.machine import TorchFacts, settled
 from shared.problems import in_words
-from shared.weights.manifest import Manifest
+from shared.weights.manifest import Manifest, TensorDtype
 from shared.wire.messages import PolicyVersion
 
 logger = logging.getLogger(__name__)
@@ -206,10 +206,16 @@ async def change_weights(
     return time.monotonic() - began
 
 
+def engine_dtype(engine: AsyncLLM) -> TensorDtype:
+    """What the engine computes in."""
+    name: TensorDtype = str(engine.model_config.dtype).removeprefix("torch.")  # type: ignore[assignment]
+    return name
+
+
 def _check_dtype(engine: AsyncLLM, manifest: Path) -> None:
     """vLLM would round or widen other numbers, and no log-probability would agree any more."""
     published = Manifest.model_validate_json(manifest.read_text(encoding="utf-8"))
-    own = str(engine.model_config.dtype).removeprefix("torch.")
+    own = engine_dtype(engine)
     if published.dtype not in (own, None):
         raise UserError(
             f"weights {published.version} are {published.dtype}, and this node's engine computes "

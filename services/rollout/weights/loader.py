@@ -22,11 +22,12 @@ from vllm.model_executor.model_loader.reload import (
 
 from shared.weights.manifest import Manifest
 
-_DTYPES = {
+DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
     "float32": torch.float32,
 }
+"""The number types of published tensors."""
 
 _OUTPUT = "lm_head.weight"
 """The output layer's weights, as checkpoints name them."""
@@ -106,7 +107,7 @@ def mapped_tensors(manifest: Manifest, data: Path) -> Iterator[tuple[str, torch.
         # A private writable mapping: torch has no read-only tensors and would warn.
         mapped = mmap.mmap(file.fileno(), manifest.nbytes, access=mmap.ACCESS_COPY)
     for tensor in manifest.tensors:
-        dtype = _DTYPES[tensor.dtype]
+        dtype = DTYPES[tensor.dtype]
         flat = torch.frombuffer(
             mapped, dtype=dtype, count=tensor.nbytes // dtype.itemsize, offset=tensor.offset
         )

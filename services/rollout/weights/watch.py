@@ -12,6 +12,7 @@ from services.rollout.node import Node
 from services.rollout.weights.fetched import FetchedVersion, Fetcher, FetchFailed
 from services.rollout.weights.filesystem import FilesystemFetcher
 from services.rollout.weights.http import HttpFetcher
+from services.rollout.weights.merged import Merger
 from shared.config import Config
 from shared.service.connection import Patience
 from shared.weights.manifest import CorruptWeights
@@ -50,6 +51,7 @@ class WeightWatcher:
         node: Node,
         config: Config,
         patient: Patience,
+        merger: Merger,
     ) -> None:
         self._change_weights = change_weights
         self._board = board
@@ -57,6 +59,7 @@ class WeightWatcher:
         self._patient = patient
         self._block_s = config.rollout.heartbeat_s
         self._fetcher = fetcher(config)
+        self._merger = merger
         self._outdated_after_s = config.rollout.outdated_after_s
         self._failing_since: float | None = None
         self._failed_loads = 0
@@ -80,12 +83,13 @@ class WeightWatcher:
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
             self._fetcher.close()
+            self._merger.close()
 
     async def _take(self, announcement: Announcement) -> bool:
         """Fetch and load one version; False when that failed."""
         try:
             async with self._fetcher.fetched(announcement) as files:
-                await self._load(files)
+                await self._load(await self._merger.whole(files))
         except (FetchFailed, CorruptWeights, TimeoutError, OSError) as error:
             why = str(error) or type(error).__name__
             logger.warning("weights %s not fetched, trying again: %s", announcement.version, why)

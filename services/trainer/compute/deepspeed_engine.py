@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import deepspeed
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from transformers.integrations import HfDeepSpeedConfig
 
+from services.trainer.compute.adapter_names import has_adapter, peft_name
 from services.trainer.compute.model import GroupModel
 from shared.config import Config
 
@@ -123,18 +125,26 @@ def _parameter_groups(policy: nn.Module, weight_decay: float) -> list[dict[str, 
     # Under ZeRO 3 a parameter is a placeholder; its real shape is in `ds_shape`.
     matrices = [one for one in trained if len(getattr(one, "ds_shape", one.shape)) >= 2]
     others = [one for one in trained if len(getattr(one, "ds_shape", one.shape)) < 2]
-    return [
+    groups = [
         {"params": matrices, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+    # An adapter has matrices only; DeepSpeed forgets a group without parameters.
+    return [group for group in groups if group["params"]]
 
 
 def full_parameters(engine: Any, keep: bool) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name and CPU tensor of every parameter of the policy, gathered one at a time.
+    """Name and CPU tensor of every parameter of the policy, or of its adapter, gathered one at a
+    time; an adapter's names are those of peft's files.
 
     Every rank has to exhaust the iterator; only those that pass `keep` get the tensors.
     """
+    adapted = has_adapter(engine.module.model)
     for name, parameter in engine.module.model.named_parameters():
+        if adapted:
+            if not parameter.requires_grad:
+                continue
+            name = peft_name(name)
         with deepspeed.zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
             if keep:
                 yield name, parameter.detach().to("cpu", copy=True)
@@ -143,5 +153,25 @@ def full_parameters(engine: Any, keep: bool) -> Iterator[tuple[str, torch.Tensor
 def checkpoint_bytes(engine: Any) -> int:
     """An estimate of a checkpoint's size: each parameter in half precision, and its master copy and
     AdamW state in fp32."""
-    count = sum(getattr(one, "ds_numel", one.numel()) for one in engine.module.parameters())
+    parameters = list(engine.module.parameters())
+    if has_adapter(engine.module.model):
+        parameters = [one for one in parameters if one.requires_grad]
+    count = sum(getattr(one, "ds_numel", one.numel()) for one in parameters)
     return 14 * int(count)
+
+
+def save_state(engine: Any, folder: Path, tag: str) -> None:
+    """Write this rank's part of a checkpoint; of a policy with an adapter, only the adapter's."""
+    engine.save_checkpoint(
+        str(folder),
+        tag=tag,
+        save_latest=False,
+        exclude_frozen_parameters=has_adapter(engine.module.model),
+    )
+
+
+def load_state(engine: Any, folder: Path, tag: str) -> bool:
+    """Take up what `save_state` wrote; False when DeepSpeed finds nothing there."""
+    adapted = has_adapter(engine.module.model)
+    path, _ = engine.load_checkpoint(str(folder), tag=tag, load_module_strict=not adapted)
+    return path is not None

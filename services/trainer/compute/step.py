@@ -1,13 +1,12 @@
 """One training step of this rank: from prepared groups to optimizer updates."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
 
 from services.trainer.compute import collective
 from services.trainer.compute.canary import exchanged, has_pictures, reaction
@@ -18,6 +17,9 @@ from services.trainer.compute.loss import LossSums, normaliser, policy_loss
 from services.trainer.compute.model import chunk_logprobs
 from services.trainer.compute.packing import PackedBatch, PreparedGroup, RowChunk, pack
 from shared.config import Config
+
+Reference = Callable[[RowChunk, BatchFeatures], torch.Tensor]
+"""Gives the start model's log-probabilities of a chunk."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Stepper:
     """Runs the forward and backward passes and the optimizer for lists of prepared groups."""
 
     def __init__(
-        self, engine: Any, reference: nn.Module | None, config: Config, device: torch.device
+        self, engine: Any, reference: Reference | None, config: Config, device: torch.device
     ) -> None:
         self._engine = engine
         self._reference = reference

@@ -20,6 +20,7 @@ from shared.errors import UserError
 from shared.files import write_atomically
 from shared.formats import SourceSize
 from shared.formats.rows import find_files
+from shared.model_identity import model_digest
 
 FILE = "identity.json"
 
@@ -27,6 +28,7 @@ FIXED = (
     "seed",
     "model.min_pixels",
     "model.max_pixels",
+    "model.lora",
     "data.instruction",
     "data.shuffle",
     "data.heldout_samples",
@@ -39,8 +41,6 @@ FIXED = (
     "eval.max_tokens",
 )
 """Keys, and sections whose keys are all fixed; model, data and ranks are added to them."""
-
-_SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,15 @@ def identity_of(config: Config, sources: Sequence[SourceSize] = ()) -> Identity:
     fixed: dict[str, Any] = {}
     for key in FIXED:
         fixed |= dict(_flat(key, _value(content, key)))
+    # Beside the adapter's own settings, which only a run that has one can be compared in.
+    fixed["model.lora"] = None if config.model.lora is None else "an adapter"
     # A preset is a name for its switches, which are compared.
     fixed.pop("trainer.objective.preset", None)
     if config.model.dtype != "auto":
         fixed["model.dtype"] = config.model.dtype
     if config.trainer.zero_stage > 0:
         fixed["trainer.ranks * trainer.hosts"] = config.trainer.ranks * config.trainer.hosts
-    fixed["model.path"] = _model_digest(config.model.path)
+    fixed["model.path"] = f"a model with SHA-256 {model_digest(config.model.path)}"
     fixed |= _data("data.train", config.data.train_sources())
     fixed |= _data("data.heldout", config.data.heldout_sources())
     return Identity(fixed, list(sources))
@@ -164,20 +166,3 @@ def _data(key: str, sources: Sequence[SourceConfig]) -> dict[str, Any]:
 def _digest(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _model_digest(folder: Path) -> str:
-    """Of the model's configuration, tokenizer and processor, and of samples of its weights: the
-    whole weights of a large model would take a minute to read."""
-    whole = hashlib.sha256()
-    texts = [*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.jinja")]
-    for file in sorted(texts):
-        whole.update(f"{file.name}\0".encode() + file.read_bytes())
-    for file in sorted(folder.glob("*.safetensors")):
-        size = file.stat().st_size
-        whole.update(f"{file.name}\0{size}".encode())
-        with file.open("rb") as stream:
-            for number in range(_SAMPLES):
-                stream.seek(number * size // _SAMPLES)
-                whole.update(stream.read(_SAMPLE_BYTES))
-    return f"a model with SHA-256 {whole.hexdigest()[:16]}"

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from services.trainer.compute import collective
-from services.trainer.compute.deepspeed_engine import checkpoint_bytes
+from services.trainer.compute.deepspeed_engine import checkpoint_bytes, load_state, save_state
 from services.trainer.rank.checkpoint_folder import (
     ENGINE_TAG,
     CheckpointFolder,
@@ -62,8 +62,7 @@ class Checkpoints:
         if step < 0:
             return 0
         folder = self._folder.of_step(step)
-        path, _ = self._engine.load_checkpoint(str(folder), tag=ENGINE_TAG)
-        if path is None:
+        if not load_state(self._engine, folder, ENGINE_TAG):
             raise UserError(
                 f"{folder}: DeepSpeed finds no state in it; delete it to go further back"
             )
@@ -89,9 +88,7 @@ class Checkpoints:
         if collective.is_first():
             self._folder.begin()
         torch.distributed.barrier()
-        self._engine.save_checkpoint(
-            str(self._folder.unfinished()), tag=ENGINE_TAG, save_latest=False
-        )
+        save_state(self._engine, self._folder.unfinished(), ENGINE_TAG)
         torch.distributed.barrier()
         if collective.is_first():
             account = self._link.do(self._account)

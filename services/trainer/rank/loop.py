@@ -33,6 +33,7 @@ from services.trainer.rank.tally import StepTally
 from services.trainer.rank.trained import trained_responses
 from shared.config import Config
 from shared.records.steps import METRICS
+from shared.seeds import derive
 from shared.service.tracing import NO_SPANS, Spans
 from shared.wire.ledger import Ledger
 from shared.wire.messages import PolicyVersion, TrainedResponses
@@ -117,6 +118,8 @@ class TrainingLoop:
             return
         self._get_ahead()
         self._guards.before(trained.step + 1, [one for groups in minibatches for one in groups])
+        # An adapter's dropout must not depend on when this rank was started.
+        torch.manual_seed(derive(self._config.seed, "step", trained.step, collective.rank()))
         updates = self._stepper.train(minibatches)
         times.trained()
         trace_step(self._spans, batch, trained.step + 1, began, time.time())

@@ -16,6 +16,7 @@ import torch
 
 from services.trainer.compute import collective
 from services.trainer.compute.deepspeed_engine import full_parameters
+from services.trainer.compute.lora import adapter_of
 from services.trainer.rank.intake import HeldGroup, drop_refused
 from services.trainer.rank.link import Link
 from services.trainer.rank.publishers import backend
@@ -44,7 +45,7 @@ class Publisher:
         self._config = config
         self._engine = engine
         self._spans = spans
-        self._backend = backend(config.weights, run_dir, url)
+        self._backend = backend(config.weights, run_dir, url, adapter_of(config))
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="publish")
         self._link: Link | None = None
         self._last: Future[None] | None = None

@@ -9,6 +9,7 @@ import torch
 from services.trainer.rank.publishers.filesystem import FilesystemPublisher
 from services.trainer.rank.publishers.http import HttpPublisher
 from shared.config.connections import WeightsConfig
+from shared.weights.manifest import Adapter
 from shared.wire.messages import PolicyVersion
 
 Named = Sequence[tuple[str, torch.Tensor]]
@@ -26,12 +27,13 @@ class Backend(Protocol):
         """
 
 
-def backend(weights: WeightsConfig, run_dir: Path, url: str) -> Backend:
+def backend(weights: WeightsConfig, run_dir: Path, url: str, adapter: Adapter | None) -> Backend:
     """The backend that the configuration names.
 
     Args:
         url: where the run's weights are served, for ``http``.
+        adapter: of which the tensors will be; None: they are the policy's weights.
     """
     if weights.backend == "filesystem":
-        return FilesystemPublisher(weights, run_dir)
-    return HttpPublisher(weights, run_dir, url)
+        return FilesystemPublisher(weights, run_dir, adapter)
+    return HttpPublisher(weights, run_dir, url, adapter)

@@ -7,14 +7,16 @@ import torch
 
 from services.trainer.rank.publishers.spool import WeightSpool
 from shared.config.connections import WeightsConfig
-from shared.weights.manifest import SPOOL_FOLDER
+from shared.weights.manifest import SPOOL_FOLDER, Adapter
 from shared.wire.messages import PolicyVersion
 
 
 class HttpPublisher:
     """Writes what the weight server (``services/trainer/weights``) sends."""
 
-    def __init__(self, weights: WeightsConfig, run_dir: Path, url: str) -> None:
+    def __init__(
+        self, weights: WeightsConfig, run_dir: Path, url: str, adapter: Adapter | None
+    ) -> None:
         self._url = url
         self._spool = WeightSpool(
             run_dir / SPOOL_FOLDER,
@@ -22,6 +24,7 @@ class HttpPublisher:
             weights.keep_versions,
             chain=weights.delta_chain,
             full_every=weights.full_every,
+            adapter=adapter,
         )
 
     def publish(self, version: PolicyVersion, tensors: Sequence[tuple[str, torch.Tensor]]) -> str:

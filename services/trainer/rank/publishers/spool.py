@@ -19,6 +19,7 @@ from shared.weights.manifest import (
     DATA_FILE,
     DELTA_FILE,
     MANIFEST_FILE,
+    Adapter,
     Bucket,
     Delta,
     Manifest,
@@ -46,18 +47,27 @@ class WeightSpool:
     """A folder with one subfolder for each version."""
 
     def __init__(
-        self, folder: Path, bucket_bytes: int, keep: int, *, chain: int = 0, full_every: int = 1
+        self,
+        folder: Path,
+        bucket_bytes: int,
+        keep: int,
+        *,
+        chain: int = 0,
+        full_every: int = 1,
+        adapter: Adapter | None = None,
     ) -> None:
         """Args:
         keep: whole versions that stay, the newest ones.
         chain: deltas that stay, the newest ones; 0: none are made.
         full_every: a version whose step is a multiple has no delta.
+        adapter: of which the tensors are; None: they are the policy's weights.
         """
         self._folder = folder
         self._bucket_bytes = bucket_bytes
         self._keep = keep
         self._chain = chain
         self._full_every = full_every
+        self._adapter = adapter
 
     def write(
         self, version: PolicyVersion, tensors: Iterable[tuple[str, torch.Tensor]]
@@ -93,6 +103,7 @@ class WeightSpool:
                 for at in starts
             ),
             nbytes=len(data),
+            adapter=self._adapter,
         )
         parent = self._parent(bare)
         before = None if parent is None else _mapped(self._path(parent))

@@ -144,6 +144,17 @@ SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
     ({"trainer__ranks": 3}, "a minibatch of 2 groups cannot be split evenly over 3 ranks"),
     ({"redis__url": "localhost:6379"}, "redis.url: must begin with redis://, rediss:// or unix://"),
     ({"rollout__engine__tensor_parallel_size": 2}, "tensor_parallel_size: 2 needs as many GPUs"),
+    ({"model__lora": {"rank": 0}}, "model.lora.rank: must be at least 1 (got 0)"),
+    ({"model__lora": {"rank": 1024}}, "model.lora.rank: must be at most 512 (got 1024)"),
+    ({"model__lora": {"targets": []}}, "model.lora.targets: must have at least 1 entries"),
+    (
+        {"model__lora": {"targets": ["q_proj", "query"]}},
+        "model.lora.targets: 'query' is the name of no linear layer of the language model",
+    ),
+    (
+        {"model__lora": {"vision": True}, "trainer__freeze_vision": True},
+        "trainer.freeze_vision and model.lora.vision contradict each other",
+    ),
     ({"model__device": "cuda"}, "model.device cuda: this machine has no NVIDIA GPU"),
     ({"model__path": "Qwen/Qwen2.5-VL-3B-Instruct"}, "nothing is downloaded"),
     ({"trackers": ["comet"]}, "trackers: there is no tracker 'comet'; choose tensorboard, wandb, "),

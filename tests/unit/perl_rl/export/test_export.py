@@ -70,3 +70,8 @@ def test_a_folder_that_holds_no_run_or_a_model_already_is_refused(run, tmp_path,
     said = refused(capsys, str(run), "--out", str(out))
     assert f"--out {out}: is there already, and not empty" in said
     assert (out / "config.json").read_text() == "{}"
+
+
+def test_whole_weights_cannot_be_merged(run, tmp_path, capsys) -> None:
+    said = refused(capsys, str(run), "--merged", "--out", str(tmp_path / "model"))
+    assert "--merged: the run trained whole weights (model.lora is not set); leave it out" in said

@@ -8,7 +8,7 @@ import pytest
 
 from perl_rl.launch.estimates import disk_line, seconds_per_response, time_line
 from perl_rl.launch.model_size import ModelSize
-from shared.config import Config
+from shared.config import Config, LoraConfig
 from shared.errors import UserError
 
 SIZE = ModelSize(parameters=3_000_000_000, vision=600_000_000)
@@ -40,6 +40,16 @@ def test_a_checkpoint_holds_the_weights_and_twelve_bytes_a_trained_parameter(
     assert "at most 150.0 GB for 3 checkpoints of 42.0 GB, 3 versions of the weights" in whole
     frozen = disk_line(config(freeze_vision=True), SIZE, tmp_path)
     assert "3 checkpoints of 34.8 GB" in frozen and "(6.0 GB each)" in frozen
+
+
+def test_of_a_run_with_an_adapter_only_the_adapter_is_written(tmp_path: Path) -> None:
+    plain = config()
+    adapted = plain.model_copy(
+        update={"model": plain.model.model_copy(update={"lora": LoraConfig()})}
+    )
+    size = ModelSize(SIZE.parameters, SIZE.vision, adapter=60_000_000)
+    line = disk_line(adapted, size, tmp_path)
+    assert "at most 3.0 GB for 3 checkpoints of 0.8 GB" in line and "(0.1 GB each)" in line
 
 
 def test_a_short_run_writes_fewer_checkpoints_than_it_may_keep(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from perl_rl.launch.device import settled_model
 from perl_rl.launch.main import launch
 from perl_rl.launch.model_size import model_size
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
+from services.trainer.compute.lora import add_adapter
 from shared.config import Config, ModelConfig
 from shared.errors import UserError
 from shared.service.ports import free_port
@@ -177,6 +178,30 @@ def test_parameters_are_counted_in_the_headers_of_the_weights() -> None:
     size = model_size(START_MODEL)
     assert size.parameters == sum(one.numel() for one in model.parameters())
     assert size.vision == sum(one.numel() for one in model.model.visual.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"rank": 4, "targets": ["self_attn.*", "qkv"], "vision": True}]
+)
+def test_an_adapter_is_counted_in_the_headers_too(settings: dict[str, Any]) -> None:
+    config = Config.model_validate(
+        {
+            "run": "r",
+            "model": {"path": START_MODEL, "lora": settings},
+            "data": {"train": "t"},
+            "trainer": {},
+        }
+    )
+    model = AutoModelForImageTextToText.from_pretrained(START_MODEL)
+    add_adapter(model, config)
+    adapter = [one.numel() for one in model.parameters() if one.requires_grad]
+    assert model_size(START_MODEL, config.model.lora).adapter == sum(adapter) > 10_000
+
+
+def test_an_adapter_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    text = refusal(check_model, ModelConfig(path=tmp_path))
+    assert "holds an adapter, and no whole model; write one with perl-rl export RUN --merg" in text
 
 
 def test_pickled_weights_are_no_weights(folder: Path) -> None:

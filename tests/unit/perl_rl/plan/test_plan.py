@@ -5,16 +5,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perl_rl.cli.main import main as perl_rl
 from perl_rl.launch.division import Division, divide_cores, divide_gpus
+from perl_rl.launch.model_size import model_size
 from perl_rl.plan import shared_memory, warning
 from perl_rl.plan.main import GB, make_plan, shares_gpus
 from perl_rl.plan.sampler import cache_bytes, engine_need
-from perl_rl.plan.shape import ModelShape
+from perl_rl.plan.shape import ModelShape, read_shape
 from perl_rl.plan.trainer import largest_chunk, rank_need
 from services.rollout.weights import local_copy
 from shared.config import Config
@@ -60,6 +62,32 @@ def config(trainer: dict[str, object] | None = None, **sections: object) -> Conf
 
 def deepspeed(stage: int, **more: object) -> dict[str, object]:
     return {"zero_optimization": {"stage": stage, **SMALL_BUCKETS}, **more}
+
+
+def test_with_an_adapter_only_it_has_gradients_and_there_is_no_second_model() -> None:
+    settings = config({"zero_stage": 0}, model={"path": str(START_MODEL), "lora": {}})
+    adapter = 80_000_000
+    shape = replace(SEVEN, adapter_parameters=adapter)
+    need = rank_need(settings, shape, deepspeed(0))
+    assert need.held == {
+        "weights": 2 * SEVEN.parameters,
+        "adapter": 2 * adapter,
+        "gradients": 2 * adapter,
+        "AdamW: fp32 weights": 4 * adapter,
+        "AdamW: mean and variance": 8 * adapter,
+    }
+    assert "vision tower" not in need.kept
+    sharded = config({"zero_stage": 3, "ranks": 4}, model=settings.model.model_dump())
+    assert rank_need(sharded, shape, deepspeed(3)).held["weights"] == SEVEN.parameters / 2
+
+
+def test_the_adapter_of_a_model_is_counted_from_its_configuration() -> None:
+    for lora, layers in (({}, 7), ({"targets": ["q_proj"], "rank": 4}, 1)):
+        settings = config(model={"path": str(START_MODEL), "lora": lora})
+        shape, plain = read_shape(settings.model), read_shape(config().model)
+        counted = model_size(START_MODEL, settings.model.lora).adapter
+        assert shape.adapter_parameters == counted
+        assert len(shape.tensors) == len(plain.tensors) + 2 * layers * shape.layers
 
 
 def test_zero_shards_what_it_says() -> None:

@@ -65,6 +65,7 @@ def found(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         ("trainer.groups_per_step", 8, "trainer.groups_per_step was 128, now 8"),
         ("trainer.zero_stage", 3, "trainer.zero_stage was 1, now 3"),
         ("trainer.ranks", 2, "trainer.ranks * trainer.hosts was 1, now 2"),
+        ("model.lora", {}, "model.lora was not set, now an adapter"),
         ("data.heldout", None, "data.heldout (sources) was 1, now 0"),
     ],
 )
@@ -87,6 +88,12 @@ def test_a_change_is_named_with_both_values(settings, key, value, line) -> None:
 )
 def test_what_may_change_is_not_compared(settings, key, value) -> None:
     assert found(settings, changed(settings, key, value)) == []
+
+
+def test_an_adapter_goes_on_as_it_is(settings) -> None:
+    small, large = (changed(settings, "model.lora", {"rank": rank}) for rank in (4, 8))
+    assert found(small, large) == ["model.lora.rank was 4, now 8"]
+    assert found(small, settings) == ["model.lora was an adapter, now not set"]
 
 
 def test_contents_count_and_not_places(settings, tmp_path: Path) -> None:
