@@ -19,13 +19,10 @@ from services.trainer.compute.attention import (
     chosen_attention,
     compiled_flex,
 )
+from services.trainer.compute.families.qwen2_5_vl import window_inputs
 from services.trainer.compute.model import GroupModel, chunk_logprobs
 from services.trainer.compute.packing import PADDING, pack
-from services.trainer.compute.vision import (
-    BATCHED,
-    chosen_vision_attention,
-    vision_inputs,
-)
+from services.trainer.compute.vision import BATCHED, chosen_vision_attention
 from shared.config import Config
 from shared.errors import UserError
 from tests.prepared_groups import prepared_group
@@ -151,7 +148,8 @@ def test_batched_windows_equal_one_window_after_another(tower):
         tower.set_attn_implementation(kernel)
         tower.zero_grad()
         with Calls() as counted:
-            output = tower(pixels, grid_thw=grid, **vision_inputs(tower, grid)).pooler_output
+            inputs = window_inputs(tower, grid) if kernel == BATCHED else {}
+            output = tower(pixels, grid_thw=grid, **inputs).pooler_output
         output.square().sum().backward()
         gradients = {name: one.grad.clone() for name, one in tower.named_parameters()}
         results.append((output.detach(), gradients))

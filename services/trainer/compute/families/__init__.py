@@ -1,0 +1,13 @@
+"""The families that the trainer can compute with, by the ``model_type`` of their configuration."""
+
+from transformers import PreTrainedModel
+
+from services.trainer.compute.families.base import Family
+from services.trainer.compute.families.qwen2_5_vl import Qwen2_5VL
+
+_FAMILIES: dict[str, type[Family]] = {"qwen2_5_vl": Qwen2_5VL}
+
+
+def family_of(model: PreTrainedModel) -> Family:
+    """How to compute with `model`; `load_model` refuses models of other families."""
+    return _FAMILIES[model.config.model_type](model)
