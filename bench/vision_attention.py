@@ -13,6 +13,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VisionTransformerPretrainedModel,
 )
 
+from services.trainer.compute.families.qwen2_5_vl import window_inputs
 from services.trainer.compute.vision import BATCHED
 
 

@@ -26,9 +26,21 @@ class Family:
     name: str
     vision: str = "visual."
     """Part of the name of each parameter of the vision tower, in memory and in weight files."""
+    vision_width: str = "hidden_size"
+    """The key in ``vision_config`` of the width of a vision block."""
+    vision_rms: bool = False
+    """Whether the vision tower has RMS norms, which keep an fp32 copy for their backward pass."""
+    vision_mlp: int = 2
+    """Tensors of its inner width that a vision block's feed-forward part keeps for it."""
+    head_norms: bool = False
+    """Whether the language model normalises queries and keys."""
 
 
-FAMILIES = {"qwen2_5_vl": Family("Qwen2.5-VL")}
+FAMILIES = {
+    "qwen2_vl": Family("Qwen2-VL", vision_width="embed_dim", vision_mlp=3),
+    "qwen2_5_vl": Family("Qwen2.5-VL", vision_rms=True, vision_mlp=4),
+    "qwen3_vl": Family("Qwen3-VL", head_norms=True),
+}
 """By the ``model_type`` in a model's ``config.json``."""
 
 

@@ -16,7 +16,7 @@ from perl_rl.launch.device import settled_model
 from perl_rl.launch.division import division_of
 from perl_rl.launch.estimates import disk_line, time_line
 from perl_rl.launch.functions import check_functions
-from perl_rl.launch.preflight import check_model, check_ports, earlier_run
+from perl_rl.launch.preflight import check_model, check_ports, earlier_run, model_line
 from perl_rl.plan.warning import warn_unless_it_fits
 from perl_rl.report.progress import Progress
 from shared.config import Config, load_config
@@ -39,6 +39,7 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewher
     folder = (run_dir or Path("runs") / config.run).absolute()
     make_folder(folder, "--run-dir")
     size = check_model(config.model)
+    _note(model_line(config))
     if not elsewhere:
         config = _check_machine(config)
     check_functions(config.reward)

@@ -18,7 +18,7 @@ from perl_rl.launch.device import settled_model
 from perl_rl.launch.division import division_of
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
 from perl_rl.launch.functions import check_functions
-from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
+from perl_rl.launch.preflight import check_model, check_ports, check_run_dir, model_line
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import Session
 from perl_rl.plan.warning import warn_unless_it_fits
@@ -74,6 +74,7 @@ def launch(
         print(f"nothing to do: {folder} has trained its {config.trainer.steps} steps")
         return 0
     check_model(config.model)
+    family = model_line(config)
     check_ports(config)
     model, computing = settled_model(config.model)
     config = config.model_copy(update={"model": model})
@@ -81,6 +82,7 @@ def launch(
     check_functions(config.reward)
     progress = open_progress()
     try:
+        progress.note(family)
         progress.note(computing)
         warn_unless_it_fits(config, division, progress.note)
         prepare_data(config, progress.note)

@@ -8,9 +8,10 @@ from perl_rl.launch.division import divide_gpus
 from perl_rl.plan.parts import Need
 from perl_rl.plan.sampler import cache_bytes, engine_need
 from perl_rl.plan.shape import ModelShape, read_shape
-from perl_rl.plan.trainer import largest_chunk, rank_need
+from perl_rl.plan.trainer import largest_chunk, packs, rank_need
 from shared.config import Config, load_config
 from shared.errors import UserError
+from shared.families import chosen_packing
 
 GB = 1e9
 CONTEXT = 1.5 * GB
@@ -75,7 +76,7 @@ def make_plan(
         shared: whether an engine and a rank share a GPU.
     """
     engine = engine_need(config, shape, gpu, CONTEXT)
-    dense = config.trainer.attention in ("sdpa", "eager")
+    dense = packs(config, shape) and config.trainer.attention in ("sdpa", "eager")
     answer = cache_bytes(config, shape) * config.rollout.engine.max_model_len
     return Plan(
         gpu=gpu,
@@ -90,12 +91,13 @@ def plan_of(config: Config, gpu: float, shared: bool) -> tuple[Plan, ModelShape]
     """The plan of a run, and the shape of its model; the arguments are those of `make_plan`.
 
     Raises:
-        UserError: as `read_shape`.
+        UserError: as `read_shape` and `chosen_packing`.
     """
     # DeepSpeed is imported with it, which takes seconds.
     from services.trainer.compute.deepspeed_engine import deepspeed_config
 
     shape = read_shape(config.model)
+    chosen_packing(config.model.path, config.trainer.packing)
     return make_plan(config, shape, deepspeed_config(config), gpu, shared), shape
 
 

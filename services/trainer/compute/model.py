@@ -14,7 +14,7 @@ from services.trainer.compute.packing import PackedBatch, RowChunk
 from services.trainer.compute.vision import chosen_vision_attention
 from shared.config import Config
 from shared.errors import UserError
-from shared.families import check_family
+from shared.families import check_family, chosen_packing
 
 # Tokens whose logits over the whole vocabulary are in memory at once: 2048 x 152k fp32 is 1.2 GB.
 _LOGIT_TOKENS = 2048
@@ -27,8 +27,9 @@ def load_model(path: Path, config: Config, device: torch.device) -> PreTrainedMo
         UserError: when the folder holds no model of a supported family that transformers can load.
     """
     check_family(path)
+    packing = chosen_packing(path, config.trainer.packing)
     kernels = {
-        "text_config": chosen_attention(config.trainer.attention, device),
+        "text_config": chosen_attention(config.trainer.attention, device, packing),
         "vision_config": chosen_vision_attention(config, device),
     }
     try:

@@ -14,6 +14,7 @@ from services.trainer.compute.deepspeed_engine import (
 from services.trainer.compute.model import GroupModel, load_model
 from services.trainer.compute.prepare import GroupPreparer
 from shared.config import Config
+from shared.families import chosen_packing
 
 
 class Policy:
@@ -32,6 +33,7 @@ class Policy:
         if trainer.gradient_checkpointing:
             policy.gradient_checkpointing_enable({"use_reentrant": False})
         self._model = policy
+        self.packing = chosen_packing(config.model.path, trainer.packing)
         self.preparer = GroupPreparer(config, policy)
         trained = GroupModel(policy, temperature, trainer.freeze_vision)
         self.engine = start_policy(trained.to(device), config)
