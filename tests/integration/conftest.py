@@ -16,6 +16,7 @@ _ENGINE = "engine"
 _ENGINE_FILES = {
     "test_data_prepare",
     "test_eval_endpoint",
+    "test_family_engine",
     "test_launch",
     "test_openapi_live",
     "test_own_data",
