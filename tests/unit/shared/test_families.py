@@ -13,7 +13,7 @@ STATES = ["linear_attention", "full_attention"]
 
 
 def folder_of(tmp_path, **config):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_vl", **config}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_vl"} | config))
     return tmp_path
 
 
@@ -26,6 +26,7 @@ def folder_of(tmp_path, **config):
         ({"text_config": {"layer_types": FULL}}, "packed"),
         ({"text_config": {"layer_types": WINDOWS}}, "replicated"),
         ({"text_config": {"layer_types": STATES}}, "replicated"),
+        ({"model_type": "qwen3_5", "text_config": {}}, "replicated"),
         # Named, but no layer has one.
         ({"text_config": {"use_sliding_window": True, "layer_types": FULL}}, "packed"),
     ],
