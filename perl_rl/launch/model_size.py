@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import UserError
+from shared.families import FAMILIES, check_family
 
 _LONGEST_HEADER = 100 * 2**20
 """In bytes; the format's own limit."""
 _POINTER = b"version https://git-lfs"
-_VISION = "visual."
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,15 @@ def model_size(folder: Path) -> ModelSize:
     """The size of the model in `folder`.
 
     Raises:
-        UserError: naming the first weight file that is damaged or was not downloaded.
+        UserError: naming the first weight file that is damaged or was not downloaded, or as
+            `check_family`.
     """
+    part = FAMILIES[check_family(folder)].vision
     parameters = vision = 0
     for file in sorted(folder.glob("*.safetensors")):
         for name, numbers in _tensors(file).items():
             parameters += numbers
-            vision += numbers if _VISION in name else 0
+            vision += numbers if part in name else 0
     return ModelSize(parameters, vision)
 
 

@@ -54,6 +54,7 @@ def read_shape(model: ModelConfig) -> ModelShape:
     folder, file = model.path, model.path / "config.json"
     if not file.is_file():
         raise UserError(f"model.path: {folder} holds no config.json; name a model folder")
+    family = FAMILIES[check_family(folder)]
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
         with torch.device("meta"):
@@ -61,11 +62,10 @@ def read_shape(model: ModelConfig) -> ModelShape:
                 config, trust_remote_code=model.trust_remote_code
             )
         text, vision = config.get_text_config(), config.vision_config
-        family = FAMILIES[check_family(folder)]
         width = getattr(vision, family.vision_width)
     except (OSError, ValueError, AttributeError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{file}: is not a vision-language model's ({reason})") from None
+        raise UserError(f"{file}: is not a {family.name} model's ({reason})") from None
     layers = [one for one in built.modules() if isinstance(one, GradientCheckpointingLayer)]
     return ModelShape(
         parameters=_count(built),
