@@ -85,6 +85,15 @@ def chosen_packing(folder: Path, named: str) -> Packing:
     return "replicated" if others else "packed"
 
 
+def has_linear_attention(folder: Path) -> bool:
+    """Whether the model in `folder`, of any family, is known to have linear attention.
+
+    Raises:
+        UserError: when ``config.json`` cannot be read.
+    """
+    return "linear_attention" in _layers_without_mask(_read(folder))
+
+
 def _layers_without_mask(content: dict[str, Any]) -> str:
     """The kinds of layers that see less than a mask allows: through a window, or by a state."""
     text = content.get("text_config") or content

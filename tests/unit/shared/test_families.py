@@ -5,7 +5,7 @@ import json
 import pytest
 
 from shared.errors import UserError
-from shared.families import chosen_packing
+from shared.families import chosen_packing, has_linear_attention
 
 FULL = ["full_attention"] * 2
 WINDOWS = ["full_attention", "sliding_attention"]
@@ -49,3 +49,10 @@ def test_packed_rows_are_refused_where_a_layer_cannot_take_their_mask(tmp_path):
         "the mask of a packed row; set it to auto or replicated"
     )
     assert chosen_packing(folder_of(tmp_path), "packed") == "packed"
+
+
+def test_linear_attention_is_found_in_models_of_any_family(tmp_path):
+    folder = folder_of(tmp_path, model_type="other", text_config={"layer_types": STATES})
+    assert has_linear_attention(folder)
+    assert has_linear_attention(folder_of(tmp_path, model_type="qwen3_5"))
+    assert not has_linear_attention(folder_of(tmp_path, text_config={"layer_types": WINDOWS}))
