@@ -153,9 +153,10 @@ def test_a_group_of_any_number_of_chunks_equals_the_plain_computation(
 
 
 @pytest.mark.parametrize("family", SIZES)
-@pytest.mark.parametrize("token_budget", [10_000, 64, 1])
-def test_replicated_rows_equal_the_plain_computation(family, token_budget):
+@pytest.mark.parametrize(("token_budget", "attention"), [(10_000, "eager"), (64, "sdpa")])
+def test_replicated_rows_equal_the_plain_computation(family, token_budget, attention):
     model = family_model(family).eval()
+    model.set_attn_implementation(attention)
     rng = torch.Generator().manual_seed(1)
     several = [
         prepared_group(model, rng, (3, [(0, 1, 2), (2, 0, 1)]), responses=[1, 7, 4]),
