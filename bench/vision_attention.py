@@ -13,7 +13,8 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VisionTransformerPretrainedModel,
 )
 
-from services.trainer.compute.vision import BATCHED, vision_inputs
+from services.trainer.compute.families.qwen2_5_vl import window_inputs
+from services.trainer.compute.vision import BATCHED
 
 
 def main() -> None:
@@ -48,7 +49,8 @@ def main() -> None:
 def _timed(tower: torch.nn.Module, pixels: torch.Tensor, grid: torch.Tensor) -> float:
     _wait()
     start = time.perf_counter()
-    output = tower(pixels, grid_thw=grid, **vision_inputs(tower, grid)).pooler_output
+    inputs = window_inputs(tower, grid) if tower.config._attn_implementation == BATCHED else {}
+    output = tower(pixels, grid_thw=grid, **inputs).pooler_output
     output.sum().backward()
     _wait()
     return time.perf_counter() - start

@@ -1,16 +1,50 @@
-"""The model families that can be trained: the one list of them.
+"""The model families that can be trained: the one list of them, and what they are outside torch.
 
 A family is here when its log-probabilities in the trainer equal the sampler's; any other model
-would train without an error, on wrong numbers.
+would train without an error, on wrong numbers. How the trainer computes with each is in
+``services/trainer/compute/families/``.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from shared.errors import UserError
 
-FAMILIES = {"qwen2_5_vl": "Qwen2.5-VL"}
-"""The ``model_type`` in a model's ``config.json``, and the family's name."""
+Packing = Literal["packed", "replicated"]
+"""Whether the responses of an order share its prompt in one row, or each has a row of its own."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the sampler, the checks and the memory plan need to know of a family.
+
+    Pictures are cut by the model's own image processor, which knows patch size and bounds.
+    """
+
+    name: str
+    vision: str = "visual."
+    """Part of the name of each parameter of the vision tower, in memory and in weight files."""
+    vision_width: str = "hidden_size"
+    """The key in ``vision_config`` of the width of a vision block."""
+    vision_rms: bool = False
+    """Whether the vision tower has RMS norms, which keep an fp32 copy for their backward pass."""
+    vision_mlp: int = 2
+    """Tensors of its inner width that a vision block's feed-forward part keeps for it."""
+    head_norms: bool = False
+    """Whether the language model normalises queries and keys."""
+    linear: bool = False
+    """Whether some layers of the language model have linear attention, which takes no mask."""
+
+
+FAMILIES = {
+    "qwen2_vl": Family("Qwen2-VL", vision_width="embed_dim", vision_mlp=3),
+    "qwen2_5_vl": Family("Qwen2.5-VL", vision_rms=True, vision_mlp=4),
+    "qwen3_vl": Family("Qwen3-VL", head_norms=True),
+    "qwen3_5": Family("Qwen3.5", head_norms=True, linear=True),
+}
+"""By the ``model_type`` in a model's ``config.json``."""
 
 
 def check_family(folder: Path) -> str:
@@ -19,21 +53,69 @@ def check_family(folder: Path) -> str:
     Raises:
         UserError: when ``config.json`` cannot be read, or the model is of no family in `FAMILIES`.
     """
-    file = folder / "config.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        kind, classes = content.get("model_type"), content.get("architectures") or ["no class"]
-    except OSError as error:
-        raise UserError(
-            f"model.path {folder}: cannot read config.json ({error.strerror})"
-        ) from None
-    except (ValueError, AttributeError):
-        raise UserError(f"{file}: is not a model's configuration; copy the model again") from None
+    content = _read(folder)
+    kind, classes = content.get("model_type"), content.get("architectures") or ["no class"]
     if kind not in FAMILIES:
-        supported = ", ".join(f"{name} ({key})" for key, name in FAMILIES.items())
+        supported = ", ".join(f"{one.name} ({key})" for key, one in FAMILIES.items())
         named = f"'{kind}' ({classes[0]})" if kind else "none (config.json has no model_type)"
         raise UserError(
             f"model.path {folder}: the model family {named} is not supported; supported are: "
             f"{supported}"
         )
     return str(kind)
+
+
+def chosen_packing(folder: Path, named: str) -> Packing:
+    """How the model in `folder` is trained.
+
+    Args:
+        named: ``trainer.packing``.
+
+    Raises:
+        UserError: when ``packed`` was asked for and a layer cannot take its mask.
+    """
+    if named == "replicated":
+        return "replicated"
+    others = _layers_without_mask(_read(folder))
+    if others and named == "packed":
+        raise UserError(
+            f"trainer.packing: the model in {folder} has layers ({others}) that cannot take the "
+            "mask of a packed row; set it to auto or replicated"
+        )
+    return "replicated" if others else "packed"
+
+
+def has_linear_attention(folder: Path) -> bool:
+    """Whether the model in `folder`, of any family, is known to have linear attention.
+
+    Raises:
+        UserError: when ``config.json`` cannot be read.
+    """
+    return "linear_attention" in _layers_without_mask(_read(folder))
+
+
+def _layers_without_mask(content: dict[str, Any]) -> str:
+    """The kinds of layers that see less than a mask allows: through a window, or by a state."""
+    text = content.get("text_config") or content
+    kinds = set(text.get("layer_types") or [])
+    family = FAMILIES.get(str(content.get("model_type")))
+    if family and family.linear:
+        kinds.add("linear_attention")
+    if "layer_types" not in text and text.get("use_sliding_window"):
+        kinds.add("sliding_attention")
+    return ", ".join(sorted(kinds - {"full_attention"}))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"model.path {folder}: cannot read config.json ({error.strerror})"
+        ) from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: is not a model's configuration; copy the model again")
+    return content

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from services.trainer.compute.families import family_of
 from services.trainer.compute.packing import PackedResponse, PreparedGroup, PreparedOrder
 
 
@@ -34,19 +35,14 @@ def prepared_group(
         prompt = [3, 5]
         for image in order:
             prompt += [image_token] * tokens[image] + list(numbers.integers(20, 90, size=2))
-        ids = torch.tensor([prompt])
-        positions, _ = model.model.get_rope_index(
-            ids,
-            mm_token_type_ids=(ids == image_token).int(),
-            image_grid_thw=grid[list(order)] if order else None,
-        )
+        positions = family_of(model).positions(torch.tensor(prompt), grid[list(order)])
         answers = [numbers.integers(20, 90, size=length).astype(np.int32) for length in responses]
         # A response may contain the image token itself: no image belongs there.
         answers[0][-1] = image_token
         prepared.append(
             PreparedOrder(
                 prompt_ids=np.array(prompt, dtype=np.int32),
-                positions=positions[:, 0],
+                positions=positions,
                 images=tuple(order),
                 image_columns=np.flatnonzero(np.array(prompt) == image_token),
                 responses=tuple(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from services.trainer.compute.families import family_of
 from services.trainer.compute.packing import PackedResponse, PreparedGroup, PreparedOrder
 
 
@@ -53,13 +54,10 @@ def _order(
     for piece in pieces[1:]:
         prompt += features + list(piece)
     ids = np.array(prompt, dtype=np.int32)
-    tokens = torch.from_numpy(ids.astype(np.int64))[None]
-    positions, _ = model.model.get_rope_index(
-        tokens, mm_token_type_ids=(tokens == image_token).int(), image_grid_thw=grid
-    )
+    positions = family_of(model).positions(torch.from_numpy(ids.astype(np.int64)), grid)
     return PreparedOrder(
         prompt_ids=ids,
-        positions=positions[:, 0],
+        positions=positions,
         images=tuple((place + shift) % size.images for place in range(size.images)),
         image_columns=np.flatnonzero(ids == image_token),
         responses=tuple(_response(length, rng, image_token) for length in size.responses),

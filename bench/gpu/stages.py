@@ -24,7 +24,7 @@ from bench.gpu.rank import (
 from bench.gpu.setting import Setting
 from perl_rl.plan.trainer import Chunk, rank_need
 from services.trainer.compute.deepspeed_engine import deepspeed_config, full_parameters
-from services.trainer.compute.vision import vision_inputs
+from services.trainer.compute.families import family_of
 from services.trainer.rank.publishers.spool import WeightSpool
 from shared.config.trainer import TrainerConfig
 from shared.weights.manifest import DATA_FILE, digest
@@ -156,9 +156,7 @@ def _encode(setting: Setting, model: Any, size: GroupSize) -> float:
     grid = group.grid.to(setting.torch_device)
     for _ in range(2):  # the first time warms up
         began = clock(setting.torch_device)
-        inputs = vision_inputs(model.model.visual, grid)
-        output = model.model.get_image_features(pixels, grid, return_dict=True, **inputs)
-        torch.cat(output.pooler_output).float().sum().backward()
+        torch.cat(family_of(model).encode(pixels, grid)).float().sum().backward()
         seconds = clock(setting.torch_device) - began
     return seconds
 

@@ -18,7 +18,7 @@ from perl_rl.launch.engine_fits import check_engine
 from perl_rl.launch.estimates import disk_line, time_line
 from perl_rl.launch.functions import check_functions
 from perl_rl.launch.model_size import ModelSize
-from perl_rl.launch.preflight import check_model, check_ports, earlier_run
+from perl_rl.launch.preflight import check_model, check_ports, earlier_run, model_line
 from perl_rl.launch.source_paths import find_sources
 from perl_rl.plan.warning import smallest_gpu, warn_unless_it_fits
 from perl_rl.report.progress import Progress
@@ -50,6 +50,7 @@ def _check(config: Config, folder: Path, elsewhere: bool) -> None:
     size = check_model(config.model)
     check_packages(config.tracing)
     taken = None if elsewhere else _taken_port(config)
+    _note(model_line(config))
     if not elsewhere:
         config = settle_machine(config, size, _note)
     check_functions(config.reward)

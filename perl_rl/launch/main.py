@@ -18,7 +18,7 @@ from perl_rl.launch.division import division_of
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
 from perl_rl.launch.functions import check_functions
 from perl_rl.launch.pinned import with_pinned_data
-from perl_rl.launch.preflight import check_model, check_ports, check_run_dir
+from perl_rl.launch.preflight import check_model, check_ports, check_run_dir, model_line
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.session import Session
 from perl_rl.launch.view import view_port, with_pages
@@ -82,6 +82,7 @@ def launch(
 def _launch(config: Config, folder: Path, resume: bool, debug: bool) -> int:
     size, said = check_model(config.model), list[str]()
     check_packages(config.tracing)
+    family = model_line(config)
     check_ports(config)
     config = settle_machine(config, size, said.append)
     division = division_of(config)
@@ -89,7 +90,7 @@ def _launch(config: Config, folder: Path, resume: bool, debug: bool) -> int:
     check_trackers(config.trackers)
     progress = open_progress()
     try:
-        for line in said:
+        for line in (family, *said):
             progress.note(line)
         config = with_pinned_data(config, progress.note)
         prepare_data(config, progress.note)

@@ -8,11 +8,11 @@ from typing import Any
 
 from shared.config.lora import LoraConfig
 from shared.errors import UserError
+from shared.families import FAMILIES, check_family
 
 _LONGEST_HEADER = 100 * 2**20
 """In bytes; the format's own limit."""
 _POINTER = b"version https://git-lfs"
-_VISION = "visual."
 
 
 @dataclass(frozen=True)
@@ -31,29 +31,34 @@ def model_size(folder: Path, lora: LoraConfig | None = None) -> ModelSize:
 
     Raises:
         UserError: naming the first weight file that is damaged or was not downloaded, or a target
-            of the adapter that no layer has.
+            of the adapter that no layer has; or as `check_family`.
     """
+    part = FAMILIES[check_family(folder)].vision
     shapes: dict[str, list[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         shapes |= _tensors(file)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    vision = sum(size for name, size in sizes.items() if _VISION in name)
-    adapter = 0 if lora is None else _adapter(shapes, lora)
+    vision = sum(size for name, size in sizes.items() if part in name)
+    adapter = 0 if lora is None else _adapter(shapes, lora, part)
     return ModelSize(sum(sizes.values()), vision, adapter)
 
 
-def _adapter(shapes: dict[str, list[int]], lora: LoraConfig) -> int:
-    """Parameters of an adapter: for each chosen layer, as many rows and columns as it has."""
+def _adapter(shapes: dict[str, list[int]], lora: LoraConfig, vision: str) -> int:
+    """Parameters of an adapter: for each chosen layer, as many rows and columns as it has.
+
+    Args:
+        vision: part of the names in the vision tower.
+    """
     layers = {
         name.removesuffix(".weight"): shape
         for name, shape in shapes.items()
-        if name.endswith(".weight") and len(shape) == 2 and _may_have_one(name, lora)
+        if name.endswith(".weight") and len(shape) == 2 and _may_have_one(name, lora, vision)
     }
     return lora.rank * sum(sum(layers[name]) for name in lora.chosen(layers))
 
 
-def _may_have_one(name: str, lora: LoraConfig) -> bool:
-    return lora.vision if _VISION in name else ".layers." in name
+def _may_have_one(name: str, lora: LoraConfig, vision: str) -> bool:
+    return lora.vision if vision in name else ".layers." in name
 
 
 def _tensors(file: Path) -> dict[str, list[int]]:

@@ -11,7 +11,7 @@ from perl_rl.launch.model_size import ModelSize, model_size
 from shared.config import Config, ModelConfig
 from shared.config.connections import WEIGHTS_ADDRESS
 from shared.errors import UserError
-from shared.families import check_family
+from shared.families import FAMILIES, check_family, chosen_packing
 from shared.model_identity import refuse_adapter
 from shared.named_folders import model_folder, run_folder
 from shared.service.serve import bind
@@ -56,6 +56,17 @@ def check_model(model: ModelConfig) -> ModelSize:
     check_family(folder)
     _check_weights(folder)
     return model_size(folder, model.lora)
+
+
+def model_line(config: Config) -> str:
+    """The model's family, and how its rows are made, in words.
+
+    Raises:
+        UserError: as `check_family` and `chosen_packing`.
+    """
+    folder = config.model.path
+    family = FAMILIES[check_family(folder)].name
+    return f"{family}, trained in {chosen_packing(folder, config.trainer.packing)} rows"
 
 
 def _check_weights(folder: Path) -> None:

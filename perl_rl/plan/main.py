@@ -10,8 +10,9 @@ from perl_rl.plan.parts import Need
 from perl_rl.plan.sampler import cache_bytes, engine_need
 from perl_rl.plan.shape import ModelShape, read_shape
 from perl_rl.plan.shared_memory import shared_memory_notes
-from perl_rl.plan.trainer import largest_chunk, rank_need
+from perl_rl.plan.trainer import largest_chunk, packs, rank_need
 from shared.config import Config, load_config
+from shared.families import chosen_packing
 from shared.words import amount
 
 GB = 1e9
@@ -79,7 +80,7 @@ def make_plan(
         shared: whether an engine and a rank share a GPU.
     """
     engine = engine_need(config, shape, gpu, CONTEXT)
-    dense = config.trainer.attention in ("sdpa", "eager")
+    dense = packs(config, shape) and config.trainer.attention in ("sdpa", "eager")
     answer = cache_bytes(config, shape) * config.rollout.engine.max_model_len
     return Plan(
         gpu=gpu,
@@ -94,9 +95,10 @@ def plan_of(config: Config, gpu: float, shared: bool) -> tuple[Plan, ModelShape]
     """The plan of a run, and the shape of its model; the arguments are those of `make_plan`.
 
     Raises:
-        UserError: as `read_shape`.
+        UserError: as `read_shape` and `chosen_packing`.
     """
     shape = read_shape(config.model)
+    chosen_packing(config.model.path, config.trainer.packing)
     return make_plan(config, shape, _deepspeed_settings(config), gpu, shared), shape
 
 
@@ -164,6 +166,8 @@ def lines(config: Config, shape: ModelShape, plan: Plan) -> list[str]:
     if plan.shared:
         both = (plan.rank_total + plan.engine_total) / GB
         found += ["", f"one GPU with a rank and a rollout node: {both:.1f}"]
+    if shape.family.linear:
+        found += ["", "an estimate: layers with linear attention are counted as full attention"]
     found += ["", *shared_memory_notes(config, plan.engine)]
     found += [*(f"does not fit: {problem}" for problem in plan.problems())]
     return found if plan.problems() else [*found, "fits"]

@@ -7,6 +7,7 @@ from typing import Any
 from shared.config.lora import LoraConfig
 from shared.config.questions import ModelConfig
 from shared.errors import UserError
+from shared.families import FAMILIES, Family, check_family, chosen_packing
 from shared.named_folders import model_folder
 
 
@@ -38,20 +39,26 @@ class ModelShape:
     """Patches that become one image token."""
     adapter_parameters: int = 0
     """Beside `parameters`; 0 without ``model.lora``."""
+    family: Family = FAMILIES["qwen2_5_vl"]
+    deeper: int = 0
+    """Layers of the language model that take features of their own (DeepStack)."""
+    packs: bool = True
+    """Whether every layer takes the mask of a packed row."""
 
 
 def read_shape(model: ModelConfig) -> ModelShape:
     """The shape of a model, without its weights.
 
     Raises:
-        UserError: when the folder has no ``config.json`` of a vision-language model, or it has no
-            layer that ``model.lora.targets`` names.
+        UserError: when the folder has no ``config.json`` of a model of a supported family, or it
+            has no layer that ``model.lora.targets`` names.
     """
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText, GradientCheckpointingLayer
 
     folder = model_folder(model.path)
     file = folder / "config.json"
+    family = FAMILIES[check_family(folder)]
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=model.trust_remote_code)
         with torch.device("meta"):
@@ -59,14 +66,17 @@ def read_shape(model: ModelConfig) -> ModelShape:
                 config, trust_remote_code=model.trust_remote_code
             )
         text, vision = config.get_text_config(), config.vision_config
+        width = getattr(vision, family.vision_width)
     except (OSError, ValueError, AttributeError, json.JSONDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{file}: is not a vision-language model's ({reason})") from None
+        raise UserError(f"{file}: is not a {family.name} model's ({reason})") from None
     layers = [one for one in built.modules() if isinstance(one, GradientCheckpointingLayer)]
     adapter = _adapter_tensors(built, model.lora)
     return ModelShape(
         parameters=_count(built),
-        vision_parameters=_count(built.model.visual),
+        vision_parameters=sum(
+            one.numel() for name, one in built.named_parameters() if family.vision in name
+        ),
         largest_layer=max(map(_count, layers)),
         tensors=(*(one.numel() for one in built.parameters()), *adapter),
         adapter_parameters=sum(adapter),
@@ -78,11 +88,14 @@ def read_shape(model: ModelConfig) -> ModelShape:
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
         vocabulary=text.vocab_size,
         vision_layers=vision.depth,
-        vision_hidden=vision.hidden_size,
-        vision_intermediate=vision.intermediate_size,
+        vision_hidden=width,
+        vision_intermediate=getattr(vision, "intermediate_size", None) or width * vision.mlp_ratio,
         patch_values=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
         patch_pixels=vision.patch_size**2,
         merge=vision.spatial_merge_size**2,
+        family=family,
+        deeper=len(getattr(vision, "deepstack_visual_indexes", ())),
+        packs=chosen_packing(folder, "auto") == "packed",
     )
 
 

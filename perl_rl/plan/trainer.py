@@ -1,7 +1,7 @@
 """The memory of one rank of the trainer.
 
 What ZeRO shards follows its paper (Rajbhandari et al., 2020, arXiv 1910.02054, section 5); the
-activations are those that autograd keeps of transformers' Qwen2.5-VL, counted tensor by tensor.
+activations are those that autograd keeps of transformers' models, counted tensor by tensor.
 tests/integration/test_memory_plan.py compares both with a run.
 """
 
@@ -30,6 +30,11 @@ class Chunk:
     """Patches of all images."""
 
 
+def packs(config: Config, shape: ModelShape) -> bool:
+    """Whether the responses of an order share a row."""
+    return shape.packs and config.trainer.packing != "replicated"
+
+
 def largest_chunk(config: Config, shape: ModelShape) -> Chunk:
     """The most that the configuration allows in one chunk, and in the images of its batch."""
     engine, trainer, sampling = config.rollout.engine, config.trainer, config.sampling
@@ -38,7 +43,9 @@ def largest_chunk(config: Config, shape: ModelShape) -> Chunk:
     tokens = max(
         trainer.micro_batch_tokens, min(engine.max_model_len, prompt + sampling.max_tokens)
     )
-    row = min(tokens, prompt + sampling.n * sampling.max_tokens)
+    # Without packing, each response has a row of its own.
+    responses = sampling.n if packs(config, shape) else 1
+    row = min(tokens, prompt + responses * sampling.max_tokens)
     pixels = config.model.max_pixels
     image = prompt if pixels is None else -(-pixels // (shape.patch_pixels * shape.merge))
     # Several groups in a batch share its tokens; each shows its images once for every order.
@@ -192,10 +199,12 @@ def _activations(
         kept["attention mask"] = chunk.tokens * chunk.row
     if config.trains_vision:
         inside = number * shape.vision_hidden * chunk.patches if saved else block
-        merger = (4 + 4 * number) * shape.vision_hidden + number * shape.patch_values
+        norm = _norm(shape.vision_hidden, number, shape.family.vision_rms)
+        mergers = (1 + shape.deeper) * (norm + 2 * number * shape.vision_hidden)
+        merger = mergers + number * shape.patch_values
         kept["vision tower"] = shape.vision_layers * inside + merger * chunk.patches
     kept["pixels and features"] = chunk.patches * (
-        4 * shape.patch_values + number * shape.hidden / shape.merge
+        4 * shape.patch_values + (1 + shape.deeper) * number * shape.hidden / shape.merge
     )
     logits = 4 * shape.vocabulary * min(chunk.responses, LOGIT_TOKENS)
     if chunk.responses <= LOGIT_TOKENS:  # more of them are computed again in the backward pass
@@ -213,13 +222,21 @@ def _activations(
     return kept, passing
 
 
+def _norm(width: int, number: int, rms: bool) -> int:
+    """Bytes a token that a norm keeps: its normalised input and output; an RMS norm, which
+    computes in fp32, its input in fp32 as well; a layer norm its input, and no normalised one."""
+    return (2 * number + 4 * rms) * width
+
+
 def _layer(shape: ModelShape, number: int) -> int:
     """Bytes a token that one decoder layer keeps for its backward pass.
 
-    Each of its two norms keeps its input in fp32, the normalised input and its output; attention
-    queries, keys and values for all heads and its output; the feed-forward part four tensors.
+    Attention keeps queries, keys and values for all heads and its output; the feed-forward part
+    four tensors. Norms of queries and keys keep no output, for rotating it needs none.
     """
-    norms = 2 * (4 + 2 * number) * shape.hidden
+    norms = 2 * _norm(shape.hidden, number, rms=True)
+    if shape.family.head_norms:
+        norms += (4 + number) * (shape.heads + shape.kv_heads) * shape.head_dim
     attention = 4 * number * shape.heads * shape.head_dim + 4 * shape.heads
     return norms + attention + 4 * number * shape.intermediate
 
@@ -230,5 +247,6 @@ def _vision_block(shape: ModelShape, number: int) -> int:
     As `_layer`; its attention keeps queries, keys and values in one tensor and the two rotated
     ones, and its output before and after the windows are joined.
     """
-    norms = 2 * (4 + 2 * number) * shape.vision_hidden
-    return norms + 7 * number * shape.vision_hidden + 4 * number * shape.vision_intermediate
+    norms = 2 * _norm(shape.vision_hidden, number, shape.family.vision_rms)
+    inner = shape.family.vision_mlp * number * shape.vision_intermediate
+    return norms + 7 * number * shape.vision_hidden + inner

@@ -1,5 +1,6 @@
 """A key of the configuration as a line of the pages that list them (``make docs``)."""
 
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 

@@ -91,6 +91,10 @@ class TrainerConfig(Section):
     """Compute activations again in the backward pass: less memory, slower steps."""
     freeze_vision: bool = False
     """Do not train the vision tower."""
+    packing: Literal["auto", "packed", "replicated"] = "auto"
+    """Rows of the language model in the trainer: ``packed`` (the responses of an order share its
+    prompt) or ``replicated`` (the prompt again before each response); ``auto``: ``packed``, unless
+    a layer of the model cannot take the mask (docs/families.md). The loss is the same."""
     attention: Literal["auto", "sdpa", "eager", "flex"] = "auto"
     """Attention of the language model in the trainer: ``flex`` (PyTorch's FlexAttention, GPU only)
     skips what a row's mask hides, ``sdpa`` and ``eager`` compute with the whole mask; ``auto``:

@@ -19,6 +19,7 @@ _ENGINE = "engine"
 _ENGINE_FILES = {
     "test_data_prepare",
     "test_eval_endpoint",
+    "test_family_engine",
     "test_launch",
     "test_monitoring",
     "test_openapi_live",

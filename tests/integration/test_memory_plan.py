@@ -1,7 +1,6 @@
 """The plan of a rank's memory agrees with what the ranks of a small run really hold."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,8 @@ from perl_rl.plan.shape import read_shape
 from perl_rl.plan.trainer import Chunk, rank_need
 from services.trainer.compute.deepspeed_engine import deepspeed_config
 from shared.config import Config, load_config
-from tests.paths import ROOT, START_MODEL
+from tests.family_models import PACKED, save_family
+from tests.paths import ROOT
 
 BOUND = 0.10
 SIZE = {"images": 2, "patches": 16, "text": 100, "responses": [150, 150, 150]}
@@ -35,15 +35,27 @@ trainer: {groups_per_step: 2, micro_batch_tokens: 2000, attention: sdpa}
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A configuration with a model that is large beside DeepSpeed's small change."""
-    folder = tmp_path_factory.mktemp("plan")
-    shutil.copytree(START_MODEL, folder / "model")
-    sizes = AutoConfig.from_pretrained(START_MODEL)
+    return write(tmp_path_factory.mktemp("plan"), "qwen2_5_vl")
+
+
+def write(folder: Path, family: str) -> Path:
+    """The configuration, and beside it such a model of a family."""
+    save_family(family, folder / "model")
+    sizes = AutoConfig.from_pretrained(folder / "model")
     text, vision = sizes.text_config, sizes.vision_config
     text.hidden_size, text.intermediate_size, text.vocab_size = 512, 1408, 2048
-    text.num_attention_heads, text.num_hidden_layers = 8, 3
-    text.layer_types = ["full_attention"] * 3
+    text.num_attention_heads, text.num_key_value_heads, text.head_dim = 8, 2, 64
+    text.num_hidden_layers, text.layer_types = 3, ["full_attention"] * 3
     text.rope_parameters["mrope_section"] = [8, 12, 12]
-    vision.hidden_size, vision.intermediate_size, vision.out_hidden_size = 256, 512, 512
+    vision.depth, vision.num_heads = 2, 4
+    if family == "qwen2_vl":
+        vision.embed_dim, vision.hidden_size = 256, 512
+    else:
+        vision.hidden_size, vision.intermediate_size, vision.out_hidden_size = 256, 512, 512
+    if family == "qwen2_5_vl":
+        vision.fullatt_block_indexes, vision.window_size = [1], 112
+    if family == "qwen3_vl":
+        vision.deepstack_visual_indexes = [0]
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(sizes, dtype=torch.bfloat16)
     model.save_pretrained(folder / "model")
@@ -103,6 +115,15 @@ def compared(config: Config, need: Need, found: dict[str, float]) -> dict[str, t
     ids=["zero-2-checkpointing", "zero-2", "zero-3-checkpointing", "zero-3-float32", "adapter"],
 )
 def test_each_part_of_a_rank_is_planned(file: Path, ranks: int, overrides: list[str]) -> None:
+    _check(file, ranks, overrides)
+
+
+@pytest.mark.parametrize("family", [one for one in PACKED if one != "qwen2_5_vl"])
+def test_other_families_are_planned(family: str, tmp_path: Path) -> None:
+    _check(write(tmp_path, family), 1, ["trainer.zero_stage=2"])
+
+
+def _check(file: Path, ranks: int, overrides: list[str]) -> None:
     overrides = [*overrides, f"trainer.ranks={ranks}"]
     found = measured(file, ranks, overrides)
     config = load_config(file, overrides)

@@ -17,6 +17,8 @@ from services.trainer.compute.loss import LossSums, normaliser, policy_loss
 from services.trainer.compute.model import GroupModel
 from services.trainer.compute.packing import PreparedGroup, pack
 from shared.config import Config
+from shared.families import Packing, chosen_packing
+from tests.family_models import save_family
 from tests.integration.training_probe import minibatches
 from tests.scripted_sampler import demo_config
 
@@ -31,18 +33,41 @@ CASES = {
     "1-bf16": ["trainer.zero_stage=1", "model.dtype=bfloat16"],
     "2-bf16": ["trainer.zero_stage=2", "model.dtype=bfloat16"],
     "3-bf16": ["trainer.zero_stage=3", "model.dtype=bfloat16"],
+    "3-replicated": ["trainer.zero_stage=3", "trainer.packing=replicated"],
+    "2-qwen2_vl": ["trainer.zero_stage=2"],
+    "3-qwen2_vl": ["trainer.zero_stage=3"],
+    "2-qwen3_vl": ["trainer.zero_stage=2"],
+    "3-qwen3_vl": ["trainer.zero_stage=3"],
+    "2-qwen3_5": ["trainer.zero_stage=2"],
+    "3-qwen3_5": ["trainer.zero_stage=3"],
 }
+REPLICATED = ("3-replicated", "2-qwen3_5", "3-qwen3_5")
+LAYERS = {"demo": (4, 2), "qwen2_vl": (4, 4), "qwen3_vl": (4, 4), "qwen3_5": (4, 4)}
+"""Of each model: layers of its language model, and of its vision tower."""
 BUDGET = 60
 LARGE_CHUNKS = 3
 TIMEOUT_S = 400.0
 
 
+def model_of(case: str) -> str:
+    """The demo's model, or the tiny one of a family."""
+    return next((name for name in LAYERS if case.endswith(name)), "demo")
+
+
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A run's settings beside its model; weights do not move, so all updates start alike."""
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder of each model."""
     folder = tmp_path_factory.mktemp("passes")
     processor = build_processor()
-    save(build_model(processor, seed=0), processor, folder / "model")
+    save(build_model(processor, seed=0), processor, folder / "demo")
+    families = [name for name in LAYERS if name != "demo"]
+    return {"demo": folder / "demo"} | {one: save_family(one, folder / one) for one in families}
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A run's settings; weights do not move, so all updates start alike."""
+    folder = tmp_path_factory.mktemp("settings")
     return demo_config(
         folder,
         "redis://127.0.0.1:1/0",
@@ -55,11 +80,19 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def trained(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(
+    settings: dict[str, Any],
+    models: dict[str, Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The folder with what the ranks left."""
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    (folder / "cases.json").write_text(json.dumps(CASES))
+    cases = {
+        case: [*overrides, f"model.path={models[model_of(case)]}"]
+        for case, overrides in CASES.items()
+    }
+    (folder / "cases.json").write_text(json.dumps(cases))
     subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
@@ -72,23 +105,30 @@ def trained(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     return folder
 
 
+Plain = tuple[list[dict[str, torch.Tensor]], LossSums]
+
+
 @pytest.fixture(scope="module")
-def plain(settings: dict[str, Any]) -> tuple[list[dict[str, torch.Tensor]], LossSums]:
-    """The gradients of two updates, each of all ranks' groups in one pass."""
-    config = Config.model_validate(settings)
-    model = AutoModelForImageTextToText.from_pretrained(config.model.path, dtype=torch.float32)
+def plain(settings: dict[str, Any], models: dict[str, Path]) -> dict[str, Plain]:
+    """For each model the gradients of two updates, each of all ranks' groups in one pass."""
+    return {name: _plain(Config.model_validate(settings), models[name]) for name in LAYERS}
+
+
+def _plain(config: Config, folder: Path) -> Plain:
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     by_rank = [minibatches(model, rank) for rank in range(RANKS)]
     sums = LossSums()
     updates = [
         [one for groups in update for one in groups] for update in zip(*by_rank, strict=True)
     ]
-    return [_gradients(model, groups, config, sums) for groups in updates], sums
+    packing = chosen_packing(folder, "auto")
+    return [_gradients(model, groups, config, packing, sums) for groups in updates], sums
 
 
 def _gradients(
-    model: Any, groups: list[PreparedGroup], config: Config, sums: LossSums
+    model: Any, groups: list[PreparedGroup], config: Config, packing: Packing, sums: LossSums
 ) -> dict[str, torch.Tensor]:
-    (batch,) = pack(groups, 1_000_000)
+    (batch,) = pack(groups, 1_000_000, packing)
     (chunk,) = batch.chunks
     logprobs = GroupModel(model, config.sampling.temperature)(chunk, BatchFeatures(batch))
     objective, answers = config.trainer.objective, chunk.responses
@@ -102,9 +142,9 @@ def _gradients(
 
 @pytest.mark.parametrize("case", CASES)
 def test_chunks_on_two_ranks_give_the_gradients_of_one_pass(
-    case: str, trained: Path, plain: tuple[list[dict[str, torch.Tensor]], LossSums]
+    case: str, trained: Path, plain: dict[str, Plain]
 ) -> None:
-    expected, sums = plain
+    expected, sums = plain[model_of(case)]
     found = torch.load(trained / f"{case}.pt")
     rounding = 5e-2 if "bf16" in case else 2e-4
 
@@ -133,12 +173,18 @@ def test_a_checkpoint_can_be_resumed(case: str, trained: Path) -> None:
     assert torch.load(trained / f"{case}.pt")["resumed"]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case not in REPLICATED])
 def test_every_layer_is_checkpointed_from_the_first_pass(case: str, trained: Path) -> None:
     calls = torch.load(trained / f"{case}.pt")["calls"]
 
+    language, vision = LAYERS[model_of(case)]
     # Per update: the large group's chunks, and one of the small group; each is computed again.
     passes = 2 * (LARGE_CHUNKS + 1)
-    assert calls["Qwen2_5_VLDecoderLayer"] == 2 * passes * 4
+    assert _of_kind(calls, "DecoderLayer") == 2 * passes * language
     # Each batch's images, and one picture of one token for the batch of several chunks.
-    assert calls["Qwen2_5_VLVisionBlock"] == 2 * 2 * 3 * 2
+    assert _of_kind(calls, "VisionBlock") == 2 * 2 * 3 * vision
+
+
+def _of_kind(calls: dict[str, int], ending: str) -> int:
+    [number] = [count for name, count in calls.items() if name.endswith(ending)]
+    return number

@@ -67,7 +67,7 @@ def probe(config: Config, folder: Path) -> dict[str, Any]:
         if isinstance(layer, GradientCheckpointingLayer):
             layer.register_forward_pre_hook(lambda one, *_: calls.update([type(one).__name__]))
     recorder = Recorder(policy.engine)
-    stepper = Stepper(recorder, policy.reference, config, CPU)
+    stepper = Stepper(recorder, policy.reference, config, CPU, policy.packing)
     updates = stepper.train(minibatches(policy.engine.module.model, distributed.get_rank()))
     save_state(policy.engine, folder, "engine")
     again = Policy(config, CPU)

@@ -11,6 +11,7 @@ from transformers import AttentionInterface
 
 from services.trainer.compute.packing import PADDING, PROMPT, RowChunk, lengthened
 from shared.errors import UserError
+from shared.families import Packing
 
 FLEX = "packed_flex"
 """What the FlexAttention of packed rows is called in transformers' register."""
@@ -19,15 +20,23 @@ BLOCK = 128
 """Tokens on each side of a block that FlexAttention computes or skips."""
 
 
-def chosen_attention(named: str, device: torch.device) -> str:
-    """The kernel for packed rows, by its name in transformers' register.
+def chosen_attention(named: str, device: torch.device, packing: Packing = "packed") -> str:
+    """The kernel for the language model, by its name in transformers' register.
 
     Args:
         named: ``trainer.attention``.
+        packing: of the rows.
 
     Raises:
-        UserError: when the device cannot train with it.
+        UserError: when the device or the rows cannot be trained with it.
     """
+    if packing == "replicated":
+        if named == "flex":
+            raise UserError(
+                "trainer.attention: flex is for packed rows, and this run replicates prompts "
+                "(trainer.packing); set it to auto, sdpa or eager"
+            )
+        return "sdpa" if named == "auto" else named
     if named == "auto":
         return FLEX if device.type == "cuda" else "sdpa"
     if named == "flex" and device.type != "cuda":
@@ -45,6 +54,10 @@ def with_mask(chunk: RowChunk, kernel: str, dtype: torch.dtype) -> tuple[RowChun
         kernel: see `chosen_attention`.
         dtype: of the attention scores.
     """
+    if chunk.replicated:
+        # transformers makes the mask that each of the model's layers needs. Padding is at the end,
+        # where no token of a response sees it.
+        return chunk, None
     if kernel == FLEX:
         chunk = lengthened(chunk, BLOCK)
         return chunk, block_mask(chunk.segments)

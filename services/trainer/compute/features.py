@@ -12,7 +12,7 @@ from services.trainer.compute.packing import PackedBatch
 
 
 class BatchFeatures:
-    """The features of a batch's distinct images: F of size D in all."""
+    """The features of a batch's distinct images: F of size W in all."""
 
     def __init__(self, batch: PackedBatch) -> None:
         self.pixel_values = batch.pixel_values
@@ -27,12 +27,12 @@ class BatchFeatures:
         return self._features is not None
 
     def hold(self, each: tuple[torch.Tensor, ...]) -> None:
-        """Keep the (f, D) features of each image, with their graph."""
+        """Keep the (f, W) features of each image, with their graph."""
         self._sizes = [len(one) for one in each]
         self._features = torch.cat(each)
 
     def of(self, images: tuple[int, ...], last: bool) -> torch.Tensor:
-        """(f, D) features of `images`, one after another, for one chunk.
+        """(f, W) features of `images`, one after another, for one chunk.
 
         Args:
             images: indices of the batch's images, at least one.

@@ -8,13 +8,13 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from services.trainer.compute.attention import chosen_attention, with_mask
-from services.trainer.compute.checks import check_features_fit
+from services.trainer.compute.families import family_of
 from services.trainer.compute.features import BatchFeatures
 from services.trainer.compute.packing import PackedBatch, RowChunk
-from services.trainer.compute.vision import chosen_vision_attention, vision_inputs
+from services.trainer.compute.vision import chosen_vision_attention
 from shared.config import Config
 from shared.errors import UserError
-from shared.families import check_family
+from shared.families import check_family, chosen_packing
 
 # Tokens whose logits over the whole vocabulary are in memory at once: 2048 x 152k fp32 is 1.2 GB.
 _LOGIT_TOKENS = 2048
@@ -27,8 +27,9 @@ def load_model(path: Path, config: Config, device: torch.device) -> PreTrainedMo
         UserError: when the folder holds no model of a supported family that transformers can load.
     """
     check_family(path)
+    packing = chosen_packing(path, config.trainer.packing)
     kernels = {
-        "text_config": chosen_attention(config.trainer.attention, device),
+        "text_config": chosen_attention(config.trainer.attention, device, packing),
         "vision_config": chosen_vision_attention(config, device),
     }
     try:
@@ -70,9 +71,9 @@ class GroupModel(nn.Module):
         self.temperature = temperature
         self.trains_vision = not freeze_vision
         self._attention = model.config.get_text_config()._attn_implementation
+        self._family = family_of(model)
         if freeze_vision:
-            model.model.visual.requires_grad_(False)
-        self._merge = model.config.vision_config.spatial_merge_size
+            self._family.visual.requires_grad_(False)
 
     def forward(self, chunk: RowChunk, features: BatchFeatures, last: bool = True) -> torch.Tensor:
         """(T,) float32 log-probabilities of a chunk's response tokens.
@@ -97,31 +98,18 @@ class GroupModel(nn.Module):
 
     def _encode(self, pixel_values: torch.Tensor, grid: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trains_vision):
-            output = self.model.model.get_image_features(
-                pixel_values, grid, return_dict=True, **vision_inputs(self.model.model.visual, grid)
-            )
-        return output.pooler_output
+            return self._family.encode(pixel_values, grid)
 
     def _encode_one_token(self, features: BatchFeatures) -> torch.Tensor:
-        """(1, D) feature of the smallest picture there is, cut from the first image."""
-        grid = features.grid.new_tensor([[1, self._merge, self._merge]])
-        return self._encode(features.pixel_values[: self._merge**2], grid)[0]
+        """(1, W) features of the smallest picture there is, cut from the first image."""
+        merge = self._family.merge
+        grid = features.grid.new_tensor([[1, merge, merge]])
+        return self._encode(features.pixel_values[: merge**2], grid)[0]
 
     def _logprobs(self, chunk: RowChunk, features: BatchFeatures, last: bool) -> torch.Tensor:
         chunk, mask = with_mask(chunk, self._attention, self.model.dtype)
-        embeddings = self.model.get_input_embeddings()(chunk.input_ids)
-        if chunk.images:
-            # Placed by column rather than by token id: a response may contain the image token.
-            shown = features.of(chunk.images, last).to(embeddings.dtype)
-            check_features_fit(len(shown), len(chunk.feature_columns))
-            where = (chunk.feature_rows, chunk.feature_columns)
-            embeddings = embeddings.index_put(where, shown)
-        hidden = self.model.model(
-            inputs_embeds=embeddings,
-            position_ids=chunk.positions,
-            attention_mask=mask,
-            use_cache=False,
-        ).last_hidden_state
+        shown = features.of(chunk.images, last) if chunk.images else None
+        hidden = self._family.hidden(chunk, shown, mask)
         predicting = hidden[chunk.predict_rows, chunk.predict_columns]
         if len(predicting) <= _LOGIT_TOKENS:
             return self._gather(predicting, chunk.targets)

@@ -2,7 +2,8 @@
 
 A row is ``[prompt, response 1, ..., response n]`` of one order. A mask lets response k see the
 prompt and itself, and its M-RoPE positions restart after the prompt, so that the row computes what
-n separate sequences would.
+n separate sequences would. A model whose layers cannot take such a mask gets replicated rows,
+``[prompt, response]`` for each response.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.functional import pad
+
+from shared.families import Packing
 
 PADDING = -1
 PROMPT = 0
@@ -99,6 +102,8 @@ class RowChunk:
     """(T,) int64 the response tokens."""
     responses: ResponseTokens
     """The same tokens, in the same order."""
+    replicated: bool = False
+    """Whether each row has a single response, so that it needs a causal mask and no other."""
 
 
 @dataclass
@@ -151,37 +156,45 @@ class _Row:
         return len(self.order.prompt_ids) + sum(len(one.token_ids) for one in self.responses)
 
 
-def pack(groups: list[PreparedGroup], token_budget: int) -> list[PackedBatch]:
+def pack(
+    groups: list[PreparedGroup], token_budget: int, packing: Packing = "packed"
+) -> list[PackedBatch]:
     """Pack groups into batches of chunks of at most `token_budget` tokens, padding included.
 
     A group is never split over batches, so that its images are encoded once. Groups that fit into
     one chunk together share a batch; one that alone exceeds the budget becomes several chunks. Only
     a prompt with a single response may exceed the budget: it is never cut.
+
+    Args:
+        packing: ``replicated``: each response has a row of its own.
     """
+    replicated = packing == "replicated"
     batches: list[PackedBatch] = []
     held: list[PreparedGroup] = []
     rows: list[_Row] = []
     for group in groups:
         images = sum(len(one.grid) for one in held)
-        new = _rows(group, token_budget, images)
+        new = _rows(group, token_budget, images, replicated)
         if held and _padded(rows + new) > token_budget:
-            batches.append(_batch(held, rows, token_budget))
+            batches.append(_batch(held, rows, token_budget, replicated))
             held, rows = [], []
-            new = _rows(group, token_budget, 0)
+            new = _rows(group, token_budget, 0, replicated)
         held.append(group)
         rows.extend(new)
     if held:
-        batches.append(_batch(held, rows, token_budget))
+        batches.append(_batch(held, rows, token_budget, replicated))
     return batches
 
 
-def _rows(group: PreparedGroup, token_budget: int, first_image: int) -> list[_Row]:
+def _rows(
+    group: PreparedGroup, token_budget: int, first_image: int, replicated: bool
+) -> list[_Row]:
     rows: list[_Row] = []
     for order in group.orders:
         held: list[PackedResponse] = []
         length = len(order.prompt_ids)
         for response in order.responses:
-            if held and length + len(response.token_ids) > token_budget:
+            if held and (replicated or length + len(response.token_ids) > token_budget):
                 rows.append(_Row(order, tuple(held), first_image))
                 held, length = [], len(order.prompt_ids)
             held.append(response)
@@ -194,7 +207,9 @@ def _padded(rows: list[_Row]) -> int:
     return len(rows) * max(row.length for row in rows)
 
 
-def _batch(groups: list[PreparedGroup], rows: list[_Row], token_budget: int) -> PackedBatch:
+def _batch(
+    groups: list[PreparedGroup], rows: list[_Row], token_budget: int, replicated: bool
+) -> PackedBatch:
     chunks: list[list[_Row]] = [[]]
     for row in rows:
         if chunks[-1] and _padded([*chunks[-1], row]) > token_budget:
@@ -203,7 +218,7 @@ def _batch(groups: list[PreparedGroup], rows: list[_Row], token_budget: int) -> 
     return PackedBatch(
         pixel_values=torch.cat([group.pixel_values for group in groups]),
         grid=torch.cat([group.grid for group in groups]),
-        chunks=[_chunk(chunk) for chunk in chunks],
+        chunks=[_chunk(chunk, replicated) for chunk in chunks],
     )
 
 
@@ -219,7 +234,7 @@ def _response_tokens(responses: list[PackedResponse]) -> ResponseTokens:
     )
 
 
-def _chunk(rows: list[_Row]) -> RowChunk:
+def _chunk(rows: list[_Row], replicated: bool) -> RowChunk:
     length = max(row.length for row in rows)
     input_ids = np.zeros((len(rows), length), dtype=np.int64)
     positions = torch.zeros(3, len(rows), length, dtype=torch.int64)
@@ -259,6 +274,7 @@ def _chunk(rows: list[_Row]) -> RowChunk:
             np.concatenate([one.token_ids for one in responses]).astype(np.int64)
         ),
         responses=_response_tokens(responses),
+        replicated=replicated,
     )
 
 

@@ -16,6 +16,7 @@ from services.trainer.compute.model import GroupModel, load_model
 from services.trainer.compute.prepare import GroupPreparer
 from services.trainer.compute.step import Reference
 from shared.config import Config
+from shared.families import chosen_packing
 
 
 class Policy:
@@ -38,6 +39,7 @@ class Policy:
         if trainer.gradient_checkpointing:
             policy.gradient_checkpointing_enable({"use_reentrant": False})
         self._model = policy
+        self.packing = chosen_packing(config.model.path, trainer.packing)
         self.preparer = GroupPreparer(config, policy)
         trained = GroupModel(policy, temperature, freeze_vision=not config.trains_vision)
         self.engine = start_policy(trained.to(device), config)

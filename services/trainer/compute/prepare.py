@@ -14,6 +14,7 @@ from transformers import AutoProcessor
 
 from services.trainer.compute.advantages import group_advantages
 from services.trainer.compute.checks import check_features, check_grids, check_vocabulary
+from services.trainer.compute.families import family_of
 from services.trainer.compute.packing import PackedResponse, PreparedGroup, PreparedOrder
 from services.trainer.compute.selection import select
 from shared.config import Config
@@ -35,10 +36,9 @@ class GroupPreparer:
             trust_remote_code=config.model.trust_remote_code,
             **config.model.pixel_bounds(),
         )
-        self._rope_index = model.model.get_rope_index
+        self._family = family_of(model)
         self._vocabulary = model.config.get_text_config().vocab_size
-        self._image_token = model.config.image_token_id
-        self._merge = model.config.vision_config.spatial_merge_size**2
+        self._image_token = self._family.image_token
         self._instruction = config.data.instruction
         self._objective = config.trainer.objective
         self._keep = config.trainer.selection.keep
@@ -61,7 +61,7 @@ class GroupPreparer:
             group = select(group, self._keep, self._objective.advantage == "per_order")
         names = list(pictures)
         pixel_values, grid = self._pixels([pictures[name] for name in names])
-        tokens = (grid.prod(-1) // self._merge).tolist()
+        tokens = (grid.prod(-1) // self._family.merge**2).tolist()
         check_features(group.group_id, grid.prod(-1).tolist(), len(pixel_values))
         advantages = iter(group_advantages(group.rewards_by_order(), self._objective))
         orders = []
@@ -75,7 +75,9 @@ class GroupPreparer:
             orders.append(
                 PreparedOrder(
                     prompt_ids=prompt_ids,
-                    positions=self._positions(prompt_ids, grid[list(images)]),
+                    positions=self._family.positions(
+                        torch.from_numpy(prompt_ids.astype(np.int64)), grid[list(images)]
+                    ),
                     images=images,
                     image_columns=np.flatnonzero(prompt_ids == self._image_token),
                     responses=tuple(
@@ -132,15 +134,6 @@ class GroupPreparer:
                 self._unexpanded.clear()
             self._unexpanded[question] = self._processor.tokenizer(text)["input_ids"]
         return self._unexpanded[question]
-
-    def _positions(self, prompt_ids: np.ndarray, grid: torch.Tensor) -> torch.Tensor:
-        ids = torch.from_numpy(prompt_ids.astype(np.int64))[None]
-        positions, _ = self._rope_index(
-            ids,
-            mm_token_type_ids=(ids == self._image_token).int(),
-            image_grid_thw=grid if len(grid) else None,
-        )
-        return positions[:, 0]
 
 
 def first_difference(ours: np.ndarray, theirs: np.ndarray) -> int:

@@ -17,6 +17,7 @@ from services.trainer.compute.loss import LossSums, normaliser, policy_loss
 from services.trainer.compute.model import chunk_logprobs
 from services.trainer.compute.packing import PackedBatch, PreparedGroup, RowChunk, pack
 from shared.config import Config
+from shared.families import Packing
 
 Reference = Callable[[RowChunk, BatchFeatures], torch.Tensor]
 """Gives the start model's log-probabilities of a chunk."""
@@ -41,11 +42,17 @@ class Stepper:
     """Runs the forward and backward passes and the optimizer for lists of prepared groups."""
 
     def __init__(
-        self, engine: Any, reference: Reference | None, config: Config, device: torch.device
+        self,
+        engine: Any,
+        reference: Reference | None,
+        config: Config,
+        device: torch.device,
+        packing: Packing = "packed",
     ) -> None:
         self._engine = engine
         self._reference = reference
         self._config = config
+        self._packing: Packing = packing
         self._objective = config.trainer.objective
         self._max_tokens = config.sampling.max_tokens
         self._device = device
@@ -58,10 +65,7 @@ class Stepper:
         """
         sums, norm, refused = LossSums(), None, []
         logprobs: list[torch.Tensor] = []
-        budget = self._config.trainer.micro_batch_tokens
-        updates: Iterable[list[tuple[PackedBatch, bool]]] = (
-            self._same_everywhere(pack(groups, budget)) for groups in minibatches
-        )
+        updates: Iterable[list[tuple[PackedBatch, bool]]] = map(self._batches, minibatches)
         proximal: list[list[list[torch.Tensor]] | None] = [None] * len(minibatches)
         if self._objective.old_logprobs == "trainer":
             # Taken before the first update: the later updates' ratios are relative to these.
@@ -120,9 +124,8 @@ class Stepper:
         Every rank calls it with one of its groups, and all make the same passes. None when no
         rank's group has pictures.
         """
-        budget = self._config.trainer.micro_batch_tokens
         pair = [
-            [batch.to(self._device) for batch, _ in self._same_everywhere(pack([one], budget))]
+            [batch.to(self._device) for batch, _ in self._batches([one])]
             for one in (group, exchanged(group))
         ]
         change, tokens = reaction(self._engine, *pair)
@@ -192,6 +195,10 @@ class Stepper:
             proximal=proximal,
             mean_weight=mean_weight,
         )
+
+    def _batches(self, groups: list[PreparedGroup]) -> list[tuple[PackedBatch, bool]]:
+        budget = self._config.trainer.micro_batch_tokens
+        return self._same_everywhere(pack(groups, budget, self._packing))
 
     def _same_everywhere(self, batches: list[PackedBatch]) -> list[tuple[PackedBatch, bool]]:
         """Pad with repeated batches and idle passes, which count as zero, until all have as many.

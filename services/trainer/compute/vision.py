@@ -3,7 +3,8 @@
 transformers' own path computes one window after another, some hundred calls for a large picture.
 Here windows of equal size are computed together. transformers lets a caller precompute where the
 windows are; it is told that there is a single one, and the attention that it then calls once for
-all tokens, registered below, knows the real ones.
+all tokens, registered below, knows the real ones. Where a family has its windows, its file in
+``families/`` says.
 """
 
 from collections import Counter
@@ -15,7 +16,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.utils import is_flash_attn_2_available
-from transformers.vision_utils import get_vision_cu_seqlens, get_vision_window_index
+from transformers.vision_utils import get_vision_cu_seqlens
 
 from shared.config import Config
 from shared.errors import UserError
@@ -90,29 +91,17 @@ class VisionSequences:
         return self.pictures if attention in self.whole else self.windows
 
 
-def vision_inputs(visual: Any, grid: torch.Tensor) -> dict[str, Any]:
-    """What to give a vision tower beside its pixels, so that it computes in batches.
+def picture_inputs(grid: torch.Tensor) -> dict[str, Any]:
+    """The inputs for a vision tower without windows, to compute pictures of equal size together.
 
     Args:
-        visual: the vision tower; nothing is given to one with another attention.
         grid: (images, 3) patches in time, height and width.
     """
-    config = visual.config
-    if config._attn_implementation != BATCHED:
-        return {}
-    window_index, bounds = get_vision_window_index(
-        grid.cpu(), config.spatial_merge_size, config.window_size, config.patch_size
-    )
-    whole = frozenset(visual.blocks[index].attn for index in config.fullatt_block_indexes)
-    pictures = Sequences.between(get_vision_cu_seqlens(grid.cpu()), grid.device)
+    bounds = get_vision_cu_seqlens(grid.cpu())
+    pictures = Sequences.between(bounds, grid.device)
     # On the CPU, where the tower reads the lengths; a copy from the GPU would wait for it.
     single = bounds[[0, -1]]
-    return {
-        "window_index": window_index.to(grid.device),
-        "cu_window_seqlens": single,
-        "cu_seqlens": single,
-        "sequences": VisionSequences(pictures, Sequences.between(bounds, grid.device), whole),
-    }
+    return {"cu_seqlens": single, "sequences": VisionSequences(pictures, pictures, frozenset())}
 
 
 def _batched(

@@ -72,7 +72,7 @@ class TrainingLoop:
         self._idle = IdleShares(link.client, link.keys)
         self._ended: float | None = None
         """When the last step ended."""
-        self._stepper = Stepper(policy.engine, policy.reference, config, device)
+        self._stepper = Stepper(policy.engine, policy.reference, config, device, policy.packing)
         self._guards = StepGuards(trainer.guard, self._stepper)
         self._publisher = Publisher(config, policy.engine, run_dir, weights_url, spans)
         self._checkpoints = Checkpoints(link, policy.engine, run_dir, trainer.checkpoint, device)

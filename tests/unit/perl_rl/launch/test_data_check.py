@@ -17,7 +17,9 @@ from perl_rl.launch.data_check import skipping_notes
 from perl_rl.launch.prompts import Job, Prompt, Said, check_prompts
 from shared.config import Config, ModelConfig
 from shared.errors import UserError
+from shared.families import FAMILIES
 from shared.prompting import render, special_token_in
+from tests.family_models import family_processor
 from tests.paths import ROOT, START_MODEL
 
 pytestmark = pytest.mark.slow
@@ -99,23 +101,24 @@ def prompt(question: str, *sizes: tuple[int, int], room: int = 488) -> Prompt:
 
 
 def longest(*prompts: Prompt, instruction: str = "Think.", **model: Any) -> int:
-    job = Job(
-        model=ModelConfig(path=START_MODEL, **model), instruction=instruction, prompts=prompts
-    )
-    return max(check_prompts(job))
+    settings = ModelConfig.model_validate({"path": START_MODEL} | model)
+    return max(check_prompts(Job(model=settings, instruction=instruction, prompts=prompts)))
 
 
 SIZES = [(112, 112), (28, 28), (56, 300), (1000, 20), (1, 1), (1, 200), (37, 91)]
 
 
 @pytest.mark.parametrize("bounds", [{}, {"max_pixels": 6272}])
-def test_a_prompt_is_as_long_as_the_processor_makes_it(processor, bounds):
-    bounded = AutoProcessor.from_pretrained(START_MODEL, **bounds)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prompt_is_as_long_as_the_processor_makes_it(tmp_path, family, bounds):
+    processor = family_processor(family)
+    processor.save_pretrained(tmp_path)
+    bounded = AutoProcessor.from_pretrained(tmp_path, **bounds)
     question = "<image>" * len(SIZES) + " Which one?"
     pictures = [Image.fromarray(np.zeros((*size, 3), np.uint8)) for size in SIZES]
     text = render(processor, question, "Think.")
     whole = bounded(text=[text], images=pictures)["input_ids"][0]
-    assert longest(prompt(question, *SIZES), **bounds) == len(whole)
+    assert longest(prompt(question, *SIZES), path=tmp_path, **bounds) == len(whole)
 
 
 def test_the_limit_itself_is_allowed(processor):

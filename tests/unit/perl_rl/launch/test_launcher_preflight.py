@@ -143,11 +143,11 @@ def test_a_model_folder_without_one_of_its_shards(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"model_type": "qwen3_vl"}, "the model family 'qwen3_vl' (no class) is not supported"),
+        ({"model_type": "internvl"}, "the model family 'internvl' (no class) is not supported"),
         (
             {"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"]},
             "'llava' (LlavaForConditionalGeneration) is not supported; supported are: "
-            "Qwen2.5-VL (qwen2_5_vl)",
+            "Qwen2-VL (qwen2_vl), Qwen2.5-VL (qwen2_5_vl), Qwen3-VL (qwen3_vl)",
         ),
         ({}, "none (config.json has no model_type) is not supported"),
         ([], "config.json: is not a model's configuration; copy the model again"),

@@ -286,9 +286,17 @@ def test_an_impossible_number_is_one_line(
     assert capsys.readouterr().err == f"perl-rl: error: {words}; see perl-rl plan --help\n"
 
 
-@pytest.mark.parametrize("content", [None, "{}", "[", json.dumps({"model_type": "qwen2"})])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "holds no config.json"),
+        ("{}", "config.json has no model_type"),
+        ("[", "config.json: is not a model's configuration"),
+        (json.dumps({"model_type": "qwen2"}), "the model family 'qwen2' (no class) is not supp"),
+    ],
+)
 def test_a_folder_without_such_a_model_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, message: str
 ) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
@@ -296,7 +304,7 @@ def test_a_folder_without_such_a_model_is_named(
     file.write_text("run: r\nmodel: {path: .}\ndata: {train: t}\ntrainer: {}\n")
     assert perl_rl(["plan", str(file)]) == 2
     [line] = capsys.readouterr().err.strip().splitlines()[-1:]
-    assert "config.json" in line and line.startswith("perl-rl: error: ")
+    assert message in line and line.startswith("perl-rl: error: ")
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VisionTransformerPretrainedModel,
 )
 
-from perl_rl.demo.model import build_model, build_processor
 from services.trainer.compute.attention import (
     BLOCK,
     FLEX,
@@ -19,15 +18,14 @@ from services.trainer.compute.attention import (
     chosen_attention,
     compiled_flex,
 )
+from services.trainer.compute.families import family_of
+from services.trainer.compute.families.qwen2_5_vl import window_inputs
 from services.trainer.compute.model import GroupModel, chunk_logprobs
 from services.trainer.compute.packing import PADDING, pack
-from services.trainer.compute.vision import (
-    BATCHED,
-    chosen_vision_attention,
-    vision_inputs,
-)
+from services.trainer.compute.vision import BATCHED, chosen_vision_attention
 from shared.config import Config
 from shared.errors import UserError
+from tests.family_models import PACKED, SIZES, family_model
 from tests.prepared_groups import prepared_group
 from tests.scripted_sampler import demo_config
 
@@ -79,11 +77,12 @@ def _flags(counts, indices):
     return flags
 
 
-@pytest.fixture(scope="module")
-def model():
-    return build_model(build_processor(), seed=0).float()
+@pytest.fixture(scope="module", params=SIZES)
+def model(request):
+    return family_model(request.param)
 
 
+@pytest.mark.parametrize("model", PACKED, indirect=True)
 def test_flex_attention_gives_the_log_probabilities_of_sdpa(model):
     rng = torch.Generator().manual_seed(5)
     group = prepared_group(model, rng, (2, [(0, 1), (1, 0)]), responses=[90, 7, 30])
@@ -116,6 +115,25 @@ def test_flex_attention_is_compiled_once_for_all_shapes():
             torch.testing.assert_close(ours, plain, atol=1e-5, rtol=0)
 
     assert len(programs) == 1
+
+
+def test_pictures_computed_together_equal_one_after_another(model):
+    grid = torch.tensor([[1, 4, 6], [1, 8, 8], [1, 4, 6], [1, 2, 2]])
+    vision = model.config.vision_config
+    pixels = torch.randn(int(grid.prod(-1).sum()), 3 * 2 * vision.patch_size**2)
+    found, calls = [], []
+    for kernel in ("sdpa", BATCHED):
+        model.set_attn_implementation({"vision_config": kernel})
+        model.zero_grad()
+        with Calls() as counted:
+            features = torch.cat(family_of(model).encode(pixels, grid))
+        features.square().sum().backward()
+        gradients = {name: one.grad for name, one in model.model.visual.named_parameters()}
+        found.append((features.detach(), gradients))
+        calls.append(counted.count)
+
+    assert calls[1] < calls[0]
+    torch.testing.assert_close(found[1], found[0])
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +169,8 @@ def test_batched_windows_equal_one_window_after_another(tower):
         tower.set_attn_implementation(kernel)
         tower.zero_grad()
         with Calls() as counted:
-            output = tower(pixels, grid_thw=grid, **vision_inputs(tower, grid)).pooler_output
+            inputs = window_inputs(tower, grid) if kernel == BATCHED else {}
+            output = tower(pixels, grid_thw=grid, **inputs).pooler_output
         output.square().sum().backward()
         gradients = {name: one.grad.clone() for name, one in tower.named_parameters()}
         results.append((output.detach(), gradients))
@@ -171,6 +190,7 @@ def test_kernels_are_chosen_for_the_device(tmp_path):
     assert chosen_attention("auto", GPU) == chosen_attention("flex", GPU) == FLEX
     assert chosen_attention("auto", CPU) == "sdpa"
     assert chosen_attention("eager", GPU) == "eager"
+    assert chosen_attention("auto", GPU, "replicated") == "sdpa"
     assert chosen_vision_attention(config, CPU) == BATCHED
     # There is no flash-attn here, and the configuration says float32.
     assert chosen_vision_attention(config, GPU) == BATCHED
@@ -184,6 +204,8 @@ def test_a_kernel_that_the_device_lacks_is_refused(tmp_path):
 
     with pytest.raises(UserError, match=r"^trainer\.attention: .*FlexAttention has no backward"):
         chosen_attention("flex", CPU)
+    with pytest.raises(UserError, match=r"^trainer\.attention: flex is for packed rows"):
+        chosen_attention("flex", GPU, "replicated")
     with pytest.raises(UserError, match=r"^trainer\.vision_attention: flash needs a GPU; set it"):
         chosen_vision_attention(config, CPU)
     with pytest.raises(UserError, match=r"flash needs model\.dtype: bfloat16"):

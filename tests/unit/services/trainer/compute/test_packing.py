@@ -1,4 +1,4 @@
-"""Packed computation of whole groups equals one plain sequence at a time."""
+"""Packed computation of whole groups equals one plain sequence at a time, for each family."""
 
 import weakref
 from dataclasses import dataclass
@@ -7,20 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from perl_rl.demo.model import build_model, build_processor
 from services.trainer.compute.attention import attention_mask
 from services.trainer.compute.features import BatchFeatures
 from services.trainer.compute.model import GroupModel, chunk_logprobs
 from services.trainer.compute.packing import pack
+from tests.family_models import PACKED, SIZES, family_model
 from tests.prepared_groups import prepared_group
 
 TEMPERATURE = 0.8
 
 
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    return build_model(build_processor(), seed=0).float().eval()
+@pytest.fixture(scope="module", params=PACKED)
+def model(request):
+    return family_model(request.param).eval()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +51,6 @@ def long_group(model):
 
 def _plain(model, group):
     """Log-probabilities of every response, each computed alone with all its images."""
-    vision = model.config.vision_config
     patches = torch.split(group.pixel_values, group.grid.prod(-1).tolist())
     results = []
     for order in group.orders:
@@ -74,7 +72,6 @@ def _plain(model, group):
             chosen = torch.from_numpy(response.token_ids.astype(np.int64))
             predicted = torch.log_softmax(logits[start - 1 : -1].float() / TEMPERATURE, dim=-1)
             results.append(predicted.gather(-1, chosen[:, None]).squeeze(-1))
-    assert vision.spatial_merge_size == 2
     return torch.cat(results)
 
 
@@ -153,6 +150,22 @@ def test_a_group_of_any_number_of_chunks_equals_the_plain_computation(
     assert [len(batch.chunks) for batch in batches] == [chunks]
 
     _assert_equal(_packed_pass(model, batches), _plain_pass(model, [long_group]))
+
+
+@pytest.mark.parametrize("family", SIZES)
+@pytest.mark.parametrize(("token_budget", "attention"), [(10_000, "eager"), (64, "sdpa")])
+def test_replicated_rows_equal_the_plain_computation(family, token_budget, attention):
+    model = family_model(family).eval()
+    model.set_attn_implementation(attention)
+    rng = torch.Generator().manual_seed(1)
+    several = [
+        prepared_group(model, rng, (3, [(0, 1, 2), (2, 0, 1)]), responses=[1, 7, 4]),
+        prepared_group(model, rng, (1, [(), ()]), responses=[3, 6]),
+    ]
+    batches = pack(several, token_budget, "replicated")
+    assert sum(len(chunk.input_ids) for batch in batches for chunk in batch.chunks) == 10
+
+    _assert_equal(_packed_pass(model, batches), _plain_pass(model, several))
 
 
 def test_a_frozen_vision_tower_gets_no_gradient(model, long_group):
