@@ -154,7 +154,7 @@ def _nearest(key: str, known: list[str]) -> str | None:
     section, _, name = key.rpartition(".")
     elsewhere = [one for one in known if one.rpartition(".")[2] == name]
     if elsewhere:
-        return max(elsewhere, key=lambda one: len(os.path.commonprefix([one, key])))
+        return max(elsewhere, key=lambda one: len(os.path.commonpath(_as_paths(one, key))))
     siblings = [one for one in known if one.rpartition(".")[0] == section]
     for group in (siblings, known):
         by_name: dict[str, str] = {}
@@ -164,6 +164,10 @@ def _nearest(key: str, known: list[str]) -> str | None:
         if near:
             return by_name[near[0]]
     return None
+
+
+def _as_paths(*keys: str) -> list[str]:
+    return ["/" + key.replace(".", "/") for key in keys]
 
 
 def _keys(model: type[BaseModel], above: str = "") -> Iterator[str]:
