@@ -1,6 +1,7 @@
 """Says in plain words, and in one line, what is wrong with values that pydantic refused."""
 
 import difflib
+import os
 import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
@@ -157,7 +158,7 @@ def _nearest(key: str, known: list[str]) -> str | None:
     section, _, name = key.rpartition(".")
     elsewhere = [one for one in known if one.rpartition(".")[2] == name]
     if elsewhere:
-        return elsewhere[0]
+        return max(elsewhere, key=lambda one: len(os.path.commonpath(_as_paths(one, key))))
     siblings = [one for one in known if one.rpartition(".")[0] == section]
     for group in (siblings, known):
         by_name: dict[str, str] = {}
@@ -167,6 +168,10 @@ def _nearest(key: str, known: list[str]) -> str | None:
         if near:
             return by_name[near[0]]
     return None
+
+
+def _as_paths(*keys: str) -> list[str]:
+    return ["/" + key.replace(".", "/") for key in keys]
 
 
 def _keys(model: type[BaseModel], above: str = "") -> Iterator[str]:

@@ -47,7 +47,7 @@ def test_every_bin_has_its_share_to_within_one(
     ):
         assert abs(count - most * share) < 1
     # One more would overdraw the scarcest bin.
-    with pytest.raises(UserError, match=f"that allows {most} samples"):
+    with pytest.raises(UserError, match=f"that allows {most} samples?"):
         choose(rates, target.model_copy(update={"size": most + 1}), random.Random(seed))
 
 

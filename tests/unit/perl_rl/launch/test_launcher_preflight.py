@@ -116,7 +116,9 @@ def test_good_input_passes(folder: Path) -> None:
 
 def test_a_missing_model_folder(folder: Path) -> None:
     config = make_config(folder, model={"path": folder / "gone"})
-    assert re.search(r"model\.path.*no folder .*gone", refusal(check_model, config.model))
+    assert re.search(
+        r"model\.path .*gone: there is no such folder", refusal(check_model, config.model)
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,7 +276,9 @@ def test_a_port_that_does_not_exist(folder: Path) -> None:
 def test_a_run_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     text = refusal(check_run_dir, tmp_path / "run", False)
-    assert text == f"{tmp_path / 'run'}: is not a folder; choose another --run-dir"
+    assert text == (
+        f"--run-dir {tmp_path / 'run'}: is a file, not a folder; name the folder of a run"
+    )
 
 
 def test_a_folder_with_an_earlier_run_is_not_overwritten(tmp_path: Path) -> None:

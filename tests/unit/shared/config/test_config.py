@@ -91,7 +91,7 @@ def test_an_override_opens_an_empty_section(file: Path) -> None:
         ("seed=[1", "--set seed=[1: the value is not valid YAML"),
         ("rollout.node=2", "unknown key 'rollout.node'; did you mean 'rollout.nodes'? docs/"),
         ("trainer.learnig_rate=1", "did you mean 'trainer.optimizer.learning_rate'? docs/conf"),
-        ("reward.judge={url: x}", "the key 'reward.judge.endpoint' is missing"),
+        ("reward.judge={url: x}", "did you mean 'reward.judge.endpoint.url'?"),
         ("redis.url=localhost:6379", "redis.url: must begin with redis://, rediss:// or unix://"),
         ("seed=1.5", "seed: must be a whole number (got 1.5)"),
         ("trainer.freeze_vision=maybe", "trainer.freeze_vision: must be true or false"),
@@ -264,15 +264,21 @@ def test_a_plain_path_is_one_source_of_samples(file: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.train=[]", "data.train.sources: must have at least 1 entr"),
-        ("data.train=[{format: verl}]", "the key 'data.train.sources.0.path' is missing"),
-        ("data.train=[{path: a, colour: red}]", "unknown key 'data.train.sources.0.colour'"),
-        ("data.train=[{path: a, format: csv}]", "data.train.sources.0.format: must be 'samples'"),
-        ("data.train=[{path: a, weight: 0}]", "data.train.sources.0.weight: must be more than 0"),
+        ("data.train=[]", "data.train: must have at least 1 entr"),
+        ("data.train=[{format: verl}]", "data.train, first source: the key 'path' is missing"),
+        ("data.train=[{path: a, colour: red}]", "data.train, first source: unknown key 'colour'"),
+        (
+            "data.train=[{path: a, format: csv}]",
+            "data.train, first source, format: must be 'samples'",
+        ),
+        (
+            "data.train=[{path: a, weight: 0}]",
+            "data.train, first source, weight: must be more than 0",
+        ),
         ("data.train=[{path: a, subsets: [x]}]", "subsets is only for format mantis, not samples"),
         ("data.heldout={path: a, keys: {answer: x}}", "keys.answer is only for format easyr1"),
         ("data={train: [{path: a}], prepare: 'a:b'}", "prepare writes the file train"),
-        ("data.train=3", "data.train.path: must be a path"),
+        ("data.train=3", "data.train: must be a path"),
     ],
 )
 def test_a_bad_source_is_named(file: Path, override: str, message: str) -> None:
