@@ -14,7 +14,13 @@ def add_view(commands: "Commands[argparse.ArgumentParser]") -> None:
     text = "show runs as local web pages: curves, groups, responses, tokens"
     view = add_command(commands, "view", _view, text)
     add = view.add_argument
-    add("runs", type=Path, nargs="+", metavar="RUN", help="folders of runs")
+    add(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="folders of runs, and results of perl-rl eval (*.json)",
+    )
     add("--host", default=DEFAULT_HOST, metavar="ADDRESS", help="address to listen on")
     add("--port", type=int, default=DEFAULT_PORT, metavar="N", help="port; 0 takes a free one")
     text = "environment variable that holds a token, which the pages then ask for"

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perl_rl.view.charts import SMALL, Size, Tick
+from perl_rl.view.axes import Size, Tick
+from perl_rl.view.charts import SMALL
 
 Span = tuple[float, float]
 

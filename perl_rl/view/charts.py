@@ -6,10 +6,10 @@ of ``style.css``, because the page's policy admits no style in the markup.
 
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from perl_rl.view.axes import Size, Tick, nice_ticks, on_axis, short, step_ticks
 from perl_rl.view.series import Series, merged_steps, smoothed, thinned
 
 COLOURS = 6
@@ -19,30 +19,10 @@ _MOST_POINTS = 600
 _MOST_BARS = 120
 
 
-@dataclass(frozen=True)
-class Size:
-    """A chart's outer size, and the room around its field."""
-
-    width: float
-    height: float
-    left: float = 46
-    right: float = 10
-    top: float = 10
-    bottom: float = 24
-
-
 SMALL = Size(420, 190)
 SPARK = Size(240, 56, left=4, right=4, top=4, bottom=4)
 WIDE = Size(1080, 380, left=56, right=14)
 NARROW = Size(380, 260)
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A labelled place on an axis."""
-
-    at: float
-    label: str
 
 
 @dataclass(frozen=True)
@@ -148,7 +128,7 @@ def line_chart(
     return Chart(
         size,
         tuple(Tick(area.x(step), f"{step:,}") for step in step_ticks(steps[0], steps[-1], size)),
-        tuple(Tick(area.y(value), _on_axis(value, words)) for value in ticks),
+        tuple(Tick(area.y(value), on_axis(value, words)) for value in ticks),
         lines,
         marks=_marks(area, marks, steps),
         said=_said(raw, words),
@@ -197,7 +177,7 @@ def stacked_bars(given: Sequence[Series], size: Size = SMALL, marks: Sequence[in
             Tick(area.x(step + each / 2), f"{step:,}")
             for step in step_ticks(steps[0], steps[-1], size)
         ),
-        tuple(Tick(area.y(value), _on_axis(value, short)) for value in ticks),
+        tuple(Tick(area.y(value), on_axis(value, short)) for value in ticks),
         lines,
         tuple(bars),
         _marks(area, marks, steps),
@@ -341,56 +321,3 @@ def _range(
         low if floor is None else max(low, floor),
         high if ceiling is None else min(max(high, low), ceiling),
     )
-
-
-def nice_ticks(low: float, high: float, about: int = 4, whole: bool = False) -> list[float]:
-    """Round numbers from at most `low` to at least `high`, at even distances.
-
-    Args:
-        about: how many distances.
-        whole: only whole numbers.
-    """
-    span = (high - low) or abs(high) or 1.0
-    rough = span / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power >= rough * 0.999)
-    if whole:
-        step = max(1.0, math.ceil(step))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    last = max(last, first + 1)
-    return [round(place * step, 12) for place in range(first, last + 1)]
-
-
-def step_ticks(first: int, last: int, size: Size) -> list[int]:
-    """Round steps between the first and the last one, both of which are named too."""
-    about = max(2, int(size.width // 100))
-    inner = [int(value) for value in nice_ticks(first, last, about, whole=True)]
-    room = (last - first) / about * 0.6
-    between = [step for step in inner if first + room < step < last - room]
-    return [first, *between, last] if last > first else [first]
-
-
-def short(value: float) -> str:
-    """A number in about five characters: 0.0072, 0.531, 9.81, 148, 1.7k, 2.1M."""
-    size = abs(value)
-    if size >= 999_500:
-        return f"{value / 1e6:.3g}M"
-    if size >= 9_995:
-        return f"{value / 1e3:.3g}k"
-    if size >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    if size >= 1:
-        return f"{value:.3g}"
-    if size >= 0.0995:
-        return f"{value:.3f}"
-    return f"{value:.3g}"
-
-
-def _on_axis(value: float, words: Callable[[float], str]) -> str:
-    text = words(value)
-    return text.rstrip("0").rstrip(".") if re.fullmatch(r"-?\d+\.\d+", text) else text
-
-
-def percent(value: float) -> str:
-    """A share in percent."""
-    return f"{value * 100:.0f} %" if value in (0, 1) or value >= 0.0995 else f"{value * 100:.1f} %"

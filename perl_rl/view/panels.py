@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from perl_rl.report.summary import resumed_after
-from perl_rl.view.charts import SMALL, Chart, Size, line_chart, percent, short, stacked_bars
+from perl_rl.view.axes import Size, percent, short
+from perl_rl.view.charts import SMALL, Chart, line_chart, stacked_bars
 from perl_rl.view.series import Row, Series, by_reason, series
 
 Bounds = tuple[float | None, float | None]

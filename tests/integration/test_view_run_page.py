@@ -102,6 +102,8 @@ def test_a_live_page_takes_in_what_is_new_and_keeps_its_place(
     page: Page, address: str, runs: list[Path]
 ) -> None:
     live = runs[1]
+    # One chart a row: each that comes moves all below it.
+    page.set_viewport_size({"width": 390, "height": 900})
     with hold_folder(live):
         page.goto(f"{address}/runs/1")
         kl = page.locator("#chart-kl")

@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 
-from perl_rl.view.charts import NARROW, SMALL, WIDE, Chart, Size, line_chart
+from perl_rl.view.axes import Size
+from perl_rl.view.charts import NARROW, SMALL, WIDE, Chart, line_chart
 from perl_rl.view.figures import HEADLINES, Figures, headlines, read_figures, read_state
 from perl_rl.view.pages.run import SMOOTHING, Smooth, default_smoothing, panel_of
 from perl_rl.view.panels import HELD_OUT, PANELS, Panel, compared

@@ -8,7 +8,8 @@ from fastapi.responses import HTMLResponse
 
 from perl_rl.report.progress import duration
 from perl_rl.report.summary import resumed_after
-from perl_rl.view.charts import NARROW, WIDE, short
+from perl_rl.view.axes import short
+from perl_rl.view.charts import NARROW, WIDE
 from perl_rl.view.figures import headlines, read_figures, read_state, warnings
 from perl_rl.view.panels import PANELS, Panel, find_panel, panel_chart, panel_series
 from perl_rl.view.render import add_filters, page

@@ -49,6 +49,7 @@
   const every = Number(live.dataset.every) * 1000;
   const again = async () => {
     let goesOn = true;
+    const began = performance.now();
     if (!document.hidden) {
       try {
         goesOn = await update();
@@ -56,7 +57,8 @@
         // The viewer does not answer: perhaps it is being started again.
       }
     }
-    if (goesOn) setTimeout(again, every);
+    // A page that takes long is asked less often: it is made beside the run.
+    if (goesOn) setTimeout(again, Math.max(every, 10 * (performance.now() - began)));
   };
   if (every) setTimeout(again, every);
 }

@@ -4,16 +4,9 @@ import json
 
 import pytest
 
+from perl_rl.view.axes import nice_ticks, percent, short, step_ticks
 from perl_rl.view.bars import Group, grouped_bars
-from perl_rl.view.charts import (
-    SMALL,
-    line_chart,
-    nice_ticks,
-    percent,
-    short,
-    stacked_bars,
-    step_ticks,
-)
+from perl_rl.view.charts import SMALL, line_chart, stacked_bars
 from perl_rl.view.series import Series
 
 
