@@ -67,7 +67,8 @@ class Chart:
     said: str = ""
     """The chart in words, for those who do not see it."""
     data: str = ""
-    """The drawn values as JSON, for ``charts.js``: ``steps``, ``xs`` and ``lines``."""
+    """The drawn values as JSON, for ``charts.js``: ``steps``, ``xs``, ``lines``, and ``over`` how
+    many steps a value is the mean."""
     words: Callable[[float], str] = field(default=str, compare=False)
 
     @property
@@ -132,7 +133,7 @@ def line_chart(
         lines,
         marks=_marks(area, marks, steps),
         said=_said(raw, words),
-        data=_data(area, drawn, words),
+        data=_data(area, drawn, words, over=1 if drawn[0].spans else smooth),
         words=words,
     )
 
@@ -286,7 +287,11 @@ def _said(several: Sequence[Series], words: Callable[[float], str]) -> str:
 
 
 def _data(
-    area: _Field, several: Sequence[Series], words: Callable[[float], str], shift: float = 0.0
+    area: _Field,
+    several: Sequence[Series],
+    words: Callable[[float], str],
+    shift: float = 0.0,
+    over: int = 1,
 ) -> str:
     steps = merged_steps(several)
     lines = []
@@ -301,7 +306,8 @@ def _data(
             }
         )
     xs = [area.x(step + shift) for step in steps]
-    return json.dumps({"steps": steps, "xs": xs, "lines": lines}, separators=(",", ":"))
+    content = {"steps": steps, "xs": xs, "lines": lines, "over": over}
+    return json.dumps(content, separators=(",", ":"))
 
 
 def _range(

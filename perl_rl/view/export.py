@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from perl_rl.counting import counting
 from perl_rl.view.app import create_app
 from perl_rl.view.index import Selection
 from perl_rl.view.links import Exported, Links
@@ -49,11 +50,13 @@ async def _written(
     done: set[str] = set()
     files = 0
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        while left := [one for one in found.pages if one not in done]:
-            for address in left:
-                answer = await client.get(address)
-                _write(out / found.pages[address], answer.content)
-                done.add(address)
+        with counting("pages", None) as advance:
+            while left := [one for one in found.pages if one not in done]:
+                for address in left:
+                    answer = await client.get(address)
+                    _write(out / found.pages[address], answer.content)
+                    done.add(address)
+                    advance()
         for address, name in found.files.items():
             answer = await client.get(address)
             # An image that is not kept any more: its page says so.

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from playwright.sync_api import Page, expect
 from perl_rl.folder_lock import hold_folder
 from perl_rl.view.app import create_app
 from shared.service.serve import bind
+from tests.eval_results import item, write
 from tests.group_records import write_run
 from tests.integration.browsing import NEEDS_CHROMIUM
 from tests.view_runs import (
@@ -43,9 +45,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def address(runs: list[Path]) -> Iterator[str]:
+def address(runs: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("results")
+    patterns = {"a": "-+-+-+", "b": "++++++"}
+    orders = tuple(permutations(range(3)))
+    results = [
+        write(
+            folder / f"{name}.json",
+            [item(f"item {number}", pattern, orders) for number in range(9)],
+        )
+        for name, pattern in patterns.items()
+    ]
     with bind("view", "127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(create_app(runs), log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(create_app([*runs, *results]), log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         wait_until(lambda: server.started, "the view to start", 10)
@@ -62,6 +74,7 @@ def test_every_page_fits(page: Page, address: str, width: int, scheme: str) -> N
     for path in (
         *("/", "/runs/0", "/runs/1", "/runs/0/curves/accuracy", "/runs/0/curves/heldout"),
         *("/runs/0/settings", "/runs/0/evaluations", "/compare", "/compare/accuracy"),
+        *("/results/0", "/results/0-1", "/results/0-1/items/item%200"),
     ):
         page.goto(address + path)
         wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")

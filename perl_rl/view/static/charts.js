@@ -37,7 +37,7 @@
     const tip = document.createElement("div");
     tip.className = "tip";
     tip.setAttribute("role", "status");
-    tip.append(`step ${data.steps[at]}`);
+    tip.append(`step ${data.steps[at]}${data.over > 1 ? `, mean over ${data.over}` : ""}`);
     for (const line of data.lines) {
       if (line.values[at] === null) continue;
       if (svg.querySelector(".line")) {

@@ -79,6 +79,7 @@ def test_what_has_no_value_is_not_drawn() -> None:
 def test_smoothing_keeps_the_values_faintly() -> None:
     (line,) = line_chart([curve(0.0, 1.0, 0.0, 1.0)], smooth=2).lines
     assert line.faint and line.faint != line.path
+    assert json.loads(line_chart([curve(0.0, 1.0)], smooth=2).data)["over"] == 2
 
 
 def test_the_axis_holds_every_value_and_stays_in_its_bounds() -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from perl_rl.view import index
@@ -52,6 +53,15 @@ def test_files_that_cannot_be_read_are_named_and_the_others_shown(run: Path) -> 
     assert steps(known) == {1, 2, 3}
     (problem,) = known.problems
     assert file_name(4, 0) in problem and "delete it" in problem
+
+
+def test_files_of_another_release_are_named(run: Path) -> None:
+    table = pq.read_table(group_files(groups_folder(run))[0])
+    old = table.replace_schema_metadata({b"perl_record_schema": b"0"})
+    pq.write_table(old, groups_folder(run) / file_name(9, 0))
+    known = GroupIndex(run).read()
+    assert steps(known) == {1, 2, 3}
+    assert "columns of version 0, this release reads version 1" in known.problems[0]
 
 
 def test_a_run_without_groups_has_none(tmp_path: Path) -> None:

@@ -6,62 +6,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from perl_rl.eval.items import Benchmark
-from perl_rl.eval.results import AnswerResult, ItemResult, Result, write_result
-from perl_rl.eval.robustness import OrderRobustness
-from perl_rl.eval.summarise import summarise
+from perl_rl.eval.results import ItemResult
 from perl_rl.view.app import create_app
 from shared.errors import UserError
-
-ORDERS = ((0, 1), (1, 0))
-_BENCHMARK = Benchmark("b", "b", "test", 4, "micro", "letters", lambda row, pictures: None)
-
-
-def item(name: str, pattern: str, orders: tuple[tuple[int, int], ...] = ORDERS) -> ItemResult:
-    """An item; `pattern` has a + for each order that is answered rightly."""
-    answers = tuple(
-        AnswerResult(
-            order=number,
-            repeat=0,
-            permutation=orders[number],
-            prompt=f"<i>{name}</i>",
-            images=("x", "y"),
-            gold="A",
-            response=f"I say {sign}",
-            extracted="A" if sign == "+" else "B",
-            given="A" if sign == "+" else "B",
-            in_original="A" if sign == "+" else "B",
-            right=sign == "+",
-        )
-        for number, sign in enumerate(pattern)
-    )
-    return ItemResult(id=name, task="t", kind="letter", groups={}, excluded=None, answers=answers)
-
-
-def write(file: Path, items: list[ItemResult]) -> Path:
-    def estimate(value: float) -> dict[str, float]:
-        return {"value": value, "low": value, "high": value}
-
-    robustness = {
-        "items": len(items),
-        "answers": 2 * len(items),
-        "most_orders": 2,
-        **{name: estimate(0.5) for name in ("accuracy", "worst_case", "flip_rate")},
-        "accuracy_by_slot": {0: 0.9, 1: 0.2},
-        "interval_by_slot": {0: (0.8, 1.0), 1: (0.1, 0.3)},
-        "by_source": {},
-        "excluded": {},
-    }
-    result = Result(
-        benchmark="b",
-        model=file.stem,
-        settings={},
-        summary=summarise(_BENCHMARK, items),
-        robustness=OrderRobustness.model_validate(robustness),
-        items=tuple(items),
-    )
-    write_result(result, file)
-    return file
+from tests.eval_results import ORDERS, item, write
 
 
 @pytest.fixture
