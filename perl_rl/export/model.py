@@ -9,7 +9,7 @@ from transformers import AutoProcessor
 from transformers.utils import logging
 
 from perl_rl.export.merge import write_merged
-from services.trainer.compute.adapter_names import is_adapter, peft_name
+from services.trainer.compute.adapter_names import peft_name
 from services.trainer.compute.lora import save_adapter
 from services.trainer.compute.model import load_model
 from services.trainer.rank.checkpoint_folder import ENGINE_TAG
@@ -63,10 +63,7 @@ def write_model(config: Config, checkpoint: Path, out: Path, merged: bool = Fals
 def _write_adapter(
     config: Config, tensors: dict[str, torch.Tensor], out: Path, merged: bool
 ) -> str:
-    # DeepSpeed leaves tied embeddings out under one of their names only.
-    named = {
-        peft_name(name): tensor.contiguous() for name, tensor in tensors.items() if is_adapter(name)
-    }
+    named = {peft_name(name): tensor.contiguous() for name, tensor in tensors.items()}
     dtype = next(iter(named.values())).dtype
     said = f"an adapter of {len(named)} tensors in {str(dtype).removeprefix('torch.')}"
     if not merged:
