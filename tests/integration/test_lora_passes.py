@@ -30,6 +30,7 @@ CASES = {
     "3": ["trainer.zero_stage=3"],
 }
 ROUNDING = 2e-3
+_WHOLE = "mp_rank_00_model_states.pt"
 TIMEOUT_S = 300.0
 
 
@@ -144,3 +145,6 @@ def test_a_checkpoint_of_an_adapter_gives_it_back_and_holds_nothing_else(
         assert torch.equal(found["resumed_parameters"][name], one), name
     adapter = sum(one.nbytes for one in found["parameters"].values())
     assert written < 6 * adapter
+    file = "zero_pp_rank_0_mp_rank_00_model_states.pt" if case == "3" else _WHOLE
+    module = torch.load(trained / case / "engine" / file, weights_only=True)["module"]
+    assert {peft_name(name.removeprefix("model.")) for name in module} == found["parameters"].keys()

@@ -13,6 +13,11 @@ def has_adapter(model: nn.Module) -> bool:
     return hasattr(model, "peft_config")
 
 
+def is_adapter(name: str) -> bool:
+    """Whether this parameter of a model is an adapter's."""
+    return ".lora_" in name
+
+
 def peft_name(name: str) -> str:
     """A parameter's name in peft's files, from its name in the model."""
     return PEFT_PREFIX + name.replace(f".{_NAME}.", ".")

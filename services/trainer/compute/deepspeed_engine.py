@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers.integrations import HfDeepSpeedConfig
 
-from services.trainer.compute.adapter_names import has_adapter, peft_name
+from services.trainer.compute.adapter_names import has_adapter, is_adapter, peft_name
 from services.trainer.compute.model import GroupModel
 from shared.config import Config
 
@@ -162,12 +162,25 @@ def checkpoint_bytes(engine: Any) -> int:
 
 def save_state(engine: Any, folder: Path, tag: str) -> None:
     """Write this rank's part of a checkpoint; of a policy with an adapter, only the adapter's."""
-    engine.save_checkpoint(
-        str(folder),
-        tag=tag,
-        save_latest=False,
-        exclude_frozen_parameters=has_adapter(engine.module.model),
-    )
+    adapted = has_adapter(engine.module.model)
+    settings = {"save_latest": False, "exclude_frozen_parameters": adapted}
+    with _without_frozen_tensors(engine.module) if adapted else nullcontext():
+        engine.save_checkpoint(str(folder), tag=tag, **settings)
+
+
+@contextmanager
+def _without_frozen_tensors(module: nn.Module) -> Iterator[None]:
+    """Left to itself, DeepSpeed keeps tied embeddings under their second name."""
+
+    def keep_adapter(_: nn.Module, tensors: dict[str, Any], *__: Any) -> None:
+        for name in [name for name in tensors if not is_adapter(name)]:
+            del tensors[name]
+
+    hook = module.register_state_dict_post_hook(keep_adapter)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def load_state(engine: Any, folder: Path, tag: str) -> bool:
