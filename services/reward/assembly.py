@@ -116,13 +116,14 @@ class Assembly:
         """
         task, others = order.batch.task, self._held.others(order.batch.task)
         mine = {**others, task.order_index: order}
-        fetched: list[bytes] | None = []
+        fetched: list[bytes] = []
         if len(mine) < task.orders:
             data = encode(order)
-            fetched = await self._ledger.collect(entry, order, data, list(mine))
-            if fetched is None:
+            missing = await self._ledger.collect(entry, order, data, list(mine))
+            if missing is None:
                 self._held.add(order, len(data))
                 return None
+            fetched = missing
         self._held.forget(task)
         return assemble([*mine.values(), *(decode(ScoredOrder, one) for one in fetched)])
 
