@@ -55,7 +55,7 @@ bench: setup
 # TRL in an environment of its own, on top of the project's, so that both sides have the same torch and transformers.
 bench-trl: setup
 	$(BIN)/python -m venv .venv-trl
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > .venv-trl/lib/python$$($(BIN)/python -c "import sys; print('%d.%d' % sys.version_info[:2])")/site-packages/project.pth
+	.venv-trl/bin/python scripts/share_packages.py $(BIN)
 	.venv-trl/bin/python -m pip install --quiet --no-deps -r requirements/trl.txt
 
 lint: setup

@@ -55,9 +55,8 @@ def _overlap(found: Found) -> Iterable[Result]:
 
 def _weights(found: Found) -> Iterable[Result]:
     delta, serve = found["delta"], found["stages"]["serve"]
-    shares = (delta["median_share"], delta["share"])
     what = "delta / full bytes, demo's model"
-    yield Result("weights", what, shares, delta["aim"], at_least=False)
+    yield Result("weights", what, tuple(delta["shares"]), delta["aim"], at_least=False)
     rates = (serve["slowest_gb_s"], serve["gb_s"], serve["fastest_gb_s"])
     yield Result("weights", "served", rates, 2.0, unit=" GB/s")
     if "pause" in found:

@@ -1,7 +1,6 @@
 """Writes the tables of keys and options into docs/prepare.md: ``make docs``."""
 
 import argparse
-import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,6 @@ from perl_rl.data.config import STAGES, PrepareConfig
 from shared.config.endpoint import EndpointConfig
 from shared.config.reference import key_row
 from shared.config.section import Section
-
-# Not an import statement: scripts are no package, and mypy would know the module by two names.
-key_row = importlib.import_module("scripts.config_reference").key_row
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "prepare.md"
 BEGIN, END = "<!-- made by scripts/prepare_reference.py -->", "<!-- end -->"

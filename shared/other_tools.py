@@ -98,6 +98,13 @@ _OURS: dict[str, str] = {
     "trainer.checkpoint.every_steps": "save_freq save_steps save_interval",
     "trainer.checkpoint.keep": "save_limit save_total_limit max_ckpt_num max_actor_ckpt_to_keep",
     "launcher.share_gpus": "colocate_all_models colocate vllm_mode hybrid_engine",
+    "model.lora.rank": "lora_r lora_rank lora.rank lora.r",
+    "model.lora.alpha": "lora_alpha lora.alpha",
+    "model.lora.dropout": "lora_dropout",
+    "model.lora.targets": "lora_target_modules target_modules lora_target exclude_modules",
+    "trackers": "use_wandb wandb report_to use_tensorboard use_swanlab trainer.logger logger "
+    "wandb_project use_mlflow",
+    "trainer.packing": "use_remove_padding packing_samples remove_padding",
     "--run-dir": "default_local_dir save_checkpoint_path output_dir save_path ckpt_path",
     "--resume": "resume_mode resume_from_checkpoint load_checkpoint",
 }

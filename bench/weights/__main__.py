@@ -39,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=memory_folder()) as name:
         folder = Path(name)
         found["delta"] = delta_size(folder / "demo")
-        say("delta", found["delta"])
+        say("delta", {name: one for name, one in found["delta"].items() if name != "shares"})
         share = found["delta"]["changed_share"]
         found["stages"] = stages(folder, options.gib, options.rounds, share)
         for stage, figures in found["stages"].items():

@@ -43,6 +43,7 @@ def delta_size(folder: Path, steps: int = 12) -> Figures:
     return {
         "model": "demo, bf16 of fp32 masters, AdamW at 1e-6",
         "share": max(shares),
+        "shares": shares,
         "median_share": statistics.median(shares),
         "changed_share": max(changed),
         "aim": 0.05,

@@ -17,6 +17,7 @@ from PIL import Image
 
 from perl_rl.demo.digits import IMAGE_SIDE
 from shared.errors import UserError
+from shared.images import PILLOW_MAX_PIXELS, decode_image, to_rgb
 from shared.permutation import ORDINALS
 from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
 
@@ -94,7 +95,7 @@ def photograph(subject: str) -> Image.Image:
             "pip install scikit-image"
         ) from None
     file = Path(skimage.__file__).parent / "data" / FILES[subject]
-    whole = Image.open(file).convert("RGB")
+    whole = to_rgb(decode_image(file, file.name, PILLOW_MAX_PIXELS))
     width, height = (min(side, _WHOLE_SIDE) for side in whole.size)
     left, top = (whole.width - width) // 2, (whole.height - height) // 2
     return whole.crop((left, top, left + width, top + height))

@@ -13,7 +13,6 @@ from perl_rl.counting import counting
 from perl_rl.ending import ended
 from perl_rl.eval.heldout import HeldOutResult, decoding, held_out
 from perl_rl.eval.models import VllmModel
-from perl_rl.export.merge import whole_model
 from perl_rl.report.summary import write_json
 from shared.config import Config, load_config
 from shared.errors import UserError
@@ -44,6 +43,9 @@ def evaluate(config_file: Path, model: Path, out: Path) -> int:
         raise UserError(f"{config_file}: the key 'data.heldout' is missing; nothing to evaluate on")
     if not (model / ADAPTER_SETTINGS).is_file():
         model_folder(model, "--model")
+    # Here, because torch takes seconds to import; who only names this module needs none of it.
+    from perl_rl.export.merge import whole_model
+
     with whole_model(config, model) as whole:
         changed = config.model.model_copy(update={"path": whole})
         asked = config.model_copy(update={"model": changed})

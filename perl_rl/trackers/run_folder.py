@@ -10,6 +10,7 @@ from PIL import Image
 
 from perl_rl.folder_lock import is_held
 from perl_rl.trackers.base import ShownGroup
+from shared.images import PILLOW_MAX_PIXELS, decode_image, to_rgb
 from shared.records.evaluations import FIGURES, read_evaluation
 from shared.records.groups import (
     TRAINED,
@@ -165,7 +166,6 @@ def _pictures(run_dir: Path, digests: Sequence[str] | None) -> Iterator[Image.Im
         file = image_file(run_dir, digest)
         if file is None:
             continue
-        with Image.open(file) as opened:
-            picture = opened.convert("RGB")
+        picture = to_rgb(decode_image(file, file.name, PILLOW_MAX_PIXELS))
         picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
         yield picture

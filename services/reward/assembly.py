@@ -133,11 +133,11 @@ class Assembly:
         fetched: list[bytes] = []
         if len(mine) < task.orders:
             data = encode(order)
-            found = await self._ledger.collect(entry, order, data, list(mine))
-            if found is None:
+            missing = await self._ledger.collect(entry, order, data, list(mine))
+            if missing is None:
                 self._held.add(order, len(data))
                 return None
-            fetched = found
+            fetched = missing
         self._held.forget(task)
         return assemble([*mine.values(), *(decode(ScoredOrder, one) for one in fetched)])
 

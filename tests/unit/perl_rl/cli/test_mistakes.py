@@ -146,7 +146,7 @@ SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
     ({"rollout__engine__tensor_parallel_size": 2}, "tensor_parallel_size: 2 needs as many GPUs"),
     ({"model__lora": {"rank": 0}}, "model.lora.rank: must be at least 1 (got 0)"),
     ({"model__lora": {"rank": 1024}}, "model.lora.rank: must be at most 512 (got 1024)"),
-    ({"model__lora": {"targets": []}}, "model.lora.targets: must have at least 1 entries"),
+    ({"model__lora": {"targets": []}}, "model.lora.targets: must have at least 1 entr"),
     (
         {"model__lora": {"targets": ["q_proj", "query"]}},
         "model.lora.targets: 'query' is the name of no linear layer of the language model",

@@ -25,7 +25,8 @@ def config(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     file = tmp_path / "run.yaml"
     file.write_text(
         f"run: prepared\nseed: 7\nmodel:\n  path: {START_MODEL}\ndata:\n  train: data/train.jsonl\n"
-        f"  prepare: {request.param}\ntrainer: {{port: 0}}\nrollout: {{port: 0}}\n"
+        f"  prepare: {request.param}\ntrainer: {{port: 0}}\n"
+        "rollout: {port: 0, engine: {max_model_len: 2048}}\n"
         "reward: {port: 0}\n",
         encoding="utf-8",
     )

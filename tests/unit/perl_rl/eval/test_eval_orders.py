@@ -62,7 +62,7 @@ def test_a_position_only_model_flips_on_every_item_asked_in_all_orders(
     assert found.accuracy_by_slot == {0: 1.0, 1: 0.0, 2: 0.0, 3: 0.0}
 
 
-PERMUTED = {"mantis-eval", "blink", "mmiu", "mv-math"}
+PERMUTED = {"mantis-eval", "blink", "mmiu", "mv-math", "muirbench"}
 """Shapes with questions whose options are images."""
 
 

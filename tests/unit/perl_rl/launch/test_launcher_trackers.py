@@ -7,13 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from perl_rl.launch.processes import Supervisor
 from perl_rl.launch.trackers import RunTrackers
 from perl_rl.trackers.cursor import cursor_file, read_cursor
 from tests.paths import ROOT
+from tests.processes import children_with
 from tests.tracked_run import WrittenRun
 from tests.written_tracker import seen
 
@@ -118,8 +118,9 @@ async def test_one_that_is_killed_whole_is_started_again(tmp_path: Path) -> None
     async with Supervisor(beside.run.folder / "logs", 1.0) as supervisor:
         await beside.trackers.start(supervisor)
         await beside.sent(2)
-        for one in psutil.Process().children(recursive=True):
-            if "track" in one.cmdline() and "reaper.py" not in " ".join(one.cmdline()):
+        under_reapers = {one.pid for one in children_with("reaper.py")}
+        for one in children_with("track"):
+            if one.pid not in under_reapers:
                 os.kill(one.pid, signal.SIGKILL)
         await beside.noted("tracker-wandb ended with status 137; starting it again")
         beside.run.steps(3, 4)

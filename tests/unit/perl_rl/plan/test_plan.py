@@ -289,7 +289,7 @@ def test_an_impossible_number_is_one_line(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "holds no config.json"),
+        (None, "holds no configuration (config.json)"),
         ("{}", "config.json has no model_type"),
         ("[", "config.json: is not a model's configuration"),
         (json.dumps({"model_type": "qwen2"}), "the model family 'qwen2' (no class) is not supp"),

@@ -56,11 +56,14 @@ def test_the_digest_follows_what_is_set_and_not_where_it_runs(tmp_path: Path) ->
     [
         ({"baseline": "nobody"}, "baseline: there is no arm 'nobody'"),
         ({"seeds": [1, 1]}, r"seeds: \[1, 1\] names a seed twice"),
-        ({"seeds": []}, "seeds: must have at least 1 entries"),
+        ({"seeds": []}, "seeds: must have at least 1 entr"),
         ({"arms": {"A b": {"title": "x"}}}, "arms: the name 'A b' must be"),
         ({"responses": 0}, "responses: must be at least 1"),
         ({"respones": 5}, "unknown key 'respones'; did you mean 'responses'"),
-        ({"arms": {"grpo": {"title": "x", "sets": {}}}}, "unknown key 'arms.grpo.sets'"),
+        (
+            {"arms": {"grpo": {"title": "x", "sets": {}}}},
+            "arms, entry grpo: unknown key 'sets'; did you mean 'set'",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_its_key(changes: dict, said: str, tmp_path: Path) -> None:

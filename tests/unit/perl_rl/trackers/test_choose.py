@@ -74,12 +74,12 @@ def test_where_the_data_goes_is_said(tmp_path, monkeypatch) -> None:
         ("[wandb, comet]", "trackers: there is no tracker 'comet'; choose tensorboard, wandb, "),
         ("[wandb, {name: wandb}]", "trackers: wandb is there twice; a run has one tracker of a "),
         ("wandb", "trackers: must be a list"),
-        ("[3]", "trackers.0: must have keys and values"),
-        ("[{project: mine}]", "the key 'trackers.0.name' is missing"),
-        ("[{name: wandb, every_steps: 0}]", "trackers.0.every_steps: must be at least 1"),
-        ("[{name: wandb, page: here}]", "trackers.0.page: must begin with http:// or https://"),
-        ("[{name: tensorboard, url: x}]", "trackers.0: tensorboard only writes files; leave out"),
-        ("[{name: wandb, url: x, offline: true}]", "trackers.0: offline: true sends nothing, so"),
+        ("[3]", "trackers, first tracker: must have keys and values"),
+        ("[{project: mine}]", "trackers, first tracker: the key 'name' is missing"),
+        ("[{name: wandb, every_steps: 0}]", "first tracker, every_steps: must be at least 1"),
+        ("[{name: wandb, page: here}]", "first tracker, page: must begin with http:// or https://"),
+        ("[{name: tensorboard, url: x}]", "first tracker: tensorboard only writes files; "),
+        ("[{name: wandb, url: x, offline: true}]", "first tracker: offline: true sends nothing"),
     ],
 )
 def test_a_mistake_in_the_settings_is_named(given: str, said: str) -> None:

@@ -14,6 +14,7 @@ from perl_rl.trackers.cursor import cursor_file, read_cursor
 from perl_rl.trackers.left import left_to_send, tracker_lines
 from perl_rl.trackers.supervise import Supervision
 from shared.config.trackers import TrackerConfig
+from tests.processes import children_with
 from tests.tracked_run import WrittenRun
 from tests.waiting import wait_until
 from tests.written_tracker import seen
@@ -69,10 +70,7 @@ class Followed:
 
     def process(self) -> psutil.Process | None:
         """The tracker's process now."""
-        for one in psutil.Process().children():
-            if "tests.written_tracker" in one.cmdline():
-                return one
-        return None
+        return next(iter(children_with("tests.written_tracker")), None)
 
     def ends(self) -> float:
         """Stop; returns how many seconds that took."""
@@ -86,9 +84,8 @@ class Followed:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    for one in psutil.Process().children():
-        if "tests.written_tracker" in one.cmdline():
-            one.kill()
+    for one in children_with("tests.written_tracker"):
+        one.kill()
 
 
 def test_a_tracker_that_is_killed_goes_on_and_gets_each_step_once(folder: Path) -> None:

@@ -35,7 +35,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def announced(config: Config, tmp_path: Path) -> Announcement:
-    address = backend(config.weights, tmp_path / "run", "").publish(VERSION, TENSORS)
+    address = backend(config.weights, tmp_path / "run", "", None).publish(VERSION, TENSORS)
     return Announcement("1-0", VERSION, address)
 
 
