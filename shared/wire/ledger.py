@@ -342,7 +342,7 @@ class Ledger:
         """
         raw = (await self._client.hgetall(self._keys.ledger)).items()
         states = {group.decode(): state.decode() for group, state in raw}
-        return {group: state for group, state in states.items() if not _is_in_flight(state)}
+        return {group: state for group, state in states.items() if not state.startswith(IN_FLIGHT)}
 
     async def restore(
         self,
@@ -394,7 +394,3 @@ def _pairs(scores: Mapping[str, float]) -> list[str | float]:
 
 def _in_flight(issued_at: PolicyVersion) -> str:
     return f"{IN_FLIGHT}:{issued_at.incarnation}"
-
-
-def _is_in_flight(state: str) -> bool:
-    return state.startswith(IN_FLIGHT)
