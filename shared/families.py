@@ -34,15 +34,12 @@ class Family:
     """Tensors of its inner width that a vision block's feed-forward part keeps for it."""
     head_norms: bool = False
     """Whether the language model normalises queries and keys."""
-    linear: bool = False
-    """Whether some layers of the language model have linear attention, which takes no mask."""
 
 
 FAMILIES = {
     "qwen2_vl": Family("Qwen2-VL", vision_width="embed_dim", vision_mlp=3),
     "qwen2_5_vl": Family("Qwen2.5-VL", vision_rms=True, vision_mlp=4),
     "qwen3_vl": Family("Qwen3-VL", head_norms=True),
-    "qwen3_5": Family("Qwen3.5", head_norms=True, linear=True),
 }
 """By the ``model_type`` in a model's ``config.json``."""
 
@@ -85,22 +82,10 @@ def chosen_packing(folder: Path, named: str) -> Packing:
     return "replicated" if others else "packed"
 
 
-def has_linear_attention(folder: Path) -> bool:
-    """Whether the model in `folder`, of any family, is known to have linear attention.
-
-    Raises:
-        UserError: when ``config.json`` cannot be read.
-    """
-    return "linear_attention" in _layers_without_mask(_read(folder))
-
-
 def _layers_without_mask(content: dict[str, Any]) -> str:
     """The kinds of layers that see less than a mask allows: through a window, or by a state."""
     text = content.get("text_config") or content
     kinds = set(text.get("layer_types") or [])
-    family = FAMILIES.get(str(content.get("model_type")))
-    if family and family.linear:
-        kinds.add("linear_attention")
     if "layer_types" not in text and text.get("use_sliding_window"):
         kinds.add("sliding_attention")
     return ", ".join(sorted(kinds - {"full_attention"}))

@@ -16,7 +16,6 @@ from transformers import (
 )
 
 from perl_rl.demo.model import build_processor
-from shared.families import FAMILIES
 
 HIDDEN = 96
 PIXELS = {"shortest_edge": 56 * 56, "longest_edge": 4 * 56 * 56}
@@ -66,29 +65,8 @@ SIZES: dict[str, dict[str, Any]] = {
             "deepstack_visual_indexes": [0, 2],
         },
     },
-    "qwen3_5": {
-        "text_config": {
-            **_TEXT,
-            "layer_types": ["linear_attention", "full_attention"] * 2,
-            "linear_key_head_dim": 32,
-            "linear_value_head_dim": 32,
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-            "rope_parameters": _rope(mrope_interleaved=True, partial_rotary_factor=1.0),
-        },
-        "vision_config": {
-            **_VISION,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "out_hidden_size": HIDDEN,
-            "num_position_embeddings": 64,
-        },
-    },
 }
 """Of each family that is supported, by its ``model_type``."""
-
-PACKED = [name for name in SIZES if not FAMILIES[name].linear]
-"""Those that are trained in packed rows."""
 
 
 def family_processor(family: str) -> ProcessorMixin:
@@ -103,8 +81,12 @@ def family_processor(family: str) -> ProcessorMixin:
     return Qwen3VLProcessor(images, video_processor=videos, **common)
 
 
-def family_model(family: str, seed: int = 0) -> PreTrainedModel:
-    """A model in fp32; equal seeds give equal ones, and every parameter differs between seeds."""
+def family_model(family: str, seed: int = 0, **text_config: Any) -> PreTrainedModel:
+    """A model in fp32; equal seeds give equal ones, and every parameter differs between seeds.
+
+    Args:
+        text_config: what differs from `SIZES`.
+    """
     tokenizer = build_processor().tokenizer
     sizes = SIZES[family]
     ids = {
@@ -118,6 +100,7 @@ def family_model(family: str, seed: int = 0) -> PreTrainedModel:
     }
     text = {
         **sizes["text_config"],
+        **text_config,
         "vocab_size": len(tokenizer),
         "eos_token_id": tokenizer.convert_tokens_to_ids("<|im_end|>"),
         "bos_token_id": tokenizer.convert_tokens_to_ids("<|endoftext|>"),

@@ -166,8 +166,6 @@ def lines(config: Config, shape: ModelShape, plan: Plan) -> list[str]:
     if plan.shared:
         both = (plan.rank_total + plan.engine_total) / GB
         found += ["", f"one GPU with a rank and a rollout node: {both:.1f}"]
-    if shape.family.linear:
-        found += ["", "an estimate: layers with linear attention are counted as full attention"]
     found += ["", *shared_memory_notes(config, plan.engine)]
     found += [*(f"does not fit: {problem}" for problem in plan.problems())]
     return found if plan.problems() else [*found, "fits"]

@@ -14,7 +14,7 @@ from perl_rl.plan.shape import read_shape
 from perl_rl.plan.trainer import Chunk, rank_need
 from services.trainer.compute.deepspeed_engine import deepspeed_config
 from shared.config import Config, load_config
-from tests.family_models import PACKED, save_family
+from tests.family_models import SIZES, save_family
 from tests.paths import ROOT
 
 BOUND = 0.10
@@ -118,7 +118,7 @@ def test_each_part_of_a_rank_is_planned(file: Path, ranks: int, overrides: list[
     _check(file, ranks, overrides)
 
 
-@pytest.mark.parametrize("family", [one for one in PACKED if one != "qwen2_5_vl"])
+@pytest.mark.parametrize("family", [one for one in SIZES if one != "qwen2_5_vl"])
 def test_other_families_are_planned(family: str, tmp_path: Path) -> None:
     _check(write(tmp_path, family), 1, ["trainer.zero_stage=2"])
 

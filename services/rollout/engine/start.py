@@ -21,7 +21,6 @@ from services.rollout.failures import EngineFailed
 from services.rollout.weights.plugin import BACKEND, NODE_VARIABLE
 from shared.config import Config, ModelConfig
 from shared.errors import UserError, WaitTimeout
-from shared.families import has_linear_attention
 from shared.machine import TorchFacts, settled
 from shared.problems import in_words
 from shared.weights.manifest import Manifest, TensorDtype
@@ -42,7 +41,7 @@ def engine_args(config: Config) -> AsyncEngineArgs:
     """The engine's arguments.
 
     Raises:
-        UserError: as `model_here` and `has_linear_attention`.
+        UserError: as `model_here`.
     """
     model, engine = model_here(config), config.rollout.engine
     cache = None if engine.kv_cache_gib is None else int(engine.kv_cache_gib * 2**30)
@@ -65,7 +64,6 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         # On a CPU a seeded request must be prefilled at once: vLLM rewinds its generator after a
         # partial prefill, which PyTorch's CPU generator cannot do, and the engine dies of it.
         enable_chunked_prefill=False if current_platform.is_cpu() else None,
-        enable_prefix_caching=False if _cannot_cache_prefixes(model) else None,
         use_tqdm_on_load=False,
         # What the trainer divides by: the distribution that tokens were drawn from.
         logprobs_mode="processed_logprobs",
@@ -73,11 +71,6 @@ def engine_args(config: Config) -> AsyncEngineArgs:
         generation_config="vllm",
         weight_transfer_config=WeightTransferConfig(backend=BACKEND),
     )
-
-
-def _cannot_cache_prefixes(model: ModelConfig) -> bool:
-    """vLLM keeps the states of linear attention for prefixes only where it prefills in chunks."""
-    return current_platform.is_cpu() and has_linear_attention(model.path)
 
 
 def model_here(config: Config) -> ModelConfig:

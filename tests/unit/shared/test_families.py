@@ -5,7 +5,7 @@ import json
 import pytest
 
 from shared.errors import UserError
-from shared.families import chosen_packing, has_linear_attention
+from shared.families import chosen_packing
 
 FULL = ["full_attention"] * 2
 WINDOWS = ["full_attention", "sliding_attention"]
@@ -26,7 +26,6 @@ def folder_of(tmp_path, **config):
         ({"text_config": {"layer_types": FULL}}, "packed"),
         ({"text_config": {"layer_types": WINDOWS}}, "replicated"),
         ({"text_config": {"layer_types": STATES}}, "replicated"),
-        ({"model_type": "qwen3_5", "text_config": {}}, "replicated"),
         # Named, but no layer has one.
         ({"text_config": {"use_sliding_window": True, "layer_types": FULL}}, "packed"),
     ],
@@ -49,10 +48,3 @@ def test_packed_rows_are_refused_where_a_layer_cannot_take_their_mask(tmp_path):
         "the mask of a packed row; set it to auto or replicated"
     )
     assert chosen_packing(folder_of(tmp_path), "packed") == "packed"
-
-
-def test_linear_attention_is_found_in_models_of_any_family(tmp_path):
-    folder = folder_of(tmp_path, model_type="other", text_config={"layer_types": STATES})
-    assert has_linear_attention(folder)
-    assert has_linear_attention(folder_of(tmp_path, model_type="qwen3_5"))
-    assert not has_linear_attention(folder_of(tmp_path, text_config={"layer_types": WINDOWS}))

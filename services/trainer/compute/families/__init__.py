@@ -5,14 +5,12 @@ from transformers import PreTrainedModel
 from services.trainer.compute.families.base import Family
 from services.trainer.compute.families.qwen2_5_vl import Qwen2_5VL
 from services.trainer.compute.families.qwen2_vl import Qwen2VL
-from services.trainer.compute.families.qwen3_5 import Qwen3_5
 from services.trainer.compute.families.qwen3_vl import Qwen3VL
 
 _FAMILIES: dict[str, type[Family]] = {
     "qwen2_vl": Qwen2VL,
     "qwen2_5_vl": Qwen2_5VL,
     "qwen3_vl": Qwen3VL,
-    "qwen3_5": Qwen3_5,
 }
 
 

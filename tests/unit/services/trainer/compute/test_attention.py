@@ -25,7 +25,7 @@ from services.trainer.compute.packing import PADDING, pack
 from services.trainer.compute.vision import BATCHED, chosen_vision_attention
 from shared.config import Config
 from shared.errors import UserError
-from tests.family_models import PACKED, SIZES, family_model
+from tests.family_models import SIZES, family_model
 from tests.prepared_groups import prepared_group
 from tests.scripted_sampler import demo_config
 
@@ -82,7 +82,6 @@ def model(request):
     return family_model(request.param)
 
 
-@pytest.mark.parametrize("model", PACKED, indirect=True)
 def test_flex_attention_gives_the_log_probabilities_of_sdpa(model):
     rng = torch.Generator().manual_seed(5)
     group = prepared_group(model, rng, (2, [(0, 1), (1, 0)]), responses=[90, 7, 30])

@@ -11,13 +11,13 @@ from services.trainer.compute.attention import attention_mask
 from services.trainer.compute.features import BatchFeatures
 from services.trainer.compute.model import GroupModel, chunk_logprobs
 from services.trainer.compute.packing import pack
-from tests.family_models import PACKED, SIZES, family_model
+from tests.family_models import SIZES, family_model
 from tests.prepared_groups import prepared_group
 
 TEMPERATURE = 0.8
 
 
-@pytest.fixture(scope="module", params=PACKED)
+@pytest.fixture(scope="module", params=SIZES)
 def model(request):
     return family_model(request.param).eval()
 
@@ -156,14 +156,30 @@ def test_a_group_of_any_number_of_chunks_equals_the_plain_computation(
 @pytest.mark.parametrize(("token_budget", "attention"), [(10_000, "eager"), (64, "sdpa")])
 def test_replicated_rows_equal_the_plain_computation(family, token_budget, attention):
     model = family_model(family).eval()
+    _assert_rows_equal_plain(model, token_budget, attention)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_replicated_rows_keep_to_a_sliding_window(attention):
+    layers = ["full_attention", "sliding_attention"] * 2
+    model = family_model(
+        "qwen2_vl", use_sliding_window=True, sliding_window=8, layer_types=layers
+    ).eval()
+    _assert_rows_equal_plain(model, 64, attention)
+    with pytest.raises(AssertionError):
+        _assert_rows_equal_plain(model, 64, attention, packing="packed")
+
+
+def _assert_rows_equal_plain(model, token_budget, attention, packing="replicated"):
     model.set_attn_implementation(attention)
     rng = torch.Generator().manual_seed(1)
     several = [
         prepared_group(model, rng, (3, [(0, 1, 2), (2, 0, 1)]), responses=[1, 7, 4]),
         prepared_group(model, rng, (1, [(), ()]), responses=[3, 6]),
     ]
-    batches = pack(several, token_budget, "replicated")
-    assert sum(len(chunk.input_ids) for batch in batches for chunk in batch.chunks) == 10
+    batches = pack(several, token_budget, packing)
+    rows = sum(len(chunk.input_ids) for batch in batches for chunk in batch.chunks)
+    assert packing == "packed" or rows == 10
 
     _assert_equal(_packed_pass(model, batches), _plain_pass(model, several))
 
