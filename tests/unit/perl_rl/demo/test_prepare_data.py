@@ -27,7 +27,7 @@ def config(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         f"run: prepared\nseed: 7\nmodel:\n  path: {START_MODEL}\ndata:\n  train: data/train.jsonl\n"
         f"  prepare: {request.param}\ntrainer: {{port: 0}}\n"
         "rollout: {port: 0, engine: {max_model_len: 2048}}\n"
-        "reward: {port: 0}\n",
+        "reward: {port: 0}\nsampling: {max_tokens: 64}\n",
         encoding="utf-8",
     )
     return file
