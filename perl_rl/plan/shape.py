@@ -1,6 +1,5 @@
 """The sizes of a model that decide how much memory it needs."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +53,7 @@ def read_shape(model: ModelConfig) -> ModelShape:
             has no layer that ``model.lora.targets`` names.
     """
     import torch
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForImageTextToText, GradientCheckpointingLayer
 
     folder = model_folder(model.path)
@@ -67,7 +67,7 @@ def read_shape(model: ModelConfig) -> ModelShape:
             )
         text, vision = config.get_text_config(), config.vision_config
         width = getattr(vision, family.vision_width)
-    except (OSError, ValueError, AttributeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, StrictDataclassError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: is not a {family.name} model's ({reason})") from None
     layers = [one for one in built.modules() if isinstance(one, GradientCheckpointingLayer)]

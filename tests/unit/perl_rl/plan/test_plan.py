@@ -293,6 +293,10 @@ def test_an_impossible_number_is_one_line(
         ("{}", "config.json has no model_type"),
         ("[", "config.json: is not a model's configuration"),
         (json.dumps({"model_type": "qwen2"}), "the model family 'qwen2' (no class) is not supp"),
+        (
+            json.dumps({"model_type": "qwen2_5_vl", "vision_config": 1}),
+            "config.json: is not a Qwen2.5-VL model's (",
+        ),
     ],
 )
 def test_a_folder_without_such_a_model_is_named(
