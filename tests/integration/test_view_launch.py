@@ -1,7 +1,7 @@
 """The pages that `launch` serves beside a run, in a real browser, from its first line to its end.
 
 The demo's start model, which answers by the place of an image, so that its groups flip. The run is
-paused after its first step, looked at, and goes on.
+paused after its first steps, looked at, and goes on.
 """
 
 import re
@@ -25,7 +25,8 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.timeout(600), NEEDS_CHROMIUM]
 
-STEPS = 2
+STEPS = 6
+"""More than pass before a pause takes effect, which is asked for after the first one."""
 PATIENCE_S = 120.0
 
 
@@ -95,7 +96,7 @@ def _control(launched: Launch, action: str) -> None:
 
 
 def _pause(launched: Launch) -> None:
-    """Let the run stop after its first step."""
+    """Let the run stop between two of its first steps."""
     log = launched.folder / "logs" / "trainer.log"
     launched.until(lambda: log.exists() and "incarnation 1 starts" in log.read_text(), "trainer")
     launched.until(lambda: launched.steps() >= 1, "a step")
@@ -104,7 +105,8 @@ def _pause(launched: Launch) -> None:
 
 def _see_the_page_follow(page: Page) -> None:
     """The page that was opened before the first step shows it, and stays where it was."""
-    expect(page.locator("#head")).to_contain_text(f"step 1 of {STEPS}", timeout=PATIENCE_S * 1000)
+    expect(page.locator("#chart-staleness")).to_be_visible(timeout=PATIENCE_S * 1000)
+    expect(page.locator("#head")).to_contain_text(re.compile(rf"step [1-{STEPS}] of {STEPS}"))
     expect(page.locator("#ledger")).to_contain_text("trained")
     expect(page.locator("#nodes")).to_contain_text("rollout-0")
     expect(page.locator("#nodes")).to_contain_text("ready")
@@ -122,7 +124,7 @@ def _read_a_chart(page: Page) -> None:
     """Values by mouse and by keys; a click opens the step."""
     chart = page.locator("[data-chart]").first
     chart.locator("svg").hover()
-    expect(chart.locator(".tip")).to_contain_text(re.compile(r"^step 1.*all groups 0?\.?\d"))
+    expect(chart.locator(".tip")).to_contain_text(re.compile(r"^step \d.*all groups 0?\.?\d"))
     page.mouse.move(0, 0)
     expect(chart.locator(".tip")).to_have_count(0)
     chart.locator("svg").focus()
