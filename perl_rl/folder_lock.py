@@ -1,12 +1,18 @@
 """A lock on a folder: one process at a time works in it."""
 
 import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from shared.errors import UserError
 from shared.files import make_folder
+
+_LOOKED_AT_S = 2.0
+"""Longer than `is_held` looks."""
+_TRY_AGAIN_S = 0.02
 
 
 @contextmanager
@@ -23,10 +29,13 @@ def hold_folder(
     """
     make_folder(folder, "the folder")
     with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: {busy}") from None
+        deadline = time.monotonic() + _LOOKED_AT_S
+        while not _locks(lock, fcntl.LOCK_EX):
+            # Whoever only looks holds it shared, for a moment; so does this, to tell.
+            if not _locks(lock, fcntl.LOCK_SH) or time.monotonic() > deadline:
+                raise UserError(f"{folder}: {busy}")
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            time.sleep(_TRY_AGAIN_S)
         yield
 
 
@@ -36,8 +45,12 @@ def is_held(folder: Path) -> bool:
     if not file.exists():
         return False
     with file.open("r") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not _locks(lock, fcntl.LOCK_SH)
+
+
+def _locks(lock: IO[str], how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -98,6 +98,10 @@ def write_evaluation(run_dir: Path, step: int, accuracy: float, digest: str = "a
             "option": {"items": 40, "accuracy": accuracy, "worst_case": 0.4, "flip_rate": 0.3}
         },
         "excluded": {},
+        "by_item": {
+            f"q{number}": {"right": [number < 20, number < 40 * accuracy], "flips": number % 4 == 0}
+            for number in range(40)
+        },
         "asked": {
             "questions": 40,
             "prompts": 80,

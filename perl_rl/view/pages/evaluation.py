@@ -12,6 +12,7 @@ from perl_rl.view.charts import SMALL, Chart
 from perl_rl.view.figures import read_figures
 from perl_rl.view.pages.run import ThisRun
 from perl_rl.view.panels import HELD_OUT, panel_chart
+from perl_rl.view.questions import FILTERS, PER_PAGE, Question, questions
 from perl_rl.view.render import page
 from perl_rl.view.runs import Run
 from shared.errors import UserError
@@ -37,11 +38,35 @@ class Two:
     """The flip rate by source."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A page of the questions of two evaluations."""
+
+    show: str
+    filters: dict[str, tuple[str, int]]
+    """By name: what the questions are called, and how many there are."""
+    questions: list[Question]
+    at: int
+    pages: int
+
+
 @router.get("/runs/{run}/evaluations")
 def show_evaluations(
-    request: Request, run: ThisRun, a: Step = None, b: Step = None
+    request: Request,
+    run: ThisRun,
+    a: Step = None,
+    b: Step = None,
+    show: str = "flips",
+    at: Annotated[int, Query(alias="page", ge=1)] = 1,
 ) -> HTMLResponse:
-    """All evaluations of the run; `a` and `b` side by side, by default the first and the last."""
+    """All evaluations of the run; `a` and `b` side by side, by default the first and the last.
+
+    Args:
+        show: which of their questions are listed, by `perl_rl.view.questions.FILTERS`.
+        at: the page of the list.
+    """
+    if show not in FILTERS:
+        raise HTTPException(400, f"show: must be one of {', '.join(FILTERS)}")
     found, notes = _read(run)
     steps = sorted(found)
     if not steps:
@@ -59,7 +84,21 @@ def show_evaluations(
         labels=FIGURES,
         chart=_chart(run),
         two=_two(found, first, last),
+        asked=_asked(questions(found[first], found[last]), show, at),
         notes=notes,
+    )
+
+
+def _asked(both: list[Question], show: str, at: int) -> Asked:
+    kept = [one for one in both if FILTERS[show][1](one)]
+    pages = max(1, -(-len(kept) // PER_PAGE))
+    at = min(at, pages)
+    return Asked(
+        show,
+        {name: (label, sum(map(chooses, both))) for name, (label, chooses) in FILTERS.items()},
+        kept[(at - 1) * PER_PAGE : at * PER_PAGE],
+        at,
+        pages,
     )
 
 

@@ -178,6 +178,18 @@ def test_two_evaluations_stand_side_by_side(run: Path) -> None:
     assert "Accuracy by place of the gold image" in text
 
 
+def test_the_questions_of_two_evaluations_are_listed_one_by_one(run: Path) -> None:
+    pages = client(run)
+    text = text_of(pages.get("/runs/0/evaluations?show=gained").text)
+    # 20 of 40 were right in the second order, 28 are.
+    assert "worse 0 better 8 change with the order 10 wrong in every order 12" in text
+    listed = text.partition("by order")[2]
+    assert "q20 ✗ ✗ flips ✗ ✓ flips" in listed and "q27 ✗ ✗ ✗ ✓" in listed
+    assert "q19" not in listed and "q28" not in listed
+    assert "None." in text_of(pages.get("/runs/0/evaluations?show=lost").text)
+    assert pages.get("/runs/0/evaluations?show=odd").status_code == 400
+
+
 def test_evaluations_of_other_questions_are_refused_side_by_side(run: Path) -> None:
     write_evaluation(run, 3, 0.7, digest="b" * 64)
     answer = client(run).get("/runs/0/evaluations")
