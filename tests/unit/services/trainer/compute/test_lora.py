@@ -18,8 +18,10 @@ from services.trainer.compute.model import GroupModel
 from services.trainer.compute.packing import PackedBatch, pack
 from shared.config import Config
 from shared.errors import UserError
+from shared.families import FAMILIES
 from shared.model_identity import model_digest
 from shared.weights.manifest import ADAPTER_FILE
+from tests.family_models import family_model
 from tests.paths import START_MODEL
 from tests.prepared_groups import prepared_group
 
@@ -42,9 +44,9 @@ def start_model() -> Any:
     return build_model(build_processor(), seed=0).float()
 
 
-def adapted(settings: Config) -> Any:
-    """A model whose adapter changes its answers."""
-    model = start_model()
+def adapted(settings: Config, start: Any = None) -> Any:
+    """A model whose adapter changes its answers; without `start`, the demo's."""
+    model = start_model() if start is None else start
     add_adapter(model, settings)
     rng = torch.Generator().manual_seed(5)
     for name, one in trained(model).items():
@@ -77,9 +79,9 @@ def passed(model: Any, found: list[PackedBatch], trains_vision: bool) -> torch.T
     return torch.cat(logprobs)
 
 
-def merged_by_hand(model: Any, settings: Config) -> Any:
-    """A plain model with ``W + alpha / rank * B @ A`` in place of each adapted layer."""
-    lora, plain = settings.model.lora, start_model()
+def merged_by_hand(model: Any, settings: Config, plain: Any) -> Any:
+    """The start model `plain` with ``W + alpha / rank * B @ A`` in place of each adapted layer."""
+    lora = settings.model.lora
     assert lora is not None
     tensors = {peft_name(name): one.data for name, one in trained(model).items()}
     for name in tensors:
@@ -93,15 +95,16 @@ def merged_by_hand(model: Any, settings: Config) -> Any:
 
 @pytest.mark.parametrize("vision", [False, True])
 @pytest.mark.parametrize("budget", [10_000, 40])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_packed_chunks_with_an_adapter_equal_a_model_with_merged_weights(
-    vision: bool, budget: int
+    family: str, vision: bool, budget: int
 ) -> None:
     settings = config(rank=4, alpha=6, targets=["q_proj", "mlp.*"], vision=vision)
-    model = adapted(settings)
+    model = adapted(settings, family_model(family))
 
     found = passed(model, batches(model, budget), vision)
 
-    plain = merged_by_hand(model, settings)
+    plain = merged_by_hand(model, settings, family_model(family))
     torch.testing.assert_close(
         found, passed(plain, batches(plain, budget), vision), atol=1e-4, rtol=0
     )
