@@ -4,7 +4,6 @@ The 1797 digits come with scikit-learn. No seed changes which of them are held o
 start model was taught on the others.
 """
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from perl_rl.demo.files import write_questions
 from shared.permutation import ORDINALS
 from shared.sample import IMAGE_TAG, AnswerKind, OrderRule, Sample
 
@@ -123,20 +123,19 @@ def write_data(
     The training questions are skewed towards the first slot. Held-out questions are not, as they
     are asked in every order.
     """
-    (folder / "images").mkdir(parents=True, exist_ok=True)
     data = digits()
+    # The training file is written last.
     parts = {
         "heldout": list(questions(held_out, data.held_out, 1.0, f"{seed} heldout")),
         "train": list(questions(train, data.train, skew, f"{seed} train")),
     }
     shown = {index for asked in parts.values() for question in asked for index in question.digits}
-    for index in sorted(shown):
-        picture(data.scans[index]).save(folder / _image_name(index))
-    # The training file is written last, so if it exists, the rest does too.
-    for name, asked in parts.items():
-        rows = [_sample(f"{name}-{number}", question) for number, question in enumerate(asked)]
-        lines = [json.dumps(row.model_dump(exclude_defaults=True)) for row in rows]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    samples = {
+        name: [_sample(f"{name}-{number}", question) for number, question in enumerate(asked)]
+        for name, asked in parts.items()
+    }
+    pictures = {_image_name(index): picture(data.scans[index]) for index in shown}
+    write_questions(folder, samples, pictures)
 
 
 def _ask_option(pool: Sequence[int], skew: float, rng: random.Random) -> Question:

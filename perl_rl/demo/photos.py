@@ -5,7 +5,6 @@ parts from the left of each photograph, held-out questions parts from its right,
 in both. ``perl-rl study configs/studies/photos.yaml`` trains on them.
 """
 
-import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Literal, get_args
 from PIL import Image
 
 from perl_rl.demo.digits import IMAGE_SIDE
+from perl_rl.demo.files import write_questions
 from shared.errors import UserError
 from shared.images import PILLOW_MAX_PIXELS, decode_image, to_rgb
 from shared.permutation import ORDINALS
@@ -138,18 +138,17 @@ def write_data(
     skew: float = SKEW,
 ) -> None:
     """As `digits.write_data`: ``train.jsonl``, ``heldout.jsonl`` and the ``images/`` they name."""
-    (folder / "images").mkdir(parents=True, exist_ok=True)
+    # The training file is written last.
     parts = {
         "heldout": list(questions(held_out, True, 1.0, f"{seed} heldout")),
         "train": list(questions(train, False, skew, f"{seed} train")),
     }
-    for view in {view for asked in parts.values() for question in asked for view in question.views}:
-        picture(view).save(folder / _image_name(view))
-    # The training file is written last, so if it exists, the rest does too.
-    for name, asked in parts.items():
-        rows = [_sample(f"{name}-{number}", question) for number, question in enumerate(asked)]
-        lines = [json.dumps(row.model_dump(exclude_defaults=True)) for row in rows]
-        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    shown = {view for asked in parts.values() for question in asked for view in question.views}
+    samples = {
+        name: [_sample(f"{name}-{number}", question) for number, question in enumerate(asked)]
+        for name, asked in parts.items()
+    }
+    write_questions(folder, samples, {_image_name(view): picture(view) for view in shown})
 
 
 @dataclass(frozen=True)
