@@ -9,6 +9,7 @@ import pytest
 
 from services.rollout.consumer import Consumer
 from services.rollout.node import Node
+from services.rollout.weights.merged import Merger
 from services.rollout.weights.watch import WeightWatcher
 from shared.config import Config
 from shared.service.connection import Patience, connect
@@ -41,7 +42,8 @@ async def test_it_hands_work_back_and_is_not_ready(tmp_path, redis_url):
     node.loaded(PolicyVersion(incarnation=2, step=4), 0.0)
     node.set_state("ready")
     # Neither an engine nor a sampler: the weights never come, so nothing is ever sampled.
-    watcher = WeightWatcher(None, VersionBoard(client, keys), node, config, patient, None)
+    merger = Merger(config.model.path, "float32")
+    watcher = WeightWatcher(None, VersionBoard(client, keys), node, config, patient, merger)
     consumer = Consumer(client, config, node, None, patient)
     stop = asyncio.Event()
     working = [asyncio.create_task(watcher.run()), asyncio.create_task(consumer.run(stop))]

@@ -138,7 +138,7 @@ def test_a_policy_that_is_not_there_fails_the_report(alone, capfd):
     assert report(alone) == 1
 
     said = capfd.readouterr().err
-    assert "there is no such folder" in said
+    assert "holds no configuration (config.json)" in said
     assert "failed: the evaluation after training ended with status 2" in said
     assert not (alone / "run" / "summary.json").exists()
 
