@@ -63,6 +63,7 @@ def _convert(options: argparse.Namespace) -> int:
     from perl_rl.data.conversion import convert
     from shared.config.source import SourceConfig
     from shared.errors import UserError
+    from shared.formats.hub import is_hub
     from shared.problems import in_words
 
     settings = {
@@ -80,7 +81,9 @@ def _convert(options: argparse.Namespace) -> int:
     }
     try:
         sources = [
-            SourceConfig.model_validate({"path": path.absolute(), **settings})
+            SourceConfig.model_validate(
+                {"path": path if is_hub(path) else path.absolute(), **settings}
+            )
             for path in options.paths
         ]
     except ValidationError as error:

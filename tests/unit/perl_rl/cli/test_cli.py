@@ -386,6 +386,9 @@ def test_no_librarys_progress_bar_runs_through_our_lines(tmp_path: Path) -> None
         ("permute f.jsonl --orders 2 --seed -1", "--seed: must be at least 0, not -1"),
         ("export run --out o --step -4", "--step: must be at least 0, not -4"),
         ("rollout serve c.yaml --port 70000", "--port: must be from 0 to 65535, not 70000"),
+        ("view run --port 99999", "--port: must be from 0 to 65535, not 99999"),
+        ("view run --port -1", "--port: must be from 0 to 65535, not -1"),
+        ("view run --export o --step 0", "--step: must be at least 1, not 0"),
         ("trainer serve c.yaml --host -1", "--host: must be at least 0, not -1"),
         ("data convert f --format verl --out o --max-image-pixels 0", "pixels: must be at least 1"),
         ("eval --limit 0", "--limit: must be at least 1, not 0"),
@@ -406,7 +409,16 @@ def test_an_impossible_number_of_an_option_is_one_line(
 
 @pytest.mark.parametrize(
     ("command", "near"),
-    [("lunch run.yaml", "launch"), ("data filtr x", "filter"), ("trainer srve x", "serve")],
+    [
+        ("lunch run.yaml", "launch"),
+        ("data filtr x", "filter"),
+        ("trainer srve x", "serve"),
+        # It is there, elsewhere, or another tool calls it so.
+        ("convert x --format verl", "perl-rl data convert"),
+        ("data permute x", "perl-rl permute"),
+        ("train run.yaml", "perl-rl launch"),
+        ("data evaluate x", "perl-rl eval"),
+    ],
 )
 def test_a_command_that_does_not_exist_gets_the_nearest(
     command: str, near: str, capsys: pytest.CaptureFixture[str]
@@ -415,6 +427,27 @@ def test_a_command_that_does_not_exist_gets_the_nearest(
         main(command.split())
     [line] = capsys.readouterr().err.splitlines()
     assert f"; did you mean {near}?" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [
+        ("doctor extra", "extra; see perl-rl doctor --help"),
+        ("status runs/a", "; the folder of a run follows --run-dir; see perl-rl status --help"),
+        ("show 1 runs/a", "; the folder of a run follows --run; see perl-rl show --help"),
+        ("launch a.yaml steps=3", "as --set trainer.steps=5; see perl-rl launch --help"),
+        ("data convert a --format verl --out o --verbose", "see perl-rl data convert --help"),
+        ("eval compare a b c", "see perl-rl eval compare --help"),
+    ],
+)
+def test_what_a_command_does_not_know_is_its_own_error(
+    command: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("perl-rl: error: unrecognized arguments: ") and line.endswith(end)
 
 
 def test_an_address_without_a_scheme_is_refused_where_it_was_named(
