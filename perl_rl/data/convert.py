@@ -64,7 +64,7 @@ def _convert(options: argparse.Namespace) -> int:
     from shared.config.source import SourceConfig
     from shared.errors import UserError
     from shared.formats.hub import is_hub
-    from shared.problems import in_words
+    from shared.problems import given_word, in_words
 
     settings = {
         "format": options.format,
@@ -89,7 +89,7 @@ def _convert(options: argparse.Namespace) -> int:
     except ValidationError as error:
         first = error.errors()[0]
         where = f"--{first['loc'][0]}: " if first["loc"] else ""
-        raise UserError(where + in_words(first)) from None
+        raise UserError(where + in_words(first) + given_word(first)) from None
     counts, unmatched = convert(sources, options.out, options.images, options.max_image_pixels)
     print(
         f"{options.out}: {amount(counts.samples, 'sample')}, "

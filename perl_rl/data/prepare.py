@@ -28,6 +28,7 @@ from shared.errors import UserError
 from shared.files import write_atomically
 from shared.problems import first_problem
 from shared.words import amount
+from shared.yaml_files import meant_for
 
 RESULT_FILE = "train.jsonl"
 
@@ -101,6 +102,5 @@ def _checked(raw: dict[str, Any], file: Path) -> PrepareConfig:
     try:
         return PrepareConfig.model_validate(raw)
     except ValidationError as error:
-        raise UserError(
-            f"{file}: {first_problem(error, PrepareConfig, 'docs/prepare.md')}"
-        ) from None
+        words = first_problem(error, PrepareConfig, "docs/prepare.md")
+        raise UserError(f"{file}: {meant_for(raw, 'prepare') or words}") from None

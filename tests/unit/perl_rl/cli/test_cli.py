@@ -176,7 +176,9 @@ def test_score_adds_the_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ("{", "line 2: not JSON"),
         ("[1]", "line 2: is a list, not an object"),
         ('{"response": "x", "kind": "letter"}', "line 2, field 'answer'"),
-        ('{"response": "x", "answer": "B", "kind": "leter"}', "'leter' is none of letter"),
+        ('{"response": "x", "answer": "B", "kind": "leter"}', "field 'kind': must be 'letter', "),
+        ('{"response": "x", "answer": "B", "kind": "leter"}', "or 'steps' (got 'leter')"),
+        ('{"prediction": "x", "answer": "B"}', "'response': is missing; the line has prediction,"),
         ('{"response": "x", "answer": "42", "kind": "letter"}', "not of kind 'letter'"),
     ],
 )

@@ -128,7 +128,7 @@ SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
     ),
     ({"trainer__steps": "ten"}, "trainer.steps: must be a whole number (got 'ten')"),
     ({"model__dtype": "float16"}, "model.dtype: must be 'auto', 'bfloat16' or 'float32'"),
-    ({"run": "my first run"}, "run: must match"),
+    ({"run": "my first run"}, "run: must begin with a letter"),
     ({"run": None}, "the key 'run' is missing"),
     ("run: first\n\tmodel: x\n", "run.yaml: not valid YAML"),
     (

@@ -62,7 +62,10 @@ def test_a_folder_that_is_no_model(
     here: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = here / "m"
-    fix = "name one on this machine, for nothing is downloaded"
+    fix = (
+        "name one on this machine, for nothing is downloaded (hf download OWNER/NAME --local-dir "
+        "FOLDER gets a model of the Hub)"
+    )
     assert refused(capsys, command) == f"model.path {model}: there is no such folder; {fix}"
     model.write_text("")
     assert refused(capsys, command) == f"model.path {model}: is a file, not a folder; {fix}"

@@ -103,7 +103,10 @@ def test_an_override_opens_an_empty_section(file: Path) -> None:
         ("model.dtype=float8", "model.dtype: must be 'auto', 'bfloat16' or 'float32'"),
         ("model.device=tpu", "model.device: must be 'auto', 'cuda' or 'cpu'"),
         ("data.heldout_samples=0", "data.heldout_samples: must be at least 1 (got 0)"),
-        ("run=a b", "run: must match ^[A-Za-z0-9]"),
+        (
+            "run=a b",
+            "run: must begin with a letter or digit, and have only letters, digits, '.', '_'",
+        ),
         ("reward.filter.min_accuracy=2", "reward.filter.min_accuracy: must be at most 1 (got 2)"),
         ("sampling.top_p=0.95", "sampling.top_p: must be 1: the sampler would report"),
         ("trainer=3", "trainer: must have keys and values (got 3)"),
