@@ -5,7 +5,6 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -93,10 +92,6 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": _Help, **options})
 
-    def add_subparsers(self, **options: Any) -> Any:
-        """As argparse does; the parsers of the commands know this one."""
-        return super().add_subparsers(parser_class=partial(_below, self), **options)
-
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, but what a command does not know is an error of that command."""
         found, unknown = super().parse_known_args(args, namespace)
@@ -117,10 +112,10 @@ class Parser(argparse.ArgumentParser):
 
     def _elsewhere(self, name: str) -> str:
         """The whole command that a name means which is no command of this parser."""
-        root = self
+        root: Parser = self
         while root.above is not None:
             root = root.above
-        same = [path for path in commands_below(root) if path.split()[-1] == name]
+        same = [path for path in _commands(root) if path.split()[-1] == name]
         return same[0] if same else _CALLED_HERE.get(name, "")
 
     def _where_it_goes(self, message: str) -> str:
@@ -134,19 +129,25 @@ class Parser(argparse.ArgumentParser):
         return ""
 
 
-def _below(above: Parser, **options: Any) -> Parser:
-    parser = Parser(**options)
-    parser.above = above
-    return parser
+def set_above(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of each command, and of those below it, which one it belongs to."""
+    for one in _below(parser):
+        if isinstance(one, Parser) and isinstance(parser, Parser):
+            one.above = parser
+        set_above(one)
 
 
-def commands_below(parser: argparse.ArgumentParser) -> Iterator[str]:
+def _commands(parser: argparse.ArgumentParser) -> Iterator[str]:
     """All commands of a parser, and those below them: ``perl-rl data``, ``perl-rl data filter``."""
+    for one in _below(parser):
+        yield one.prog
+        yield from _commands(one)
+
+
+def _below(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            for one in action.choices.values():
-                yield one.prog
-                yield from commands_below(one)
+            yield from action.choices.values()
 
 
 def add_command(

@@ -25,7 +25,7 @@ from perl_rl.data.stage import Stage, run_stage
 from perl_rl.folder_lock import hold_folder
 from shared.config.load import apply_override, read_settings
 from shared.errors import UserError
-from shared.files import write_atomically
+from shared.files import make_folder, write_atomically
 from shared.problems import first_problem
 from shared.words import amount
 from shared.yaml_files import meant_for
@@ -90,6 +90,7 @@ def run_one(
     check_owner(out, name, "--out")
     check_input(file, out)
     taken = load(file)
+    make_folder(out, "--out")
     with hold_folder(config.work):
         samples, report = run_stage(name, _STAGES[name], taken, config, config.work)
     print_report(report, console)

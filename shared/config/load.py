@@ -70,6 +70,8 @@ def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, A
         words = what_else(content) or f"not UTF-8 text at byte {error.start}"
         raise UserError(f"{path}: {words}") from None
     except yaml.YAMLError as error:
+        if path.suffix == ".jsonl":
+            raise UserError(f"{path}: is a data file, not a configuration in YAML") from None
         words = " ".join(str(error).split()).replace('"<unicode string>"', "the file")
         raise UserError(f"{path}: not valid YAML ({words})") from None
     if not isinstance(raw, dict):

@@ -431,6 +431,21 @@ def test_a_command_that_does_not_exist_gets_the_nearest(
     assert f"; did you mean {near}?" in line
 
 
+def test_nothing_is_asked_again_of_a_run_that_is_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n"
+        "redis: {url: 'redis://127.0.0.1:1/0'}\n"
+    )
+    command = ["dead-letters", str(tmp_path), "--replay"]
+    assert main(command) == 2
+    assert "cannot reach Redis" in capsys.readouterr().err
+    (tmp_path / "summary.json").write_text("{}")
+    assert main(command) == 2
+    assert f"{tmp_path}: the run is over: it trains no more groups" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "end"),
     [

@@ -60,6 +60,7 @@ def test_paths_are_relative_to_the_file(file: Path) -> None:
             "trainer.optimizer.learning_rate=1e-5",
             lambda c: c.trainer.optimizer.learning_rate == 1e-5,
         ),
+        ("sampling.n = 3", lambda config: config.sampling.n == 3),
         ("data.instruction=a=b", lambda config: config.data.instruction == "a=b"),
         ("trainer.minibatch_groups=null", lambda config: config.trainer.minibatch_groups is None),
     ],
@@ -156,6 +157,12 @@ def test_unknown_and_missing_keys_in_the_file_are_named_with_the_file(file: Path
 def test_a_file_that_is_no_configuration(file: Path, content: bytes, message: str) -> None:
     file.write_bytes(content)
     assert refused(file).startswith(f"{file}: {message}")
+
+
+def test_a_data_file_is_no_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"id": "a"}\n{"id": "b"}\n')
+    assert refused(file) == f"{file}: is a data file, not a configuration in YAML"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
