@@ -32,6 +32,12 @@ def load_function(path: str, key: str, arguments: Sequence[str] = ()) -> Callabl
     if not separator or not module_name or not name:
         raise UserError(f"{key} '{path}': write it as package.module:function")
     named = f"{key} '{path}'"
+    if "/" in module_name or module_name.endswith(".py"):
+        file = Path(module_name)
+        raise UserError(
+            f"{named}: names a file; write it as {file.stem}:{name}, with the file's folder on "
+            f"PYTHONPATH (PYTHONPATH={file.parent})"
+        )
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # What a module does when it is imported is its own.

@@ -59,7 +59,8 @@ def model_folder(folder: Path, named: str = "model.path") -> Path:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "there is no such folder"
         raise UserError(
-            f"{named} {folder}: {what}; name one on this machine, for nothing is downloaded"
+            f"{named} {folder}: {what}; name one on this machine, for nothing is downloaded (hf "
+            "download OWNER/NAME --local-dir FOLDER gets a model of the Hub)"
         )
     if not (folder / "config.json").is_file():
         raise UserError(

@@ -22,6 +22,7 @@ _SECRET = ("security.", "redis.", "trackers")
 
 _WHOLE, _NUMBER, _TEXT = "must be a whole number", "must be a number", "must be text"
 _SECTION, _LIST = "must have keys and values", "must be a list"
+_UNKNOWN = ("extra_forbidden", "invalid_key")
 _FIXED = {
     "int_type": _WHOLE,
     "int_parsing": _WHOLE,
@@ -45,13 +46,26 @@ _FIXED = {
     "extra_forbidden": "is unknown",
     "invalid_key": "is unknown",
 }
+_BEGINS = "must begin with a letter or digit, and have only letters, digits, '.', '_' and '-'"
+_PATTERNS = {
+    r"^[\w.-]+$": "must have only letters, digits, '.', '_' and '-'",
+    r"^[^:\s]+:\d{1,5}$": "must be an address with a port, as 10.0.0.5:29400",
+    r"\S": "must not be empty",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$": f"{_BEGINS}, at most 64 of them",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$": f"{_BEGINS}, at most 128 of them",
+    r"^[a-z0-9][a-z0-9_-]{0,39}$": "must begin with a small letter or digit, and have only those, "
+    "'_' and '-', at most 40 of them",
+}
+"""What a value must be that has to match a regular expression; a test looks that none is left
+out."""
+
 _BOUNDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "greater_than": lambda of: f"must be more than {_plain(of['gt'])}",
     "greater_than_equal": lambda of: f"must be at least {_plain(of['ge'])}",
     "less_than": lambda of: f"must be less than {_plain(of['lt'])}",
     "less_than_equal": lambda of: f"must be at most {_plain(of['le'])}",
     "literal_error": lambda of: f"must be {of['expected']}",
-    "string_pattern_mismatch": lambda of: f"must match {of['pattern']}",
+    "string_pattern_mismatch": lambda of: _PATTERNS.get(of["pattern"], FALLBACK),
     "string_too_short": lambda of: f"must have at least {amount(of['min_length'], 'character')}",
     "string_too_long": lambda of: f"must have at most {amount(of['max_length'], 'character')}",
     "too_short": lambda of: f"must have at least {amount(of['min_length'], 'entry')}",
@@ -88,7 +102,7 @@ def first_problem(
         keys: the page that lists all keys, named for an unknown one.
     """
     first, place = _first(error, of)
-    if first["type"] in ("extra_forbidden", "invalid_key"):
+    if first["type"] in _UNKNOWN:
         return _unknown(place, first["input"], of, keys)
     if first["type"] == "missing":
         if place.in_entry:
@@ -102,16 +116,27 @@ def first_problem(
     # A whole section is not shown either: it may hold a secret.
     if not where or secret or isinstance(first["input"], dict):
         return f"{where}: {message}" if where else message
-    given = "nothing" if first["input"] is None else repr(first["input"])
-    return f"{where}: {message} (got {textwrap.shorten(given, _SHOWN_CHARS)})"
+    return f"{where}: {message}{_given(first)}"
 
 
 def first_place(error: ValidationError, of: type[BaseModel]) -> tuple[str, str]:
-    """The field of the first mistake in a value (empty: the whole), and what it is."""
+    """The field of the first mistake in a row (empty: the whole), and what it is, with the word or
+    number that is there."""
     first, place = _first(error, of)
-    words = _all_in_words(error, of, place) or in_words(first)
+    words = (_all_in_words(error, of, place) or in_words(first)) + given_word(first)
     entry = place.words.removeprefix(place.key).removeprefix(", ")
     return place.key, f"its {entry} {words}" if entry else words
+
+
+def given_word(problem: ErrorDetails) -> str:
+    """`` (got 'mcq')``: the word or number that a row has; empty for more, or for nothing."""
+    one = isinstance(problem["input"], str | int | float)
+    return _given(problem) if one and problem["type"] not in ("missing", *_UNKNOWN) else ""
+
+
+def _given(problem: ErrorDetails) -> str:
+    given = "nothing" if problem["input"] is None else repr(problem["input"])
+    return f" (got {textwrap.shorten(given, _SHOWN_CHARS)})"
 
 
 def _first(error: ValidationError, of: type[BaseModel]) -> tuple[ErrorDetails, Place]:
@@ -145,6 +170,8 @@ def _unknown(place: Place, value: Any, of: type[BaseModel], keys: str) -> str:
     ours = near is not None and near.rpartition(".")[2] == place.name
     if theirs and (isinstance(value, dict) or not ours):
         meant = f"{theirs}; "
+    if ":" in place.name:
+        meant = "a space belongs behind ':'; "
     if not place.in_entry:
         return f"unknown key '{place.words}'; {meant}{keys} lists all keys"
     section = place.key.rpartition(".")[0]

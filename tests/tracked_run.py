@@ -13,7 +13,7 @@ from shared.records.steps import METRICS
 from tests.group_records import write_run
 from tests.paths import ROOT
 
-EPOCH_S = 1_790_000_000.0
+EPOCH_S = 1_700_000_000.0
 
 
 class WrittenRun:

@@ -23,7 +23,7 @@ def step_row(step: int, **changes: object) -> dict[str, Any]:
     fields |= {
         "step": step,
         "incarnation": 1,
-        "time": 1_790_000_000.0 + 2 * step,
+        "time": 1_700_000_000.0 + 2 * step,
         "groups": [f"g{step:08d}"],
         "guard_alarms": 0,
         "accuracy_all": min(1.0, 0.5 + step / 100),

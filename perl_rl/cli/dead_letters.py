@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import redis.asyncio
 
+from perl_rl.folder_lock import is_held
 from perl_rl.launch.dead_letters import FILE
 from services.trainer.plan.groups import GroupPlan
 from shared.config import Config, load_config
@@ -62,7 +63,12 @@ def replay_letters(run: Path, ids: list[str]) -> list[str]:
     config = load_config(config_file)
     # The run's trainer keeps pictures from inside data files there.
     images = config_file.parent / "images"
-    return asyncio.run(_with_redis(config, lambda client: replay(client, config, images, ids)))
+    try:
+        return asyncio.run(_with_redis(config, lambda client: replay(client, config, images, ids)))
+    except RedisUnreachable:
+        if not (config_file.parent / "summary.json").exists() or is_held(config_file.parent):
+            raise
+        raise UserError(f"{run}: the run is over: it trains no more groups") from None
 
 
 async def _with_redis(

@@ -8,7 +8,7 @@ import os
 import sys
 from importlib.metadata import version
 
-from perl_rl.cli.options import Command, Parser
+from perl_rl.cli.options import Command, Parser, set_above
 from perl_rl.cli.run_commands import (
     add_dead_letters,
     add_demo,
@@ -69,6 +69,7 @@ def command_line() -> argparse.ArgumentParser:
     add_tools(commands)
     add_data_commands(commands)
     add_eval(commands)
+    set_above(parser)
     return parser
 
 

@@ -4,7 +4,7 @@ import argparse
 import difflib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,6 +56,16 @@ PORT = whole(0, 65_535)
 """The type of an option that takes a port; 0 lets the system choose."""
 
 
+_CALLED_HERE = {
+    **dict.fromkeys(("train", "fit", "run", "grpo", "start"), "perl-rl launch"),
+    **dict.fromkeys(("merge", "merge_model", "model_merger"), "perl-rl export"),
+    **dict.fromkeys(("evaluate", "val", "test", "benchmark"), "perl-rl eval"),
+    **dict.fromkeys(("ui", "web", "dashboard"), "perl-rl view"),
+    **dict.fromkeys(("validate", "lint"), "perl-rl check"),
+    "upload": "perl-rl push",
+}
+"""Commands of other tools by name, and what does it here."""
+
 _INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
 """What argparse says of a command that does not exist."""
 
@@ -76,18 +86,68 @@ class _Help(argparse.HelpFormatter):
 class Parser(argparse.ArgumentParser):
     """Reads a command line; says in one line what is wrong with it."""
 
+    above: "Parser | None" = None
+    """The one whose command this is; None for ``perl-rl`` itself."""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": _Help, **options})
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but what a command does not know is an error of that command."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and self.above is not None:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """End with the line."""
         if wrong := _INVALID_CHOICE.search(message):
             names = re.findall(r"[\w-]+", wrong[2])
             near = difflib.get_close_matches(wrong[1], names, n=1)
-            message += f"; did you mean {near[0]}?" if near else ""
-        if message.startswith("unrecognized arguments") and "=" in message:
-            message += "; settings follow --set, as --set trainer.steps=5"
+            meant = self._elsewhere(wrong[1]) or (near[0] if near else "")
+            message += f"; did you mean {meant}?" if meant else ""
+        if message.startswith("unrecognized arguments"):
+            message += self._where_it_goes(message)
         self.exit(USER_ERROR_STATUS, f"{error_line(f'{message}; see {self.prog} --help')}\n")
+
+    def _elsewhere(self, name: str) -> str:
+        """The whole command that a name means which is no command of this parser."""
+        root: Parser = self
+        while root.above is not None:
+            root = root.above
+        same = [path for path in _commands(root) if path.split()[-1] == name]
+        return same[0] if same else _CALLED_HERE.get(name, "")
+
+    def _where_it_goes(self, message: str) -> str:
+        """The option that an argument without one probably belongs to."""
+        if "=" in message:
+            return "; settings follow --set, as --set trainer.steps=5"
+        bare = not message.partition(": ")[2].startswith("-")
+        for option in ("--run-dir", "--run"):
+            if bare and option in self._option_string_actions:
+                return f"; the folder of a run follows {option}"
+        return ""
+
+
+def set_above(parser: argparse.ArgumentParser) -> None:
+    """Tell the parser of each command, and of those below it, which one it belongs to."""
+    for one in _below(parser):
+        if isinstance(one, Parser) and isinstance(parser, Parser):
+            one.above = parser
+        set_above(one)
+
+
+def _commands(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """All commands of a parser, and those below them: ``perl-rl data``, ``perl-rl data filter``."""
+    for one in _below(parser):
+        yield one.prog
+        yield from _commands(one)
+
+
+def _below(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.values()
 
 
 def add_command(

@@ -32,7 +32,7 @@ from shared.errors import UserError
 from shared.grading.grade import UngradableGold
 from shared.grading.pool import GraderPool
 from shared.jsonlines import no_object, read_json_lines
-from shared.problems import first_problem, in_words
+from shared.problems import first_problem, given_word, in_words
 from shared.sample import AnswerKind
 from shared.together import together
 
@@ -136,12 +136,10 @@ def _request(row: Line, where: str) -> ScoreRequest:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        if first["type"] == "literal_error":
-            kinds = ", ".join(get_args(AnswerKind))
-            raise UserError(
-                f"{where}, field 'kind': '{first['input']}' is none of {kinds}"
-            ) from None
-        raise UserError(f"{where}, field '{field}': {in_words(first)}") from None
+        words = in_words(first) + given_word(first)
+        if first["type"] == "missing":
+            words += f"; the line has {', '.join(map(str, row)) or 'no fields'}"
+        raise UserError(f"{where}, field '{field}': {words}") from None
 
 
 async def _score(lines: list[tuple[int, Line]], file: Path, out: TextIO, how: Settings) -> None:

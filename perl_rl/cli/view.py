@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from perl_rl.cli.options import Commands, add_command
+from perl_rl.cli.options import PORT, Commands, add_command, whole
 from shared.errors import UserError
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8770
@@ -22,15 +22,15 @@ def add_view(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="folders of runs, and results of perl-rl eval (*.json)",
     )
     add("--host", default=DEFAULT_HOST, metavar="ADDRESS", help="address to listen on")
-    add("--port", type=int, default=DEFAULT_PORT, metavar="N", help="port; 0 takes a free one")
+    add("--port", type=PORT, default=DEFAULT_PORT, metavar="N", help="port; 0 takes a free one")
     text = "environment variable that holds a token, which the pages then ask for"
     add("--token-env", metavar="VARIABLE", help=text)
     text = "write the pages to this new folder instead, to send to someone"
     add("--export", type=Path, metavar="DIR", help=text)
     text = "with --export: only the groups of this step (default: all steps)"
-    add("--step", type=int, metavar="N", help=text)
+    add("--step", type=whole(1), metavar="N", help=text)
     text = "with --export: only the newest N groups of each run (default: 100)"
-    add("--limit", type=int, metavar="N", help=text)
+    add("--limit", type=whole(1), metavar="N", help=text)
 
 
 def _view(options: argparse.Namespace) -> int:
@@ -43,8 +43,6 @@ def _view(options: argparse.Namespace) -> int:
     from perl_rl.view.index import Selection
 
     limit = DEFAULT_LIMIT if options.limit is None else options.limit
-    if limit < 1:
-        raise UserError(f"--limit: {limit} groups are none; give a number above 0")
     return export(options.runs, options.export, Selection(options.step, limit))
 
 

@@ -40,6 +40,8 @@ def convert(
     if any(source.path.resolve() == out.resolve() for source in sources):
         raise UserError(f"--out {out}: is one of the files to convert; name another one")
     make_place(out, "--out")
+    if out.suffix not in (".jsonl", ".json"):
+        raise UserError(f"--out {out}: gets JSON lines; give it a name that ends in .jsonl")
     folder = ImageFolder((images or out.parent / "images").absolute(), max_pixels)
     counts, golds = RowCounts(), Golds()
     with scratch_for(out) as scratch:

@@ -63,7 +63,8 @@ def _convert(options: argparse.Namespace) -> int:
     from perl_rl.data.conversion import convert
     from shared.config.source import SourceConfig
     from shared.errors import UserError
-    from shared.problems import in_words
+    from shared.formats.hub import is_hub
+    from shared.problems import given_word, in_words
 
     settings = {
         "format": options.format,
@@ -80,13 +81,15 @@ def _convert(options: argparse.Namespace) -> int:
     }
     try:
         sources = [
-            SourceConfig.model_validate({"path": path.absolute(), **settings})
+            SourceConfig.model_validate(
+                {"path": path if is_hub(path) else path.absolute(), **settings}
+            )
             for path in options.paths
         ]
     except ValidationError as error:
         first = error.errors()[0]
         where = f"--{first['loc'][0]}: " if first["loc"] else ""
-        raise UserError(where + in_words(first)) from None
+        raise UserError(where + in_words(first) + given_word(first)) from None
     counts, unmatched = convert(sources, options.out, options.images, options.max_image_pixels)
     print(
         f"{options.out}: {amount(counts.samples, 'sample')}, "

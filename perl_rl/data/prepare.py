@@ -25,9 +25,10 @@ from perl_rl.data.stage import Stage, run_stage
 from perl_rl.folder_lock import hold_folder
 from shared.config.load import apply_override, read_settings
 from shared.errors import UserError
-from shared.files import write_atomically
+from shared.files import make_folder, write_atomically
 from shared.problems import first_problem
 from shared.words import amount
+from shared.yaml_files import meant_for
 
 RESULT_FILE = "train.jsonl"
 
@@ -89,6 +90,7 @@ def run_one(
     check_owner(out, name, "--out")
     check_input(file, out)
     taken = load(file)
+    make_folder(out, "--out")
     with hold_folder(config.work):
         samples, report = run_stage(name, _STAGES[name], taken, config, config.work)
     print_report(report, console)
@@ -101,6 +103,5 @@ def _checked(raw: dict[str, Any], file: Path) -> PrepareConfig:
     try:
         return PrepareConfig.model_validate(raw)
     except ValidationError as error:
-        raise UserError(
-            f"{file}: {first_problem(error, PrepareConfig, 'docs/prepare.md')}"
-        ) from None
+        words = first_problem(error, PrepareConfig, "docs/prepare.md")
+        raise UserError(f"{file}: {meant_for(raw, 'prepare') or words}") from None

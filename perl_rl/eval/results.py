@@ -11,6 +11,7 @@ from perl_rl.eval.robustness import OrderRobustness
 from perl_rl.report.summary import write_json
 from shared.errors import UserError
 from shared.problems import in_words
+from shared.records.evaluations import FIGURES
 
 
 class _Part(BaseModel):
@@ -132,11 +133,18 @@ def read_result(file: Path) -> Result:
     Raises:
         UserError: when the file is not the result of an evaluation.
     """
+    content: Any = None
     try:
-        return Result.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return Result.model_validate(content)
     except OSError as error:
         raise UserError(f"{file}: cannot read the result ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
+        if isinstance(content, dict) and content.keys() >= FIGURES.keys():
+            raise UserError(
+                f"{file}: is an evaluation of a run on its held-out questions, not a result of "
+                "perl-rl eval; perl-rl view RUN shows two of them side by side"
+            ) from None
         problem = "not JSON"
         if isinstance(error, ValidationError):
             first = error.errors()[0]

@@ -22,6 +22,9 @@ def push(model: Path, repository: str, public: bool = False) -> int:
     """
     if not _REPOSITORY.fullmatch(repository):
         raise UserError(f"push: '{repository}' is no repository of the Hub; write owner/name")
+    if not model.is_dir():
+        what = "is a file, not a folder" if model.exists() else "there is no such folder"
+        raise UserError(f"{model}: {what}; name what perl-rl export wrote")
     if not (model / "config.json").is_file():
         raise UserError(
             f"{model}: holds no model (config.json); write one first: perl-rl export RUN --out DIR"

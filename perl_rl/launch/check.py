@@ -23,6 +23,7 @@ from perl_rl.launch.source_paths import find_sources
 from perl_rl.plan.warning import smallest_gpu, warn_unless_it_fits
 from perl_rl.report.progress import Progress
 from perl_rl.trackers.choose import check_trackers
+from services.trainer.control.identity import check_identity, identity_of
 from shared.config import Config, load_config
 from shared.errors import UserError
 from shared.files import tentative_folder
@@ -61,10 +62,19 @@ def _check(config: Config, folder: Path, elsewhere: bool) -> None:
     lines = [*data_lines(config, checked, counting), disk_line(config, size, folder)]
     print("\n".join(["", *lines, time_line(config, folder), "", checked.line()]))
     if earlier := earlier_run(folder):
-        _note(f"{folder} holds an earlier run ({earlier}): launch --resume continues it")
+        _note(f"{folder} holds an earlier run ({earlier}): {_continued(config, folder)}")
     if taken is not None:
         # Last: another run that uses the ports now says nothing about this one's data.
         raise taken
+
+
+def _continued(config: Config, folder: Path) -> str:
+    """Whether ``launch --resume`` goes on with these settings, or why not."""
+    try:
+        check_identity(folder, identity_of(config))
+    except UserError as error:
+        return f"launch --resume refuses it; {error}"
+    return "launch --resume continues it"
 
 
 def _taken_port(config: Config) -> UserError | None:

@@ -26,6 +26,7 @@ def check_engine(config: Config, size: ModelSize, gpu: float | None) -> None:
     Raises:
         UserError: naming the setting, what it needs and what there is.
     """
+    check_split(config)
     _check_context(config)
     number = 4 if config.model.dtype == "float32" else 2
     weights = number * size.parameters
@@ -34,6 +35,22 @@ def check_engine(config: Config, size: ModelSize, gpu: float | None) -> None:
     else:
         _check_gpu(config, weights, gpu)
     _check_cache(config, number)
+
+
+def check_split(config: Config) -> None:
+    """Refuse GPUs of a node that cannot share the model's attention heads evenly.
+
+    Raises:
+        UserError: naming the setting, and the numbers that it may have.
+    """
+    heads = _text_config(config).get("num_attention_heads")
+    parallel = config.rollout.engine.tensor_parallel_size
+    if isinstance(heads, int) and heads % parallel:
+        may = [str(count) for count in (1, 2, 4, 8, 16) if heads % count == 0]
+        raise UserError(
+            f"rollout.engine.tensor_parallel_size: {parallel} GPUs cannot share the {heads} "
+            f"attention heads of the model evenly; {' or '.join(may)} can"
+        )
 
 
 def host_memory() -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from perl_rl.launch.division import divide_gpus
+from perl_rl.launch.engine_fits import check_split
 from perl_rl.plan.parts import Need
 from perl_rl.plan.sampler import cache_bytes, engine_need
 from perl_rl.plan.shape import ModelShape, read_shape
@@ -143,6 +144,7 @@ def main(config_path: Path, overrides: list[str], gpu_gb: float, gpus: int | Non
         UserError: as `plan_of` and `shares_gpus`.
     """
     config = load_config(config_path, overrides)
+    check_split(config)
     plan, shape = plan_of(config, gpu_gb * GB, shares_gpus(config, gpus))
     print("\n".join(lines(config, shape, plan)))
     return 1 if plan.problems() else 0

@@ -15,7 +15,7 @@ from shared.records.evaluations import (
     figures_line,
     read_evaluation,
 )
-from shared.records.steps import METRICS
+from shared.records.steps import METRICS, is_after
 from shared.weights.manifest import ADAPTER_SETTINGS
 from shared.words import amount
 
@@ -55,8 +55,9 @@ def describe_left(folder: Path, config: Config) -> str:
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:
+    """The run's summary; None when it wrote none after its last step."""
     file = folder / "summary.json"
-    if not file.is_file():
+    if not file.is_file() or not is_after(file, folder / METRICS):
         return None
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

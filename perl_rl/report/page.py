@@ -103,6 +103,10 @@ def write_report(
     return _plain(table)
 
 
+_NO_SOURCE = "no source"
+"""What questions without `source` are called."""
+
+
 def _table(before: OrderRobustness, after: OrderRobustness) -> list[list[str]]:
     rows = [["", "before", "after PeRL"]]
     for name, label in _HEADLINES:
@@ -113,7 +117,9 @@ def _table(before: OrderRobustness, after: OrderRobustness) -> list[list[str]]:
     for source in sorted(before.by_source):
         for name in ("accuracy", "flip_rate"):
             values = (getattr(one.by_source[source], name) for one in (before, after))
-            rows.append([f"{source}: {name.replace('_', ' ')}", *map(_percent, values)])
+            rows.append(
+                [f"{source or _NO_SOURCE}: {name.replace('_', ' ')}", *map(_percent, values)]
+            )
     return rows
 
 
@@ -211,7 +217,7 @@ def _source_bars(panel: Axes, before: OrderRobustness, after: OrderRobustness) -
     sources = sorted(before.by_source)
     _bars(
         panel,
-        sources,
+        [source or _NO_SOURCE for source in sources],
         [before.by_source[source].flip_rate for source in sources],
         [after.by_source[source].flip_rate for source in sources],
     )

@@ -14,6 +14,7 @@ from shared.config.load import read_settings
 from shared.config.section import Count, Section
 from shared.errors import UserError
 from shared.problems import first_problem
+from shared.yaml_files import meant_for
 
 _NAME = r"^[a-z0-9][a-z0-9_-]{0,39}$"
 _KEYS = "docs/study.md"
@@ -129,7 +130,8 @@ def read_study(file: Path) -> Study:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
     except ValidationError as error:
-        raise UserError(f"{file}: {first_problem(error, Study, _KEYS)}") from None
+        words = meant_for(content, "study") or first_problem(error, Study, _KEYS)
+        raise UserError(f"{file}: {words}") from None
     return study.model_copy(update={"config": (file.parent / study.config).resolve()})
 
 

@@ -20,7 +20,7 @@ from shared.records.groups import (
     image_file,
     step_and_part,
 )
-from shared.records.steps import METRICS
+from shared.records.steps import METRICS, is_after
 
 _COMPARED_BYTES = 256
 _PICTURE_SIDE = 256
@@ -90,7 +90,7 @@ def is_over(run_dir: Path) -> bool:
     summary, metrics = run_dir / "summary.json", run_dir / METRICS
     if not summary.exists() or is_held(run_dir):
         return False
-    return not metrics.exists() or summary.stat().st_mtime >= metrics.stat().st_mtime
+    return is_after(summary, metrics)
 
 
 def recorded_until(run_dir: Path) -> int:

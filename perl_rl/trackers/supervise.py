@@ -25,6 +25,7 @@ from shared.config.trackers import TrackerConfig
 from shared.errors import UserError
 from shared.files import make_folder
 from shared.logs import configure
+from shared.named_folders import run_folder
 
 logger = logging.getLogger(__name__)
 
@@ -176,6 +177,8 @@ def main(
         RunFailed: when the tracker is given up.
         UserError: for bad settings, a missing package, or a tracker that runs already.
     """
+    if config_file is None:
+        run_folder(run_dir)
     run_dir = run_dir.absolute()
     file = (config_file or run_dir / "config.yaml").absolute()
     if not file.is_file():

@@ -16,6 +16,7 @@ from perl_rl.view.index import Selection
 from perl_rl.view.links import Exported, Links
 from perl_rl.view.runs import Run
 from shared.errors import UserError
+from shared.files import make_folder
 
 DEFAULT_LIMIT = 100
 """Groups of each run, the newest: a group of 12 responses is 13 pages."""
@@ -31,6 +32,7 @@ def export(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is there already and not empty; name a new folder for --export")
+    make_folder(out, "--export")
     found = Exported()
     app = create_app(runs, exported=found, selection=selection)
     groups = sum(run.groups.read().table.num_rows for run in app.state.runs)

@@ -76,14 +76,13 @@ def is_result(path: Path) -> bool:
 
 
 def open_results(files: Sequence[Path]) -> list[Path]:
-    """The files, which are read when they are looked at.
+    """The files, which are read when they are looked at, and now.
 
     Raises:
-        UserError: when one is not there.
+        UserError: when one is not there, or is not the result of an evaluation.
     """
     for file in files:
-        if not file.is_file():
-            raise UserError(f"{file}: no such file; name the --out of a perl-rl eval")
+        read(file)
     return list(files)
 
 

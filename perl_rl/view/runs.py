@@ -12,6 +12,7 @@ from fastapi import HTTPException, Request
 
 from perl_rl.view.index import GroupIndex, Selection
 from shared.errors import UserError
+from shared.named_folders import run_folder
 
 _MARKS = ("config.yaml", "trainer-config.yaml", "identity.json", "metrics.jsonl", "groups")
 """A run's folder holds one of these soon after it begins."""
@@ -54,13 +55,8 @@ def open_runs(folders: Sequence[Path], selection: Selection | None = None) -> li
 
 
 def _check(folder: Path) -> None:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; name the folder of a run, e.g. runs/demo")
-    if not any((folder / mark).exists() for mark in _MARKS):
-        raise UserError(
-            f"{folder}: no run is in this folder (it has none of {', '.join(_MARKS)}); name the "
-            "folder of a run, e.g. runs/demo"
-        )
+    if not any((run_folder(folder) / mark).exists() for mark in _MARKS):
+        raise UserError(f"{folder}: holds no run (none of {', '.join(_MARKS)}); check the folder")
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -19,7 +19,7 @@ from perl_rl.report.summary import DONE
 from perl_rl.view.settings import FILES
 from shared.config import Config, load_config
 from shared.errors import UserError
-from shared.records.steps import METRICS
+from shared.records.steps import METRICS, is_after
 from shared.service.connection import connect
 from shared.wire.keys import Keys
 
@@ -128,7 +128,8 @@ class StateReader:
 
     def _look(self, step: int, steps: int | None) -> State:
         summary, held = _summary(self._folder), is_held(self._folder)
-        if summary is not None and not held and not self._went_on():
+        files = self._folder / "summary.json", self._folder / METRICS
+        if summary is not None and not held and is_after(*files):
             return _ended(summary, step, steps)
         view = self._view()
         if view is not None:
@@ -139,12 +140,6 @@ class StateReader:
         return State(
             False, "not running", f"not running, {at}: it wrote no summary, and no Redis answers"
         )
-
-    def _went_on(self) -> bool:
-        """Whether steps were trained after the summary was written: the run was resumed."""
-        files = [self._folder / name for name in (METRICS, "summary.json")]
-        metrics, summary = (file.stat().st_mtime if file.is_file() else 0.0 for file in files)
-        return metrics > summary
 
     def _view(self) -> RunView | None:
         file = next((f for f in map(self._folder.joinpath, FILES) if f.is_file()), None)

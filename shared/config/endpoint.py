@@ -53,6 +53,6 @@ def key_from_environment(variable: str | None, command: str) -> str | None:
         return None
     if not os.environ.get(variable):
         raise UserError(
-            f"{command}: the environment variable {variable} is not set; set it to the API key"
+            f"{command}: the environment variable {variable} is not set; give it the key"
         )
     return os.environ[variable]

@@ -15,6 +15,7 @@ from shared.config.source import SourceConfig
 from shared.errors import UserError
 from shared.files import what_else
 from shared.problems import first_problem
+from shared.yaml_files import meant_for
 
 
 class _EachKeyOnce(yaml.SafeLoader):
@@ -48,7 +49,9 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{path}: {first_problem(error, Config)}") from None
+        raise UserError(
+            f"{path}: {meant_for(raw, 'run') or first_problem(error, Config)}"
+        ) from None
     return _resolve_paths(config, path.parent.resolve())
 
 
@@ -67,6 +70,8 @@ def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, A
         words = what_else(content) or f"not UTF-8 text at byte {error.start}"
         raise UserError(f"{path}: {words}") from None
     except yaml.YAMLError as error:
+        if path.suffix == ".jsonl":
+            raise UserError(f"{path}: is a data file, not a configuration in YAML") from None
         words = " ".join(str(error).split()).replace('"<unicode string>"', "the file")
         raise UserError(f"{path}: not valid YAML ({words})") from None
     if not isinstance(raw, dict):
@@ -119,6 +124,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         UserError: when the override has another form.
     """
     key, separator, value = override.partition("=")
+    key = key.strip()
     if not separator or not key:
         raise UserError(f"--set {override}: write it as key.path=value")
     *parents, last = key.split(".")

@@ -19,7 +19,7 @@ from shared.formats.text import (
     unwrapped,
     with_tags,
 )
-from shared.problems import in_words
+from shared.problems import given_word, in_words
 from shared.sample import AnswerKind, OrderRule, Sample
 
 _NO_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
@@ -131,7 +131,9 @@ def build(
             source=source,
         )
     except ValidationError as error:
-        raise row.bad(said.column, "does not fit", in_words(error.errors()[0])) from None
+        first = error.errors()[0]
+        words = in_words(first) + given_word(first)
+        raise row.bad(said.column, "does not fit", words) from None
 
 
 def _refuse_unlisted(answer: str, question: str, row: Row, column: str) -> None:

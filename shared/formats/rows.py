@@ -172,7 +172,12 @@ class Row:
         if not isinstance(value, str):
             problem = f"must be text, not {what(value)}"
             if isinstance(value, list):
-                problem += "; keep one of them, or join them into one text"
+                turns = bool(value) and all(isinstance(one, dict) for one in value)
+                problem += (
+                    "; these are turns of a conversation: give the question as one text"
+                    if turns
+                    else "; keep one of them, or join them into one text"
+                )
             raise self.bad(column, "is not text", problem)
         if not value.strip():
             raise self.bad(column, "is empty")

@@ -56,6 +56,9 @@ def _ground_truth(row: Row) -> str:
     model: Any = row.value("reward_model")
     if not isinstance(model, dict):
         raise row.bad("reward_model", "is not an object", "must be an object with ground_truth")
-    if model.get("ground_truth") is None:
-        raise row.bad(column, "is missing")
+    if "ground_truth" not in model:
+        problem = f"is missing; reward_model has {', '.join(sorted(model)) or 'nothing'}"
+        raise row.bad(column, "is missing", problem)
+    if model["ground_truth"] is None:
+        raise row.bad(column, "is empty")
     return row.as_text(model["ground_truth"], column)

@@ -163,10 +163,28 @@ def last_record(file: Path) -> StepRecord | None:
     Raises:
         ValueError: when it is no record of a step.
     """
+    line = _last_line(file)
+    return StepRecord.model_validate(json.loads(line)) if line else None
+
+
+def is_after(summary: Path, metrics: Path) -> bool:
+    """Whether a summary that is there was written after the last step: else the run went on.
+
+    The step's own time counts, not that of its file: a copy of a run has its files in any order.
+
+    Raises:
+        ValueError: when the last line is no record of a step.
+    """
+    line = _last_line(metrics)
+    return not line or summary.stat().st_mtime >= float(json.loads(line).get("time", 0.0))
+
+
+def _last_line(file: Path) -> bytes:
+    """The last complete line; empty without one."""
     if not file.is_file():
-        return None
+        return b""
     with file.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - _TAIL_BYTES))
         lines = stream.read().split(b"\n")
-    return StepRecord.model_validate(json.loads(lines[-2])) if len(lines) > 1 else None
+    return lines[-2] if len(lines) > 1 else b""

@@ -46,6 +46,8 @@ def test_what_can_be_called_is_loaded(folder: Path, name: str) -> None:
         ("sound", "write it as package.module:function"),
         (":takes_two", "write it as package.module:function"),
         ("sound:", "write it as package.module:function"),
+        ("./own/sound.py:f", "names a file; write it as sound:f, with the file's folder on PYTHON"),
+        ("sound.py:takes_two", "write it as sound:takes_two"),
         ("no.such.module:f", "there is no module no; Python looked in {folder}, "),
         ("sound.part:f", "there is no module sound.part; Python looked in {folder}, "),
         ("sound:nothing", "sound has no function 'nothing' ({folder}/sound.py)"),

@@ -4,16 +4,19 @@ import datetime
 import re
 from collections.abc import Iterator
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, cast, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from perl_rl.data.config import PrepareConfig
+from perl_rl.study.spec import Study
 from shared.config import Config
 from shared.other_tools import NAMES
 from shared.problems import FALLBACK, first_problem, in_words
 from shared.sample import Sample
+from shared.yaml_files import Kind, meant_for
 
 GOOD: dict[type[BaseModel], dict[str, Any]] = {
     Config: {
@@ -227,3 +230,45 @@ def models(kind: Any) -> Iterator[type[BaseModel]]:
         yield kind
     for one in get_args(kind):
         yield from models(one)
+
+
+def patterns(kind: object) -> Iterator[str]:
+    """The regular expressions that texts of a model, and of the models in it, have to match."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for field in kind.model_fields.values():
+            yield from (one.pattern for one in field.metadata if getattr(one, "pattern", None))
+            yield from patterns(field.annotation)
+    for one in get_args(kind):
+        yield from patterns(one)
+
+
+@pytest.mark.parametrize("model", [Config, PrepareConfig, Study])
+def test_no_message_shows_a_regular_expression(model: type[BaseModel]) -> None:
+    for pattern in patterns(model):
+        one = {"type": "string_pattern_mismatch", "ctx": {"pattern": pattern}}
+        assert in_words(cast(ErrorDetails, one)) != FALLBACK, pattern
+    assert model is PrepareConfig or list(patterns(model))
+
+
+def test_a_key_that_runs_into_its_value_is_said_to_lack_a_space() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(GOOD[Config] | {"trackers": [{"name:wandb": None}]})
+    assert "unknown key 'name:wandb'; a space belongs behind ':'" in first_problem(
+        caught.value, Config
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted", "said"),
+    [
+        ({"run": "r", "model": {}, "data": {}}, "study", "this file configures a run (perl-rl ch"),
+        ({"input": "a", "work": "b"}, "run", "this file prepares data (perl-rl data prepare); "),
+        ({"arms": {}, "config": "a"}, "prepare", "this file describes a study (perl-rl study); "),
+        ({"run": "r", "model": {}, "data": {}}, "run", ""),
+        ({"steps": 3}, "run", ""),
+        (["a"], "run", ""),
+    ],
+)
+def test_a_file_for_another_command_says_for_which(content: Any, wanted: Kind, said: str) -> None:
+    words = meant_for(content, wanted)
+    assert words.startswith(said) and bool(words) == bool(said)

@@ -72,7 +72,11 @@ def test_unusual_line_separators_stay_in_the_text(file: Path) -> None:
         ("3", ', line 2: must be an object with {"field": value, ...}, not a number'),
         (row(id="2", answer=None), ", line 2, field 'answer': is missing"),
         (row(id="2", kind="essay"), ", line 2, field 'kind': must be 'letter', "),
-        (row(id="2", order="random"), ", line 2, field 'order': must be"),
+        (
+            row(id="2", order="random"),
+            ", line 2, field 'order': must be 'invariant', 'letter', 'position' or 'order' (got "
+            "'random')",
+        ),
         (row(id="2", colour="red"), ", line 2, field 'colour': is unknown"),
         (row(id="2", answer=3), ", line 2, field 'answer': must be text"),
         (

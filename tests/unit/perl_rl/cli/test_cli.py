@@ -176,7 +176,9 @@ def test_score_adds_the_rewards(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ("{", "line 2: not JSON"),
         ("[1]", "line 2: is a list, not an object"),
         ('{"response": "x", "kind": "letter"}', "line 2, field 'answer'"),
-        ('{"response": "x", "answer": "B", "kind": "leter"}', "'leter' is none of letter"),
+        ('{"response": "x", "answer": "B", "kind": "leter"}', "field 'kind': must be 'letter', "),
+        ('{"response": "x", "answer": "B", "kind": "leter"}', "or 'steps' (got 'leter')"),
+        ('{"prediction": "x", "answer": "B"}', "'response': is missing; the line has prediction,"),
         ('{"response": "x", "answer": "42", "kind": "letter"}', "not of kind 'letter'"),
     ],
 )
@@ -386,6 +388,9 @@ def test_no_librarys_progress_bar_runs_through_our_lines(tmp_path: Path) -> None
         ("permute f.jsonl --orders 2 --seed -1", "--seed: must be at least 0, not -1"),
         ("export run --out o --step -4", "--step: must be at least 0, not -4"),
         ("rollout serve c.yaml --port 70000", "--port: must be from 0 to 65535, not 70000"),
+        ("view run --port 99999", "--port: must be from 0 to 65535, not 99999"),
+        ("view run --port -1", "--port: must be from 0 to 65535, not -1"),
+        ("view run --export o --step 0", "--step: must be at least 1, not 0"),
         ("trainer serve c.yaml --host -1", "--host: must be at least 0, not -1"),
         ("data convert f --format verl --out o --max-image-pixels 0", "pixels: must be at least 1"),
         ("eval --limit 0", "--limit: must be at least 1, not 0"),
@@ -406,7 +411,16 @@ def test_an_impossible_number_of_an_option_is_one_line(
 
 @pytest.mark.parametrize(
     ("command", "near"),
-    [("lunch run.yaml", "launch"), ("data filtr x", "filter"), ("trainer srve x", "serve")],
+    [
+        ("lunch run.yaml", "launch"),
+        ("data filtr x", "filter"),
+        ("trainer srve x", "serve"),
+        # It is there, elsewhere, or another tool calls it so.
+        ("convert x --format verl", "perl-rl data convert"),
+        ("data permute x", "perl-rl permute"),
+        ("train run.yaml", "perl-rl launch"),
+        ("data evaluate x", "perl-rl eval"),
+    ],
 )
 def test_a_command_that_does_not_exist_gets_the_nearest(
     command: str, near: str, capsys: pytest.CaptureFixture[str]
@@ -415,6 +429,42 @@ def test_a_command_that_does_not_exist_gets_the_nearest(
         main(command.split())
     [line] = capsys.readouterr().err.splitlines()
     assert f"; did you mean {near}?" in line
+
+
+def test_nothing_is_asked_again_of_a_run_that_is_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "run: r\nmodel: {path: m}\ndata: {train: t}\ntrainer: {}\n"
+        "redis: {url: 'redis://127.0.0.1:1/0'}\n"
+    )
+    command = ["dead-letters", str(tmp_path), "--replay"]
+    assert main(command) == 2
+    assert "cannot reach Redis" in capsys.readouterr().err
+    (tmp_path / "summary.json").write_text("{}")
+    assert main(command) == 2
+    assert f"{tmp_path}: the run is over: it trains no more groups" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [
+        ("doctor extra", "extra; see perl-rl doctor --help"),
+        ("status runs/a", "; the folder of a run follows --run-dir; see perl-rl status --help"),
+        ("show 1 runs/a", "; the folder of a run follows --run; see perl-rl show --help"),
+        ("launch a.yaml steps=3", "as --set trainer.steps=5; see perl-rl launch --help"),
+        ("data convert a --format verl --out o --verbose", "see perl-rl data convert --help"),
+        ("eval compare a b c", "see perl-rl eval compare --help"),
+    ],
+)
+def test_what_a_command_does_not_know_is_its_own_error(
+    command: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command.split())
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("perl-rl: error: unrecognized arguments: ") and line.endswith(end)
 
 
 def test_an_address_without_a_scheme_is_refused_where_it_was_named(

@@ -128,7 +128,7 @@ SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
     ),
     ({"trainer__steps": "ten"}, "trainer.steps: must be a whole number (got 'ten')"),
     ({"model__dtype": "float16"}, "model.dtype: must be 'auto', 'bfloat16' or 'float32'"),
-    ({"run": "my first run"}, "run: must match"),
+    ({"run": "my first run"}, "run: must begin with a letter"),
     ({"run": None}, "the key 'run' is missing"),
     ("run: first\n\tmodel: x\n", "run.yaml: not valid YAML"),
     (
@@ -529,3 +529,18 @@ def test_held_out_data_that_is_trained_on_is_warned_of(
 
     write_json(folder / "hold.jsonl", [other, SAMPLE | {"id": "x", "question": "<image>" * 3}])
     assert warned(folder, capsys, heldout="hold.jsonl") == []
+
+
+def test_a_folder_of_another_run_is_said_to_be_one_before_it_is_resumed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = folder / "runs" / "other"
+    (run / "checkpoints" / "step-000002").mkdir(parents=True)
+    (run / "config.yaml").write_text("run: other\n")
+    options = ("--run-dir", str(run))
+    for seed, said in ((0, "launch --resume continues it"), (5, "seed was 5, now 0")):
+        identity = {"fixed": {"seed": seed}, "sources": []}
+        (run / "identity.json").write_text(json.dumps(identity))
+        assert check(folder, CONFIG, *options) == 0
+        lines = [one for one in capsys.readouterr().out.splitlines() if "an earlier run" in one]
+        assert len(lines) == 1 and said in lines[0]

@@ -9,7 +9,10 @@ from perl_rl.cli.main import main
 from perl_rl.cli.status import URL_VARIABLE
 from tests.paths import START_MODEL
 
-RUNS = ("status --run-dir", "dead-letters", "export --out new", "show 1 --run")
+RUNS = (
+    *("status --run-dir", "dead-letters", "export --out new", "show 1 --run", "view"),
+    *("view --export new", "track --tracker tensorboard"),
+)
 MODELS = ("check run.yaml", "launch run.yaml", "plan run.yaml", "rollout serve run.yaml --port 0")
 
 
@@ -43,7 +46,14 @@ def test_a_folder_that_is_no_run(
     assert said("nope") == "nope: there is no such folder; name the folder of a run"
     if "dead-letters" not in command:  # which takes a YAML file, too
         assert said("words.txt") == ("words.txt: is a file, not a folder; name the folder of a run")
-    assert said("empty").startswith("empty: ") and "holds no run" in said("empty")
+    if "track" not in command:  # which takes the configuration from elsewhere, too
+        assert said("empty").startswith("empty: ") and "holds no run" in said("empty")
+
+
+def test_what_is_pushed_is_a_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fix = "name what perl-rl export wrote"
+    assert refused(capsys, "push nope me/m") == f"nope: there is no such folder; {fix}"
+    assert refused(capsys, "push words.txt me/m") == f"words.txt: is a file, not a folder; {fix}"
 
 
 @pytest.mark.slow
@@ -52,7 +62,10 @@ def test_a_folder_that_is_no_model(
     here: Path, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = here / "m"
-    fix = "name one on this machine, for nothing is downloaded"
+    fix = (
+        "name one on this machine, for nothing is downloaded (hf download OWNER/NAME --local-dir "
+        "FOLDER gets a model of the Hub)"
+    )
     assert refused(capsys, command) == f"model.path {model}: there is no such folder; {fix}"
     model.write_text("")
     assert refused(capsys, command) == f"model.path {model}: is a file, not a folder; {fix}"

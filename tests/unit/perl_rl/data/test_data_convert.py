@@ -110,3 +110,24 @@ def test_gold_answers_that_no_answer_matches_are_reported_with_file_and_row(
     assert [line.split(", sample")[0] for line in unmatched] == [f"{file}, row 2", f"{file}, row 4"]
     assert r"no answer matches the gold answer '\\frac{1}{2' of kind 'math'" in unmatched[0]
     assert unmatched[0].endswith("(and 1 more with it)")
+
+
+def test_lines_do_not_go_into_a_file_named_for_another_format(
+    geometry: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "train.parquet"
+    assert (
+        main(["data", "convert", "--format", "geometry3k", str(geometry), "--out", str(out)]) == 2
+    )
+    assert f"--out {out}: gets JSON lines; give it a name that ends in .jsonl" in (
+        capsys.readouterr().err
+    )
+    assert not out.exists()
+
+
+def test_a_name_of_the_hub_is_no_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "train.jsonl")]
+    assert main(["data", "convert", "--format", "geometry3k", "hf://nobody", *out]) == 2
+    assert "error: hf://nobody: a data set of the Hub is written hf://owner/name" in (
+        capsys.readouterr().err
+    )

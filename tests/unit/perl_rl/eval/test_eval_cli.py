@@ -278,10 +278,12 @@ def test_compare_refuses_what_is_no_pair(
     remi = write_benchmark("remi", tmp_path / "remi", 28)
     evaluate(oracle.url, remi, b, limit=2, benchmark="remi")
     (tmp_path / "c.json").write_text('{"items": []}')
+    (tmp_path / "d.json").write_text('{"accuracy": {}, "worst_case": {}, "flip_rate": {}}')
     for other, said in (
         (b, "A is of blink, B of remi"),
         (tmp_path / "none.json", "cannot read the result"),
         (tmp_path / "c.json", "not a result of perl-rl eval (field"),
+        (tmp_path / "d.json", "is an evaluation of a run on its held-out questions, not a result"),
     ):
         capsys.readouterr()
         assert main(["eval", "compare", str(a), str(other)]) == 2

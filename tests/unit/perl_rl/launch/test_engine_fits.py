@@ -73,6 +73,12 @@ def config(model: Path, rollout: dict[str, Any], **trainer: Any) -> Config:
             "80.0 GiB",
         ),
         (
+            {"engine": {"tensor_parallel_size": 3}},
+            80 * GIB,
+            "rollout.engine.tensor_parallel_size: 3 GPUs cannot share the 28 attention heads of "
+            "the model evenly; 1 or 2 or 4 can",
+        ),
+        (
             {"engine": {"max_model_len": 200_000}},
             80 * GIB,
             "rollout.engine.max_model_len: 200000 is more than the 128000 tokens that the model",

@@ -57,10 +57,19 @@ def test_the_table_holds_both_models_and_goes_into_the_file(tmp_path: Path, metr
     assert "1.000 [1.000, 1.000]" in rows["flip rate"]
     assert "0.250 [" in rows["flip rate"]
     assert rows["accuracy, gold image in place 2"].split()[-2:] == ["0.000", "0.750"]
+    assert rows["place: flip rate"].split()[-2:] == ["1.000", "0.250"]
     written = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "8 held-out questions, 16 prompts" in written
     assert "| flip rate | 1.000 [1.000, 1.000] |" in written
     assert "![before and after](report.png)" in written
+
+
+def test_questions_without_a_source_are_called_so(tmp_path: Path, metrics: Path) -> None:
+    before, after = answered(biased=8), answered(biased=2)
+    for one in (before, after):
+        one.by_source[""] = one.by_source.pop("place")
+    text = write_report(tmp_path, before, after, metrics)
+    assert "\nno source: flip rate" in text and "\n: " not in text
 
 
 def test_the_picture_grows_by_a_row_of_curves_only_when_there_are_metrics(

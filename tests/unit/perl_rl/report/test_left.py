@@ -124,3 +124,10 @@ def test_a_folder_without_a_run_is_refused(
         f"--run-dir {empty}: holds no run (no config.yaml); check the folder"
         in capsys.readouterr().err
     )
+
+
+def test_a_summary_of_before_the_run_went_on_is_not_its_end(folder: Path, said: Said) -> None:
+    summary(folder, "done")
+    row = {"step": 11, "time": (folder / "summary.json").stat().st_mtime + 1}
+    (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    assert "it ended without a summary, at step 11 of 16" in said()

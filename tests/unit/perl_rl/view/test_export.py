@@ -49,10 +49,10 @@ def test_a_selection_is_written(run: Path, tmp_path: Path) -> None:
     ("options", "line"),
     [
         (["{run}", "--export", "{run}"], "not empty; name a new folder for --export"),
+        (["{run}", "--export", "/proc/a/b"], "--export /proc/a/b: cannot write there"),
         (["{run}", "--limit", "3"], "--limit: says what --export writes"),
-        (["{run}", "--export", "{new}", "--limit", "0"], "--limit: 0 groups are none"),
         (["{run}", "--export", "{new}", "--step", "9"], "no group of step 9 is recorded"),
-        (["{empty}"], "no run is in this folder"),
+        (["{empty}"], "holds no run (none of config.yaml, "),
         (["{new}"], "no such folder"),
         (["{run}", "--token-env", "NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE"),
     ],

@@ -92,11 +92,17 @@ def test_other_questions_and_orders_are_never_side_by_side(
         assert items_in(answer.text) == []
 
 
-def test_what_is_no_result_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none\.json: no such file"):
+def test_what_is_no_result_is_refused_before_pages_are_served(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.json: cannot read the result"):
         create_app([tmp_path / "none.json"])
     (tmp_path / "bad.json").write_text("{}")
-    app = create_app([tmp_path / "bad.json"])
+    with pytest.raises(UserError, match=r"bad\.json: not a result of perl-rl eval"):
+        create_app([tmp_path / "bad.json"])
+
+
+def test_a_result_that_is_spoilt_later_is_named_on_its_page(two: list[Path]) -> None:
+    app = create_app(two)
+    two[0].write_text("{}")
     answer = TestClient(app, base_url="http://localhost").get("/results/0")
     assert answer.status_code == 409
-    assert "bad.json: not a result of perl-rl eval" in answer.text
+    assert f"{two[0].name}: not a result of perl-rl eval" in answer.text

@@ -60,6 +60,7 @@ def test_paths_are_relative_to_the_file(file: Path) -> None:
             "trainer.optimizer.learning_rate=1e-5",
             lambda c: c.trainer.optimizer.learning_rate == 1e-5,
         ),
+        ("sampling.n = 3", lambda config: config.sampling.n == 3),
         ("data.instruction=a=b", lambda config: config.data.instruction == "a=b"),
         ("trainer.minibatch_groups=null", lambda config: config.trainer.minibatch_groups is None),
     ],
@@ -103,7 +104,10 @@ def test_an_override_opens_an_empty_section(file: Path) -> None:
         ("model.dtype=float8", "model.dtype: must be 'auto', 'bfloat16' or 'float32'"),
         ("model.device=tpu", "model.device: must be 'auto', 'cuda' or 'cpu'"),
         ("data.heldout_samples=0", "data.heldout_samples: must be at least 1 (got 0)"),
-        ("run=a b", "run: must match ^[A-Za-z0-9]"),
+        (
+            "run=a b",
+            "run: must begin with a letter or digit, and have only letters, digits, '.', '_'",
+        ),
         ("reward.filter.min_accuracy=2", "reward.filter.min_accuracy: must be at most 1 (got 2)"),
         ("sampling.top_p=0.95", "sampling.top_p: must be 1: the sampler would report"),
         ("trainer=3", "trainer: must have keys and values (got 3)"),
@@ -153,6 +157,12 @@ def test_unknown_and_missing_keys_in_the_file_are_named_with_the_file(file: Path
 def test_a_file_that_is_no_configuration(file: Path, content: bytes, message: str) -> None:
     file.write_bytes(content)
     assert refused(file).startswith(f"{file}: {message}")
+
+
+def test_a_data_file_is_no_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"id": "a"}\n{"id": "b"}\n')
+    assert refused(file) == f"{file}: is a data file, not a configuration in YAML"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("verl", {"prompt": [{"content": "?"}]}, "prompt", "has a turn without a role"),
     ("verl", {"reward_model": "1"}, "reward_model", "must be an object"),
     ("verl", {"reward_model": {}}, "reward_model.ground_truth", "is missing"),
+    ("verl", {"reward_model": {"answer": "1"}}, "reward_model.ground_truth", "has answer"),
+    ("verl", {"reward_model": {"ground_truth": None}}, "reward_model.ground_truth", "is empty"),
     ("verl", {"reward_model": {"ground_truth": [1]}}, "reward_model.ground_truth", "be text"),
     ("verl", {"images": ["0.png", "1.png"]}, "prompt", "has 1 image tag for 2 images"),
     (
@@ -61,6 +63,12 @@ BROKEN: list[tuple[str, dict[str, Any], str, str]] = [
     ("verl", {"images": ["large.png"]}, "images", "120x120 pixels, more than data.max_image"),
     ("easyr1", {"problem": None}, "problem", "is missing"),
     ("easyr1", {"problem": " "}, "problem", "is empty"),
+    (
+        "easyr1",
+        {"problem": [{"role": "user", "content": "x"}]},
+        "problem",
+        "must be text, not a list of 1; these are turns of a conversation: give the question as",
+    ),
     ("easyr1", {"problem": ["x"]}, "problem", "must be text, not a list of 1; keep one"),
     ("easyr1", {"answer": None}, "answer", "is missing"),
     ("easyr1", {"answer": True}, "answer", "must be text, not true"),
