@@ -74,6 +74,8 @@ def launch(
     check_run_dir(folder, resume)
     with tentative_folder(folder, "--run-dir"):
         if resume and (steps := _has_ended(folder, config)):
+            # Of other data or settings it is another run, and has not been trained.
+            check_identity(folder, identity_of(with_pinned_data(config, logger.info)))
             print(f"nothing to do: {folder} has trained its {amount(steps, 'step')}")
             return 0
         return _launch(config, folder, resume, debug)
