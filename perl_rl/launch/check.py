@@ -12,7 +12,7 @@ from pathlib import Path
 from perl_rl.counting import Advance, counting
 from perl_rl.launch.data_check import check_data
 from perl_rl.launch.data_report import data_lines
-from perl_rl.launch.device import settled_model
+from perl_rl.launch.device import check_attention, settled_model
 from perl_rl.launch.division import division_of
 from perl_rl.launch.engine_fits import check_engine
 from perl_rl.launch.estimates import disk_line, time_line
@@ -86,6 +86,7 @@ def settle_machine(config: Config, size: ModelSize, note: Callable[[str], None])
     model, computing = settled_model(config.model)
     note(computing)
     config = config.model_copy(update={"model": model})
+    check_attention(config)
     division = division_of(config)
     check_engine(config, size, smallest_gpu() if division.trainer.gpus else None)
     warn_unless_it_fits(config, division, note)

@@ -162,6 +162,29 @@ SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
         {"trackers": [{"name": "trackio", "python": "none/bin/python"}]},
         "trackers: trackio: python {folder}/none/bin/python: cannot be run (No such file or dir",
     ),
+    ({"trainer__attention": "flex"}, "trainer.attention: flex needs a GPU and packed rows, and th"),
+    ({"trainer__vision_attention": "flash"}, "trainer.vision_attention: flash needs a GPU and bf"),
+    (
+        {"rollout__engine": {"max_num_batched_tokens": 64, "max_num_seqs": 65}},
+        "rollout.engine: max_num_batched_tokens (64) must be at least max_num_seqs (65): each",
+    ),
+    (
+        {"rollout__engine__max_num_batched_tokens": 511},
+        "rollout.engine.max_num_batched_tokens: 511 is less than rollout.engine.max_model_len (5",
+    ),
+    (
+        {"rollout__heartbeat_s": 20},
+        "rollout: heartbeat_s (20) must be less than lost_after_s (15), or every node is taken",
+    ),
+    (
+        {"reward__lost_after_s": 2, "reward__heartbeat_s": 2},
+        "reward: heartbeat_s (2) must be less than lost_after_s (2)",
+    ),
+    ({"model__max_pixels": 0}, "model.max_pixels: must be at least 1 (got 0)"),
+    (
+        {"model__min_pixels": 9000, "model__max_pixels": 8000},
+        "model: min_pixels (9000) must not be more than max_pixels (8000)",
+    ),
     ({"reward__accuracy_weight": 0, "reward__format_weight": 0}, "so all rewards are"),
     (
         {"reward__filter": {"min_accuracy": 0.9, "max_accuracy": 0.1}},
