@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import UserError
 from shared.jsonlines import parse_json
-from shared.problems import first_place
+from shared.problems import first_problem
 
 
 class _Part(BaseModel):
@@ -61,6 +61,5 @@ def read_summary(folder: Path) -> Summary | None:
     try:
         return Summary.model_validate(content)
     except ValidationError as error:
-        field, problem = first_place(error, Summary)
-        of = f"{field} {problem}" if field else problem
-        raise UserError(f"{file}: is no summary of a run ({of}); delete it") from None
+        problem = first_problem(error, Summary)
+        raise UserError(f"{file}: is no summary of a run ({problem}); delete it") from None

@@ -101,13 +101,13 @@ def test_a_damaged_summary_is_named(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"outcome": None}, "outcome must be text"),
-        ({"groups": {"issued": 1}}, "groups.trained is missing"),
-        ({"groups": 5}, "groups must have keys and values"),
-        ({"nodes": [{}]}, "nodes.*name is missing"),
-        ({"nodes": [{"name": "a", "kind": "rollout", "version": "1.x"}]}, "version must match"),
-        ({"dtype": 1.5}, "dtype must be text"),
-        ({"wall_s": "long"}, "wall_s must be a number"),
+        ({"outcome": None}, "outcome: must be text"),
+        ({"groups": {"issued": 1}}, "'groups.trained' is missing"),
+        ({"groups": 5}, "groups: must have keys and values"),
+        ({"nodes": [{}]}, "nodes, first entry: the key 'name' is missing"),
+        ({"nodes": [{"name": "a", "kind": "rollout", "version": "1.x"}]}, "version: must match"),
+        ({"dtype": 1.5}, "dtype: must be text"),
+        ({"wall_s": "long"}, "wall_s: must be a number"),
     ],
 )
 def test_a_summary_with_other_fields_is_named(
