@@ -17,6 +17,7 @@ from perl_rl.launch.division import division_of
 from perl_rl.launch.engine_fits import check_engine
 from perl_rl.launch.estimates import disk_line, time_line
 from perl_rl.launch.functions import check_functions
+from perl_rl.launch.given_redis import check_given_redis
 from perl_rl.launch.model_size import ModelSize
 from perl_rl.launch.preflight import check_model, check_ports, earlier_run, model_line
 from perl_rl.launch.source_paths import find_sources
@@ -49,7 +50,15 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewher
 def _check(config: Config, folder: Path, elsewhere: bool) -> None:
     size = check_model(config.model)
     check_packages(config.tracing)
-    taken = None if elsewhere else _taken_port(config)
+    # Told at once and raised last: the data may take long to check, and they say nothing about it.
+    in_the_way = (
+        []
+        if elsewhere
+        else [
+            *_told(lambda: check_ports(config)),
+            *_told(lambda: check_given_redis(config, resume=False)),
+        ]
+    )
     _note(model_line(config))
     if not elsewhere:
         config = settle_machine(config, size, _note)
@@ -62,19 +71,18 @@ def _check(config: Config, folder: Path, elsewhere: bool) -> None:
     print("\n".join(["", *lines, time_line(config, folder), "", checked.line()]))
     if earlier := earlier_run(folder):
         _note(f"{folder} holds an earlier run ({earlier}): launch --resume continues it")
-    if taken is not None:
-        # Last: another run that uses the ports now says nothing about this one's data.
-        raise taken
+    if in_the_way:
+        raise in_the_way[0]
 
 
-def _taken_port(config: Config) -> UserError | None:
-    """Why a service could not listen, said at once: the data may take long to check."""
+def _told(check: Callable[[], None]) -> list[UserError]:
+    """What the check refuses, said at once."""
     try:
-        check_ports(config)
+        check()
     except UserError as error:
         _note(f"{error}; the data is checked all the same")
-        return error
-    return None
+        return [error]
+    return []
 
 
 def settle_machine(config: Config, size: ModelSize, note: Callable[[str], None]) -> Config:

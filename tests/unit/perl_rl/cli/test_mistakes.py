@@ -143,6 +143,18 @@ SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
     ({"data__heldout": "train.jsonl"}, "eval.max_tokens (2048) leaves no room for a prompt in"),
     ({"trainer__ranks": 3}, "a minibatch of 2 groups cannot be split evenly over 3 ranks"),
     ({"redis__url": "localhost:6379"}, "redis.url: must begin with redis://, rediss:// or unix://"),
+    ({"redis__url": "redis://[::1"}, "redis.url: its host or port cannot be read"),
+    ({"redis__url": "redis://localhost:99999"}, "redis.url: its host or port cannot be read"),
+    (
+        {"redis__url": "redis://localhost:1/queue"},
+        "redis.url: must end in the number of a database",
+    ),
+    ({"redis__url": "redis://127.0.0.1:1/0"}, "redis.url 'redis://127.0.0.1:1/0': cannot reach R"),
+    ({"redis__url": "redis://127.0.0.1:1/0?retries=9"}, "1/0': has an option behind '?' that ther"),
+    (
+        {"redis__url": "rediss://localhost:1", "redis__ca_file": "gone.pem"},
+        "redis.ca_file gone.pem: there is no such file",
+    ),
     ({"rollout__engine__tensor_parallel_size": 2}, "tensor_parallel_size: 2 needs as many GPUs"),
     ({"model__lora": {"rank": 0}}, "model.lora.rank: must be at least 1 (got 0)"),
     ({"model__lora": {"rank": 1024}}, "model.lora.rank: must be at most 512 (got 1024)"),
