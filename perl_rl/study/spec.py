@@ -130,6 +130,10 @@ def read_study(file: Path) -> Study:
         raise UserError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
     except ValidationError as error:
         raise UserError(f"{file}: {first_problem(error, Study, _KEYS)}") from None
+    except ValueError as error:
+        raise UserError(f"{file}: a value cannot be read ({error}); put it in quotes") from None
+    except RecursionError:
+        raise UserError(f"{file}: is nested too deeply, or a value holds itself") from None
     return study.model_copy(update={"config": (file.parent / study.config).resolve()})
 
 
