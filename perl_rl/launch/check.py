@@ -36,7 +36,7 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewher
 
     Args:
         elsewhere: its services run on other machines, so that this one need have no free ports and
-            no GPUs for them.
+            no GPUs for them, and need not reach their Redis.
 
     Raises:
         UserError: naming what is wrong with settings, model, functions or data, and the fix.
