@@ -5,12 +5,12 @@ would train without an error, on wrong numbers. How the trainer computes with ea
 ``services/trainer/compute/families/``.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from shared.errors import UserError
+from shared.jsonlines import parse_json
 
 Packing = Literal["packed", "replicated"]
 """Whether the responses of an order share its prompt in one row, or each has a row of its own."""
@@ -51,15 +51,25 @@ def check_family(folder: Path) -> str:
         UserError: when ``config.json`` cannot be read, or the model is of no family in `FAMILIES`.
     """
     content = _read(folder)
-    kind, classes = content.get("model_type"), content.get("architectures") or ["no class"]
-    if kind not in FAMILIES:
+    kind = content.get("model_type")
+    if not isinstance(kind, str) or kind not in FAMILIES:
         supported = ", ".join(f"{one.name} ({key})" for key, one in FAMILIES.items())
-        named = f"'{kind}' ({classes[0]})" if kind else "none (config.json has no model_type)"
+        named = f"'{kind}' ({_class(content)})" if kind else "none (config.json has no model_type)"
         raise UserError(
             f"model.path {folder}: the model family {named} is not supported; supported are: "
             f"{supported}"
         )
-    return str(kind)
+    if content.get("quantization_config"):
+        raise UserError(
+            f"model.path {folder}: the model is quantized (quantization_config in config.json), "
+            "and such weights cannot be trained; name the model that it was made from"
+        )
+    return kind
+
+
+def _class(content: dict[str, Any]) -> str:
+    classes = content.get("architectures")
+    return str(classes[0]) if isinstance(classes, list) and classes else "no class"
 
 
 def chosen_packing(folder: Path, named: str) -> Packing:
@@ -84,8 +94,9 @@ def chosen_packing(folder: Path, named: str) -> Packing:
 
 def _layers_without_mask(content: dict[str, Any]) -> str:
     """The kinds of layers that see less than a mask allows: through a window, or by a state."""
-    text = content.get("text_config") or content
-    kinds = set(text.get("layer_types") or [])
+    inner = content.get("text_config")
+    text = inner if isinstance(inner, dict) else content
+    kinds = set(map(str, text.get("layer_types") or []))
     if "layer_types" not in text and text.get("use_sliding_window"):
         kinds.add("sliding_attention")
     return ", ".join(sorted(kinds - {"full_attention"}))
@@ -94,7 +105,7 @@ def _layers_without_mask(content: dict[str, Any]) -> str:
 def _read(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"model.path {folder}: cannot read config.json ({error.strerror})"

@@ -23,7 +23,7 @@ def add_run_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     check = add_command(commands, "check", _check, text)
     add_config(check)
-    text = "services will run on other machines: do not look for GPUs and free ports on this one"
+    text = "services will run on other machines: do not look for GPUs, ports and Redis from here"
     check.add_argument("--elsewhere", action="store_true", help=text)
     check.add_argument("--run-dir", type=Path, metavar="DIR", help=_RUN_DIR)
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from perl_rl.counting import Advance, counting
 from perl_rl.launch.data_check import check_data
 from perl_rl.launch.data_report import data_lines
-from perl_rl.launch.device import settled_model
+from perl_rl.launch.device import check_attention, settled_model
 from perl_rl.launch.division import division_of
 from perl_rl.launch.engine_fits import check_engine
 from perl_rl.launch.estimates import disk_line, time_line
 from perl_rl.launch.functions import check_functions
+from perl_rl.launch.given_redis import check_given_redis
 from perl_rl.launch.model_size import ModelSize
 from perl_rl.launch.preflight import check_model, check_ports, earlier_run, model_line
 from perl_rl.launch.source_paths import find_sources
@@ -36,7 +37,7 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewher
 
     Args:
         elsewhere: its services run on other machines, so that this one need have no free ports and
-            no GPUs for them.
+            no GPUs for them, and need not reach their Redis.
 
     Raises:
         UserError: naming what is wrong with settings, model, functions or data, and the fix.
@@ -50,7 +51,15 @@ def main(config_path: Path, run_dir: Path | None, overrides: list[str], elsewher
 def _check(config: Config, folder: Path, elsewhere: bool) -> None:
     size = check_model(config.model)
     check_packages(config.tracing)
-    taken = None if elsewhere else _taken_port(config)
+    # Told at once and raised last: the data may take long to check, and they say nothing about it.
+    in_the_way = (
+        []
+        if elsewhere
+        else [
+            *_told(lambda: check_ports(config)),
+            *_told(lambda: check_given_redis(config, resume=False)),
+        ]
+    )
     _note(model_line(config))
     if not elsewhere:
         config = settle_machine(config, size, _note)
@@ -63,9 +72,9 @@ def _check(config: Config, folder: Path, elsewhere: bool) -> None:
     print("\n".join(["", *lines, time_line(config, folder), "", checked.line()]))
     if earlier := earlier_run(folder):
         _note(f"{folder} holds an earlier run ({earlier}): {_continued(config, folder)}")
-    if taken is not None:
+    if in_the_way:
         # Last: another run that uses the ports now says nothing about this one's data.
-        raise taken
+        raise in_the_way[0]
 
 
 def _continued(config: Config, folder: Path) -> str:
@@ -77,14 +86,14 @@ def _continued(config: Config, folder: Path) -> str:
     return "launch --resume continues it"
 
 
-def _taken_port(config: Config) -> UserError | None:
-    """Why a service could not listen, said at once: the data may take long to check."""
+def _told(check: Callable[[], None]) -> list[UserError]:
+    """What the check refuses, said at once: the data may take long to check."""
     try:
-        check_ports(config)
+        check()
     except UserError as error:
         _note(f"{error}; the data is checked all the same")
-        return error
-    return None
+        return [error]
+    return []
 
 
 def settle_machine(config: Config, size: ModelSize, note: Callable[[str], None]) -> Config:
@@ -96,6 +105,7 @@ def settle_machine(config: Config, size: ModelSize, note: Callable[[str], None])
     model, computing = settled_model(config.model)
     note(computing)
     config = config.model_copy(update={"model": model})
+    check_attention(config)
     division = division_of(config)
     check_engine(config, size, smallest_gpu() if division.trainer.gpus else None)
     warn_unless_it_fits(config, division, note)

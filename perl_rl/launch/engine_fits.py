@@ -31,6 +31,7 @@ def check_engine(config: Config, size: ModelSize, gpu: float | None) -> None:
     number = 4 if config.model.dtype == "float32" else 2
     weights = number * size.parameters
     if gpu is None:
+        _check_step(config)
         _check_host(config, weights)
     else:
         _check_gpu(config, weights, gpu)
@@ -60,6 +61,18 @@ def host_memory() -> int:
         return min(total, int(_LIMIT.read_text(encoding="ascii")))
     except (OSError, ValueError):
         return total
+
+
+def _check_step(config: Config) -> None:
+    """On a CPU the engine computes a prompt in one step, see `services/rollout/engine/start.py`."""
+    engine = config.rollout.engine
+    tokens, longest = engine.max_num_batched_tokens, engine.max_model_len
+    if tokens is not None and tokens < longest:
+        raise UserError(
+            f"rollout.engine.max_num_batched_tokens: {tokens} is less than "
+            f"rollout.engine.max_model_len ({longest}), and on a CPU the engine takes a prompt in "
+            "one step; raise it or leave it out"
+        )
 
 
 def _check_host(config: Config, weights: int) -> None:

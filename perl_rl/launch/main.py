@@ -17,6 +17,7 @@ from perl_rl.launch.check import prepare_data, settle_machine
 from perl_rl.launch.division import division_of
 from perl_rl.launch.embedded_redis import EmbeddedRedis, embedded_redis
 from perl_rl.launch.functions import check_functions
+from perl_rl.launch.given_redis import check_given_redis
 from perl_rl.launch.pinned import with_pinned_data
 from perl_rl.launch.preflight import check_model, check_ports, check_run_dir, model_line
 from perl_rl.launch.processes import Supervisor
@@ -30,14 +31,10 @@ from services.trainer.control.resuming import where_it_goes_on
 from services.trainer.rank.checkpoint_folder import CheckpointFolder
 from shared.config import Config, load_config, save_config
 from shared.config.secrets import secret_words
-from shared.errors import UserError
 from shared.files import tentative_folder
 from shared.logs import HidingFormatter
-from shared.service.connection import connect
 from shared.service.ports import free_port
 from shared.service.tracing import check_packages
-from shared.wire.keys import Keys
-from shared.wire.registry import Registry
 from shared.words import amount
 
 logger = logging.getLogger(__name__)
@@ -212,21 +209,8 @@ def _redis(config: Config, folder: Path, resume: bool) -> Iterator[EmbeddedRedis
         with embedded_redis(folder / "redis", config.redis.timeout_s) as server:
             yield server
         return
-    asyncio.run(_check_redis(config, config.redis.url, resume))
+    check_given_redis(config, resume)
     yield None
-
-
-async def _check_redis(config: Config, url: str, resume: bool) -> None:
-    client = await connect(url, config.redis.timeout_s, ca_file=config.redis.ca_file)
-    try:
-        alive, _ = await Registry(client, Keys(config.run)).nodes()
-    finally:
-        await client.aclose()
-    if alive and not resume:
-        raise UserError(
-            f"redis.url: a run '{config.run}' is alive there (node {alive[0].name}); stop it, or "
-            "choose another name with --set run=NAME"
-        )
 
 
 def _complete(config: Config, server: EmbeddedRedis | None) -> Config:

@@ -58,6 +58,9 @@ def _adapter(shapes: dict[str, list[int]], lora: LoraConfig, vision: str) -> int
 
 
 def _may_have_one(name: str, lora: LoraConfig, vision: str) -> bool:
+    # A table of positions has two dimensions too, and is no linear layer.
+    if name.endswith(".pos_embed.weight"):
+        return False
     return lora.vision if vision in name else ".layers." in name
 
 

@@ -3,7 +3,6 @@
 Each raises a `UserError` that names the file, field or service and says what to do.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from shared.config import Config, ModelConfig
 from shared.config.connections import WEIGHTS_ADDRESS
 from shared.errors import UserError
 from shared.families import FAMILIES, check_family, chosen_packing
+from shared.jsonlines import parse_json
 from shared.model_identity import refuse_adapter
 from shared.named_folders import model_folder, run_folder
 from shared.service.serve import bind
@@ -72,12 +72,13 @@ def model_line(config: Config) -> str:
 def _check_weights(folder: Path) -> None:
     for index in folder.glob("*.index.json"):
         try:
-            files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            content = parse_json(index.read_text(encoding="utf-8"))
+            files = {Path(name) for name in content["weight_map"].values()}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(
                 f"{index}: is not an index of weight files; copy the model again"
             ) from None
-        missing = sorted(name for name in files if not (folder / name).is_file())
+        missing = sorted(str(name) for name in files if not (folder / name).is_file())
         if missing:
             raise UserError(
                 f"model.path {folder}: {index.name} names {missing[0]}, which is not there "

@@ -74,9 +74,20 @@ def _rendered(processor: Any, job: Job) -> Iterator[list[tuple[Prompt, list[int]
     """Some prompts at a time with their token ids; one placeholder stands for each image."""
     for start in range(0, len(job.prompts), _RENDERED_AT_ONCE):
         several = job.prompts[start : start + _RENDERED_AT_ONCE]
-        texts = [render(processor, one.question, job.instruction) for one in several]
+        texts = [_text(processor, one, job) for one in several]
         token_ids = processor.tokenizer(texts, verbose=False)["input_ids"]
         yield list(zip(several, token_ids, strict=True))
+
+
+def _text(processor: Any, prompt: Prompt, job: Job) -> str:
+    try:
+        return render(processor, prompt.question, job.instruction)
+    except Exception as error:  # What a template may raise is not defined.
+        short = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"model.path {job.model.path}: its chat template cannot be used ({short}); copy the "
+            "template of the model's instruction-tuned release there (chat_template.jinja)"
+        ) from None
 
 
 def _check(processor: Any, prompt: Prompt, token_ids: list[int]) -> int:

@@ -43,6 +43,8 @@ def main(file: Path, folder: Path | None, only_report: bool = False) -> int:
     with hold_folder(place, _BUSY):
         prepare(study, place)
         known = earlier_results(study, place)
+        # What is there already and cannot be read is named before anything is started.
+        collect(study, place, {}, {})
         runs = StudyRuns(study, place, known, _say, lambda now: _write(study, file, place, now))
         run_all(runs)
         print(_write(study, file, place, runs.failures))

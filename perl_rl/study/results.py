@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from perl_rl.eval.heldout import HeldOutResult
 from perl_rl.report.summary import DONE, read_metrics
@@ -78,6 +78,12 @@ class RunResult(_Record):
         """Whether it can be compared."""
         return self.outcome == DONE
 
+    @model_validator(mode="after")
+    def _is_evaluated(self) -> "RunResult":
+        if self.done and not (self.points and self.items):
+            raise ValueError("a run that is done has evaluations and answered questions")
+        return self
+
 
 class StudyResults(_Record):
     """All runs of a study."""
@@ -103,7 +109,7 @@ def earlier_results(study: Study, folder: Path) -> dict[tuple[str, int], RunResu
     Their folders may be gone: a study goes on, on this machine or on another one, from that file.
 
     Raises:
-        UserError: when the file cannot be read.
+        UserError: when the file cannot be read, or is another study's.
     """
     file = folder / RESULTS
     if not file.is_file():
@@ -112,6 +118,11 @@ def earlier_results(study: Study, folder: Path) -> dict[tuple[str, int], RunResu
         found = StudyResults.model_validate_json(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError):
         raise UserError(f"{file}: is no result of a study; move it away") from None
+    if found.name != study.name:
+        raise UserError(
+            f"{file}: holds the results of study '{found.name}', which '{study.name}' would "
+            "replace; choose another --dir"
+        )
     wanted = {run: study.digest(*run) for run in study.runs()}
     return {
         (run.arm, run.seed): run
@@ -161,13 +172,23 @@ def _result(
     outcome = failure or outcome_of(run) or "not run yet"
     if outcome != DONE:
         return earlier or RunResult(arm=arm, seed=seed, settings=settings, outcome=outcome)
+    try:
+        return _done_run(run, arm, seed, settings)
+    except (OSError, LookupError, TypeError, AttributeError, ValueError):
+        raise UserError(
+            f"{run}: is done, but its summary, metrics or evaluations cannot be read; move it away "
+            "to run it again"
+        ) from None
+
+
+def _done_run(run: Path, arm: str, seed: int, settings: str) -> RunResult:
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     after = _evaluation(run / "eval-after.json")
     return RunResult(
         arm=arm,
         seed=seed,
         settings=settings,
-        outcome=outcome,
+        outcome=DONE,
         wall_s=round(summary["wall_s"], 1),
         steps=summary["steps"],
         responses=summary["responses"],

@@ -132,6 +132,10 @@ def read_study(file: Path) -> Study:
     except ValidationError as error:
         words = meant_for(content, "study") or first_problem(error, Study, _KEYS)
         raise UserError(f"{file}: {words}") from None
+    except ValueError as error:
+        raise UserError(f"{file}: a value cannot be read ({error}); put it in quotes") from None
+    except RecursionError:
+        raise UserError(f"{file}: is nested too deeply, or a value holds itself") from None
     return study.model_copy(update={"config": (file.parent / study.config).resolve()})
 
 

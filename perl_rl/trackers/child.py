@@ -23,6 +23,7 @@ from perl_rl.trackers.feed import Feed
 from perl_rl.trackers.run_folder import is_over
 from shared.config import load_config
 from shared.config.secrets import secret_words
+from shared.errors import UserError
 from shared.leaving import leave_at_once
 from shared.logs import configure
 
@@ -103,8 +104,9 @@ def main(make: Callable[[str], Tracker] = make_tracker) -> int:
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error of a library, which may be long, in one line."""
-    words = " ".join(f"{type(error).__name__}: {error}".split())
+    """An error of ours, or of a library, which may be long, in one line."""
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    words = " ".join(f"{kind}{error}".split())
     return words if len(words) <= _SHOWN_CHARS else f"{words[:_SHOWN_CHARS]} ..."
 
 

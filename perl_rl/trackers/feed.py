@@ -143,7 +143,10 @@ class Feed:
             # Not before the step's own figures, which say that its history is this one.
             if step in self._cursor.evaluations or step > self._cursor.sent:
                 continue
-            figures, time_s = evaluation_figures(file), file.stat().st_mtime
+            try:
+                figures, time_s = evaluation_figures(file), file.stat().st_mtime
+            except FileNotFoundError:
+                continue  # Set aside meanwhile: the run goes on from an earlier step.
             with self._limited():
                 tracker.log_evaluation(step, time_s, figures)
             self._flush(tracker)

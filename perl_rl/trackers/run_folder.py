@@ -1,6 +1,5 @@
 """What a tracker shows of a run, read from its folder while it goes on."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,9 @@ from PIL import Image
 
 from perl_rl.folder_lock import is_held
 from perl_rl.trackers.base import ShownGroup
+from shared.errors import UserError
 from shared.images import PILLOW_MAX_PIXELS, decode_image, to_rgb
+from shared.jsonlines import parse_json
 from shared.records.evaluations import FIGURES, read_evaluation
 from shared.records.groups import (
     TRAINED,
@@ -49,7 +50,11 @@ class MetricsTail:
 
     def new(self) -> list[dict[str, Any]] | None:
         """The complete lines since the last call; None when the lines before are others now: then
-        the next call returns all lines."""
+        the next call returns all lines.
+
+        Raises:
+            UserError: naming the file, when a line is no record of a step.
+        """
         if not self._file.exists():
             return []
         with self._file.open("rb") as stream:
@@ -61,7 +66,19 @@ class MetricsTail:
         whole = added[: added.rfind(b"\n") + 1]
         self._offset += len(whole)
         self._before = (self._before + whole)[-_COMPARED_BYTES:]
-        return [json.loads(line) for line in whole.splitlines()]
+        return [self._row(line) for line in whole.splitlines()]
+
+    def _row(self, line: bytes) -> dict[str, Any]:
+        try:
+            row = parse_json(line.decode())
+        except ValueError:
+            row = None
+        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            begins = line[:60].decode(errors="replace")
+            raise UserError(
+                f"{self._file}: a line is no record of a step (it begins '{begins}'); remove it"
+            )
+        return row
 
 
 def figures_of(row: dict[str, Any]) -> dict[str, float]:
@@ -80,9 +97,17 @@ def figures_of(row: dict[str, Any]) -> dict[str, float]:
 
 
 def evaluation_figures(file: Path) -> dict[str, float]:
-    """An evaluation's main figures by name."""
-    content = read_evaluation(file)
-    return {f"heldout/{name}": float(content[name]["value"]) for name in FIGURES}
+    """An evaluation's main figures by name.
+
+    Raises:
+        UserError: naming the file, when it is something else.
+        FileNotFoundError: when it is not there any more.
+    """
+    try:
+        content = read_evaluation(file)
+        return {f"heldout/{name}": float(content[name]["value"]) for name in FIGURES}
+    except (ValueError, LookupError, TypeError):
+        raise UserError(f"{file}: is no evaluation of a run; remove it") from None
 
 
 def is_over(run_dir: Path) -> bool:

@@ -95,7 +95,8 @@ class Access:
         given = headers.get("authorization")
         if given is not None:
             return admits(self._token, given)
-        return hmac.compare_digest(_cookie(headers.get("cookie", "")), cookie_value(self._token))
+        cookie = _cookie(headers.get("cookie", ""))
+        return hmac.compare_digest(cookie.encode(), cookie_value(self._token).encode())
 
 
 def cookie_value(token: str) -> str:

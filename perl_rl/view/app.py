@@ -27,6 +27,7 @@ from perl_rl.view.pages import (
 from perl_rl.view.render import page
 from perl_rl.view.results import is_result, open_results
 from perl_rl.view.runs import open_runs
+from shared.problems import in_words
 from shared.service.limits import BodyLimit
 
 _STATIC = Path(__file__).with_name("static")
@@ -101,5 +102,5 @@ async def _misread(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     field = str(first["loc"][-1])
-    problem = HTTPException(400, f"This address cannot be read: {field}: {first['msg']}.")
+    problem = HTTPException(400, f"This address cannot be read: {field}: {in_words(first)}.")
     return await _refusal(request, problem)

@@ -59,8 +59,9 @@ class Figures:
 
     @property
     def steps(self) -> int | None:
-        """How many the run will have; None when its configuration is not there."""
-        return int(self.settings["trainer.steps"]) if "trainer.steps" in self.settings else None
+        """How many the run will have; None when its configuration does not say."""
+        steps = self.settings.get("trainer.steps", "")
+        return int(steps) if steps.isdecimal() else None
 
     def left_s(self) -> float | None:
         """Seconds to the last step, by the pace of the last ones; None when that is not known."""

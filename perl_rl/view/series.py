@@ -75,6 +75,8 @@ class MetricsFile:
         except FileNotFoundError:
             self._offset, self._inode, self._by_step = 0, 0, {}
             return
+        except OSError as error:
+            raise UserError(f"{self._file}: cannot be read ({error.strerror})") from None
         with stream:
             found = os.fstat(stream.fileno())
             if found.st_ino != self._inode or found.st_size < self._offset:
@@ -215,6 +217,8 @@ def _evaluation(content: dict[str, Any]) -> tuple[Asked, list[tuple[float, float
         (float(one["value"]), float(one["low"]), float(one["high"]))
         for one in (content[name] for name in FIGURES)
     ]
+    if not all(math.isfinite(value) for of_one in figures for value in of_one):
+        raise ValueError("a figure is no finite number")
     return Asked.model_validate(content["asked"]), figures
 
 

@@ -44,10 +44,12 @@ def read_settings(run_dir: Path) -> dict[str, str]:
         return {}
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return flatten(content) if isinstance(content, dict) else {}
+    except RecursionError:
+        reason = "nested too deeply"
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{file}: cannot be read as a configuration ({reason})") from None
-    return flatten(content) if isinstance(content, dict) else {}
+    raise UserError(f"{file}: cannot be read as a configuration ({reason})")
 
 
 def flatten(content: Mapping[str, Any], above: str = "") -> dict[str, str]:

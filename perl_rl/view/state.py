@@ -1,7 +1,6 @@
 """What a run is doing, or how it ended: from its Redis while it goes on, else from its folder."""
 
 import asyncio
-import json
 import os
 import re
 import threading
@@ -9,13 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from redis.exceptions import RedisError
 
 from perl_rl.folder_lock import is_held
 from perl_rl.report.observe import RunView, look
 from perl_rl.report.summary import DONE
+from perl_rl.view.ended import Summary, read_summary
 from perl_rl.view.settings import FILES
 from shared.config import Config, load_config
 from shared.errors import UserError
@@ -127,7 +126,7 @@ class StateReader:
             return self._seen[1]
 
     def _look(self, step: int, steps: int | None) -> State:
-        summary, held = _summary(self._folder), is_held(self._folder)
+        summary, held = read_summary(self._folder), is_held(self._folder)
         files = self._folder / "summary.json", self._folder / METRICS
         if summary is not None and not held and is_after(*files):
             return _ended(summary, step, steps)
@@ -195,13 +194,11 @@ def _going_on(view: RunView) -> State:
     )
 
 
-def _ended(summary: Mapping[str, Any], step: int, steps: int | None) -> State:
-    outcome, groups = str(summary.get("outcome", "")), summary.get("groups") or {}
-    nodes = summary.get("nodes") or ()
-    versions = [node["version"] for node in nodes if node.get("version")]
+def _ended(summary: Summary, step: int, steps: int | None) -> State:
+    outcome, groups = summary.outcome, summary.groups
+    versions = [node.version for node in summary.nodes if node.version]
     at = f"{step} of {steps} steps" if steps else f"{step} steps"
-    wall_s = summary.get("wall_s")
-    lasted = f" in {duration(wall_s)}" if wall_s else ""
+    lasted = f" in {duration(summary.wall_s)}" if summary.wall_s else ""
     return State(
         live=False,
         word=outcome.partition(":")[0],
@@ -209,49 +206,30 @@ def _ended(summary: Mapping[str, Any], step: int, steps: int | None) -> State:
         version=max(versions, key=_in_numbers, default=None),
         nodes=tuple(
             Node(
-                node["name"],
-                node["kind"],
+                node.name,
+                node.kind,
                 "ended",
-                node.get("version"),
+                node.version,
                 False,
                 None,
-                node.get("done", 0),
-                node.get("tokens") if node["kind"] == "rollout" else None,
-                node.get("restarts"),
+                node.done,
+                node.tokens if node.kind == "rollout" else None,
+                node.restarts,
             )
-            for node in nodes
+            for node in summary.nodes
         ),
-        ledger=_ledger(groups) if groups else None,
-        on=" on ".join(filter(None, (summary.get("dtype"), summary.get("device")))),
-        wall_s=wall_s,
-    )
-
-
-def _ledger(groups: Mapping[str, Any]) -> Ledger:
-    return Ledger(
-        groups["issued"],
-        groups["trained"],
-        groups["dropped"],
-        groups["in_flight"],
-        groups.get("skipped", {}),
+        ledger=None
+        if groups is None
+        else Ledger(
+            groups.issued, groups.trained, groups.dropped, groups.in_flight, groups.skipped
+        ),
+        on=" on ".join(filter(None, (summary.dtype, summary.device))),
+        wall_s=summary.wall_s,
     )
 
 
 def _in_numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
-
-
-def _summary(folder: Path) -> dict[str, Any] | None:
-    file = folder / "summary.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read ({error}); delete it") from None
-    if not isinstance(content, dict) or "outcome" not in content:
-        raise UserError(f"{file}: is no summary of a run (it has no outcome); delete it")
-    return content
 
 
 def last_warnings(run_dir: Path) -> list[Warned]:

@@ -1,7 +1,9 @@
 """The connections of a run: Redis, access to the services, and the transfer of weights."""
 
+import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -29,7 +31,22 @@ class RedisConfig(Section):
     def _has_a_scheme(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        if url is not None and not url.startswith("unix://"):
+            _check_address(url)
         return url
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        port = -1
+    if port == -1:
+        raise ValueError("its host or port cannot be read")
+    # The client would take database 0 for anything else.
+    if not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError("must end in the number of a database, such as /0, behind the port")
 
 
 class SecurityConfig(Section):

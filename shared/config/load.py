@@ -74,11 +74,19 @@ def read_settings(path: Path, overrides: list[str] | None = None) -> dict[str, A
             raise UserError(f"{path}: is a data file, not a configuration in YAML") from None
         words = " ".join(str(error).split()).replace('"<unicode string>"', "the file")
         raise UserError(f"{path}: not valid YAML ({words})") from None
+    except ValueError as error:
+        # Of a value that looks like a number or a date and is none.
+        raise UserError(f"{path}: a value cannot be read ({error}); put it in quotes") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must hold a mapping, with settings as 'key: value'")
     for override in overrides or []:
         apply_override(raw, override)
-    expanded: dict[str, Any] = _expand(raw, path, os.environ | _saved_secrets(path))
+    try:
+        expanded: dict[str, Any] = _expand(raw, path, os.environ | _saved_secrets(path))
+    except RecursionError:
+        raise UserError(f"{path}: a value holds itself (by an anchor & and an alias *)") from None
     return expanded
 
 
@@ -137,9 +145,12 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override}: '{parent}' is a value and has no keys below it")
     try:
         section[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value is not valid YAML") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        short = override if len(override) <= _SHOWN_CHARS else f"{override[:_SHOWN_CHARS]}..."
+        raise UserError(f"--set {short}: the value is not valid YAML") from None
 
+
+_SHOWN_CHARS = 80
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 

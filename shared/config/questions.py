@@ -23,15 +23,24 @@ class ModelConfig(Section):
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """What sampler and trainer compute on; auto: the GPUs, or the CPU on a machine without any. A
     machine with an NVIDIA GPU that torch cannot use is refused unless this is cpu."""
-    min_pixels: int | None = None
+    min_pixels: Count | None = None
     """Images with fewer pixels are enlarged; default: the processor's limit."""
-    max_pixels: int | None = None
+    max_pixels: Count | None = None
     """Images with more pixels are shrunk, for sampler and trainer alike; default: the processor's
     limit."""
     trust_remote_code: bool = False
     """Run Python code from the model folder."""
     lora: LoraConfig | None = None
     """Train low-rank adapters only; empty: train all weights."""
+
+    @model_validator(mode="after")
+    def _pixels_in_order(self) -> "ModelConfig":
+        if (self.min_pixels or 0) > (self.max_pixels or float("inf")):
+            raise ValueError(
+                f"min_pixels ({self.min_pixels}) must not be more than max_pixels "
+                f"({self.max_pixels})"
+            )
+        return self
 
     def pixel_bounds(self) -> dict[str, int]:
         """The bounds that are set, as arguments of a transformers image processor."""

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from shared.config.endpoint import EndpointConfig
-from shared.config.section import Count, Fraction, Positive, Section
+from shared.config.section import Count, Fraction, Positive, Section, heard_before_lost
 from shared.sample import AnswerKind
 
 Extraction = Literal["strict", "lenient"]
@@ -189,4 +189,9 @@ class RewardConfig(Section):
                 f"judge.timeout_s ({self.judge.timeout_s:g}) must be less than task_timeout_s "
                 f"({self.task_timeout_s:g})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _is_heard_in_time(self) -> "RewardConfig":
+        heard_before_lost(self.heartbeat_s, self.lost_after_s)
         return self

@@ -1,8 +1,8 @@
 """The rollout service and its engine."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from shared.config.section import Count, Positive, Section
+from shared.config.section import Count, Positive, Section, heard_before_lost
 
 
 class EngineConfig(Section):
@@ -25,6 +25,16 @@ class EngineConfig(Section):
     """Skip the compilation of graphs: a faster start, but slower sampling."""
     kv_cache_gib: Positive | None = None
     """Size of the KV cache, in GiB; default: what ``gpu_memory_utilization`` leaves for it."""
+
+    @model_validator(mode="after")
+    def _a_step_holds_every_response(self) -> "EngineConfig":
+        tokens = self.max_num_batched_tokens
+        if tokens is not None and tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens ({tokens}) must be at least max_num_seqs "
+                f"({self.max_num_seqs}): each response takes a token of a step"
+            )
+        return self
 
 
 class RolloutConfig(Section):
@@ -60,3 +70,8 @@ class RolloutConfig(Section):
     max_request_mib: Count = 64
     """Larger requests to the OpenAI routes are refused."""
     engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _is_heard_in_time(self) -> "RolloutConfig":
+        heard_before_lost(self.heartbeat_s, self.lost_after_s)
+        return self

@@ -4,13 +4,13 @@ Whoever watches the run writes them (`perl_rl/report/`); the trainer reads them,
 checkpoint and to export their figures.
 """
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.jsonlines import parse_json
 from shared.words import amount
 
 FIGURES = {
@@ -67,7 +67,7 @@ def evaluation_files(run_dir: Path) -> dict[int, Path]:
 def read_evaluation(file: Path) -> dict[str, Any]:
     """One evaluation: an `OrderRobustness` as JSON, with ``asked`` (`Asked`) and ``versions``, the
     first and the last policy version that answered."""
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    content: dict[str, Any] = parse_json(file.read_text(encoding="utf-8"))
     return content
 
 

@@ -68,7 +68,11 @@ def read_for_index(file: Path) -> pa.Table:
     """
     with open_file(file) as opened:
         size = file.stat().st_size
-        table = opened.read(columns=INDEXED, use_threads=False)
+        try:
+            table = opened.read(columns=INDEXED, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).partition("\n")[0].partition(". ")[0]
+            raise UserError(f"{file}: not a whole Parquet file ({reason}); delete it") from None
     here = {name: table[name] for name in table.column_names}
     rows = table.num_rows
     here[FILE] = pa.array([file.name] * rows, pa.string())
@@ -90,8 +94,8 @@ def read_index(run_dir: Path, sizes: Mapping[str, int]) -> Iterator[pa.Table]:
         try:
             with open_file(file) as opened:
                 table = opened.read()
-        except (FileNotFoundError, UserError):
-            # Not written yet, or of another release: the files of groups say the same.
+        except (OSError, pa.ArrowException, UserError):
+            # Damaged, not written yet, or of another release: the files of groups say the same.
             continue
         if table.schema.names == INDEX_SCHEMA.names:
             yield _valid(table, sizes)

@@ -64,6 +64,12 @@ async def connect(
         raise UserError(f"redis.url '{without_password(url)}': {error}") from None
     try:
         await (_ping_in_time(client, timeout_s) if wait else client.ping())
+    except TypeError:
+        # What stands behind a question mark are arguments of the first connection.
+        await client.aclose()
+        raise UserError(
+            f"redis.url '{without_password(url)}': has an option behind '?' that there is not"
+        ) from None
     except AuthenticationError as error:
         await client.aclose()
         raise UserError(f"redis.url '{without_password(url)}': {error}") from None

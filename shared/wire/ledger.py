@@ -285,6 +285,7 @@ class Ledger:
             image_refs=keys.image_refs,
             group_images=keys.group_images,
             stream=stream,
+            groups=keys.groups,
             assembly=keys.assembly(group_id),
             dead_letters=keys.dead_letters,
             verdicts=keys.verdicts,

@@ -1,7 +1,7 @@
 -- Finishes the entry that carried a group, and records the group as trained or dropped.
--- Returns 0 when another consumer finished the entry, or the group is not in flight in this
--- incarnation.
--- keys: ledger counts verdicts events image_refs group_images stream assembly dead_letters
+-- Returns 0 when another consumer finished the entry, the group is not in flight in this
+-- incarnation, or it was handed to the trainer and this is no entry of the trainer's stream.
+-- keys: ledger counts verdicts events image_refs group_images stream groups assembly dead_letters
 -- keys: score_sums records recording group_tasks trainer
 -- args: group_id expected_state new_state counter verdict image_prefix consumer_group entry_id
 -- args: share incarnation detail group figures
@@ -20,12 +20,15 @@ if #dead_letter > 0 then
 end
 
 if redis.call('HGET', ledger, group_id) ~= expected_state then return 0 end
+-- The trainer may have it in work: a second copy of an order must not drop it meanwhile.
+local handed_on = redis.call('HEXISTS', assembly, 'done') == 1
+if handed_on and stream ~= groups then return 0 end
 if carried and is_recorded(recording, records, group_id, share) then
   local entry = {'group', group_id, 'state', new_state, 'incarnation', incarnation, 'detail', detail,
     'step', redis.call('HGET', trainer, 'step') or 0, 'stream', stream, 'entry', entry_id,
     'figures', figures, 'tasks', redis.call('HGET', group_tasks, group_id) or ''}
   -- A group that was scored is whole; else the orders that are there are put together.
-  local whole = #group > 0 or redis.call('HEXISTS', assembly, 'done') == 1
+  local whole = #group > 0 or handed_on
   local parts = whole and {} or redis.call('HVALS', assembly)
   parts[#parts + 1] = #group > 0 and group or carried[2][2]
   for i, part in ipairs(parts) do

@@ -143,6 +143,18 @@ SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
     ({"data__heldout": "train.jsonl"}, "eval.max_tokens (2048) leaves no room for a prompt in"),
     ({"trainer__ranks": 3}, "a minibatch of 2 groups cannot be split evenly over 3 ranks"),
     ({"redis__url": "localhost:6379"}, "redis.url: must begin with redis://, rediss:// or unix://"),
+    ({"redis__url": "redis://[::1"}, "redis.url: its host or port cannot be read"),
+    ({"redis__url": "redis://localhost:99999"}, "redis.url: its host or port cannot be read"),
+    (
+        {"redis__url": "redis://localhost:1/queue"},
+        "redis.url: must end in the number of a database",
+    ),
+    ({"redis__url": "redis://127.0.0.1:1/0"}, "redis.url 'redis://127.0.0.1:1/0': cannot reach R"),
+    ({"redis__url": "redis://127.0.0.1:1/0?retries=9"}, "1/0': has an option behind '?' that ther"),
+    (
+        {"redis__url": "rediss://localhost:1", "redis__ca_file": "gone.pem"},
+        "redis.ca_file gone.pem: there is no such file",
+    ),
     ({"rollout__engine__tensor_parallel_size": 2}, "tensor_parallel_size: 2 needs as many GPUs"),
     ({"model__lora": {"rank": 0}}, "model.lora.rank: must be at least 1 (got 0)"),
     ({"model__lora": {"rank": 1024}}, "model.lora.rank: must be at most 512 (got 1024)"),
@@ -161,6 +173,29 @@ SETTINGS: list[tuple[dict[str, Any] | str, str]] = [
     (
         {"trackers": [{"name": "trackio", "python": "none/bin/python"}]},
         "trackers: trackio: python {folder}/none/bin/python: cannot be run (No such file or dir",
+    ),
+    ({"trainer__attention": "flex"}, "trainer.attention: flex needs a GPU and packed rows, and th"),
+    ({"trainer__vision_attention": "flash"}, "trainer.vision_attention: flash needs a GPU and bf"),
+    (
+        {"rollout__engine": {"max_num_batched_tokens": 64, "max_num_seqs": 65}},
+        "rollout.engine: max_num_batched_tokens (64) must be at least max_num_seqs (65): each",
+    ),
+    (
+        {"rollout__engine__max_num_batched_tokens": 511},
+        "rollout.engine.max_num_batched_tokens: 511 is less than rollout.engine.max_model_len (5",
+    ),
+    (
+        {"rollout__heartbeat_s": 20},
+        "rollout: heartbeat_s (20) must be less than lost_after_s (15), or every node is taken",
+    ),
+    (
+        {"reward__lost_after_s": 2, "reward__heartbeat_s": 2},
+        "reward: heartbeat_s (2) must be less than lost_after_s (2)",
+    ),
+    ({"model__max_pixels": 0}, "model.max_pixels: must be at least 1 (got 0)"),
+    (
+        {"model__min_pixels": 9000, "model__max_pixels": 8000},
+        "model: min_pixels (9000) must not be more than max_pixels (8000)",
     ),
     ({"reward__accuracy_weight": 0, "reward__format_weight": 0}, "so all rewards are"),
     (

@@ -4,6 +4,7 @@ The prompts are rendered by the demo's real tokenizer and image processor.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,27 @@ def test_what_cannot_be_asked_is_refused_with_file_and_row(folder, capsys, chang
     [line] = [line for line in err.splitlines() if line.startswith("perl-rl: error: ")]
     assert f"{folder / 'train.jsonl'}, line 2, " in line
     assert named in line and len(line) < 500
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        (None, "does not have a chat template"),
+        ("{% if %}", "Expected an expression"),
+        ("{{ raise_exception('one turn is too few') }}", "one turn is too few"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_used_is_named_in_one_line(
+    folder, tmp_path, capsys, template, why
+):
+    model = tmp_path / "model"
+    shutil.copytree(START_MODEL, model)
+    file = model / "chat_template.jinja"
+    file.unlink() if template is None else file.write_text(template)
+    assert check(folder, ROW, settings=(f"model.path={model}",)) == 2
+    said = capsys.readouterr().err
+    assert f"perl-rl: error: model.path {model}: its chat template cannot be used (" in said
+    assert why in said and "Traceback" not in said
 
 
 def test_a_damaged_tokenizer_is_named_in_one_line(folder, tmp_path, capsys):

@@ -153,12 +153,28 @@ def test_a_model_folder_without_one_of_its_shards(folder: Path) -> None:
         ),
         ({}, "none (config.json has no model_type) is not supported"),
         ([], "config.json: is not a model's configuration; copy the model again"),
+        ({"model_type": ["qwen2_vl"]}, "the model family '['qwen2_vl']' (no class) is not suppor"),
+        ({"model_type": "x", "architectures": 3}, "the model family 'x' (no class) is not support"),
+        (
+            {"model_type": "qwen2_5_vl", "quantization_config": {"quant_method": "awq"}},
+            "the model is quantized (quantization_config in config.json), and such weights cannot",
+        ),
     ],
 )
 def test_a_model_of_another_family(folder: Path, content: Any, message: str) -> None:
     (folder / "model" / "config.json").write_text(json.dumps(content))
     text = refusal(check_model, make_config(folder).model)
     assert text.startswith(("model.path ", f"{folder}")) and message in text
+
+
+def test_a_model_folder_whose_files_hold_something_else(folder: Path) -> None:
+    index = folder / "model" / "model.safetensors.index.json"
+    for content in ('{"weight_map": {"w": 5}}', "[]", "[" * 100_000):
+        index.write_text(content)
+        assert "is not an index of weight" in refusal(check_model, make_config(folder).model)
+    index.unlink()
+    (folder / "model" / "config.json").write_text("[" * 100_000)
+    assert "is not a model's configuration" in refusal(check_model, make_config(folder).model)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ The launcher is the real one; it refuses its configuration before anything start
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +133,51 @@ def test_results_that_are_none_are_refused(file, tmp_path, capsys) -> None:
     (tmp_path / RESULTS).write_text("{")
     assert study(file, tmp_path, "--report") == 2
     assert f"{tmp_path / RESULTS}: is no result of a study" in capsys.readouterr().err
+
+
+def test_results_of_another_study_are_not_replaced(file, tmp_path, capsys) -> None:
+    found = read_study(file)
+    write_done_run(found, tmp_path, "a")
+    results = write_results(tmp_path, collect(found, tmp_path, {}, {}))
+    before = results.read_text()
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"name": "other"}))
+    shutil.rmtree(tmp_path / "runs")
+    for options in ((), ("--report",)):
+        assert study(file, tmp_path, *options) == 2
+        assert "holds the results of study 's', which 'other' would" in capsys.readouterr().err
+    assert results.read_text() == before
+
+
+@pytest.mark.parametrize("key", ["points", "items"])
+def test_results_without_what_a_done_run_has_are_refused(file, tmp_path, capsys, key) -> None:
+    found = read_study(file)
+    write_done_run(found, tmp_path, "a")
+    results = write_results(tmp_path, collect(found, tmp_path, {}, {}))
+    content = json.loads(results.read_text())
+    content["runs"][0][key] = type(content["runs"][0][key])()
+    results.write_text(json.dumps(content))
+    shutil.rmtree(tmp_path / "runs")
+    assert study(file, tmp_path, "--report") == 2
+    assert f"{results}: is no result of a study" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("eval-after.json", None),
+        ("eval-after.json", "{"),
+        ("summary.json", '{"outcome": "done"}'),
+        ("metrics.jsonl", '{"step": 2, "groups": [], "groups_dropped": {}}\n'),
+        ("metrics.jsonl", '{"step": 1}\n'),
+        ("evaluations/step-000002.json", "[]"),
+    ],
+)
+def test_a_done_run_with_damaged_files_is_named(file, tmp_path, capsys, name, content) -> None:
+    write_done_run(read_study(file), tmp_path, "a")
+    run = run_folder(tmp_path, "a", 1)
+    (run / name).unlink() if content is None else (run / name).write_text(content)
+    assert study(file, tmp_path, "--report") == 2
+    assert f"perl-rl: error: {run}: is done, but its summary, metrics" in capsys.readouterr().err
 
 
 def test_one_study_works_in_a_folder(file, tmp_path) -> None:

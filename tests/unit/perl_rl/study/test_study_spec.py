@@ -91,3 +91,9 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("[1")
     with pytest.raises(UserError, match="not valid YAML"):
         read_study(tmp_path / "list.yaml")
+    (tmp_path / "list.yaml").write_text("name: 2020-13-45")
+    with pytest.raises(UserError, match=r"a value cannot be read \(month must be"):
+        read_study(tmp_path / "list.yaml")
+    (tmp_path / "list.yaml").write_text("[" * 2_000)
+    with pytest.raises(UserError, match="is nested too deeply"):
+        read_study(tmp_path / "list.yaml")

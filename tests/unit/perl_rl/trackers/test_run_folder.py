@@ -2,14 +2,18 @@
 
 import os
 
+import pytest
+
 from perl_rl.trackers.base import TABLE_COLUMNS
 from perl_rl.trackers.run_folder import (
     MetricsTail,
+    evaluation_figures,
     figures_of,
     groups_to_show,
     is_over,
     recorded_until,
 )
+from shared.errors import UserError
 from shared.records.steps import METRICS
 from tests.tracked_run import WrittenRun
 
@@ -96,3 +100,20 @@ def test_a_run_is_over_when_its_summary_is_of_its_last_step(tmp_path) -> None:
     # It was resumed, and has trained a step more.
     os.utime(tmp_path / "summary.json", (900, 900))
     assert not is_over(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line", [b"\0\0", b"\xff\xfe\0", b"[]", b"{}", b'{"step": null}', b"[" * 100_000]
+)
+def test_a_line_that_is_no_step_is_named(tmp_path, line: bytes) -> None:
+    (tmp_path / METRICS).write_bytes(b'{"step": 1}\n' + line + b"\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl: a line is no record of a step"):
+        MetricsTail(tmp_path / METRICS).new()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"accuracy": NaN}', b"\xff\xfe", b"[" * 100_000])
+def test_a_damaged_evaluation_is_named(tmp_path, content: bytes) -> None:
+    file = tmp_path / "step-000001.json"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"step-000001\.json: is no evaluation of a run"):
+        evaluation_figures(file)

@@ -57,6 +57,13 @@ def test_the_header_and_the_form_let_in(run: Path) -> None:
     assert pages.get("/").status_code == 200
 
 
+def test_a_cookie_with_any_bytes_is_no_token(run: Path) -> None:
+    pages = client(run, "secret")
+    for cookie in (r'perl_view="\351"', "perl_view=\xe9", "perl_view"):
+        answer = pages.get("/", headers={"cookie": cookie.encode("latin-1")})
+        assert answer.status_code == 401, cookie
+
+
 def test_a_form_that_is_too_large_is_refused(run: Path) -> None:
     assert client(run, "secret").post("/login", data={"token": "x" * 10_000}).status_code == 413
 

@@ -55,6 +55,17 @@ def test_files_that_cannot_be_read_are_named_and_the_others_shown(run: Path) -> 
     assert file_name(4, 0) in problem and "delete it" in problem
 
 
+def test_a_file_with_damaged_rows_is_named_and_the_others_shown(run: Path) -> None:
+    folder = groups_folder(run)
+    (_, second, *_) = sorted(folder.iterdir())
+    data = second.read_bytes()
+    # Its end is whole, so that it opens; all before it has moved.
+    second.write_bytes(b"\xff\xfe" + data)
+    found = GroupIndex(run).read()
+    assert found.table.num_rows and len(found.problems) == 1
+    assert f"{second}: not a whole Parquet file" in found.problems[0]
+
+
 def test_files_of_another_release_are_named(run: Path) -> None:
     table = pq.read_table(group_files(groups_folder(run))[0])
     old = table.replace_schema_metadata({b"perl_record_schema": b"0"})

@@ -135,7 +135,7 @@ def test_images_are_served_by_their_hash_only(run: Path) -> None:
         ("/runs/0/groups/g9", "There is no record of group g9"),
         ("/runs/0/groups/g00000000/responses/6", "has no response 6; it has 6"),
         ("/runs/0/groups?first=x", "first: not a whole number: x"),
-        ("/runs/0/steps/soon", "step: Input should be a valid integer"),
+        ("/runs/0/steps/soon", "step: must be a whole number"),
     ],
 )
 def test_a_wrong_address_gets_one_line(run: Path, path: str, line: str) -> None:

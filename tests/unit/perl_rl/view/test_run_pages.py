@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from perl_rl.folder_lock import hold_folder
 from perl_rl.view.app import create_app
+from shared.records.steps import METRICS
 from tests.group_records import write_run
 from tests.view_runs import (
     step_row,
@@ -119,6 +120,35 @@ def test_what_cannot_be_read_is_a_line_on_the_page(run: Path) -> None:
     assert "step-000003.json: is no evaluation of a run" in text
     assert "config.yaml: cannot be read as a configuration" in text
     assert "Accuracy" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "line"),
+    [
+        ("config.yaml", "trainer:\n  steps: x\n", "done, 3 steps in 75 s"),
+        ("config.yaml", "a: &a [*a]\n", "(nested too deeply)"),
+        ("config.yaml", "a: " + "[" * 2_000, "(nested too deeply)"),
+        ("evaluations/step-000003.json", "[" * 100_000, "is no evaluation of a run"),
+        ("summary.json", '{"outcome": "done", "nodes": [{}]}', "is no summary of a run"),
+    ],
+)
+def test_files_of_any_content_have_a_page(run: Path, file: str, content: str, line: str) -> None:
+    (run / file).write_text(content)
+    for address in ("/", "/runs/0/settings", "/runs/0/evaluations", "/compare"):
+        assert client(run).get(address).status_code == 200
+    assert line in text_of(client(run).get("/runs/0").text)
+
+
+def test_figures_that_are_no_numbers_make_no_curve(run: Path) -> None:
+    file = run / "evaluations" / "step-000003.json"
+    file.write_text(file.read_text().replace("0.7", "NaN", 1))
+    assert "is no evaluation of a run" in text_of(client(run).get("/runs/0").text)
+
+
+def test_metrics_that_are_no_file_are_named(run: Path) -> None:
+    (run / METRICS).unlink()
+    (run / METRICS).mkdir()
+    assert "metrics.jsonl: cannot be read (Is a directory)" in text_of(client(run).get("/").text)
 
 
 def test_a_run_that_has_just_begun_has_a_page(tmp_path: Path) -> None:

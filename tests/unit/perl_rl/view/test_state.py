@@ -93,9 +93,30 @@ def test_a_summary_of_before_the_run_went_on_is_not_its_end(tmp_path: Path) -> N
     assert StateReader(tmp_path).read(1, 40).word == "interrupted"
 
 
-def test_a_damaged_summary_is_named(tmp_path: Path) -> None:
-    (tmp_path / "summary.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, "9" * 5000])
+def test_a_damaged_summary_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "summary.json").write_text(content)
     with pytest.raises(UserError, match=r"summary\.json: cannot be read"):
+        StateReader(tmp_path).read(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"outcome": None}, "outcome: must be text"),
+        ({"groups": {"issued": 1}}, "'groups.trained' is missing"),
+        ({"groups": 5}, "groups: must have keys and values"),
+        ({"nodes": [{}]}, "nodes, first entry: the key 'name' is missing"),
+        ({"nodes": [{"name": "a", "kind": "rollout", "version": "1.x"}]}, "version: must match"),
+        ({"dtype": 1.5}, "dtype: must be text"),
+        ({"wall_s": "long"}, "wall_s: must be a number"),
+    ],
+)
+def test_a_summary_with_other_fields_is_named(
+    tmp_path: Path, changes: dict[str, object], named: str
+) -> None:
+    write_summary(tmp_path, **changes)
+    with pytest.raises(UserError, match=rf"summary\.json: is no summary of a run \(.*{named}"):
         StateReader(tmp_path).read(1, 2)
 
 
