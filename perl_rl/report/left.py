@@ -55,15 +55,19 @@ def describe_left(folder: Path, config: Config) -> str:
 
 
 def _summary(folder: Path) -> dict[str, Any] | None:
-    """The run's summary; None when it wrote none after its last step."""
+    """The run's summary; None when it wrote none, or went on after it was done.
+
+    An interrupted launch writes it before the trainer has written the step in hand.
+    """
     file = folder / "summary.json"
-    if not file.is_file() or not is_after(file, folder / METRICS):
+    if not file.is_file():
         return None
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: cannot be read ({error}); delete it") from None
-    return content
+    went_on = content["outcome"] == DONE and not is_after(file, folder / METRICS)
+    return None if went_on else content
 
 
 def _now(folder: Path, summary: dict[str, Any] | None, step: int, steps: int) -> str:

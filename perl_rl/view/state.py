@@ -128,7 +128,8 @@ class StateReader:
     def _look(self, step: int, steps: int | None) -> State:
         summary, held = read_summary(self._folder), is_held(self._folder)
         files = self._folder / "summary.json", self._folder / METRICS
-        if summary is not None and not held and is_after(*files):
+        # An interrupted launch writes it before the trainer has written the step in hand.
+        if summary and not held and (summary.outcome != DONE or is_after(*files)):
             return _ended(summary, step, steps)
         view = self._view()
         if view is not None:

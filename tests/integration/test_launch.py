@@ -173,12 +173,15 @@ def test_a_killed_launcher_leaves_no_process(start: Callable[..., Launch]) -> No
 
 
 def test_what_a_service_refuses_is_one_line(start: Callable[..., Launch]) -> None:
-    launched = start("--set", *NOTHING_HELD_OUT, "model.device=cpu", "trainer.attention=flex")
+    # Only the trainer finds out how many nodes there are in time.
+    late = ("trainer.start_nodes=9", "trainer.start_timeout_s=1")
+    launched = start("--set", *NOTHING_HELD_OUT, *late)
     assert launched.end() == 2
     assert launched.processes() == []
     errors = [line for line in launched.said().splitlines() if not line.startswith("[")]
     assert len(errors) == 1
-    assert errors[0].startswith("perl-rl: error: trainer: trainer.attention")
+    assert errors[0].startswith("perl-rl: error: trainer: ")
+    assert "trainer.start_timeout_s" in errors[0]
 
 
 def said_of(when: str, said: str) -> list[str]:

@@ -127,7 +127,7 @@ def alone(tmp_path: Path, redis_server: str) -> Path:
     """The folder of a run whose nodes have left, and whose policy is gone."""
     settings = demo_config(tmp_path, redis_server, steps=1)
     settings["data"]["heldout"] = write_questions(tmp_path)
-    settings["rollout"] = {"lost_after_s": 0.2}
+    settings["rollout"] = {"heartbeat_s": 0.1, "lost_after_s": 0.2}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
     write_trained(tmp_path, redis_server, "test", 1)
     (tmp_path / "run" / "eval-before.json").write_text("{}")

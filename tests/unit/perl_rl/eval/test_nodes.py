@@ -138,7 +138,7 @@ def test_a_question_that_the_engine_refuses_is_named(redis_url, nodes, prompts):
 
 def test_a_question_that_no_node_answers_is_given_up(redis_url, nodes, prompts):
     nodes.add(lambda body: 500)
-    settings = config(redis_url, lost_after_s=0.01, max_attempts=2)
+    settings = config(redis_url, heartbeat_s=0.005, lost_after_s=0.01, max_attempts=2)
     with pytest.raises(UserError, match=r"question q0: 2 rollout nodes have failed to answer it"):
         asyncio.run(ask(settings, nodes, prompts[:1]))
 

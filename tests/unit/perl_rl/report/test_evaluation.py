@@ -47,7 +47,7 @@ def config(heldout: Path, redis_url: str) -> Config:
             "model": {"path": "m"},
             "data": {"train": "t", "heldout": heldout},
             "trainer": {"steps": STEPS},
-            "rollout": {"lost_after_s": 0.2},
+            "rollout": {"heartbeat_s": 0.1, "lost_after_s": 0.2},
             "eval": {"orders": 2},
         }
     )

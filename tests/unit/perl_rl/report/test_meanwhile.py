@@ -79,7 +79,7 @@ def config(heldout: Path, redis_url: str) -> Config:
             "model": {"path": "m"},
             "data": {"train": "t", "heldout": heldout},
             "trainer": {"steps": 8},
-            "rollout": {"lost_after_s": 0.2, "start_timeout_s": 1.0},
+            "rollout": {"heartbeat_s": 0.1, "lost_after_s": 0.2, "start_timeout_s": 1.0},
             "weights": {"fetch_timeout_s": 1.0},
             "eval": {"orders": 2, "every_steps": 2},
         }
