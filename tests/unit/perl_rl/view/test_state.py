@@ -81,16 +81,20 @@ def test_a_run_whose_redis_is_away_is_shown_from_its_folder(tmp_path: Path) -> N
     assert (state.live, state.word) == (False, "not running")
 
 
-def test_a_summary_of_before_the_run_went_on_is_not_its_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("outcome", "word"), [("done", "not running"), ("interrupted",) * 2])
+def test_a_summary_of_before_the_run_went_on_is_not_its_end(
+    tmp_path: Path, outcome: str, word: str
+) -> None:
     row = step_row(1)
-    write_summary(tmp_path, outcome="interrupted")
+    write_summary(tmp_path, outcome=outcome)
     write_metrics(tmp_path, [row])
+    # An interrupted launch writes it before the trainer has written the step in hand.
     os.utime(tmp_path / "summary.json", (0, row["time"] - 1))
-    assert StateReader(tmp_path).read(1, 40).word == "not running"
+    assert StateReader(tmp_path).read(1, 40).word == word
     os.utime(tmp_path / "summary.json", (0, row["time"] + 1))
     # A copy of the run whose files were written in another order has ended all the same.
     os.utime(tmp_path / METRICS, (0, row["time"] + 9))
-    assert StateReader(tmp_path).read(1, 40).word == "interrupted"
+    assert StateReader(tmp_path).read(1, 40).word == outcome
 
 
 @pytest.mark.parametrize("content", ["{", "[" * 100_000, "9" * 5000])
