@@ -110,8 +110,9 @@ def _see_the_page_follow(page: Page) -> None:
     expect(page.locator("#ledger")).to_contain_text("trained")
     expect(page.locator("#nodes")).to_contain_text("rollout-0")
     expect(page.locator("#nodes")).to_contain_text("ready")
-    top = "document.getElementById('chart-staleness').getBoundingClientRect().top"
-    page.evaluate("document.getElementById('chart-staleness').scrollIntoView()")
+    # Far from the end of the page, which gets shorter when what is waited for has come.
+    top = "document.getElementById('chart-kl').getBoundingClientRect().top"
+    page.evaluate("document.getElementById('chart-kl').scrollIntoView()")
     page.evaluate("document.querySelectorAll('section').forEach(one => one.dataset.old = '1')")
     before = page.evaluate(top)
     # The head tells for how many seconds the trainer has been paused, so it changes.
