@@ -106,6 +106,8 @@ def _pause(launched: Launch) -> None:
 def _see_the_page_follow(page: Page) -> None:
     """The page that was opened before the first step shows it, and stays where it was."""
     expect(page.locator("#chart-staleness")).to_be_visible(timeout=PATIENCE_S * 1000)
+    # It is made from the record, which is written a moment later, and moves the charts behind it.
+    expect(page.locator("#chart-flips")).to_be_visible(timeout=PATIENCE_S * 1000)
     expect(page.locator("#head")).to_contain_text(re.compile(rf"step [1-{STEPS}] of {STEPS}"))
     expect(page.locator("#ledger")).to_contain_text("trained")
     expect(page.locator("#nodes")).to_contain_text("rollout-0")

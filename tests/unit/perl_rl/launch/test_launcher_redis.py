@@ -13,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from perl_rl.launch.embedded_redis import embedded_redis
+from tests.processes import children_with
 from tests.waiting import wait_until
 
 PATIENCE_S = 20.0
@@ -40,9 +41,8 @@ def test_the_password_is_in_no_command_line(tmp_path: Path) -> None:
     with embedded_redis(tmp_path) as server:
         password = server.url.partition("://:")[2].partition("@")[0]
         assert len(password) > 20
-        below = psutil.Process().children(recursive=True)
-        assert any("redis-server" in " ".join(process.cmdline()) for process in below)
-        assert not any(password in " ".join(process.cmdline()) for process in below)
+        assert children_with("redis-server")
+        assert not children_with(password)
 
 
 def test_it_ends_with_the_block(tmp_path: Path) -> None:

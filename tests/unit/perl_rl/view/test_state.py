@@ -111,7 +111,10 @@ def test_a_damaged_summary_is_named(tmp_path: Path, content: str) -> None:
         ({"groups": {"issued": 1}}, "'groups.trained' is missing"),
         ({"groups": 5}, "groups: must have keys and values"),
         ({"nodes": [{}]}, "nodes, first entry: the key 'name' is missing"),
-        ({"nodes": [{"name": "a", "kind": "rollout", "version": "1.x"}]}, "version: is not accepted"),
+        (
+            {"nodes": [{"name": "a", "kind": "rollout", "version": "1.x"}]},
+            "version: is not accepted",
+        ),
         ({"dtype": 1.5}, "dtype: must be text"),
         ({"wall_s": "long"}, "wall_s: must be a number"),
     ],
